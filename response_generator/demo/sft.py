@@ -1,0 +1,89 @@
+"""The recipe of the demo's SFT adapter: LoRA on the replies of the train dialogues, in the demo's own template.
+
+    python -m response_generator.demo.sft FOLDER
+
+writes what lies in response_generator/demo/sft_adapter.
+"""
+
+import sys
+from pathlib import Path
+
+from response_generator import command_line
+from response_generator.arguments import DatasetArguments, DPOArguments, validated
+from response_generator.backends import import_backend
+from response_generator.data import Dialogue, read_dialogues
+
+DPO_ARGS = Path("args/demo/dpo_arg.json")  # base model, loader and template are the demo's
+DIALOGUES = DatasetArguments(path="response_generator/demo/data/dialogues_train.jsonl")
+LORA = {
+    "r": 8,
+    "lora_alpha": 16,
+    "lora_dropout": 0.0,
+    "target_modules": ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"],
+    "task_type": "CAUSAL_LM",
+}
+SFT = {
+    "num_train_epochs": 3,
+    "per_device_train_batch_size": 8,
+    "learning_rate": 5e-4,
+    "lr_scheduler_type": "linear",
+    "warmup_steps": 0.05,
+    "max_length": None,
+    "gradient_checkpointing": False,
+    "dataset_kwargs": {"skip_prepare_dataset": True},  # our renderer has tokenised the rows
+    "save_strategy": "no",
+    "logging_steps": 10,
+    "report_to": [],
+}
+
+
+def main(folder: Path) -> None:
+    args = validated(DPOArguments, command_line.read_json_object(DPO_ARGS), str(DPO_ARGS))
+    dialogues = read_dialogues(DIALOGUES)
+
+    import_backend(args.backend)  # unsloth has to be imported before transformers, trl and peft
+    import torch
+    from datasets import Dataset
+    from peft import LoraConfig, get_peft_model
+    from transformers import set_seed
+    from trl import SFTConfig, SFTTrainer
+
+    from response_generator import model
+    from response_generator.chat_template import Renderer
+
+    set_seed(args.seed)
+    tokenizer = model.load_tokenizer(args, adapter=None)
+    renderer = Renderer.of(tokenizer, args.chat_template)
+    policy = get_peft_model(model.load_base(args), LoraConfig(**LORA))
+    trainer = SFTTrainer(
+        model=policy,
+        args=SFTConfig(output_dir=str(folder), seed=args.seed, use_cpu=not torch.cuda.is_available(), **SFT),
+        train_dataset=Dataset.from_list([tokenised(dialogue, renderer) for dialogue in dialogues]),
+        processing_class=tokenizer,
+    )
+    adapter_to(policy, torch.float32)  # TRL casts it to bf16, where the last small steps round to nothing
+    trainer.train()
+    adapter_to(policy, torch.bfloat16)  # half the size; loading makes it fp32 again
+    policy.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def adapter_to(policy, dtype) -> None:
+    for weight in policy.parameters():
+        if weight.requires_grad:
+            weight.data = weight.data.to(dtype)
+
+
+def tokenised(dialogue: Dialogue, renderer) -> dict[str, list[int]]:
+    """`input_ids` and `labels` of one dialogue; the loss falls on the reply and its EOS alone."""
+    from response_generator.pairs import split_ids
+
+    prompt = renderer.prompt(dialogue.history, dialogue.target_emotion)
+    content = {"emotion": dialogue.target_emotion, "dialog": dialogue.reference}
+    reply = renderer.completion(dialogue.history, dialogue.target_emotion, content)
+    prompt_ids, (reply_ids,) = split_ids(prompt, (reply,), renderer)
+    return {"input_ids": prompt_ids + reply_ids, "labels": [-100] * len(prompt_ids) + reply_ids}
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

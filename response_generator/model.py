@@ -1,0 +1,170 @@
+"""The base model in 4 bits, its tokenizer, and adapters on it. Adapter names live here and nowhere else."""
+
+import importlib.util
+from typing import Any
+
+import torch
+from peft import PeftModel
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from response_generator.adapters import AdapterFile
+from response_generator.arguments import ModelArguments
+from response_generator.errors import InputError
+
+TRAINED = "default"  # the only name TRL trains
+REFERENCE = "ref"  # the only name TRL takes for a frozen reference
+BASELINE = "baseline"
+
+# Keywords of unsloth's loaders that plain transformers does not know.
+UNSLOTH_ONLY = {"use_gradient_checkpointing", "max_seq_length", "fix_tokenizer", "random_state", "use_exact_model_name"}
+LLAMA_ONLY = {"pretraining_tp", "mlp_bias"}
+
+
+def load_tokenizer(arguments: ModelArguments, adapter: AdapterFile | None) -> PreTrainedTokenizerBase:
+    """The adapter's own tokenizer where it brings one, else the base's, with the special tokens of the args.
+
+    Raises:
+        InputError: when the tokenizer has no EOS, or no pad token of its own.
+    """
+    source = adapter.folder if adapter and adapter.has_tokenizer else arguments.base_model
+    trust = arguments.from_pretrained.get("trust_remote_code", False)
+    tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=trust)
+    tokenizer.add_special_tokens(dict(arguments.chat_template.special_tokens))
+    if tokenizer.eos_token is None:
+        raise InputError(f"base_model: {source}: its tokenizer has no eos token")
+    if tokenizer.pad_token in (None, tokenizer.eos_token):
+        raise InputError(
+            f"chat_template.special_tokens: the tokenizer of {source} pads with "
+            f"{tokenizer.pad_token or 'nothing'}; set pad_token to a token other than {tokenizer.eos_token}"
+        )
+    return tokenizer
+
+
+def load_config(arguments: ModelArguments) -> PretrainedConfig:
+    """The base's configuration, without its weights.
+
+    Raises:
+        InputError: when a keyword of `from_pretrained` is a field that this kind of model does not have.
+    """
+    trust = arguments.from_pretrained.get("trust_remote_code", False)
+    config = AutoConfig.from_pretrained(arguments.base_model, trust_remote_code=trust)
+    foreign = [key for key in arguments.from_pretrained if key in LLAMA_ONLY and not hasattr(config, key)]
+    if foreign:
+        raise InputError(
+            *(f"from_pretrained.{key}: {config.model_type} models have no such field; remove it" for key in foreign)
+        )
+    return config
+
+
+def check_vocabulary(tokenizer: PreTrainedTokenizerBase, adapter: AdapterFile, base: PretrainedConfig, key: str) -> None:
+    """Refuses tokens whose embeddings nobody trained.
+
+    Raises:
+        InputError: when the tokenizer knows more tokens than the base or the adapter has embeddings for.
+    """
+    rows = adapter.embedding_rows or base.vocab_size
+    if len(tokenizer) > rows:
+        owner = "the adapter brings" if adapter.embedding_rows else "the base has (and the adapter brings none)"
+        raise InputError(
+            f"{key}: {adapter.folder}: the tokenizer knows {len(tokenizer)} tokens, {owner} {rows} embeddings; "
+            f"the new ones would be random. Use the tokenizer and special_tokens the adapter was trained with"
+        )
+
+
+def usable_attention(wanted: str | None) -> str | None:
+    """flash_attention_2 where it can run, else sdpa, and says so."""
+    if wanted != "flash_attention_2":
+        return wanted
+    if torch.cuda.is_available() and importlib.util.find_spec("flash_attn"):
+        return wanted
+    lacking = "the package flash-attn" if torch.cuda.is_available() else "a CUDA device"
+    print(f"attn_implementation: flash_attention_2 needs {lacking}; using sdpa")
+    return "sdpa"
+
+
+def load_base(arguments: ModelArguments) -> PreTrainedModel:
+    """Loads the base model through the chosen backend, frozen."""
+    keywords = dict(arguments.from_pretrained)
+    if "attn_implementation" in keywords:
+        keywords["attn_implementation"] = usable_attention(keywords["attn_implementation"])
+    loader = load_with_unsloth if arguments.backend == "unsloth" else load_with_transformers
+    model = loader(arguments.base_model, keywords)
+    return model.requires_grad_(False)
+
+
+def load_with_unsloth(base_model: str, keywords: dict[str, Any]) -> PreTrainedModel:
+    from unsloth import FastLanguageModel
+
+    # Its tokenizer is not used: one tokenizer, loaded above, serves data, training and generation.
+    model, _ = FastLanguageModel.from_pretrained(base_model, **keywords)
+    return model
+
+
+def load_with_transformers(base_model: str, keywords: dict[str, Any]) -> PreTrainedModel:
+    four_bit = keywords.pop("load_in_4bit", False)
+    keywords = {key: value for key, value in keywords.items() if key not in UNSLOTH_ONLY}
+    keywords.setdefault("dtype", torch.bfloat16)
+    if four_bit:
+        # The same quantisation that unsloth's loaders use.
+        keywords["quantization_config"] = BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=torch.bfloat16,
+        )
+    if not torch.cuda.is_available():
+        keywords["device_map"] = "cpu"
+    model = AutoModelForCausalLM.from_pretrained(base_model, **keywords)
+    for layer in model.modules():
+        # bitsandbytes repacks 4-bit CPU weights at the first forward without gradients, and backward is wrong after.
+        if hasattr(layer, "support_avx512bf16_for_cpu"):
+            layer.support_avx512bf16_for_cpu = False
+    return model
+
+
+def add_adapter(model: PreTrainedModel | PeftModel, adapter: AdapterFile, name: str, trainable: bool = False) -> PeftModel:
+    """Puts an adapter on the model under `name` and makes it the active one; LoRA weights are fp32.
+
+    An adapter that brings embeddings for added tokens gets a base resized to them.
+    """
+    rows = adapter.embedding_rows
+    if rows is not None and rows != model.get_input_embeddings().weight.shape[0]:
+        # The adapter's rows overwrite all of them, so there is nothing to gain from a careful start.
+        model.resize_token_embeddings(rows, mean_resizing=False)
+    if isinstance(model, PeftModel):
+        model.load_adapter(adapter.folder, adapter_name=name, is_trainable=trainable)
+        model.set_adapter(name)
+        return model
+    model = PeftModel.from_pretrained(model, adapter.folder, adapter_name=name, is_trainable=trainable)
+    if trainable and importlib.util.find_spec("unsloth") and torch.cuda.is_available():
+        fuse_lora_kernels(model)
+    return model
+
+
+def fuse_lora_kernels(model: PeftModel) -> None:
+    """unsloth's fused kernels. It marks every LoRA weight trainable, so it must run before the reference exists."""
+    from unsloth import FastLanguageModel
+
+    FastLanguageModel.patch_peft_model(model, "unsloth")
+
+
+def facts(model: PreTrainedModel) -> dict[str, Any]:
+    """What was really loaded, for environment.json."""
+    return {
+        "model": {
+            "class": type(model).__name__,
+            "loaded_from": model.config._name_or_path,
+            "attention": model.config._attn_implementation,
+            "four_bit": bool(getattr(model, "is_loaded_in_4bit", False)),
+            "dtype": str(model.dtype).removeprefix("torch."),
+            "device": str(model.device),
+        }
+    }

@@ -1,0 +1,87 @@
+"""Preference pairs as tokens: what the trainer reads, and the account of what was dropped, cut or missing."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from datasets import Dataset
+
+from response_generator.chat_template import Renderer
+from response_generator.data import Pair
+from response_generator.errors import InputError
+
+
+@dataclass
+class PairTokens:
+    """`rows` hold `prompt_ids`, `chosen_ids`, `rejected_ids` (token ids, unpadded), the columns of TRL's collator.
+
+    The loss falls on the completions, EOS included. Counts are of pairs.
+    """
+
+    rows: list[dict[str, list[int]]] = field(default_factory=list)
+    read: int = 0
+    dropped: int = 0
+    truncated: int = 0
+    merged: int = 0
+    missing_marks: Counter = field(default_factory=Counter)
+
+    def dataset(self) -> Dataset:
+        return Dataset.from_list(self.rows)
+
+    def lengths(self) -> dict[str, list[int]]:
+        """Token counts of each part, over the pairs in use."""
+        parts = {name: [len(row[f"{name}_ids"]) for row in self.rows] for name in ("prompt", "chosen", "rejected")}
+        longer = [max(pair) for pair in zip(parts["chosen"], parts["rejected"], strict=True)]
+        return parts | {"whole": [a + b for a, b in zip(parts["prompt"], longer, strict=True)]}
+
+
+def tokenised(pairs: list[Pair], renderer: Renderer, max_length: int | None) -> PairTokens:
+    """Renders and tokenises pairs.
+
+    A pair whose prompt leaves no room for a completion within `max_length` tokens is dropped; a longer completion
+    loses its end, as TRL's `keep_start` has it. Both are counted.
+
+    Raises:
+        InputError: when no pair is left.
+    """
+    tokens = PairTokens(read=len(pairs))
+    for pair in pairs:
+        prompt, chosen, rejected = texts(pair, renderer)
+        tokens.missing_marks.update(renderer.missing_marks(prompt))
+        prompt_ids, (chosen_ids, rejected_ids) = split_ids(prompt, (chosen, rejected), renderer)
+        tokens.merged += len(prompt_ids) < len(renderer.encode(prompt))
+        room = max_length - len(prompt_ids) if max_length is not None else max(len(chosen_ids), len(rejected_ids))
+        if room <= 0:
+            tokens.dropped += 1
+            continue
+        tokens.truncated += max(len(chosen_ids), len(rejected_ids)) > room
+        tokens.rows.append(
+            {"prompt_ids": prompt_ids, "chosen_ids": chosen_ids[:room], "rejected_ids": rejected_ids[:room]}
+        )
+    if not tokens.rows:
+        raise InputError(f"dpo.max_length: {max_length} tokens leave no room after any prompt; raise it")
+    return tokens
+
+
+def texts(pair: Pair, renderer: Renderer) -> tuple[str, str, str]:
+    """Prompt, chosen and rejected as text, special tokens written out."""
+    if isinstance(pair.prompt, str):
+        prompt = renderer.with_one_bos(pair.prompt)
+        return prompt, renderer.with_one_eos(pair.chosen), renderer.with_one_eos(pair.rejected)
+    # Both replies answer one prompt, and it asks for the emotion of `chosen`; that of `rejected` only describes it.
+    target = pair.chosen["emotion"] if isinstance(pair.chosen, dict) else None
+    chosen, rejected = (renderer.completion(pair.prompt, target, reply) for reply in (pair.chosen, pair.rejected))
+    return renderer.prompt(pair.prompt, target), chosen, rejected
+
+
+def split_ids(prompt: str, completions: tuple[str, ...], renderer: Renderer) -> tuple[list[int], list[list[int]]]:
+    """Token ids of a prompt and of its completions, tokenised together.
+
+    Where tokens merge across the boundary, the completion starts with the first token that is not the prompt's own.
+    """
+    prompt_ids = renderer.encode(prompt)
+    wholes = [renderer.encode(prompt + completion) for completion in completions]
+    shared = len(prompt_ids)
+    for whole in wholes:
+        common = next((at for at, (a, b) in enumerate(zip(prompt_ids, whole, strict=False)) if a != b), len(prompt_ids))
+        shared = min(shared, common)
+    return prompt_ids[:shared], [whole[shared:] for whole in wholes]

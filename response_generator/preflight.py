@@ -1,0 +1,66 @@
+"""Everything about a run that can be wrong outside its args file, checked in under a second and reported together."""
+
+import netrc
+import os
+from urllib.parse import urlparse
+
+from response_generator.arguments import DPOArguments, EvaluateArguments, WandbArguments
+from response_generator.errors import InputError
+from response_generator.runs import RunFolder
+from response_generator.sources import adapter_faults, dataset_faults, file_faults, hub_faults, is_local, model_faults
+
+WANDB_WAYS_OUT = (
+    "wandb.mode is online, but there is no key; set WANDB_API_KEY, or run `wandb login` once, "
+    "or pass --set wandb.mode=offline"
+)
+
+
+def check(arguments: DPOArguments | EvaluateArguments) -> RunFolder:
+    """Checks folders, files, hub ids and credentials.
+
+    Returns:
+        The run folder, with nothing written to it yet.
+
+    Raises:
+        InputError: with every fault found.
+    """
+    run = RunFolder.at(arguments.output_dir, arguments.model_dump(mode="json"))
+    models, adapters, datasets = named_sources(arguments)
+    faults = run.faults()
+    faults += file_faults("chat_template.file", arguments.chat_template.file)
+    faults += [fault for key, name in models.items() for fault in model_faults(key, name)]
+    faults += [fault for key, name in adapters.items() for fault in adapter_faults(key, name)]
+    faults += [fault for key, name in datasets.items() for fault in dataset_faults(key, name)]
+    faults += wandb_faults(arguments.wandb)
+    on_hub = {key: (name, "model") for key, name in {**models, **adapters}.items() if not is_local(name)}
+    on_hub |= {f"{key}.path": (name, "dataset") for key, name in datasets.items() if not is_local(name)}
+    faults += hub_faults(on_hub)
+    if faults:
+        raise InputError(*faults)
+    return run
+
+
+def named_sources(arguments) -> tuple[dict[str, str], dict[str, str], dict[str, str]]:
+    """`{key: name}` of the models, adapters and data sets that a run reads."""
+    models = {"base_model": arguments.base_model}
+    adapters = {"adapter": arguments.adapter}
+    datasets = {"dataset": arguments.dataset.path}
+    if isinstance(arguments, EvaluateArguments):
+        models["scoring.emotion_model"] = arguments.scoring.emotion_model
+        models["scoring.gibberish_model"] = arguments.scoring.gibberish_model
+        if arguments.baseline_adapter not in (None, "none"):
+            adapters["baseline_adapter"] = arguments.baseline_adapter
+    elif arguments.eval_dataset is not None:
+        datasets["eval_dataset"] = arguments.eval_dataset.path
+    return models, adapters, datasets
+
+
+def wandb_faults(wandb: WandbArguments) -> list[str]:
+    if wandb.mode != "online" or os.environ.get("WANDB_API_KEY"):
+        return []
+    host = urlparse(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname
+    try:
+        known = netrc.netrc(os.environ.get("NETRC")).authenticators(host)
+    except (OSError, netrc.NetrcParseError):
+        known = None
+    return [] if known else [WANDB_WAYS_OUT]

@@ -1,0 +1,121 @@
+"""The run folder: what a run writes besides its results, and whether a folder may be used at all."""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+PACKAGES = "torch transformers trl peft unsloth unsloth_zoo bitsandbytes datasets accelerate wandb".split()
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """One run's folder. `arguments` are the resolved ones, as they go into args.json."""
+
+    path: Path
+    arguments: dict[str, Any]
+
+    @classmethod
+    def at(cls, output_dir: str, arguments: dict[str, Any]) -> "RunFolder":
+        return cls(Path(output_dir), arguments)
+
+    @property
+    def is_finished(self) -> bool:
+        """metrics.json is written last."""
+        return (self.path / "metrics.json").is_file()
+
+    def faults(self) -> list[str]:
+        """Why this folder cannot hold this run. Writes nothing that stays."""
+        if self.path.is_dir() and any(self.path.iterdir()):
+            return self.faults_of_content()
+        nearest = next(place for place in (self.path, *self.path.absolute().parents) if place.exists())
+        try:
+            with tempfile.TemporaryDirectory(dir=nearest):
+                return []
+        except OSError as error:
+            return [f"output_dir: {self.path}: cannot be written ({error.strerror}); name another folder"]
+
+    def faults_of_content(self) -> list[str]:
+        file = self.path / "args.json"
+        if not file.is_file():
+            return [f"output_dir: {self.path}: not empty, and not a run folder (no args.json); name another folder"]
+        try:
+            earlier = json.loads(file.read_text(encoding="utf-8"))
+        except ValueError as error:
+            return [f"output_dir: {file}: cannot be read ({error}); move the folder away or name another"]
+        if earlier == self.arguments:
+            return []
+        keys = ", ".join(differing_keys(earlier, self.arguments))
+        return [f"output_dir: {self.path}: holds another run; differing: {keys}; name another folder"]
+
+    def start(self) -> None:
+        """Creates the folder and writes args.json and environment.json."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        self.write_json("args.json", self.arguments)
+        self.write_json("environment.json", environment())
+
+    def note_environment(self, facts: dict[str, Any]) -> None:
+        """Adds what is known only after the model is loaded, such as the attention really used."""
+        known = json.loads((self.path / "environment.json").read_text(encoding="utf-8"))
+        self.write_json("environment.json", known | facts)
+
+    def write_json(self, name: str, value: Any) -> None:
+        """Whole or not at all: a reader never sees half a file."""
+        whole = self.path / name
+        part = whole.with_name(name + ".part")
+        part.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        os.replace(part, whole)
+
+
+def differing_keys(one: dict, other: dict, prefix: str = "") -> list[str]:
+    keys = []
+    for key in sorted(set(one) | set(other)):
+        left, right = one.get(key), other.get(key)
+        if isinstance(left, dict) and isinstance(right, dict):
+            keys += differing_keys(left, right, f"{prefix}{key}.")
+        elif left != right:
+            keys.append(prefix + key)
+    return keys
+
+
+def environment() -> dict[str, Any]:
+    """Versions, commit, hardware and command line. No environment variable is copied: some are secrets."""
+    import torch
+
+    devices = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
+    return {
+        "command": " ".join(sys.argv),
+        "commit": commit(),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processor": processor(),
+        "cpu_count": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "devices": devices or ["cpu"],
+        "packages": {name: version(name) for name in PACKAGES},
+    }
+
+
+def commit() -> str | None:
+    """The checked-out commit, "+changes" when files differ from it; None outside a checkout."""
+    git = ["git", "-C", str(Path(__file__).parent)]
+    try:
+        head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+        status = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return head + ("+changes" if status.strip() else "")
+
+
+def processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")

@@ -1,0 +1,73 @@
+"""wandb, at arm's length: its failure is one line on the terminal and never costs the run."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from response_generator.arguments import WandbArguments
+
+
+class Tracker:
+    """Sends the resolved arguments, the log and the results of one run to wandb; does nothing when disabled."""
+
+    def __init__(self, run: Any | None = None):
+        self.run = run
+
+    @classmethod
+    def start(cls, settings: WandbArguments, folder: Path, config: dict[str, Any]) -> "Tracker":
+        tracker = cls()
+        if settings.mode != "disabled":
+            tracker.run = tracker.attempt(lambda: begin(settings, folder, config))
+        return tracker
+
+    def attempt(self, send: Callable[[], Any]) -> Any:
+        """A tracker may fail in any way at all (network, disk, its own server); the run goes on without it."""
+        try:
+            return send()
+        except Exception as error:
+            self.run = None
+            print(f"wandb: {type(error).__name__}: {error}; the run goes on untracked", file=sys.stderr)
+            return None
+
+    def log(self, values: dict[str, Any], step: int | None = None) -> None:
+        if self.run is not None:
+            self.attempt(lambda: self.run.log(values, step=step))
+
+    def log_table(self, name: str, columns: list[str], rows: list[list[Any]]) -> None:
+        def send():
+            import wandb
+
+            self.run.log({name: wandb.Table(columns=columns, data=rows)})
+
+        if self.run is not None:
+            self.attempt(send)
+
+    def log_image(self, name: str, file: Path) -> None:
+        def send():
+            import wandb
+
+            self.run.log({name: wandb.Image(str(file))})
+
+        if self.run is not None:
+            self.attempt(send)
+
+    def summarise(self, values: dict[str, Any]) -> None:
+        if self.run is not None:
+            self.attempt(lambda: self.run.summary.update(values))
+
+    def finish(self, exit_code: int = 0) -> None:
+        if self.run is not None:
+            self.attempt(lambda: self.run.finish(exit_code=exit_code))
+
+
+def begin(settings: WandbArguments, folder: Path, config: dict[str, Any]):
+    import wandb
+
+    return wandb.init(
+        dir=folder,
+        config=config,
+        settings=wandb.Settings(console="off", silent=True),
+        **settings.model_dump(exclude={"tags"}),
+        tags=settings.tags,
+    )

@@ -1,0 +1,151 @@
+"""TRL's DPOTrainer on our tokens, and the checks that keep a run from looking healthy while doing the wrong thing."""
+
+import math
+from typing import Any
+
+import torch
+from datasets import Dataset
+from peft import PeftModel
+from transformers import PreTrainedTokenizerBase, TrainerCallback
+from trl import DPOConfig, DPOTrainer
+
+from response_generator.adapters import AdapterFile, key_in_model
+from response_generator.errors import InputError
+from response_generator.model import REFERENCE, TRAINED
+
+AGREEMENT = 0.5  # nats a completion; bf16 sums of a precomputed reference differ by some tenths
+CHECKED_PAIRS = 4
+
+
+class TrainingError(RuntimeError):
+    """A run that would not do what it says; the message names the reason."""
+
+
+class PreferenceTrainer(DPOTrainer):
+    """DPOTrainer that takes pairs already tokenised and keeps the reference out of its checkpoints."""
+
+    def _prepare_dataset(self, dataset, *args, **kwargs):
+        # Our renderer has tokenised, counted and shown the pairs; TRL would do it again, in another way.
+        return dataset
+
+    def create_model_card(self, *args, **kwargs):
+        # TRL writes one beside every checkpoint.
+        return None
+
+    def _save(self, output_dir=None, state_dict=None):
+        # With a `ref` folder beside it, transformers would restore `ref` alone and resume from the SFT weights.
+        directory = output_dir or self.args.output_dir
+        self.accelerator.unwrap_model(self.model).save_pretrained(directory, selected_adapters=[TRAINED])
+        self.processing_class.save_pretrained(directory)
+
+
+def training_config(dpo: dict[str, Any], output_dir: str, seed: int) -> DPOConfig:
+    """Builds TRL's configuration from the section `dpo`.
+
+    Raises:
+        InputError: with TRL's own words when values do not go together.
+    """
+    ours = {"output_dir": output_dir, "seed": seed, "report_to": [], "disable_tqdm": True}
+    device = {} if torch.cuda.is_available() else {"use_cpu": True}
+    try:
+        return DPOConfig(**{**device, **dpo, **ours})
+    except (ValueError, TypeError) as error:
+        raise InputError(f"dpo: {error}") from error
+
+
+def build_trainer(
+    policy: PeftModel,
+    tokenizer: PreTrainedTokenizerBase,
+    config: DPOConfig,
+    train: Dataset,
+    held_out: Dataset | None,
+    callbacks: list[TrainerCallback],
+) -> PreferenceTrainer:
+    """Builds the trainer; TRL adds the frozen adapter `ref`, a copy of `default`.
+
+    Raises:
+        TrainingError: when nothing would be trained.
+    """
+    trainer = PreferenceTrainer(
+        model=policy,
+        args=config,
+        train_dataset=train,
+        eval_dataset=held_out,
+        processing_class=tokenizer,
+        callbacks=callbacks,
+    )
+    keep_trained_weights_in_fp32(policy)
+    trained = [name for name, weight in policy.named_parameters() if weight.requires_grad]
+    if not trained:
+        raise TrainingError("no parameter is trainable: the adapter was loaded frozen, and nothing would be learned")
+    frozen = [name for name in trained if f".{TRAINED}" not in name]
+    if frozen:
+        raise TrainingError(f"parameters outside the adapter are trainable, for example {frozen[0]}")
+    return trainer
+
+
+def keep_trained_weights_in_fp32(policy: PeftModel) -> None:
+    """Undoes TRL's cast of 4-bit models' LoRA weights to bf16, where small AdamW steps round to nothing.
+
+    The cast came after the reference was copied, so the reference still has every bit.
+    """
+    for name, weight in policy.named_parameters():
+        if weight.requires_grad and weight.dtype != torch.float32:
+            source = policy.get_parameter(name.replace(f".{TRAINED}", f".{REFERENCE}"))
+            weight.data = source.data.to(torch.float32, copy=True)
+
+
+def check_start(trainer: PreferenceTrainer) -> dict[str, float]:
+    """Before the first step policy and reference are the same function, and the sigmoid loss is ln 2.
+
+    Returns:
+        `{"start_loss", "start_gap"}`: the mean loss, and the largest difference of log-probabilities in nats.
+
+    Raises:
+        TrainingError: when they differ: the reference is not the adapter that training starts from.
+    """
+    losses, gaps = [], []
+    model = trainer.model
+    was_training = model.training
+    model.eval()
+    try:
+        for row in list(trainer.train_dataset.select(range(min(CHECKED_PAIRS, len(trainer.train_dataset))))):
+            batch = trainer._prepare_inputs(trainer.data_collator([row]))
+            with torch.no_grad(), trainer.compute_loss_context_manager():
+                losses.append(trainer.compute_loss(model, batch).item())
+            rewards = trainer._metrics["eval"]
+            gaps += [abs(rewards[f"rewards/{side}"][-1]) / trainer.beta for side in ("chosen", "rejected")]
+    finally:
+        trainer._metrics["eval"].clear()
+        model.train(was_training)
+    loss, gap = sum(losses) / len(losses), max(gaps)
+    # The gap alone decides for other losses; nan compares false, so ask for what must hold.
+    sound = gap <= AGREEMENT
+    if list(trainer.args.loss_type) == ["sigmoid"]:
+        sound = sound and abs(loss - math.log(2)) <= trainer.beta * AGREEMENT
+    if not sound:
+        raise TrainingError(
+            f"before the first step policy and reference differ by {gap:.3f} nats (loss {loss:.4f}, expected "
+            f"{math.log(2):.4f}): the reference is not the adapter that training starts from"
+        )
+    return {"start_loss": loss, "start_gap": gap}
+
+
+def check_end(policy: PeftModel, source: AdapterFile) -> None:
+    """After training the adapter must have changed, and the reference must be its source to the last bit.
+
+    Raises:
+        TrainingError: when either is not so.
+    """
+    weights = dict(policy.named_parameters())
+    changed = False
+    for name, tensor in source.tensors().items():
+        reference = weights.get(key_in_model(name, REFERENCE))
+        if reference is None:
+            continue  # embeddings stored as the base's own are shared by both adapters and frozen
+        if not torch.equal(reference.detach().cpu(), tensor.to(reference.dtype)):
+            raise TrainingError(f"the reference changed during training ({name}); its log-probabilities were wrong")
+        trained = weights[key_in_model(name, TRAINED)]
+        changed = changed or not torch.equal(trained.detach().cpu(), tensor.to(trained.dtype))
+    if not changed:
+        raise TrainingError("the adapter is what it was before training: every step rounded to nothing, or none ran")
