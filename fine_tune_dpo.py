@@ -18,19 +18,48 @@ def main() -> None:
     args, dry_run = command_line.read_arguments(DPOArguments, __doc__)
     run = preflight.check(args)
     if run.is_finished:
-        print(f"{run.path} is finished; its results are in metrics.json and training.png")
+        print(f"{run.path} is finished: see metrics.json and training.png there")
         return
-    pairs = read_pairs(args.dataset)
-    held_out_pairs = read_pairs(args.eval_dataset) if args.eval_dataset else None
+    train_pairs = read_pairs(args.dataset)
+    held_out_pairs = read_pairs(args.eval_dataset) if args.eval_dataset else []
 
     import_backend(args.backend)  # unsloth has to be imported before transformers, trl and peft
-    from response_generator import adapters, callbacks, model, pairs as pair_tokens, preview, report, sources, training
+    from response_generator import model, preview, report, training
+    from response_generator.callbacks import LogFile, ProgressBar
     from response_generator.chat_template import Renderer
+    from response_generator.pairs import tokenised
     from response_generator.tracking import Tracker
 
-    base_config = model.load_config(args)
-    source = adapters.AdapterFile.read(sources.adapter_folder(args.adapter))
-    source.check_fits("adapter", base_config)
-    tokenizer = model.load_tokenizer(args, source)
-    model.check_vocabulary(tokenizer, source, base_config, "adapter")
     config = training.training_config(args.dpo, str(run.path), args.seed)
+    source = model.find_adapter("adapter", args.adapter, args)
+    tokenizer = model.load_tokenizer(args, source)
+    renderer = Renderer.of(tokenizer, args.chat_template)
+    train = tokenised(train_pairs, renderer, config.max_length)
+    held_out = tokenised(held_out_pairs, renderer, config.max_length) if held_out_pairs else None
+    preview.show_pairs("training", train, renderer)
+    preview.show_steps(len(train.rows), config)
+    if dry_run:
+        return
+
+    run.start()
+    tracker = Tracker.start(args.wandb, run.path, run.arguments)
+    policy = model.load_policy(args, source)
+    run.note_environment(model.facts(policy))
+    watchers = [LogFile(run.path / "log.jsonl", tracker), ProgressBar()]
+    trainer = training.build_trainer(policy, tokenizer, config, train, held_out, watchers)
+    start = training.check_start(trainer)
+    metrics = training.train(trainer, run.path)
+    training.check_end(policy, source)
+    training.save_adapter(policy, tokenizer, run.path / "adapter")
+
+    report.draw_training(report.read_log(run.path / "log.jsonl"), run.path / "training.png")
+    report.show_training(start | metrics)
+    tracker.log_image("training", run.path / "training.png")
+    tracker.summarise(start | metrics)
+    tracker.finish()
+    run.write_json("metrics.json", start | metrics)
+    print(f"done: the adapter is in {run.path / 'adapter'}")
+
+
+if __name__ == "__main__":
+    sys.exit(command_line.run(main))

@@ -50,7 +50,7 @@ class ProgressBar(TrainerCallback):
             self.bar.update(self.pairs_a_step)
 
     def on_log(self, args, state, control, logs=None, **kwargs):
-        if self.bar is None or not logs or "rewards/margins" not in logs:
+        if self.bar is None or not logs or not {"loss", "rewards/margins"} <= set(logs):
             return
         self.bar.set_postfix(
             loss=f"{logs['loss']:.3f}",

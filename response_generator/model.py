@@ -1,6 +1,8 @@
 """The base model in 4 bits, its tokenizer, and adapters on it. Adapter names live here and nowhere else."""
 
 import importlib.util
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -16,12 +18,14 @@ from transformers import (
 )
 
 from response_generator.adapters import AdapterFile
-from response_generator.arguments import ModelArguments
+from response_generator.arguments import EvaluateArguments, ModelArguments
 from response_generator.errors import InputError
+from response_generator.sources import adapter_folder
 
 TRAINED = "default"  # the only name TRL trains
 REFERENCE = "ref"  # the only name TRL takes for a frozen reference
-BASELINE = "baseline"
+ADAPTER, BASELINE = "adapter", "baseline"  # the contestants of an evaluation
+BARE_BASE = "none"
 
 # Keywords of unsloth's loaders that plain transformers does not know.
 UNSLOTH_ONLY = {"use_gradient_checkpointing", "max_seq_length", "fix_tokenizer", "random_state", "use_exact_model_name"}
@@ -62,6 +66,75 @@ def load_config(arguments: ModelArguments) -> PretrainedConfig:
             *(f"from_pretrained.{key}: {config.model_type} models have no such field; remove it" for key in foreign)
         )
     return config
+
+
+def find_adapter(key: str, name: str, arguments: ModelArguments) -> AdapterFile:
+    """Fetches an adapter if need be and checks it against the base, before either is loaded.
+
+    Raises:
+        InputError: when the adapter is damaged, made for another base, or has other tokens than its tokenizer.
+    """
+    base = load_config(arguments)
+    adapter = AdapterFile.read(adapter_folder(name))
+    adapter.check_fits(key, base)
+    check_vocabulary(load_tokenizer(arguments, adapter), adapter, base, key)
+    return adapter
+
+
+def load_policy(arguments: ModelArguments, adapter: AdapterFile) -> PeftModel:
+    """The base with `adapter` on it, trainable."""
+    policy = add_adapter(load_base(arguments), adapter, TRAINED, trainable=True)
+    if arguments.backend == "unsloth" and torch.cuda.is_available():
+        from unsloth import FastLanguageModel
+
+        # Fused LoRA kernels. This marks every LoRA weight trainable, so it must come before the reference exists.
+        policy = FastLanguageModel.patch_peft_model(policy, arguments.from_pretrained["use_gradient_checkpointing"])
+    return policy
+
+
+def find_contestants(arguments: EvaluateArguments) -> dict[str, AdapterFile | None]:
+    """What is evaluated, baseline first: `{name: adapter}`, None for the bare base model.
+
+    Raises:
+        InputError: when an adapter does not fit, or two cannot share one base.
+    """
+    contestants: dict[str, AdapterFile | None] = {}
+    if arguments.baseline_adapter == BARE_BASE:
+        contestants[BASELINE] = None
+    elif arguments.baseline_adapter is not None:
+        contestants[BASELINE] = find_adapter("baseline_adapter", arguments.baseline_adapter, arguments)
+    contestants[ADAPTER] = find_adapter("adapter", arguments.adapter, arguments)
+    replacing = [file.folder for file in contestants.values() if file and file.replaces_base_embeddings]
+    if replacing and len(contestants) > 1:
+        raise InputError(
+            f"baseline_adapter: {replacing[0]} replaces the base's embeddings, so another model cannot share its base "
+            f"in one run; evaluate each in a run of its own"
+        )
+    return contestants
+
+
+def load_contestants(arguments: EvaluateArguments, contestants: dict[str, AdapterFile | None]) -> PeftModel:
+    """One base with every contestant's adapter on it, ready to generate."""
+    model = load_base(arguments)
+    for name, adapter in contestants.items():
+        if adapter is not None:
+            model = add_adapter(model, adapter, name)
+    if arguments.backend == "unsloth":
+        from unsloth import FastLanguageModel
+
+        FastLanguageModel.for_inference(model)
+    return model.eval()
+
+
+@contextmanager
+def speaking_as(model: PeftModel, contestants: dict[str, AdapterFile | None], name: str) -> Iterator[None]:
+    """Makes one contestant the active one."""
+    if contestants[name] is None:
+        with model.disable_adapter():
+            yield
+    else:
+        model.set_adapter(name)
+        yield
 
 
 def check_vocabulary(tokenizer: PreTrainedTokenizerBase, adapter: AdapterFile, base: PretrainedConfig, key: str) -> None:
@@ -143,17 +216,7 @@ def add_adapter(model: PreTrainedModel | PeftModel, adapter: AdapterFile, name: 
         model.load_adapter(adapter.folder, adapter_name=name, is_trainable=trainable)
         model.set_adapter(name)
         return model
-    model = PeftModel.from_pretrained(model, adapter.folder, adapter_name=name, is_trainable=trainable)
-    if trainable and importlib.util.find_spec("unsloth") and torch.cuda.is_available():
-        fuse_lora_kernels(model)
-    return model
-
-
-def fuse_lora_kernels(model: PeftModel) -> None:
-    """unsloth's fused kernels. It marks every LoRA weight trainable, so it must run before the reference exists."""
-    from unsloth import FastLanguageModel
-
-    FastLanguageModel.patch_peft_model(model, "unsloth")
+    return PeftModel.from_pretrained(model, adapter.folder, adapter_name=name, is_trainable=trainable)
 
 
 def facts(model: PreTrainedModel) -> dict[str, Any]:

@@ -25,7 +25,8 @@ class PairTokens:
     missing_marks: Counter = field(default_factory=Counter)
 
     def dataset(self) -> Dataset:
-        return Dataset.from_list(self.rows)
+        """The rows with their whole length, by which `train_sampling_strategy: "group_by_length"` batches."""
+        return Dataset.from_list(self.rows).add_column("length", self.lengths()["whole"])
 
     def lengths(self) -> dict[str, list[int]]:
         """Token counts of each part, over the pairs in use."""

@@ -1,11 +1,16 @@
 """What a person sees before a run starts: one example with its loss mask, token lengths, and what was left out."""
 
+import math
+
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+from transformers import GenerationConfig
+from trl import DPOConfig
 
 from response_generator.chat_template import Renderer
+from response_generator.data import Dialogue
 from response_generator.pairs import PairTokens
 
 console = Console(highlight=False)
@@ -31,11 +36,33 @@ def show_pairs(name: str, tokens: PairTokens, renderer: Renderer) -> None:
     if tokens.merged:
         console.print(f"[yellow]in {tokens.merged} pairs the prompt's last token merges with the reply's first[/yellow]")
     for mark, count in tokens.missing_marks.items():
-        console.print(
-            f"[yellow]the mark {mark!r} is missing in {count} of {tokens.read} prompts: was the data decoded without "
-            f"special tokens? Evaluation will show the model prompts that hold it[/yellow]",
-            markup=True,
+        words = (
+            f"the mark {mark!r} is missing in {count} of {tokens.read} prompts: was the data decoded without special "
+            f"tokens? Evaluation will show the model prompts that hold it"
         )
+        console.print(Text(words, style="yellow"))
+
+
+def show_prompts(dialogues: list[Dialogue], renderer: Renderer, config: GenerationConfig) -> None:
+    """Prints the first prompt as the model will see it, and how long the prompts are."""
+    prompts = [renderer.prompt(dialogue.history, dialogue.target_emotion) for dialogue in dialogues]
+    lengths = [len(renderer.encode(prompt)) for prompt in prompts]
+    console.print("\n[bold]the first prompt, special tokens written out[/bold]")
+    console.print(Text(prompts[0], style="dim"), soft_wrap=True)
+    for mark in renderer.missing_marks(prompts[0]):
+        console.print(Text(f"the mark {mark!r} is missing: does chat_template.file fit this data?", style="yellow"))
+    console.print(
+        f"prompts {len(prompts)}, tokens: median {np.median(lengths):.0f}, max {max(lengths)}; "
+        f"up to {config.max_new_tokens} new tokens each"
+    )
+
+
+def show_steps(pairs: int, config: DPOConfig) -> None:
+    """Prints how many optimizer steps the run takes."""
+    batch = config.per_device_train_batch_size * config.gradient_accumulation_steps * config.world_size
+    an_epoch = math.ceil(pairs / batch)
+    total = config.max_steps if config.max_steps > 0 else math.ceil(config.num_train_epochs * an_epoch)
+    console.print(f"batch {batch}, {an_epoch} steps an epoch, {total} steps in all\n")
 
 
 def lengths_table(tokens: PairTokens) -> Table:

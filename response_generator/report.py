@@ -7,7 +7,20 @@ import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
+from rich.console import Console
+from rich.table import Table
 
+TRAINING_FIGURES = {
+    "start_loss": "loss before the first step (ln 2 = 0.6931)",
+    "train_loss": "loss, mean of the run",
+    "rewards/margins": "reward margin, last logged",
+    "rewards/accuracies": "chosen preferred, last logged",
+    "eval_loss": "held-out loss",
+    "eval_rewards/margins": "held-out reward margin",
+    "eval_rewards/accuracies": "held-out: chosen preferred",
+    "train_samples_per_second": "pairs a second",
+    "peak_memory_gb": "peak memory (GB)",
+}
 TRAINING_PANELS = (
     ("loss", ("loss", "eval_loss")),
     ("implicit rewards", ("rewards/chosen", "rewards/rejected")),
@@ -20,6 +33,14 @@ TRAINING_PANELS = (
 
 def read_log(file: Path) -> list[dict]:
     return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+
+
+def show_training(metrics: dict[str, float]) -> None:
+    table = Table(title="DPO", title_justify="left", show_header=False)
+    for name, words in TRAINING_FIGURES.items():
+        if name in metrics:
+            table.add_row(words, f"{metrics[name]:.4f}" if "loss" in name else f"{metrics[name]:.3f}")
+    Console().print(table)
 
 
 def draw_training(log: list[dict], picture: Path) -> None:

@@ -1,17 +1,19 @@
 """TRL's DPOTrainer on our tokens, and the checks that keep a run from looking healthy while doing the wrong thing."""
 
 import math
+import resource
+from pathlib import Path
 from typing import Any
 
 import torch
-from datasets import Dataset
 from peft import PeftModel
-from transformers import PreTrainedTokenizerBase, TrainerCallback
+from transformers import PreTrainedTokenizerBase, PrinterCallback, TrainerCallback
 from trl import DPOConfig, DPOTrainer
 
 from response_generator.adapters import AdapterFile, key_in_model
 from response_generator.errors import InputError
 from response_generator.model import REFERENCE, TRAINED
+from response_generator.pairs import PairTokens
 
 AGREEMENT = 0.5  # nats a completion; bf16 sums of a precomputed reference differ by some tenths
 CHECKED_PAIRS = 4
@@ -57,8 +59,8 @@ def build_trainer(
     policy: PeftModel,
     tokenizer: PreTrainedTokenizerBase,
     config: DPOConfig,
-    train: Dataset,
-    held_out: Dataset | None,
+    train: PairTokens,
+    held_out: PairTokens | None,
     callbacks: list[TrainerCallback],
 ) -> PreferenceTrainer:
     """Builds the trainer; TRL adds the frozen adapter `ref`, a copy of `default`.
@@ -69,11 +71,12 @@ def build_trainer(
     trainer = PreferenceTrainer(
         model=policy,
         args=config,
-        train_dataset=train,
-        eval_dataset=held_out,
+        train_dataset=train.dataset(),
+        eval_dataset=held_out.dataset() if held_out else None,
         processing_class=tokenizer,
         callbacks=callbacks,
     )
+    trainer.remove_callback(PrinterCallback)  # it prints every log as a dict through the progress bar
     keep_trained_weights_in_fp32(policy)
     trained = [name for name, weight in policy.named_parameters() if weight.requires_grad]
     if not trained:
@@ -129,6 +132,37 @@ def check_start(trainer: PreferenceTrainer) -> dict[str, float]:
             f"{math.log(2):.4f}): the reference is not the adapter that training starts from"
         )
     return {"start_loss": loss, "start_gap": gap}
+
+
+def train(trainer: PreferenceTrainer, folder: Path) -> dict[str, float]:
+    """Trains, then measures the held-out pairs.
+
+    Returns:
+        TRL's metrics of the run as a whole, `eval_*` on the held-out pairs, pairs/s, and peak memory in GB.
+    """
+    try:
+        result = trainer.train()
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"at step {trainer.state.global_step}; nothing was saved to {folder}/adapter") from None
+    metrics = dict(result.metrics)
+    last = next(entry for entry in reversed(trainer.state.log_history) if "rewards/margins" in entry)
+    metrics |= {key: value for key, value in last.items() if key.startswith(("rewards/", "logps/"))}
+    if trainer.eval_dataset is not None:
+        metrics |= trainer.evaluate()
+    return metrics | {"peak_memory_gb": peak_memory_gb()}
+
+
+def peak_memory_gb() -> float:
+    """The card's peak where there is one, else the process's (Linux counts it in kilobytes)."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 1e9
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+
+
+def save_adapter(policy: PeftModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """Writes the trained adapter, its tokenizer and template: what evaluate.py and PeftModel load."""
+    policy.save_pretrained(folder, selected_adapters=[TRAINED])
+    tokenizer.save_pretrained(folder)
 
 
 def check_end(policy: PeftModel, source: AdapterFile) -> None:

@@ -16,9 +16,10 @@ from response_generator.data import Dialogue, read_dialogues
 DPO_ARGS = Path("args/demo/dpo_arg.json")  # base model, loader and template are the demo's
 DIALOGUES = DatasetArguments(path="response_generator/demo/data/dialogues_train.jsonl")
 LORA = {
-    "r": 8,
-    "lora_alpha": 16,
+    "r": 16,
+    "lora_alpha": 32,
     "lora_dropout": 0.0,
+    "layers_to_transform": list(range(15, 30)),  # the upper half: backward stops there, and the file stays small
     "target_modules": ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"],
     "task_type": "CAUSAL_LM",
 }

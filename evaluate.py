@@ -1,0 +1,66 @@
+"""Evaluates an adapter, and a baseline beside it, on the same prompts.
+
+    python evaluate.py --json_file args/evaluate_arg.json
+
+Samples a reply to every dialogue of the data set, asks the classifiers what each expresses, and leaves in output_dir:
+predictions.jsonl, metrics.json, evaluation.png, args.json, environment.json.
+"""
+
+import sys
+
+from response_generator import command_line, preflight
+from response_generator.arguments import EvaluateArguments
+from response_generator.backends import import_backend
+from response_generator.data import read_dialogues
+
+
+def main() -> None:
+    args, dry_run = command_line.read_arguments(EvaluateArguments, __doc__)
+    run = preflight.check(args)
+    if run.is_finished:
+        print(f"{run.path} is finished: see metrics.json, predictions.jsonl and evaluation.png there")
+        return
+    dialogues = read_dialogues(args.dataset)
+
+    import_backend(args.backend)  # unsloth has to be imported before transformers, trl and peft
+    from response_generator import evaluation_report, generation, metrics, model, predictions, preview, scoring
+    from response_generator.chat_template import Renderer
+    from response_generator.tracking import Tracker
+
+    scoring.check_emotion_labels(args.scoring)
+    contestants = model.find_contestants(args)
+    tokenizer = model.load_tokenizer(args, contestants[model.ADAPTER])
+    renderer = Renderer.of(tokenizer, args.chat_template)
+    config = generation.generation_config(args.generation, tokenizer)
+    preview.show_prompts(dialogues, renderer, config)
+    if dry_run:
+        return
+
+    run.start()
+    tracker = Tracker.start(args.wandb, run.path, run.arguments)
+    speaker = model.load_contestants(args, contestants)
+    run.note_environment(model.facts(speaker))
+    rows, figures = [], {}
+    for name in contestants:
+        print(f"\n{name}: {contestants[name].folder if contestants[name] else 'the bare base model'}")
+        with model.speaking_as(speaker, contestants, name):
+            generated = generation.generate(speaker, renderer, dialogues, config, args.batch_size, args.seed)
+        scored = predictions.scored(name, generated.replies, args.scoring)
+        figures |= {f"{name}/{key}": value for key, value in metrics.of_model(scored, generated.seconds).items()}
+        rows += scored
+    predictions.write(rows, run.path / "predictions.jsonl")
+    references = scoring.emotions_of([dialogue.reference for dialogue in dialogues], args.scoring)
+    figures |= metrics.of_judge([dialogue.target_emotion for dialogue in dialogues], references)
+
+    evaluation_report.show(figures, list(contestants))
+    evaluation_report.draw(figures, list(contestants), run.path / "evaluation.png")
+    tracker.log_table("predictions", list(rows[0]), [list(row.values()) for row in rows])
+    tracker.log_image("evaluation", run.path / "evaluation.png")
+    tracker.summarise(figures)
+    tracker.finish()
+    run.write_json("metrics.json", figures)
+    print(f"done: figures, replies and picture are in {run.path}")
+
+
+if __name__ == "__main__":
+    sys.exit(command_line.run(main))
