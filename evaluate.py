@@ -50,7 +50,8 @@ def main() -> None:
         rows += scored
     predictions.write(rows, run.path / "predictions.jsonl")
     references = scoring.emotions_of([dialogue.reference for dialogue in dialogues], args.scoring)
-    figures |= metrics.of_judge([dialogue.target_emotion for dialogue in dialogues], references)
+    targets = [dialogue.target_emotion for dialogue in dialogues]
+    figures |= metrics.of_judge(targets, [verdict.label for verdict in references])
 
     evaluation_report.show(figures, list(contestants))
     evaluation_report.draw(figures, list(contestants), run.path / "evaluation.png")

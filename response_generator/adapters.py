@@ -79,8 +79,9 @@ class AdapterFile:
             expected = getattr(layers.get(layer), size_of, None)
             if expected != size:
                 here = "has no such layer" if layer not in layers else f"{expected} there"
+                made_for = self.config.get("base_model_name_or_path")
                 raise InputError(
-                    f"{key}: {self.folder}: made for another base model ({self.config.get('base_model_name_or_path')}): "
+                    f"{key}: {self.folder}: made for another base model ({made_for}): "
                     f"{layer} takes {size} {size_of.replace('_', ' ')} in the adapter, {here} in base_model"
                 )
 

@@ -18,13 +18,20 @@ class LogFile(TrainerCallback):
         self.tracker = tracker
         self.started = time.monotonic()
 
+    def on_train_begin(self, args, state, control, **kwargs):
+        # A run cut off after its last checkpoint takes the steps since then once more.
+        if state.is_world_process_zero and self.file.exists():
+            lines = self.file.read_text(encoding="utf-8").splitlines(keepends=True)
+            kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= state.global_step]
+            self.file.write_text("".join(kept), encoding="utf-8")
+
     def on_log(self, args, state, control, logs=None, **kwargs):
         if not state.is_world_process_zero or not logs:
             return
         entry = {"step": state.global_step, "seconds": round(time.monotonic() - self.started, 3), **logs}
         with open(self.file, "a", encoding="utf-8") as log:
             log.write(json.dumps(entry) + "\n")
-        self.tracker.log({key: value for key, value in logs.items()}, step=state.global_step)
+        self.tracker.log(logs, step=state.global_step)
 
 
 class ProgressBar(TrainerCallback):

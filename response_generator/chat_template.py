@@ -24,7 +24,9 @@ class Renderer:
         tokenizer.chat_template = Path(arguments.file).read_text(encoding="utf-8")
         renderer = cls(tokenizer, arguments.marks, arguments.system_prompt)
         try:
-            renderer.completion([{"role": "user", "content": "Hello ."}], "neutral", {"emotion": "neutral", "dialog": "Hi ."})
+            renderer.completion(
+                [{"role": "user", "content": "Hello ."}], "neutral", {"emotion": "neutral", "dialog": "Hi ."}
+            )
         except InputError:
             raise
         except Exception as error:  # whatever jinja raises, the template is what must be mended

@@ -41,9 +41,7 @@ def generation_config(settings: dict[str, Any], tokenizer: PreTrainedTokenizerBa
         InputError: when values do not go together.
     """
     try:
-        config = GenerationConfig(
-            **settings, pad_token_id=tokenizer.pad_token_id, eos_token_id=tokenizer.eos_token_id
-        )
+        config = GenerationConfig(**settings, pad_token_id=tokenizer.pad_token_id, eos_token_id=tokenizer.eos_token_id)
         config.validate(strict=True)
     except (ValueError, TypeError) as error:
         raise InputError(f"generation: {error}") from error
@@ -51,7 +49,12 @@ def generation_config(settings: dict[str, Any], tokenizer: PreTrainedTokenizerBa
 
 
 def generate(
-    model: PeftModel, renderer: Renderer, dialogues: list[Dialogue], config: GenerationConfig, batch_size: int, seed: int
+    model: PeftModel,
+    renderer: Renderer,
+    dialogues: list[Dialogue],
+    config: GenerationConfig,
+    batch_size: int,
+    seed: int,
 ) -> Generated:
     """Answers every dialogue's history with its target emotion.
 
@@ -68,7 +71,9 @@ def generate(
         for number, start in enumerate(range(0, len(prompts), batch_size)):
             rows = by_length[start : start + batch_size]
             torch.manual_seed(seed + number)
-            for row, tokens in zip(rows, new_tokens(model, renderer, [prompts[row] for row in rows], config), strict=True):
+            for row, tokens in zip(
+                rows, new_tokens(model, renderer, [prompts[row] for row in rows], config), strict=True
+            ):
                 text = renderer.tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
                 replies[row] = Reply(dialogues[row], prompts[row], text.strip(), len(tokens))
             bar.update(len(rows))

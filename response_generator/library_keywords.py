@@ -45,7 +45,17 @@ TRANSFORMERS_FROM_PRETRAINED = {
 }
 # Ours to set: naming them twice would let the two places disagree. `token` never belongs in a file.
 NOT_IN_SECTION = {
-    "dpo": {"output_dir", "seed", "report_to", "run_name", "project", "hub_token", "disable_tqdm", "model_init_kwargs", "resume_from_checkpoint"},
+    "dpo": {
+        "output_dir",
+        "seed",
+        "report_to",
+        "run_name",
+        "project",
+        "hub_token",
+        "disable_tqdm",
+        "model_init_kwargs",
+        "resume_from_checkpoint",
+    },
     "generation": {"pad_token_id", "eos_token_id", "bos_token_id", "num_return_sequences", "transformers_version"},
     "from_pretrained": {"model_name", "token", "args", "kwargs", "on_model_resolved", "revision", "tokenizer_name"},
 }

@@ -6,7 +6,6 @@ from typing import Any
 from sklearn.metrics import accuracy_score, classification_report, f1_score
 
 from response_generator.emotions import EMOTIONS
-from response_generator.scoring import Verdict
 
 Prediction = dict[str, Any]  # a row of predictions.jsonl
 
@@ -30,9 +29,9 @@ def of_model(predictions: list[Prediction], seconds: float) -> dict[str, float]:
     }
 
 
-def of_judge(targets: list[str], verdicts: list[Verdict]) -> dict[str, float]:
+def of_judge(targets: list[str], named: list[str]) -> dict[str, float]:
     """How often the emotion classifier names the emotion of the reference replies: the ceiling of any accuracy."""
-    return {"judge/accuracy_on_references": accuracy_score(targets, [verdict.label for verdict in verdicts])}
+    return {"judge/accuracy_on_references": accuracy_score(targets, named)}
 
 
 def emotion_figures(targets: list[str], predicted: list[str]) -> dict[str, float]:

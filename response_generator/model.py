@@ -137,7 +137,9 @@ def speaking_as(model: PeftModel, contestants: dict[str, AdapterFile | None], na
         yield
 
 
-def check_vocabulary(tokenizer: PreTrainedTokenizerBase, adapter: AdapterFile, base: PretrainedConfig, key: str) -> None:
+def check_vocabulary(
+    tokenizer: PreTrainedTokenizerBase, adapter: AdapterFile, base: PretrainedConfig, key: str
+) -> None:
     """Refuses tokens whose embeddings nobody trained.
 
     Raises:
@@ -203,7 +205,9 @@ def load_with_transformers(base_model: str, keywords: dict[str, Any]) -> PreTrai
     return model
 
 
-def add_adapter(model: PreTrainedModel | PeftModel, adapter: AdapterFile, name: str, trainable: bool = False) -> PeftModel:
+def add_adapter(
+    model: PreTrainedModel | PeftModel, adapter: AdapterFile, name: str, trainable: bool = False
+) -> PeftModel:
     """Puts an adapter on the model under `name` and makes it the active one; LoRA weights are fp32.
 
     An adapter that brings embeddings for added tokens gets a base resized to them.

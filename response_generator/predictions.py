@@ -3,14 +3,14 @@
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 from response_generator.arguments import ScoringArguments
 from response_generator.generation import Reply
-from response_generator.metrics import Prediction
 from response_generator.scoring import emotions_of, gibberish_of, is_complete
 
 
-def scored(model: str, replies: list[Reply], scoring: ScoringArguments) -> list[Prediction]:
+def scored(model: str, replies: list[Reply], scoring: ScoringArguments) -> list[dict[str, Any]]:
     """Has the replies of one model judged, and puts replies and verdicts together."""
     texts = [reply.response for reply in replies]
     verdicts = zip(replies, emotions_of(texts, scoring), gibberish_of(texts, scoring), strict=True)
@@ -33,7 +33,7 @@ def scored(model: str, replies: list[Reply], scoring: ScoringArguments) -> list[
     ]
 
 
-def write(predictions: list[Prediction], file: Path) -> None:
+def write(predictions: list[dict[str, Any]], file: Path) -> None:
     """Whole or not at all."""
     part = file.with_name(file.name + ".part")
     with open(part, "w", encoding="utf-8") as lines:

@@ -34,7 +34,9 @@ def show_pairs(name: str, tokens: PairTokens, renderer: Renderer) -> None:
     if tokens.truncated:
         console.print("[yellow]a cut completion has lost its EOS: raise dpo.max_length, or filter such pairs[/yellow]")
     if tokens.merged:
-        console.print(f"[yellow]in {tokens.merged} pairs the prompt's last token merges with the reply's first[/yellow]")
+        console.print(
+            f"[yellow]in {tokens.merged} pairs the prompt's last token merges with the reply's first[/yellow]"
+        )
     for mark, count in tokens.missing_marks.items():
         words = (
             f"the mark {mark!r} is missing in {count} of {tokens.read} prompts: was the data decoded without special "

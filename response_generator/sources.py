@@ -99,7 +99,9 @@ def hub_faults(repositories: dict[str, tuple[str, str]]) -> list[str]:
 def refusal(error) -> str:
     status = error.response.status_code if error.response is not None else "?"
     if status in (401, 403, 404):
-        return f"the hub has no such repository for you (HTTP {status}); check the name, or set HF_TOKEN if it is private"
+        return (
+            f"the hub has no such repository for you (HTTP {status}); check the name, or set HF_TOKEN if it is private"
+        )
     return f"the hub answered HTTP {status}; try again"
 
 

@@ -134,16 +134,26 @@ def check_start(trainer: PreferenceTrainer) -> dict[str, float]:
     return {"start_loss": loss, "start_gap": gap}
 
 
+def last_checkpoint(folder: Path) -> Path | None:
+    """The newest checkpoint of an unfinished run; one without its state, which is written last, is passed over."""
+    whole = [state.parent for state in folder.glob("checkpoint-*/trainer_state.json")]
+    return max(whole, key=lambda checkpoint: int(checkpoint.name.rpartition("-")[2]), default=None)
+
+
 def train(trainer: PreferenceTrainer, folder: Path) -> dict[str, float]:
-    """Trains, then measures the held-out pairs.
+    """Trains, from the newest checkpoint in `folder` where there is one, then measures the held-out pairs.
 
     Returns:
         TRL's metrics of the run as a whole, `eval_*` on the held-out pairs, pairs/s, and peak memory in GB.
     """
+    checkpoint = last_checkpoint(folder)
+    if checkpoint:
+        print(f"resuming from {checkpoint}")
     try:
-        result = trainer.train()
+        result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"at step {trainer.state.global_step}; nothing was saved to {folder}/adapter") from None
+        place = last_checkpoint(folder) or "the start"
+        raise KeyboardInterrupt(f"the same command goes on from {place}") from None
     metrics = dict(result.metrics)
     last = next(entry for entry in reversed(trainer.state.log_history) if "rewards/margins" in entry)
     metrics |= {key: value for key, value in last.items() if key.startswith(("rewards/", "logps/"))}

@@ -1,0 +1,39 @@
+# make demo    prepares the embedded model, trains, evaluates, shows the result
+# make test    runs every test that needs no GPU
+# make style   lint and format check
+# Each first installs into .venv what is missing.
+
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+INSTALLED := $(VENV)/installed
+REQUIREMENTS := requirements.txt requirements-no-deps.txt requirements-dev.txt
+# A mark that stands while pip works: after an interruption pip cannot tell a half-written package from a whole one.
+UNFINISHED := $(VENV)/unfinished
+
+export PYTHONPATH := $(CURDIR)
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: demo test style
+
+demo: $(INSTALLED)
+	$(PYTHON) -m response_generator.demo
+	rm -rf runs/demo
+	$(PYTHON) fine_tune_dpo.py --json_file args/demo/dpo_arg.json
+	$(PYTHON) evaluate.py --json_file args/demo/evaluate_arg.json
+
+test: $(INSTALLED)
+	$(PYTHON) -m pytest -q -m "not gpu" tests
+
+style: $(INSTALLED)
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+
+$(INSTALLED): $(REQUIREMENTS)
+	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version)'
+	@test ! -e $(UNFINISHED) || rm -rf $(VENV)
+	@test -x $(PYTHON) || python3 -m venv $(VENV)
+	@touch $(UNFINISHED)
+	$(PYTHON) -m pip install --quiet -r requirements.txt -r requirements-dev.txt
+	$(PYTHON) -m pip install --quiet --no-deps -r requirements-no-deps.txt
+	@rm $(UNFINISHED)
+	@touch $@
