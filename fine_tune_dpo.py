@@ -30,7 +30,7 @@ def main() -> None:
     from response_generator.pairs import tokenised
     from response_generator.tracking import Tracker
 
-    config = training.training_config(args.dpo, str(run.path), args.seed)
+    config = training.training_config(args.dpo, str(run.path), args.seed, args.backend)
     source = model.find_adapter("adapter", args.adapter, args)
     tokenizer = model.load_tokenizer(args, source)
     renderer = Renderer.of(tokenizer, args.chat_template)

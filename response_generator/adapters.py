@@ -74,15 +74,14 @@ class AdapterFile:
             layer, _, part = name.removeprefix(PREFIX).rpartition(".lora_")
             if part not in ("A.weight", "B.weight"):
                 continue
-            size_of = "in_features" if part.startswith("A") else "out_features"
-            size = shape[1] if part.startswith("A") else shape[0]
-            expected = getattr(layers.get(layer), size_of, None)
+            side, size = ("in", shape[1]) if part.startswith("A") else ("out", shape[0])
+            expected = getattr(layers.get(layer), f"{side}_features", None)
             if expected != size:
-                here = "has no such layer" if layer not in layers else f"{expected} there"
                 made_for = self.config.get("base_model_name_or_path")
+                here = f"{expected} in base_model" if layer in layers else "base_model has no such layer"
                 raise InputError(
                     f"{key}: {self.folder}: made for another base model ({made_for}): "
-                    f"{layer} takes {size} {size_of.replace('_', ' ')} in the adapter, {here} in base_model"
+                    f"{layer} has {size} {side} features in the adapter, {here}"
                 )
 
 

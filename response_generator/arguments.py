@@ -147,7 +147,7 @@ def fault_line(model: type[BaseModel], fault: dict) -> str:
         return unknown_key(key, list(section_of(model, fault["loc"]).model_fields))
     if fault["type"] == "missing":
         return f"{key}: missing; it has no default"
-    allowed = fault["msg"].replace("Input should be ", "").replace("a valid ", "a ")
+    allowed = fault["msg"].replace("Input should be ", "").replace("a valid ", "")
     return f"{key}: got {shown(fault['input'])}; allowed: {allowed}"
 
 

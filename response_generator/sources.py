@@ -54,7 +54,7 @@ def missing(name: str) -> str:
     path = Path(name)
     if not path.exists():
         return "no such file or folder"
-    return "is a folder that lacks it" if path.is_dir() else "is a file"
+    return "is a folder of something else" if path.is_dir() else "is a file"
 
 
 def hub_faults(repositories: dict[str, tuple[str, str]]) -> list[str]:

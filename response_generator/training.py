@@ -41,12 +41,17 @@ class PreferenceTrainer(DPOTrainer):
         self.processing_class.save_pretrained(directory)
 
 
-def training_config(dpo: dict[str, Any], output_dir: str, seed: int) -> DPOConfig:
+def training_config(dpo: dict[str, Any], output_dir: str, seed: int, backend: str) -> DPOConfig:
     """Builds TRL's configuration from the section `dpo`.
 
     Raises:
-        InputError: with TRL's own words when values do not go together.
+        InputError: with TRL's own words when values do not go together, or when the backend cannot train here.
     """
+    if backend == "transformers" and not torch.cuda.is_available():
+        raise InputError(
+            'backend: "transformers" trains on a CUDA device only: the loss of TRL 1.15 is a Triton kernel, for which '
+            'unsloth has a CPU twin; use "unsloth" here'
+        )
     ours = {"output_dir": output_dir, "seed": seed, "report_to": [], "disable_tqdm": True}
     device = {} if torch.cuda.is_available() else {"use_cpu": True}
     try:
@@ -68,6 +73,12 @@ def build_trainer(
     Raises:
         TrainingError: when nothing would be trained.
     """
+    loaded = trained_weights(policy)
+    if not loaded:
+        raise TrainingError("no parameter is trainable: the adapter was loaded frozen, and nothing would be learned")
+    outside = [name for name in loaded if f".{TRAINED}." not in name]
+    if outside:
+        raise TrainingError(f"parameters outside the adapter are trainable, for example {outside[0]}")
     trainer = PreferenceTrainer(
         model=policy,
         args=config,
@@ -77,25 +88,23 @@ def build_trainer(
         callbacks=callbacks,
     )
     trainer.remove_callback(PrinterCallback)  # it prints every log as a dict through the progress bar
-    keep_trained_weights_in_fp32(policy)
-    trained = [name for name, weight in policy.named_parameters() if weight.requires_grad]
-    if not trained:
-        raise TrainingError("no parameter is trainable: the adapter was loaded frozen, and nothing would be learned")
-    frozen = [name for name in trained if f".{TRAINED}" not in name]
-    if frozen:
-        raise TrainingError(f"parameters outside the adapter are trainable, for example {frozen[0]}")
+    restore(policy, loaded)
     return trainer
 
 
-def keep_trained_weights_in_fp32(policy: PeftModel) -> None:
-    """Undoes TRL's cast of 4-bit models' LoRA weights to bf16, where small AdamW steps round to nothing.
+def trained_weights(policy: PeftModel) -> dict[str, torch.Tensor]:
+    return {name: weight.detach().float().clone() for name, weight in policy.named_parameters() if weight.requires_grad}
 
-    The cast came after the reference was copied, so the reference still has every bit.
+
+def restore(policy: PeftModel, loaded: dict[str, torch.Tensor]) -> None:
+    """Gives adapter and reference the weights that were loaded, in fp32.
+
+    TRL casts a 4-bit model's LoRA weights to bf16, where small AdamW steps round to nothing, and keeps the copies that
+    `ref` holds of whole modules in the base's dtype. Two precisions would also make two functions of one adapter.
     """
-    for name, weight in policy.named_parameters():
-        if weight.requires_grad and weight.dtype != torch.float32:
-            source = policy.get_parameter(name.replace(f".{TRAINED}", f".{REFERENCE}"))
-            weight.data = source.data.to(torch.float32, copy=True)
+    for name, weights in loaded.items():
+        policy.get_parameter(name).data = weights
+        policy.get_parameter(name.replace(f".{TRAINED}.", f".{REFERENCE}.")).data = weights.clone()
 
 
 def check_start(trainer: PreferenceTrainer) -> dict[str, float]:
@@ -114,7 +123,7 @@ def check_start(trainer: PreferenceTrainer) -> dict[str, float]:
     try:
         for row in list(trainer.train_dataset.select(range(min(CHECKED_PAIRS, len(trainer.train_dataset))))):
             batch = trainer._prepare_inputs(trainer.data_collator([row]))
-            with torch.no_grad(), trainer.compute_loss_context_manager():
+            with torch.no_grad(), trainer.accelerator.autocast():
                 losses.append(trainer.compute_loss(model, batch).item())
             rewards = trainer._metrics["eval"]
             gaps += [abs(rewards[f"rewards/{side}"][-1]) / trainer.beta for side in ("chosen", "rejected")]

@@ -64,9 +64,9 @@ def gibberish_examples(texts: list[str], salads: list[str], seed: int) -> list[E
 
 
 def with_slips(text: str, rng: random.Random) -> str:
-    """Two to three slips of grammar: a word dropped, doubled, or swapped with its neighbour."""
+    """Three to five slips of grammar: a word dropped, doubled, or swapped with its neighbour."""
     words = text.split()
-    for _ in range(rng.randint(2, 3)):
+    for _ in range(rng.randint(3, 5)):
         at = rng.randrange(max(1, len(words) - 1))
         slip = rng.choice(("drop", "double", "swap"))
         if slip == "drop" and len(words) > 3:

@@ -1,0 +1,47 @@
+"""Adapter files against base models, without loading weights."""
+
+import pytest
+from conftest import write_tiny_adapter, write_tiny_base
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from response_generator.adapters import AdapterFile, key_in_model
+from response_generator.errors import InputError
+
+
+def test_an_adapter_fits_its_own_base(tiny):
+    adapter = AdapterFile.read(tiny.folder / "adapter")
+    adapter.check_fits("adapter", AutoConfig.from_pretrained(tiny.base))
+    assert adapter.embedding_rows is None
+    assert not adapter.has_tokenizer
+
+
+def test_an_adapter_for_another_base_is_refused_by_its_shapes(tiny, tmp_path):
+    write_tiny_base(tmp_path / "wide", hidden=128)
+    with pytest.raises(InputError, match="made for another base model .* 128 in features in the adapter, 256 in base"):
+        AdapterFile.read(tiny.folder / "adapter").check_fits("adapter", AutoConfig.from_pretrained(tmp_path / "wide"))
+
+
+def test_a_layer_the_base_lacks_is_refused(tiny):
+    config = AutoConfig.from_pretrained(tiny.base, num_hidden_layers=1)
+    with pytest.raises(InputError, match=r"layers\.1\..*base_model has no such layer"):
+        AdapterFile.read(tiny.folder / "adapter").check_fits("adapter", config)
+
+
+def test_damaged_files_are_refused(tiny, tmp_path):
+    write_tiny_adapter(tiny.folder / "base", tmp_path)
+    weights = tmp_path / "adapter_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:100])
+    with pytest.raises(InputError, match="damaged"):
+        AdapterFile.read(tmp_path)
+
+
+def test_keys_lead_to_the_tensors_in_the_model(tiny, tmp_path):
+    from peft import PeftModel
+
+    write_tiny_adapter(tiny.folder / "base", tmp_path, modules_to_save=["embed_tokens", "lm_head"])
+    adapter = AdapterFile.read(tmp_path)
+    assert adapter.embedding_rows == AutoConfig.from_pretrained(tiny.base).vocab_size
+    base = AutoModelForCausalLM.from_pretrained(tiny.base)
+    weights = dict(PeftModel.from_pretrained(base, tmp_path, adapter_name="other").named_parameters())
+    for name, tensor in adapter.tensors().items():
+        assert weights[key_in_model(name, "other")].shape == tensor.shape

@@ -1,0 +1,143 @@
+"""What the args files may say, and how faults are told."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+from response_generator import library_keywords
+from response_generator.arguments import DPOArguments, EvaluateArguments, validated
+from response_generator.errors import InputError
+
+ARGS_FILES = sorted((ROOT / "args").rglob("*.json"))
+
+
+def read(file: Path) -> dict:
+    return json.loads(file.read_text(encoding="utf-8"))
+
+
+def faults_of(changes: dict, section: str | None = None) -> list[str]:
+    values = read(ROOT / "args" / "dpo_arg.json")
+    (values[section] if section else values).update(changes)
+    with pytest.raises(InputError) as error:
+        validated(DPOArguments, values, "args.json")
+    return error.value.faults
+
+
+def test_every_args_file_loads():
+    assert len(ARGS_FILES) == 4
+    for file in ARGS_FILES:
+        model = DPOArguments if file.name.startswith("dpo") else EvaluateArguments
+        validated(model, read(file), str(file))
+
+
+def test_the_published_dpo_run_is_the_seeds():
+    args = validated(DPOArguments, read(ROOT / "args" / "dpo_arg.json"), "dpo_arg.json")
+    assert args.output_dir == "./checkpoints"
+    assert args.adapter == "hermeschen1116/response_generator_for_emotion_chat_bot"
+    assert args.dataset.path == "Shotaro30678/rlhf-RG-trl-style-v3"
+    assert args.from_pretrained == {
+        "attn_implementation": "flash_attention_2",
+        "pretraining_tp": 1,
+        "load_in_4bit": True,
+        "use_cache": False,
+        "device_map": "auto",
+        "use_gradient_checkpointing": "unsloth",
+        "low_cpu_mem_usage": True,
+    }
+    written = {
+        "beta": 0.1,
+        "num_train_epochs": 3,
+        "gradient_checkpointing": True,
+        "remove_unused_columns": False,
+        # DPOConfig's defaults when the seed was written
+        "learning_rate": 5e-5,
+        "lr_scheduler_type": "linear",
+        "warmup_steps": 0,
+        "optim": "adamw_torch",
+        "weight_decay": 0.0,
+        "per_device_train_batch_size": 8,
+        "gradient_accumulation_steps": 1,
+        "max_grad_norm": 1.0,
+    }
+    assert {key: args.dpo[key] for key in written} == written
+    assert args.seed == 42
+
+
+def test_the_published_evaluation_is_the_seeds():
+    args = validated(EvaluateArguments, read(ROOT / "args" / "evaluate_arg.json"), "evaluate_arg.json")
+    assert (args.dataset.path, args.dataset.split, args.dataset.num_proc) == (
+        "hermeschen1116/daily_dialog_for_RG",
+        "test",
+        16,
+    )
+    assert args.generation == {
+        "max_new_tokens": 150,
+        "min_new_tokens": 5,
+        "repetition_penalty": 1.1,
+        "top_k": 3,
+        "top_p": 0.9,
+        "temperature": 1.0,
+        "do_sample": True,
+        "num_beams": 1,
+    }
+
+
+def test_all_faults_are_told_at_once():
+    faults = faults_of({"bakend": "unsloth", "seed": "42", "dpo": {"betta": 0.1, "beta": "high"}})
+    assert 'args.json: bakend: unknown key; did you mean "backend"?' in faults
+    assert "args.json: seed: got '42' (string); allowed: integer" in faults
+    assert 'args.json: dpo.betta: unknown key; did you mean "beta"?' in faults
+    assert "args.json: dpo.beta: got 'high' (string); allowed: number" in faults
+    assert len(faults) == 4
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value", "words"),
+    [
+        ("dpo", "model_adapter_name", "traingg", "always called 'default'"),
+        ("dpo", "ref_adapter_name", "reference", "always called 'ref'"),
+        ("dpo", "output_dir", "x", "write it at the top level"),
+        ("dpo", "gradient_checkpointing", "False", "allowed: boolean"),
+        ("dpo", "truncation_mode", "keep_end", "keep_start"),
+        ("from_pretrained", "load_in_4bits", True, 'did you mean "load_in_4bit"?'),
+        ("from_pretrained", "token", "hf_x", "HF_TOKEN"),
+        ("dataset", "splt", "train", 'did you mean "split"?'),
+        ("dataset", "limit", 0, "greater than or equal to 1"),
+        ("wandb", "mode", "onlin", "'online', 'offline' or 'disabled'"),
+        ("chat_template", "marks", "[INST]", "list"),
+    ],
+)
+def test_one_fault_names_key_and_remedy(section, key, value, words):
+    faults = faults_of({key: value}, section)
+    assert len(faults) == 1
+    assert f"{section}.{key}" in faults[0]
+    assert words in faults[0]
+
+
+def test_a_missing_key_and_a_section_of_the_wrong_type():
+    assert faults_of({"dpo": 3}) == ["args.json: dpo: got 3 (integer); allowed: dictionary"]
+    values = read(ROOT / "args" / "dpo_arg.json")
+    del values["base_model"]
+    with pytest.raises(InputError, match="base_model: missing"):
+        validated(DPOArguments, values, "args.json")
+
+
+def test_an_integer_is_a_number_and_a_boolean_is_not():
+    values = read(ROOT / "args" / "dpo_arg.json")
+    values["dpo"]["beta"] = 1
+    assert validated(DPOArguments, values, "args.json").dpo["beta"] == 1
+    assert faults_of({"beta": True}, "dpo") == ["args.json: dpo.beta: got True (boolean); allowed: number"]
+
+
+def test_the_keyword_file_is_what_the_pinned_libraries_say():
+    # A process of its own: it loads unsloth's code for a GPU, which patches everything.
+    code = (
+        "import json; from response_generator import library_keywords as k; print(json.dumps(k.read_from_libraries()))"
+    )
+    asked = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    said = json.loads(asked.stdout.strip().splitlines()[-1])
+    assert said == json.loads(library_keywords.FILE.read_text(encoding="utf-8"))

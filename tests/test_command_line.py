@@ -1,0 +1,78 @@
+"""The command line: the args file, overrides, exit statuses; each error before torch is imported."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT, script_environment
+
+from response_generator.command_line import override, read_json_object
+from response_generator.errors import InputError
+
+
+def test_override_reads_json_and_falls_back_to_text():
+    values = {"dpo": {"beta": 0.1}, "eval_dataset": None}
+    override(values, "dpo.beta=0.2")
+    override(values, "eval_dataset.path=held_out.jsonl")
+    override(values, "wandb.tags=[1]")
+    assert values == {"dpo": {"beta": 0.2}, "eval_dataset": {"path": "held_out.jsonl"}, "wandb": {"tags": [1]}}
+
+
+@pytest.mark.parametrize("assignment", ["dpo.beta", "=1", "dpo..beta=1"])
+def test_an_override_without_key_or_value_is_refused(assignment):
+    with pytest.raises(InputError, match="KEY.PATH=VALUE"):
+        override({}, assignment)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('{\n "seed": 42,\n "dpo": {,}\n}', "broken JSON at line 3, column 10"),
+        ('{"seed": 1, "seed": 2}', "seed: written twice"),
+        ('{"beta": NaN}', "NaN is not JSON"),
+        ("[1, 2]", "holds a list"),
+        ("", "broken JSON at line 1, column 1"),
+    ],
+)
+def test_broken_args_files(tmp_path, text, words):
+    file = tmp_path / "args.json"
+    file.write_text(text, encoding="utf-8")
+    with pytest.raises(InputError) as error:
+        read_json_object(file)
+    assert words in str(error.value)
+
+
+def test_a_missing_args_file(tmp_path):
+    with pytest.raises(InputError, match="cannot be read"):
+        read_json_object(tmp_path / "none.json")
+
+
+@pytest.mark.parametrize("script", ["fine_tune_dpo.py", "evaluate.py"])
+def test_faults_end_with_status_2_before_torch_is_imported(script, tmp_path):
+    file = tmp_path / "args.json"
+    name = script.replace("fine_tune_", "").replace(".py", "_arg.json")
+    values = json.loads((ROOT / "args" / "demo" / name).read_text(encoding="utf-8"))
+    values |= {"output_dir": str(tmp_path / "run"), "adapter": str(tmp_path), "wandb": {"mode": "online"}}
+    file.write_text(json.dumps(values), encoding="utf-8")
+    code = (
+        "import runpy, sys\n"
+        f"sys.argv = [{script!r}, '--json_file', {str(file)!r}]\n"
+        "try: runpy.run_path(sys.argv[0], run_name='__main__')\n"
+        "except SystemExit as end: print('status', end.code, 'torch' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=script_environment(), capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "status 2 False"
+    assert "needed: a PEFT adapter" in done.stderr
+    assert "WANDB_API_KEY" in done.stderr and "wandb login" in done.stderr and "wandb.mode=offline" in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_help_names_every_section():
+    done = subprocess.run(
+        [sys.executable, "fine_tune_dpo.py", "--help"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    for section in ("base_model", "adapter", "from_pretrained", "dataset", "dpo", "wandb", "--set", "--dry_run"):
+        assert section in done.stdout

@@ -1,0 +1,117 @@
+"""Rows as they may come, and each way in which they may be wrong."""
+
+import json
+
+import pytest
+from conftest import HISTORY, write_rows
+
+from response_generator.arguments import DatasetArguments
+from response_generator.data import read_dialogues, read_pairs
+from response_generator.errors import InputError
+
+REPLY = {"role": "assistant", "content": {"emotion": "happiness", "dialog": "You earned it !"}}
+ANGRY = {"role": "assistant", "content": {"emotion": "anger", "dialog": "So what ?"}}
+OBJECTS = {"prompt": HISTORY, "chosen": [REPLY], "rejected": [ANGRY]}
+STRINGS = {"prompt": "<s>[INST] Hi . [/INST]", "chosen": "Hello .", "rejected": "Go ."}
+
+
+def dataset(tmp_path, rows, name="rows.jsonl", **more) -> DatasetArguments:
+    return DatasetArguments(path=write_rows(tmp_path / name, rows), **more)
+
+
+def test_a_dialogue_splits_before_its_last_turn(tmp_path):
+    (dialogue,) = read_dialogues(dataset(tmp_path, [{"prompt": [*HISTORY, REPLY]}]))
+    assert dialogue.history == HISTORY
+    assert (dialogue.target_emotion, dialogue.reference) == ("happiness", "You earned it !")
+
+
+def test_pairs_as_objects_strings_and_plain_messages(tmp_path):
+    plain = {
+        "prompt": [{"role": "user", "content": "Hi ."}],
+        "chosen": [{"role": "assistant", "content": "[EMOTION] fear [/EMOTION] Who is there ?"}],
+        "rejected": [{"role": "assistant", "content": "Hello ."}],
+    }
+    objects, strings, messages = read_pairs(dataset(tmp_path, [OBJECTS, STRINGS | {"chosen_score": 9.5}, plain]))
+    assert objects.chosen == {"emotion": "happiness", "dialog": "You earned it !"}
+    assert (strings.prompt, strings.chosen_score, strings.rejected_score) == (STRINGS["prompt"], 9.5, None)
+    # A mark written into a completion is the prompt's: it becomes the target emotion.
+    assert messages.chosen == {"emotion": "fear", "dialog": "Who is there ?"}
+    assert messages.rejected == "Hello ."
+
+
+def test_json_parquet_folder_and_limit_read_the_same_rows(tmp_path):
+    import pyarrow
+    from pyarrow import parquet
+
+    rows = [OBJECTS, OBJECTS | {"rejected": [REPLY]}, OBJECTS]
+    expected = read_pairs(dataset(tmp_path, rows, "train.jsonl"))
+    (tmp_path / "rows.json").write_text(json.dumps(rows), encoding="utf-8")
+    parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "rows.parquet")
+    for name in ("rows.json", "rows.parquet", "."):
+        assert read_pairs(DatasetArguments(path=str(tmp_path / name))) == expected
+    assert read_pairs(DatasetArguments(path=str(tmp_path / "rows.json"), limit=2)) == expected[:2]
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ({"prompt": HISTORY, "chosen": [REPLY]}, "has no rejected; its columns: prompt, chosen"),
+        (OBJECTS | {"prompt": [HISTORY[1], HISTORY[0]]}, "turn 1: role is 'assistant'; needed 'user'"),
+        (OBJECTS | {"prompt": [HISTORY[0], HISTORY[2]]}, "turn 2: role is 'user'; needed 'assistant'"),
+        (OBJECTS | {"prompt": HISTORY[:2]}, "prompt ends with assistant"),
+        (OBJECTS | {"prompt": []}, "prompt is empty"),
+        (OBJECTS | {"chosen": "Hello ."}, "chosen is text; needed: a list of one assistant message"),
+        (OBJECTS | {"chosen": [REPLY, REPLY]}, "chosen is a list; needed: a list of one"),
+        (OBJECTS | {"rejected": [HISTORY[0]]}, "rejected is not an assistant message"),
+        (OBJECTS | {"chosen_score": "high"}, "chosen_score is text; needed: a number"),
+        (STRINGS | {"rejected": ""}, "rejected is empty"),
+        (STRINGS | {"rejected": [ANGRY]}, "rejected is a list; the prompt is text"),
+        ([1], "is a list; needed: an object"),
+    ],
+)
+def test_bad_pairs_name_their_line(tmp_path, row, words):
+    with pytest.raises(InputError) as error:
+        read_pairs(dataset(tmp_path, [OBJECTS, row]))
+    assert "rows.jsonl, line 2:" in str(error.value)
+    assert words in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ({"emotion": "joy", "dialog": "Yes ."}, "emotion is 'joy'; allowed: neutral, anger"),
+        ({"emotion": "fear", "dialog": "  "}, "needed: text"),
+        ({"emotion": "fear"}, "needed: an object with emotion and dialog"),
+        ("Yes .", "content is text"),
+    ],
+)
+def test_bad_turns_of_a_dialogue(tmp_path, content, words):
+    with pytest.raises(InputError, match="line 1: prompt, turn 4") as error:
+        read_dialogues(dataset(tmp_path, [{"prompt": [*HISTORY, {"role": "assistant", "content": content}]}]))
+    assert words in str(error.value)
+
+
+def test_a_dialogue_that_ends_with_the_user(tmp_path):
+    with pytest.raises(InputError, match="the last turn must be the assistant's"):
+        read_dialogues(dataset(tmp_path, [{"prompt": HISTORY}]))
+
+
+def test_many_bad_rows_are_counted_not_listed(tmp_path):
+    with pytest.raises(InputError) as error:
+        read_pairs(dataset(tmp_path, [{"prompt": HISTORY}] * 25))
+    assert len(error.value.faults) == 11
+    assert "and 15 more rows like these" in error.value.faults[-1]
+
+
+def test_empty_and_broken_files(tmp_path):
+    with pytest.raises(InputError, match="holds no rows"):
+        read_pairs(dataset(tmp_path, []))
+    file = tmp_path / "broken.jsonl"
+    file.write_text(json.dumps(OBJECTS) + '\n{"prompt": \n', encoding="utf-8")
+    with pytest.raises(InputError, match=r"broken.jsonl, line 2: broken JSON at line 2, column 1|column 1"):
+        read_pairs(DatasetArguments(path=str(file)))
+    (tmp_path / "rows.parquet").write_bytes(b"no parquet")
+    with pytest.raises(InputError, match="cannot be read as parquet"):
+        read_pairs(DatasetArguments(path=str(tmp_path / "rows.parquet")))
+    with pytest.raises(InputError, match="holds no validation.jsonl"):
+        read_pairs(DatasetArguments(path=str(tmp_path), split="validation"))

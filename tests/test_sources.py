@@ -1,0 +1,58 @@
+"""Where names lead; a hub without a network is told within seconds."""
+
+import subprocess
+import sys
+import time
+
+import pytest
+from conftest import ROOT, script_environment
+
+from response_generator.sources import adapter_faults, dataset_faults, is_local, model_faults
+
+
+@pytest.mark.parametrize(
+    ("name", "local"),
+    [
+        ("meta-llama/Llama-2-7b-hf", False),
+        ("gpt2", False),
+        ("./checkpoints/adapter", True),
+        ("a/b/c", True),
+        ("rows.jsonl", True),
+        ("~/model", True),
+    ],
+)
+def test_what_counts_as_local(name, local):
+    assert is_local(name) is local
+
+
+def test_folders_that_are_not_what_they_should_be(tmp_path):
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    assert "needed: a folder with config.json" in model_faults("base_model", str(empty))[0]
+    assert "needed: a PEFT adapter" in adapter_faults("adapter", str(empty))[0]
+    (empty / "adapter_config.json").write_text("{}", encoding="utf-8")
+    (empty / "adapter_model.bin").write_bytes(b"")
+    assert "pickled weights (.bin) are not loaded" in adapter_faults("adapter", str(empty))[0]
+    (empty / "rows.csv").write_text("", encoding="utf-8")
+    assert "unknown kind of file" in dataset_faults("dataset", str(empty / "rows.csv"))[0]
+    assert "no such file" in dataset_faults("dataset", str(empty / "rows.jsonl"))[0]
+
+
+def test_a_hub_id_without_a_network_is_told_soon():
+    # A hub address where nobody listens: the connection is refused, as without a network.
+    environment = script_environment() | {"HF_ENDPOINT": "http://127.0.0.1:9"}
+    started = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "evaluate.py", "--json_file", "args/evaluate_arg.json", "--set", "wandb.mode=offline"],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert time.monotonic() - started < 20
+    assert done.returncode == 2
+    for name in ("meta-llama/Llama-2-7b-hf", "hermeschen1116/daily_dialog_for_RG", "madhurjindal/autonlp"):
+        assert f"{name}" in done.stderr
+    assert "the hub cannot be reached (no network)" in done.stderr
+    assert not (ROOT / "evaluation").exists()

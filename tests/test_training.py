@@ -1,0 +1,215 @@
+"""The trainer around TRL's, on real 4-bit weights: same loss, true reference, adapters of every kind."""
+
+import json
+import math
+
+import pytest
+import torch
+from conftest import demo_rows, write_tiny_adapter
+from trl import DPOConfig, DPOTrainer
+
+from response_generator import model as models
+from response_generator import training
+from response_generator.adapters import AdapterFile
+from response_generator.arguments import DPOArguments, validated
+from response_generator.chat_template import Renderer
+from response_generator.data import parse_pair
+from response_generator.errors import InputError
+from response_generator.pairs import tokenised
+
+PAIRS = [parse_pair(number, row) for number, row in enumerate(demo_rows("preferences_train", 8))]
+
+
+@pytest.fixture
+def arguments(tiny, tmp_path):
+    return validated(DPOArguments, tiny.dpo(tmp_path / "run"), "args.json")
+
+
+def set_up(arguments, **dpo):
+    """Trainer, source adapter and renderer for the arguments."""
+    config = training.training_config({**arguments.dpo, **dpo}, arguments.output_dir, arguments.seed, arguments.backend)
+    source = models.find_adapter("adapter", arguments.adapter, arguments)
+    tokenizer = models.load_tokenizer(arguments, source)
+    renderer = Renderer.of(tokenizer, arguments.chat_template)
+    policy = models.load_policy(arguments, source)
+    tokens = tokenised(PAIRS, renderer, config.max_length)
+    return training.build_trainer(policy, tokenizer, config, tokens, None, []), source, renderer
+
+
+def loss_of(trainer, rows=slice(None)) -> float:
+    batch = trainer._prepare_inputs(trainer.data_collator(list(trainer.train_dataset)[rows]))
+    with torch.no_grad(), trainer.accelerator.autocast():
+        return trainer.compute_loss(trainer.model.eval(), batch).item()
+
+
+def shift(policy, adapter: str, by: float) -> None:
+    with torch.no_grad():
+        for name, weight in policy.named_parameters():
+            if f"lora_B.{adapter}." in name:
+                weight.add_(by)
+
+
+def test_weights_are_four_bit_adapters_two_and_only_one_trains(arguments):
+    trainer, _, _ = set_up(arguments)
+    assert trainer.model.is_loaded_in_4bit
+    assert list(trainer.model.peft_config) == ["default", "ref"]
+    trained = {name: weight for name, weight in trainer.model.named_parameters() if weight.requires_grad}
+    assert trained
+    assert all(".default." in name and weight.dtype == torch.float32 for name, weight in trained.items())
+
+
+def test_the_start_is_ln_2_and_a_wrong_reference_stops_the_run(arguments):
+    trainer, _, _ = set_up(arguments)
+    assert training.check_start(trainer) == {
+        "start_loss": pytest.approx(math.log(2), abs=1e-6),
+        "start_gap": pytest.approx(0, abs=1e-4),
+    }
+    shift(trainer.model, "ref", 0.05)
+    with pytest.raises(training.TrainingError, match="the reference is not the adapter that training starts from"):
+        training.check_start(trainer)
+
+
+def test_loss_is_trls_own_on_its_own_tokens(arguments, tmp_path):
+    """TRL tokenises the rendered strings itself; ours are tokenised before. Policy and reference differ, so that the
+    loss depends on every log-probability."""
+    from datasets import Dataset
+
+    ours, _, renderer = set_up(arguments)
+    shift(ours.model, "default", 0.01)
+    strings = []
+    for pair in PAIRS:
+        target = pair.chosen["emotion"]
+        chosen, rejected = (renderer.completion(pair.prompt, target, reply) for reply in (pair.chosen, pair.rejected))
+        strings.append({"prompt": renderer.prompt(pair.prompt, target), "chosen": chosen, "rejected": rejected})
+    source = models.find_adapter("adapter", arguments.adapter, arguments)
+    config = DPOConfig(output_dir=str(tmp_path), max_length=256, use_cpu=True, report_to=[])
+    policy = models.load_policy(arguments, source)
+    loaded = training.trained_weights(policy)
+    theirs = DPOTrainer(
+        model=policy,
+        args=config,
+        train_dataset=Dataset.from_list(strings),
+        processing_class=renderer.tokenizer,
+    )
+    training.restore(theirs.model, loaded)
+    shift(theirs.model, "default", 0.01)
+    assert abs(loss_of(ours) - math.log(2)) > 1e-3
+    assert loss_of(ours) == pytest.approx(loss_of(theirs), abs=1e-6)
+
+
+def test_training_moves_every_matrix_of_the_adapter_and_no_bit_of_the_reference(arguments):
+    trainer, source, _ = set_up(arguments, max_steps=3, learning_rate=1e-2)
+    with pytest.raises(training.TrainingError, match="is what it was before"):
+        training.check_end(trainer.model, source)
+    before = {name: weight.detach().clone() for name, weight in trainer.model.named_parameters()}
+    trainer.train()
+    training.check_end(trainer.model, source)
+    for name, weight in trainer.model.named_parameters():
+        assert torch.equal(weight, before[name]) is (".default." not in name), name
+    shift(trainer.model, "ref", 1e-6)
+    with pytest.raises(training.TrainingError, match="the reference changed during training"):
+        training.check_end(trainer.model, source)
+
+
+def test_small_steps_are_not_rounded_away(arguments):
+    """A step of 1e-6 is below half an ulp in bf16, where TRL leaves a 4-bit model's adapter."""
+    trainer, source, _ = set_up(arguments, max_steps=1, learning_rate=1e-6)
+    trainer.train()
+    training.check_end(trainer.model, source)
+
+
+def test_a_frozen_adapter_is_told_before_training(arguments, monkeypatch):
+    frozen = models.add_adapter(
+        models.load_base(arguments),
+        AdapterFile.read(models.adapter_folder(arguments.adapter)),
+        models.TRAINED,
+        trainable=False,
+    )
+    monkeypatch.setattr(models, "load_policy", lambda *_: frozen)
+    with pytest.raises(training.TrainingError, match="no parameter is trainable"):
+        set_up(arguments)
+
+
+def test_checkpoints_hold_the_trained_adapter_alone(arguments):
+    trainer, _, _ = set_up(arguments, max_steps=2, save_steps=2)
+    trainer.train()
+    (checkpoint,) = trainer.args.output_dir and list(
+        models.adapter_folder(trainer.args.output_dir).glob("checkpoint-*")
+    )
+    assert not (checkpoint / "ref").exists()
+    assert not (checkpoint / "training_args.bin").exists()
+    shapes = AdapterFile.read(checkpoint).shapes
+    assert shapes == AdapterFile.read(models.adapter_folder(arguments.adapter)).shapes
+    assert training.last_checkpoint(checkpoint.parent) == checkpoint
+
+
+def test_values_that_do_not_go_together_are_refused(arguments):
+    with pytest.raises(InputError, match="dpo: .*loss_weights"):
+        training.training_config({"loss_type": ["sigmoid"], "loss_weights": [1.0, 2.0]}, "x", 1, "unsloth")
+
+
+def test_plain_transformers_does_not_train_without_a_card():
+    with pytest.raises(InputError, match='use "unsloth" here'):
+        training.training_config({}, "x", 1, "transformers")
+
+
+def with_tokens(tiny, folder, added: list[str], **lora):
+    """An adapter trained with added tokens: its own tokenizer, and the embeddings resized to it."""
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(tiny.base)
+    tokenizer.add_tokens(added)
+    base = AutoModelForCausalLM.from_pretrained(tiny.base)
+    base.resize_token_embeddings(len(tokenizer))
+    torch.manual_seed(3)
+    config = LoraConfig(r=4, target_modules=["q_proj"], task_type="CAUSAL_LM", init_lora_weights=False, **lora)
+    model = get_peft_model(base, config)
+    model.save_pretrained(folder, save_embedding_layers=True)
+    tokenizer.save_pretrained(folder)
+    return model
+
+
+@pytest.mark.parametrize("kept", [{"modules_to_save": ["embed_tokens", "lm_head"]}, {}])
+def test_an_adapter_with_added_tokens_loads_with_its_own_embeddings(tiny, tmp_path, arguments, kept):
+    original = with_tokens(tiny, tmp_path / "adapter", ["<laugh>", "<sigh>"], **kept)
+    arguments = arguments.model_copy(update={"adapter": str(tmp_path / "adapter")})
+    trainer, source, renderer = set_up(arguments, max_steps=1)
+    rows = len(renderer.tokenizer)
+    assert renderer.encode("<sigh>") == [rows - 1]
+    loaded = trainer.model.get_input_embeddings()
+    weight = loaded.modules_to_save["default"].weight if kept else loaded.weight
+    expected = original.get_input_embeddings()
+    expected = expected.modules_to_save["default"].weight if kept else expected.weight
+    assert weight.shape[0] == rows
+    assert torch.equal(weight[-2:].float().cpu(), expected[-2:].float())
+    training.check_start(trainer)
+    trainer.train()
+    training.check_end(trainer.model, source)
+    if kept:  # the output matrix of the adapter is the one that the loss used
+        head = trainer.model.get_output_embeddings().modules_to_save
+        assert not torch.equal(head["default"].weight, head["ref"].weight)
+    training.save_adapter(trainer.model, renderer.tokenizer, tmp_path / "saved")
+    assert AdapterFile.read(tmp_path / "saved").embedding_rows == rows
+
+
+def test_tokens_without_embeddings_are_refused(tiny, tmp_path, arguments):
+    write_tiny_adapter(tiny.folder / "base", tmp_path / "adapter")
+    special = {"additional_special_tokens": ["<laugh>"]}
+    template = arguments.chat_template.model_copy(update={"special_tokens": special})
+    with pytest.raises(InputError, match="knows 601 tokens, the base has .* 600 embeddings"):
+        set_up(arguments.model_copy(update={"adapter": str(tmp_path / "adapter"), "chat_template": template}))
+
+
+def test_a_pad_token_of_its_own_is_needed(tiny, arguments):
+    template = arguments.chat_template.model_copy(update={"special_tokens": {"pad_token": "<|im_end|>"}})
+    with pytest.raises(InputError, match="set pad_token to a token other than <|im_end|>"):
+        set_up(arguments.model_copy(update={"chat_template": template}))
+
+
+def test_a_keyword_of_another_family_is_refused(tiny, tmp_path, arguments):
+    config = json.loads((tiny.folder / "base" / "config.json").read_text(encoding="utf-8"))
+    del config["pretraining_tp"]
+    (tmp_path / "config.json").write_text(json.dumps({**config, "model_type": "gpt2"}), encoding="utf-8")
+    with pytest.raises(InputError, match="from_pretrained.pretraining_tp: gpt2 models have no such field"):
+        models.load_config(arguments.model_copy(update={"base_model": str(tmp_path)}))
