@@ -48,16 +48,16 @@ def main() -> None:
     watchers = [LogFile(run.path / "log.jsonl", tracker), ProgressBar()]
     trainer = training.build_trainer(policy, tokenizer, config, train, held_out, watchers)
     start = training.check_start(trainer)
-    metrics = training.train(trainer, run.path)
+    metrics = start | training.train(trainer, run.path)
     training.check_end(policy, source)
-    training.save_adapter(policy, tokenizer, run.path / "adapter")
+    training.save_adapter(policy, tokenizer, run.path / "adapter", report.model_card(run.arguments, metrics))
 
     report.draw_training(report.read_log(run.path / "log.jsonl"), run.path / "training.png")
-    report.show_training(start | metrics)
+    report.show_training(metrics)
     tracker.log_image("training", run.path / "training.png")
-    tracker.summarise(start | metrics)
+    tracker.summarise(metrics)
     tracker.finish()
-    run.write_json("metrics.json", start | metrics)
+    run.write_json("metrics.json", metrics)
     print(f"done: the adapter is in {run.path / 'adapter'}")
 
 

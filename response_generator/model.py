@@ -223,8 +223,9 @@ def add_adapter(
     return PeftModel.from_pretrained(model, adapter.folder, adapter_name=name, is_trainable=trainable)
 
 
-def facts(model: PreTrainedModel) -> dict[str, Any]:
+def facts(adapted: PeftModel) -> dict[str, Any]:
     """What was really loaded, for environment.json."""
+    model = adapted.get_base_model()
     return {
         "model": {
             "class": type(model).__name__,

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 
@@ -41,6 +42,21 @@ def show_training(metrics: dict[str, float]) -> None:
         if name in metrics:
             table.add_row(words, f"{metrics[name]:.4f}" if "loss" in name else f"{metrics[name]:.3f}")
     Console().print(table)
+
+
+def model_card(arguments: dict[str, Any], metrics: dict[str, float]) -> str:
+    """Markdown with the metadata the hub reads: what was trained, from what, with which result."""
+    figures = "".join(
+        f"| {words} | {metrics[name]:.4f} |\n" for name, words in TRAINING_FIGURES.items() if name in metrics
+    )
+    settings = "".join(f"| {key} | {value} |\n" for key, value in arguments["dpo"].items())
+    return (
+        f"---\nbase_model: {arguments['base_model']}\nlibrary_name: peft\ntags: [dpo, lora, trl]\n---\n"
+        f"# Emotion-conditioned response generator, aligned with DPO\n\n"
+        f"LoRA adapter, trained from `{arguments['adapter']}` on `{arguments['dataset']['path']}`. Prompts are written "
+        f"by the chat template of this folder's tokenizer, with the wanted emotion as `target_emotion`.\n\n"
+        f"| result | |\n|---|---|\n{figures}\n| DPO setting | |\n|---|---|\n{settings}"
+    )
 
 
 def draw_training(log: list[dict], picture: Path) -> None:

@@ -161,6 +161,7 @@ def train(trainer: PreferenceTrainer, folder: Path) -> dict[str, float]:
     try:
         result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     except KeyboardInterrupt:
+        trainer.callback_handler.on_train_end(trainer.args, trainer.state, trainer.control)  # closes the progress bar
         place = last_checkpoint(folder) or "the start"
         raise KeyboardInterrupt(f"the same command goes on from {place}") from None
     metrics = dict(result.metrics)
@@ -178,10 +179,11 @@ def peak_memory_gb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
 
 
-def save_adapter(policy: PeftModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
-    """Writes the trained adapter, its tokenizer and template: what evaluate.py and PeftModel load."""
+def save_adapter(policy: PeftModel, tokenizer: PreTrainedTokenizerBase, folder: Path, card: str) -> None:
+    """Writes the trained adapter, its tokenizer, template and model card: what evaluate.py and PeftModel load."""
     policy.save_pretrained(folder, selected_adapters=[TRAINED])
     tokenizer.save_pretrained(folder)
+    (folder / "README.md").write_text(card, encoding="utf-8")
 
 
 def check_end(policy: PeftModel, source: AdapterFile) -> None:

@@ -66,7 +66,7 @@ def main(folder: Path) -> None:
     trainer.train()
     adapter_to(policy, torch.bfloat16)  # half the size; loading makes it fp32 again
     policy.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    (folder / "README.md").unlink()  # PEFT's form to fill in; the project's README says what this is
 
 
 def adapter_to(policy, dtype) -> None:

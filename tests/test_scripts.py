@@ -1,0 +1,234 @@
+"""Both scripts as a user runs them: real unsloth, TRL, PEFT and bitsandbytes on the tiny models."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import HISTORY, ROOT, run_script, script_environment, write_rows, write_tiny_base
+from sklearn.metrics import accuracy_score, f1_score
+
+STEPS = 6  # 12 pairs, batches of 4, 2 epochs
+
+
+def read_lines(file: Path) -> list[dict]:
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+
+
+def read_json(file: Path) -> dict:
+    return json.loads(file.read_text(encoding="utf-8"))
+
+
+def adapter_bytes(run: Path) -> bytes:
+    return (run / "adapter" / "adapter_model.safetensors").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def trained(tiny, tmp_path_factory):
+    """A finished DPO run, tracked offline: `(folder, what it printed)`."""
+    folder = tmp_path_factory.mktemp("trained")
+    wandb = {"mode": "offline", "project": "test"}
+    done = run_script("fine_tune_dpo.py", tiny.dpo(folder / "run", wandb=wandb), folder)
+    assert done.returncode == 0, done.stderr
+    return folder / "run", done
+
+
+def test_a_dpo_run_leaves_what_the_contract_says(trained):
+    run, _ = trained
+    for name in ("args.json", "environment.json", "metrics.json", "log.jsonl", "training.png", "adapter", "wandb"):
+        assert (run / name).exists(), name
+    assert sorted(path.name for path in run.glob("checkpoint-*")) == ["checkpoint-2", "checkpoint-4", "checkpoint-6"]
+    saved = {path.name for path in (run / "adapter").iterdir()}
+    assert {"adapter_model.safetensors", "adapter_config.json", "tokenizer.json", "chat_template.jinja"} <= saved
+    assert "base_model:" in (run / "adapter" / "README.md").read_text(encoding="utf-8")
+    assert not list(run.rglob("*.bin"))
+    assert (run / "training.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_its_log_and_metrics_are_trls(trained):
+    run, _ = trained
+    log = [entry for entry in read_lines(run / "log.jsonl") if "loss" in entry]
+    assert [entry["step"] for entry in log] == list(range(1, STEPS + 1))
+    assert {"rewards/chosen", "rewards/margins", "rewards/accuracies", "logps/chosen", "epoch", "seconds"} <= set(
+        log[0]
+    )
+    assert log[0]["loss"] == pytest.approx(0.6931, abs=1e-3)
+    assert log[-1]["loss"] < 0.6
+    metrics = read_json(run / "metrics.json")
+    assert metrics["start_loss"] == pytest.approx(0.6931, abs=1e-4)
+    assert metrics["eval_rewards/accuracies"] >= 0.5
+    assert metrics["peak_memory_gb"] < 8
+
+
+def test_it_shows_the_example_the_lengths_and_the_attention_really_used(trained):
+    run, done = trained
+    shown = done.stdout
+    assert "<|im_start|>assistant" in shown
+    assert "chosen   ⟦" in shown and "<|im_end|>⟧" in shown
+    assert "pairs read 12, used 12, dropped (prompt too long) 0, completions cut 0" in shown
+    assert f"batch 4, 3 steps an epoch, {STEPS} steps in all" in shown
+    assert shown.count("attn_implementation: flash_attention_2 needs a CUDA device; using sdpa") == 1
+    model = read_json(run / "environment.json")["model"]
+    assert (model["attention"], model["four_bit"], model["class"]) == ("sdpa", True, "LlamaForCausalLM")
+    assert "pair/s" in done.stderr
+
+
+def test_a_finished_run_says_so_and_another_is_refused(trained, tiny):
+    run, _ = trained
+    wandb = {"mode": "offline", "project": "test"}
+    again = run_script("fine_tune_dpo.py", tiny.dpo(run, wandb=wandb), run.parent)
+    assert (again.returncode, again.stderr) == (0, "")
+    assert "is finished" in again.stdout
+    before = adapter_bytes(run)
+    other = run_script("fine_tune_dpo.py", tiny.dpo(run, wandb=wandb), run.parent, "--set", "dpo.beta=0.5")
+    assert other.returncode == 2
+    assert "holds another run; differing: dpo.beta" in other.stderr
+    assert adapter_bytes(run) == before
+
+
+@pytest.fixture(scope="module")
+def evaluated(trained, tiny, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("evaluated")
+    args = tiny.evaluate(folder / "run", adapter=str(trained[0] / "adapter"), baseline_adapter=tiny.adapter)
+    done = run_script("evaluate.py", args, folder)
+    assert done.returncode == 0, done.stderr
+    return folder / "run", done
+
+
+def test_an_evaluation_leaves_predictions_of_both_models(evaluated, tiny):
+    run, _ = evaluated
+    rows = read_lines(run / "predictions.jsonl")
+    assert [(row["model"], row["index"]) for row in rows] == [
+        (model, index) for model in ("baseline", "adapter") for index in range(6)
+    ]
+    dialogues = read_lines(tiny.folder / "dialogues.jsonl")
+    for row in rows:
+        last = dialogues[row["index"]]["prompt"][-1]["content"]
+        assert (row["target_emotion"], row["reference"]) == (last["emotion"], last["dialog"])
+        assert row["prompt"].endswith(f"<|im_start|>assistant {last['emotion']}\n")
+        assert 2 <= row["new_tokens"] <= 8
+    answers = {model: [row["response"] for row in rows if row["model"] == model] for model in ("baseline", "adapter")}
+    assert answers["baseline"] != answers["adapter"]
+
+
+def test_its_figures_are_sklearns_on_its_predictions(evaluated):
+    run, done = evaluated
+    metrics = read_json(run / "metrics.json")
+    for model in ("baseline", "adapter"):
+        rows = [row for row in read_lines(run / "predictions.jsonl") if row["model"] == model]
+        targets, predicted = [[row[key] for row in rows] for key in ("target_emotion", "predicted_emotion")]
+        assert metrics[f"{model}/emotion_accuracy"] == pytest.approx(accuracy_score(targets, predicted), abs=1e-9)
+        weighted = f1_score(targets, predicted, average="weighted", zero_division=0)
+        assert metrics[f"{model}/emotion_f1_weighted"] == pytest.approx(weighted, abs=1e-9)
+        assert metrics[f"{model}/mean_new_tokens"] == sum(row["new_tokens"] for row in rows) / 6
+    assert (run / "evaluation.png").read_bytes().startswith(b"\x89PNG")
+    assert "emotion accuracy" in done.stdout and "difference" in done.stdout
+
+
+def test_plain_transformers_evaluates_the_bare_base_too(tiny, tmp_path):
+    done = run_script("evaluate.py", tiny.evaluate(tmp_path / "run", backend="transformers"), tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "Unsloth" not in done.stdout + done.stderr
+    assert read_json(tmp_path / "run" / "environment.json")["model"]["four_bit"] is True
+    assert len(read_lines(tmp_path / "run" / "predictions.jsonl")) == 12
+
+
+def stopped_after_step(tiny, folder: Path, step: int, how: signal.Signals) -> subprocess.Popen:
+    """Starts the run of `trained` in `folder` and sends it a signal once its log has reached `step`."""
+    file = folder / "args.json"
+    file.write_text(json.dumps(tiny.dpo(folder / "run")), encoding="utf-8")
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / "fine_tune_dpo.py"), "--json_file", str(file)],
+        cwd=folder,
+        env=script_environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,  # the progress bar's carriage returns end lines too
+    )
+    log = folder / "run" / "log.jsonl"
+    said = []
+    for line in process.stderr:
+        said.append(line)
+        if process.poll() is None and log.exists() and len(log.read_text(encoding="utf-8").splitlines()) >= step:
+            os.kill(process.pid, how)
+            said += process.stderr.readlines()
+            break
+    process.said = "".join(said)
+    process.wait()
+    return process
+
+
+@pytest.mark.parametrize(("how", "status"), [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGINT, 130)])
+def test_a_stopped_run_goes_on_to_the_same_adapter(trained, tiny, tmp_path, how, status):
+    process = stopped_after_step(tiny, tmp_path, 3, how)
+    assert process.returncode == status, process.said
+    assert (tmp_path / "run" / "checkpoint-2").exists()
+    assert not (tmp_path / "run" / "adapter").exists()
+    if how == signal.SIGINT:
+        assert "interrupted: the same command goes on from" in process.said.splitlines()[-1]
+        assert "Traceback" not in process.said
+    again = run_script("fine_tune_dpo.py", tiny.dpo(tmp_path / "run"), tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert "resuming from" in again.stdout
+    assert adapter_bytes(tmp_path / "run") == adapter_bytes(trained[0])
+    losses, expected = (
+        [entry["loss"] for entry in read_lines(run / "log.jsonl") if "loss" in entry]
+        for run in (tmp_path / "run", trained[0])
+    )
+    assert losses == expected
+
+
+def test_a_dry_run_shows_everything_and_writes_nothing(tiny, tmp_path):
+    done = run_script(
+        "fine_tune_dpo.py", tiny.dpo(tmp_path / "run"), tmp_path, "--dry_run", "--set", "dpo.max_length=100"
+    )
+    assert done.returncode == 0, done.stderr
+    assert "steps in all" in done.stdout
+    dropped = int(done.stdout.partition("dropped (prompt too long) ")[2].partition(",")[0])
+    assert dropped > 0
+    assert not (tmp_path / "run").exists()
+
+
+BAD_ROWS = {
+    "empty data": ([], "holds no rows"),
+    "missing column": ([{"prompt": HISTORY}], "has no chosen, rejected; its columns: prompt"),
+    "roles": ([{"prompt": HISTORY[1:], "chosen": [], "rejected": []}], "roles alternate from user"),
+    "emotion": (
+        [{"prompt": [{"role": "user", "content": {"emotion": "joy", "dialog": "Hi ."}}], "chosen": [], "rejected": []}],
+        "emotion is 'joy'; allowed: neutral",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD_ROWS)
+def test_bad_rows_end_with_status_2_and_nothing_written(case, tiny, tmp_path):
+    rows, words = BAD_ROWS[case]
+    dataset = {"path": write_rows(tmp_path / "rows.jsonl", rows)}
+    done = run_script("fine_tune_dpo.py", tiny.dpo(tmp_path / "run", dataset=dataset), tmp_path)
+    assert done.returncode == 2
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("script", "changes", "words"),
+    [
+        ("fine_tune_dpo.py", {"base_model": "wide"}, "made for another base model"),
+        ("evaluate.py", {"scoring": {"emotion_model": "gibberish", "gibberish_model": "gibberish"}}, "map them"),
+    ],
+)
+def test_models_that_do_not_fit_end_with_status_2_and_nothing_written(tiny, tmp_path, script, changes, words):
+    write_tiny_base(tmp_path / "wide", hidden=128)
+    places = {"wide": str(tmp_path / "wide"), "gibberish": str(tiny.folder / "gibberish")}
+    changes = json.loads(
+        json.dumps(changes), object_hook=lambda keys: {k: places.get(str(v), v) for k, v in keys.items()}
+    )
+    make = tiny.dpo if script.startswith("fine") else tiny.evaluate
+    done = run_script(script, make(tmp_path / "run", **changes), tmp_path)
+    assert done.returncode == 2, done.stderr
+    assert words in done.stderr
+    assert not (tmp_path / "run").exists()
