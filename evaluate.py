@@ -28,6 +28,7 @@ def main() -> None:
     from response_generator.tracking import Tracker
 
     scoring.check_emotion_labels(args.scoring)
+    gibberish_labels = scoring.label_names(args.scoring.gibberish_model)
     contestants = model.find_contestants(args)
     tokenizer = model.load_tokenizer(args, contestants[model.ADAPTER])
     renderer = Renderer.of(tokenizer, args.chat_template)
@@ -46,7 +47,8 @@ def main() -> None:
         with model.speaking_as(speaker, contestants, name):
             generated = generation.generate(speaker, renderer, dialogues, config, args.batch_size, args.seed)
         scored = predictions.scored(name, generated.replies, args.scoring)
-        figures |= {f"{name}/{key}": value for key, value in metrics.of_model(scored, generated.seconds).items()}
+        of_model = metrics.of_model(scored, gibberish_labels, generated.seconds)
+        figures |= {f"{name}/{key}": value for key, value in of_model.items()}
         rows += scored
     predictions.write(rows, run.path / "predictions.jsonl")
     references = scoring.emotions_of([dialogue.reference for dialogue in dialogues], args.scoring)

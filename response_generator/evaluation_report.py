@@ -39,12 +39,14 @@ def show(figures: dict[str, float], models: list[str]) -> None:
     for key, words in SHARES.items():
         add_row(table, words, [figures[f"{model}/{key}"] * 100 for model in models], "{:.1f} %")
     for label in gibberish_labels(figures):
-        add_row(table, label, [figures.get(f"{model}/{GIBBERISH}{label}", 0) * 100 for model in models], "{:.1f} %")
+        add_row(table, label, [figures[f"{model}/{GIBBERISH}{label}"] * 100 for model in models], "{:.1f} %")
     for key, words in AMOUNTS.items():
         add_row(table, words, [figures[f"{model}/{key}"] for model in models], "{:.2f}")
     table.add_section()
     for emotion in EMOTIONS:
         support = figures[f"{models[0]}/emotion/{emotion}/support"]
+        if not support:
+            continue
         values = [figures[f"{model}/emotion/{emotion}/recall"] * 100 for model in models]
         add_row(table, f"{emotion} (n = {support:.0f}) followed", values, "{:.1f} %")
     console = Console(highlight=False)
@@ -69,7 +71,7 @@ def draw(figures: dict[str, float], models: list[str], picture: Path) -> None:
     for number, model in enumerate(models):
         followed = [figures[f"{model}/emotion_accuracy"]]
         followed += [figures[f"{model}/emotion/{emotion}/recall"] for emotion in EMOTIONS]
-        shares = [figures[f"{model}/complete"], *(figures.get(f"{model}/{GIBBERISH}{label}", 0) for label in labels)]
+        shares = [figures[f"{model}/complete"], *(figures[f"{model}/{GIBBERISH}{label}"] for label in labels)]
         for axes, values in ((emotions, followed), (quality, shares)):
             width = 0.8 / len(models)
             places = [place + (number - (len(models) - 1) / 2) * width for place in range(len(values))]
@@ -80,8 +82,9 @@ def draw(figures: dict[str, float], models: list[str], picture: Path) -> None:
     quality.set_title("complete replies, and gibberish labels (%)")
     quality.set_xticks(range(len(labels) + 1), ["complete", *labels])
     for axes in (emotions, quality):
-        axes.set_ylim(0, 108)
+        axes.set_ylim(0, 118)  # room for the legend above the longest bar
+        axes.set_yticks(range(0, 101, 20))
         axes.grid(axis="y", alpha=0.3)
-        axes.legend(loc="upper right")
+        axes.legend(loc="upper right", ncols=len(models))
     figure.savefig(picture, dpi=110)
     plt.close(figure)

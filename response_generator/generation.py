@@ -85,12 +85,14 @@ def new_tokens(model: PeftModel, renderer: Renderer, prompts: list[str], config:
     with padding_side(renderer.tokenizer, "left"):
         batch = renderer.tokenizer(prompts, return_tensors="pt", padding=True, add_special_tokens=False)
     batch = batch.to(model.device)
+    # unsloth's fast generation on a GPU reads the pad token from a keyword alone; elsewhere the keyword is deprecated.
+    pad = {"pad_token_id": config.pad_token_id} if model.device.type == "cuda" else {}
     with torch.inference_mode():
         whole = model.generate(
             input_ids=batch["input_ids"],
             attention_mask=batch["attention_mask"],
             generation_config=config,
-            pad_token_id=config.pad_token_id,
+            **pad,
         )
     completions = whole[:, batch["input_ids"].shape[1] :].tolist()
     return [up_to_eos(tokens, config.eos_token_id) for tokens in completions]

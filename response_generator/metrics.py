@@ -10,7 +10,7 @@ from response_generator.emotions import EMOTIONS
 Prediction = dict[str, Any]  # a row of predictions.jsonl
 
 
-def of_model(predictions: list[Prediction], seconds: float) -> dict[str, float]:
+def of_model(predictions: list[Prediction], gibberish_labels: list[str], seconds: float) -> dict[str, float]:
     """All figures of one model, flat names. Shares are of replies, `seconds` is the time of generation."""
     targets = [row["target_emotion"] for row in predictions]
     predicted = [row["predicted_emotion"] for row in predictions]
@@ -19,7 +19,7 @@ def of_model(predictions: list[Prediction], seconds: float) -> dict[str, float]:
     count = len(predictions)
     return {
         **emotion_figures(targets, predicted),
-        **{f"gibberish/{label}": gibberish[label] / count for label in sorted(gibberish)},
+        **{f"gibberish/{label}": gibberish[label] / count for label in gibberish_labels},
         "complete": sum(row["complete"] for row in predictions) / count,
         "incomplete": sum(not row["complete"] for row in predictions) / count,
         "mean_new_tokens": tokens / count,
@@ -35,7 +35,7 @@ def of_judge(targets: list[str], named: list[str]) -> dict[str, float]:
 
 
 def emotion_figures(targets: list[str], predicted: list[str]) -> dict[str, float]:
-    """Accuracy, F1 and the per-emotion table. F1 averages over the emotions that occur."""
+    """Accuracy, F1 and the per-emotion table. F1 averages over the emotions that occur as target or prediction."""
     figures = {
         "emotion_accuracy": accuracy_score(targets, predicted),
         "emotion_f1_weighted": f1_score(targets, predicted, average="weighted", zero_division=0),

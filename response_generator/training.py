@@ -39,6 +39,7 @@ class PreferenceTrainer(DPOTrainer):
         directory = output_dir or self.args.output_dir
         self.accelerator.unwrap_model(self.model).save_pretrained(directory, selected_adapters=[TRAINED])
         self.processing_class.save_pretrained(directory)
+        Path(directory, "README.md").unlink()  # PEFT's form to fill in; the finished adapter gets a card of ours
 
 
 def training_config(dpo: dict[str, Any], output_dir: str, seed: int, backend: str) -> DPOConfig:

@@ -1,0 +1,106 @@
+"""The embedded default: its data, its adapter, its recipes."""
+
+import json
+import random
+
+import pytest
+from conftest import DEMO_DATA, ROOT
+from sklearn.feature_extraction.text import CountVectorizer
+
+from response_generator.adapters import AdapterFile
+from response_generator.arguments import DatasetArguments
+from response_generator.data import read_dialogues, read_pairs
+from response_generator.demo import classifiers
+from response_generator.emotions import EMOTIONS
+
+SPLITS = ("train", "validation", "test")
+
+
+def dialogues(split):
+    return read_dialogues(DatasetArguments(path=str(DEMO_DATA / f"dialogues_{split}.jsonl")))
+
+
+def raw_pairs(split) -> list[dict]:
+    return [json.loads(line) for line in (DEMO_DATA / f"preferences_{split}.jsonl").read_text().splitlines()]
+
+
+def words_of(dialogue) -> str:
+    return " ".join([turn["content"]["dialog"] for turn in dialogue.history] + [dialogue.reference])
+
+
+def test_there_are_enough_dialogues_of_every_emotion():
+    everything = {split: dialogues(split) for split in SPLITS}
+    assert sum(map(len, everything.values())) >= 420
+    assert len(everything["test"]) >= 105
+    for emotion in EMOTIONS:
+        assert sum(row.target_emotion == emotion for rows in everything.values() for row in rows) >= 60
+    assert {len(row.history) + 1 for rows in everything.values() for row in rows} == {2, 4, 6}
+
+
+def test_no_dialogue_is_another_one_with_words_exchanged():
+    texts = [words_of(row) for split in SPLITS for row in dialogues(split)]
+    assert len(set(texts)) == len(texts)
+    grams = CountVectorizer(ngram_range=(4, 4), binary=True, token_pattern=r"\S+").fit_transform(texts)
+    shared = (grams @ grams.T).toarray()
+    sizes = shared.diagonal().copy()
+    shared[range(len(texts)), range(len(texts))] = 0
+    # The share of a dialogue's four-word runs that stand in any one other dialogue.
+    assert (shared.max(axis=1) / sizes).max() < 0.25
+
+
+def test_pairs_are_enough_and_fail_in_all_four_ways_and_stay_in_their_split():
+    assert len(read_pairs(DatasetArguments(path=str(DEMO_DATA / "preferences_train.jsonl")))) >= 300
+    assert len(read_pairs(DatasetArguments(path=str(DEMO_DATA / "preferences_validation.jsonl")))) >= 70
+    for split in ("train", "validation"):
+        assert {row["failure"] for row in raw_pairs(split)} == {"wrong emotion", "cut off", "word salad", "evasive"}
+        own = {row.history[-1]["content"]["dialog"] for row in dialogues(split)}
+        assert {row["prompt"][-1]["content"]["dialog"] for row in raw_pairs(split)} <= own
+    train, held_out = ({row["prompt"][-1]["content"]["dialog"] for row in raw_pairs(split)} for split in SPLITS[:2])
+    assert not train & held_out
+
+
+def test_the_adapter_is_small_and_of_the_recipe():
+    from response_generator.demo.sft import LORA
+
+    adapter = AdapterFile.read(ROOT / "response_generator" / "demo" / "sft_adapter")
+    assert sum(file.stat().st_size for file in adapter.folder.iterdir()) <= 5_000_000
+    assert adapter.config["r"] == LORA["r"]
+    assert sorted(adapter.config["target_modules"]) == sorted(LORA["target_modules"])
+    assert adapter.config["base_model_name_or_path"] == "assets/base_model"
+
+
+def test_judges_learn_from_train_dialogues_alone():
+    train = {text for text, _ in classifiers.utterances(("train",))}
+    held_out = {text for text, _ in classifiers.utterances(("validation", "test"))}
+    # The same everyday sentence may fall in two dialogues; more than a few would be a leak.
+    assert len(train & held_out) <= 3
+    assert {label for _, label in classifiers.utterances(("train",))} == set(EMOTIONS)
+
+
+def test_gibberish_examples_are_what_their_labels_say():
+    text = "I lost my umbrella on the bus this morning ."
+    examples = classifiers.gibberish_examples([text, "We are late ."], ["salad of a person"], seed=1)
+    assert ("salad of a person", "word salad") in examples
+    assert (text, "clean") in examples
+    assert {label for _, label in examples} == set(classifiers.GIBBERISH_LABELS)
+    slipped = classifiers.with_slips(text, random.Random(0))
+    assert slipped != text
+    assert set(slipped.split()) <= set(text.split())
+
+
+def test_a_classifier_is_an_ordinary_folder_and_learns(tmp_path):
+    from transformers import AutoConfig
+
+    happy = [f"I am so happy about the {thing} !" for thing in ("cake", "letter", "garden", "trip", "song", "puppy")]
+    angry = [f"I am furious about the {thing} !" for thing in ("noise", "bill", "delay", "rain", "queue", "dent")]
+    examples = [(text, "happiness") for text in happy] + [(text, "anger") for text in angry]
+    figures = classifiers.train_classifier(examples * 8, examples, ("anger", "happiness"), tmp_path)
+    assert figures["accuracy"] == 1
+    assert AutoConfig.from_pretrained(tmp_path).id2label == {0: "anger", 1: "happiness"}
+    assert json.loads((tmp_path / "accuracy.json").read_text())["held_out"] == 12
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_words_are_spaced_as_in_daily_dialog(split):
+    for row in dialogues(split):
+        assert not any(mark in row.reference.replace(" " + mark, "") for mark in (".", "!", "?", ","))
