@@ -1,5 +1,5 @@
 # make demo    prepares the embedded model, trains, evaluates, shows the result
-# make test    runs every test that needs no GPU
+# make test    runs every test
 # make style   lint and format check
 # Each first installs into .venv what is missing.
 
@@ -22,7 +22,7 @@ demo: $(INSTALLED)
 	$(PYTHON) evaluate.py --json_file args/demo/evaluate_arg.json
 
 test: $(INSTALLED)
-	$(PYTHON) -m pytest -q -m "not gpu" tests
+	$(PYTHON) -m pytest -q tests
 
 style: $(INSTALLED)
 	$(VENV)/bin/ruff check .

@@ -55,13 +55,13 @@ def main() -> None:
     targets = [dialogue.target_emotion for dialogue in dialogues]
     figures |= metrics.of_judge(targets, [verdict.label for verdict in references])
 
-    evaluation_report.show(figures, list(contestants))
     evaluation_report.draw(figures, list(contestants), run.path / "evaluation.png")
+    run.write_json("metrics.json", figures)
+    evaluation_report.show(figures, list(contestants))
     tracker.log_table("predictions", list(rows[0]), [list(row.values()) for row in rows])
     tracker.log_image("evaluation", run.path / "evaluation.png")
     tracker.summarise(figures)
     tracker.finish()
-    run.write_json("metrics.json", figures)
     print(f"done: figures, replies and picture are in {run.path}")
 
 

@@ -37,6 +37,7 @@ def main() -> None:
     train = tokenised(train_pairs, renderer, config.max_length)
     held_out = tokenised(held_out_pairs, renderer, config.max_length) if held_out_pairs else None
     preview.show_pairs("training", train, renderer)
+    preview.show_scores(train_pairs)
     preview.show_steps(len(train.rows), config)
     if dry_run:
         return
@@ -53,11 +54,11 @@ def main() -> None:
     training.save_adapter(policy, tokenizer, run.path / "adapter", report.model_card(run.arguments, metrics))
 
     report.draw_training(report.read_log(run.path / "log.jsonl"), run.path / "training.png")
+    run.write_json("metrics.json", metrics)
     report.show_training(metrics)
     tracker.log_image("training", run.path / "training.png")
     tracker.summarise(metrics)
     tracker.finish()
-    run.write_json("metrics.json", metrics)
     print(f"done: the adapter is in {run.path / 'adapter'}")
 
 

@@ -10,6 +10,11 @@ from response_generator.emotions import EMOTIONS
 from response_generator.errors import InputError
 
 KEYWORD_SECTIONS = ("dpo", "generation", "from_pretrained")
+LOSS_TYPES = (
+    "sigmoid hinge ipo exo_pair nca_pair robust bco_pair sppo_hard aot aot_unpaired apo_zero apo_down discopop sft "
+    "sigmoid_norm"
+).split()
+F_DIVERGENCES = ("reverse_kl", "forward_kl", "js_divergence", "alpha_divergence")
 OWNED_ELSEWHERE = {
     "output_dir": "write it at the top level",
     "seed": "write it at the top level",
@@ -50,7 +55,7 @@ class DatasetArguments(Section):
     revision: str | None = None
     """Branch, tag or commit of a hub data set."""
     num_proc: int | None = Field(default=None, ge=1)
-    """Processes that load and tokenise."""
+    """Processes that load a hub data set."""
     limit: int | None = Field(default=None, ge=1)
     """Read only the first rows."""
 
@@ -135,6 +140,8 @@ def validated(model: type[Arguments], values: dict[str, Any], file: str) -> Argu
     for section in KEYWORD_SECTIONS:
         if section in model.model_fields and isinstance(values.get(section), dict):
             faults += keyword_faults(section, values[section])
+    if isinstance(values.get("dpo"), dict):
+        faults += dpo_conflicts(values["dpo"], has_eval_dataset=bool(values.get("eval_dataset")))
     if faults:
         raise InputError(*(f"{file}: {fault}" for fault in faults))
     return arguments
@@ -170,8 +177,26 @@ def keyword_faults(section: str, values: dict[str, Any]) -> list[str]:
         elif kinds and library_keywords.kind_of(value) not in kinds:
             if not (library_keywords.kind_of(value) == "integer" and "number" in kinds):
                 faults.append(f"{section}.{key}: got {shown(value)}; allowed: {' or '.join(kinds)}")
-    if section == "dpo" and values.get("truncation_mode", "keep_start") != "keep_start":
+    return faults
+
+
+def dpo_conflicts(dpo: dict[str, Any], has_eval_dataset: bool) -> list[str]:
+    """What TRL would refuse only once the model is loaded."""
+    faults = []
+    loss_types = dpo.get("loss_type", ["sigmoid"])
+    if isinstance(loss_types, list):
+        unknown = [name for name in loss_types if name not in LOSS_TYPES]
+        faults += [f"dpo.loss_type: got {shown(name)}; allowed: {', '.join(LOSS_TYPES)}" for name in unknown]
+        if "exo_pair" in loss_types and not dpo.get("label_smoothing"):
+            faults.append("dpo.label_smoothing: the loss exo_pair needs more than 0, for example 0.001")
+    if dpo.get("f_divergence_type", F_DIVERGENCES[0]) not in F_DIVERGENCES:
+        faults.append(f"dpo.f_divergence_type: allowed: {', '.join(F_DIVERGENCES)}")
+    if dpo.get("truncation_mode", "keep_start") != "keep_start":
         faults.append('dpo.truncation_mode: allowed: "keep_start"; TRL gives up the other one')
+    if dpo.get("sync_ref_model"):
+        faults.append("dpo.sync_ref_model: TRL cannot do it with an adapter; remove the key")
+    if dpo.get("eval_strategy", "no") != "no" and not has_eval_dataset:
+        faults.append("dpo.eval_strategy: needs held-out pairs; name an eval_dataset")
     return faults
 
 

@@ -21,7 +21,10 @@ class Renderer:
     @classmethod
     def of(cls, tokenizer: PreTrainedTokenizerBase, arguments: ChatTemplateArguments) -> "Renderer":
         """Gives `tokenizer` the template, so that it is saved with the adapter, and checks it on one exchange."""
-        tokenizer.chat_template = Path(arguments.file).read_text(encoding="utf-8")
+        try:
+            tokenizer.chat_template = Path(arguments.file).read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise InputError(f"chat_template.file: {arguments.file}: is not UTF-8 ({error})") from error
         renderer = cls(tokenizer, arguments.marks, arguments.system_prompt)
         try:
             renderer.completion(

@@ -79,7 +79,7 @@ def override(values: dict[str, Any], assignment: str) -> None:
     if not equals or not all(path.split(".")):
         raise InputError(f"--set {assignment}: write KEY.PATH=VALUE, for example --set dpo.beta=0.2")
     try:
-        value = json.loads(text)
+        value = json.loads(text, parse_constant=str)
     except json.JSONDecodeError:
         value = text
     *parents, last = path.split(".")
@@ -98,6 +98,6 @@ def run(main: Callable[[], None]) -> int:
         print("\n".join(f"error: {fault}" for fault in error.faults), file=sys.stderr)
         return 2
     except KeyboardInterrupt as interruption:
-        print(f"\ninterrupted{': ' + str(interruption) if str(interruption) else ''}", file=sys.stderr)
+        print(f"\ninterrupted: {str(interruption) or 'run the same command again'}", file=sys.stderr)
         return INTERRUPTED
     return 0

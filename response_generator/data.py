@@ -170,6 +170,13 @@ def read_local(dataset: DatasetArguments) -> Iterator[tuple[str, Any]]:
         if not files:
             raise InputError(f"dataset: {file}: holds no {dataset.split}.jsonl, .json or .parquet")
         file = files[0]
+    try:
+        yield from read_file(file)
+    except UnicodeDecodeError as error:
+        raise InputError(f"{file}: is not UTF-8 ({error.reason} at byte {error.start}); convert it") from error
+
+
+def read_file(file: Path) -> Iterator[tuple[str, Any]]:
     if file.suffix == ".parquet":
         yield from read_parquet(file)
     elif file.suffix == ".jsonl":
@@ -218,7 +225,7 @@ def read_hub(dataset: DatasetArguments) -> Iterator[tuple[str, Any]]:
             revision=dataset.revision,
             num_proc=dataset.num_proc,
         )
-    except (DatasetsError, ValueError, OSError) as error:
+    except (DatasetsError, ValueError, OSError, RuntimeError) as error:  # RuntimeError: a data set that is a script
         raise InputError(f"dataset.path: {dataset.path}: {error}") from error
     for number, row in enumerate(rows):
         yield f"{dataset.path}, row {number}:", row

@@ -11,6 +11,7 @@ writes it anew.
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 FILE = Path(__file__).with_suffix(".json")
 
@@ -43,6 +44,7 @@ TRANSFORMERS_FROM_PRETRAINED = {
     "max_memory": ["object", "null"],
     "offload_folder": ["string", "null"],
 }
+COMMON_TO_BOTH = {"load_in_4bit", "dtype", "device_map", "trust_remote_code"}
 # Ours to set: naming them twice would let the two places disagree. `token` never belongs in a file.
 NOT_IN_SECTION = {
     "dpo": {
@@ -55,8 +57,18 @@ NOT_IN_SECTION = {
         "disable_tqdm",
         "model_init_kwargs",
         "resume_from_checkpoint",
+        "dataset_num_proc",
     },
-    "generation": {"pad_token_id", "eos_token_id", "bos_token_id", "num_return_sequences", "transformers_version"},
+    "generation": {
+        "pad_token_id",
+        "eos_token_id",
+        "bos_token_id",
+        "num_return_sequences",
+        "transformers_version",
+        "return_dict_in_generate",
+        "stop_strings",
+        "token_healing",
+    },
     "from_pretrained": {"model_name", "token", "args", "kwargs", "on_model_resolved", "revision", "tokenizer_name"},
 }
 
@@ -66,12 +78,17 @@ def accepted_kinds(section: str) -> dict[str, list[str]]:
     return {key: kinds.split() for key, kinds in json.loads(FILE.read_text(encoding="utf-8"))[section].items()}
 
 
+def unsloth_only() -> set[str]:
+    """Keywords of from_pretrained that plain transformers does not know."""
+    return set(json.loads(FILE.read_text(encoding="utf-8"))["unsloth_only"])
+
+
 def kind_of(value) -> str:
     """What JSON calls a value, with integers told from other numbers."""
     return KIND_OF_TYPE[type(value)]
 
 
-def read_from_libraries() -> dict[str, dict[str, str]]:
+def read_from_libraries() -> dict[str, Any]:
     """Asks the installed libraries. Run it in a process of its own: it loads unsloth's GPU code without a GPU."""
     import os
 
@@ -94,6 +111,7 @@ def read_from_libraries() -> dict[str, dict[str, str]]:
             from_pretrained.setdefault(name, kinds_of_default(parameter.default))
     from_pretrained["use_gradient_checkpointing"] = ["boolean", "string"]
 
+    transformers_own = set(TRANSFORMERS_FROM_PRETRAINED) | set(LlamaConfig.__annotations__) | COMMON_TO_BOTH
     hints = get_type_hints(DPOConfig)
     generation = {name: [] for name in vars(GenerationConfig()) if not name.startswith("_")}
     for name, words in re.findall(r"^\s{8}(\w+) \(([^)]*)\)", GenerationConfig.__doc__, re.MULTILINE):
@@ -103,10 +121,11 @@ def read_from_libraries() -> dict[str, dict[str, str]]:
         "generation": generation,
         "from_pretrained": from_pretrained,
     }
-    return {
+    accepted = {
         section: {name: " ".join(keywords[name]) for name in sorted(set(keywords) - NOT_IN_SECTION[section])}
         for section, keywords in sections.items()
     }
+    return accepted | {"unsloth_only": sorted(set(accepted["from_pretrained"]) - transformers_own)}
 
 
 def kinds_of_hint(hint) -> list[str]:

@@ -17,6 +17,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from response_generator import library_keywords
 from response_generator.adapters import AdapterFile
 from response_generator.arguments import EvaluateArguments, ModelArguments
 from response_generator.errors import InputError
@@ -27,8 +28,6 @@ REFERENCE = "ref"  # the only name TRL takes for a frozen reference
 ADAPTER, BASELINE = "adapter", "baseline"  # the contestants of an evaluation
 BARE_BASE = "none"
 
-# Keywords of unsloth's loaders that plain transformers does not know.
-UNSLOTH_ONLY = {"use_gradient_checkpointing", "max_seq_length", "fix_tokenizer", "random_state", "use_exact_model_name"}
 LLAMA_ONLY = {"pretraining_tp", "mlp_bias"}
 
 
@@ -41,7 +40,10 @@ def load_tokenizer(arguments: ModelArguments, adapter: AdapterFile | None) -> Pr
     source = adapter.folder if adapter and adapter.has_tokenizer else arguments.base_model
     trust = arguments.from_pretrained.get("trust_remote_code", False)
     tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=trust)
-    tokenizer.add_special_tokens(dict(arguments.chat_template.special_tokens))
+    try:
+        tokenizer.add_special_tokens(dict(arguments.chat_template.special_tokens))
+    except (ValueError, TypeError) as error:
+        raise InputError(f"chat_template.special_tokens: {error}") from error
     if tokenizer.eos_token is None:
         raise InputError(f"base_model: {source}: its tokenizer has no eos token")
     if tokenizer.pad_token in (None, tokenizer.eos_token):
@@ -77,7 +79,7 @@ def find_adapter(key: str, name: str, arguments: ModelArguments) -> AdapterFile:
     base = load_config(arguments)
     adapter = AdapterFile.read(adapter_folder(name))
     adapter.check_fits(key, base)
-    check_vocabulary(load_tokenizer(arguments, adapter), adapter, base, key)
+    check_vocabulary(load_tokenizer(arguments, adapter), adapter, base.vocab_size, key)
     return adapter
 
 
@@ -88,7 +90,9 @@ def load_policy(arguments: ModelArguments, adapter: AdapterFile) -> PeftModel:
         from unsloth import FastLanguageModel
 
         # Fused LoRA kernels. This marks every LoRA weight trainable, so it must come before the reference exists.
-        policy = FastLanguageModel.patch_peft_model(policy, arguments.from_pretrained["use_gradient_checkpointing"])
+        policy = FastLanguageModel.patch_peft_model(
+            policy, arguments.from_pretrained.get("use_gradient_checkpointing", "unsloth")
+        )
     return policy
 
 
@@ -104,6 +108,11 @@ def find_contestants(arguments: EvaluateArguments) -> dict[str, AdapterFile | No
     elif arguments.baseline_adapter is not None:
         contestants[BASELINE] = find_adapter("baseline_adapter", arguments.baseline_adapter, arguments)
     contestants[ADAPTER] = find_adapter("adapter", arguments.adapter, arguments)
+    # All contestants are asked in the tokens of the evaluated adapter's tokenizer.
+    tokenizer = load_tokenizer(arguments, contestants[ADAPTER])
+    base_rows = load_config(arguments).vocab_size
+    for name, contestant in contestants.items():
+        check_vocabulary(tokenizer, contestant, base_rows, "adapter" if name == ADAPTER else "baseline_adapter")
     replacing = [file.folder for file in contestants.values() if file and file.replaces_base_embeddings]
     if replacing and len(contestants) > 1:
         raise InputError(
@@ -137,20 +146,18 @@ def speaking_as(model: PeftModel, contestants: dict[str, AdapterFile | None], na
         yield
 
 
-def check_vocabulary(
-    tokenizer: PreTrainedTokenizerBase, adapter: AdapterFile, base: PretrainedConfig, key: str
-) -> None:
+def check_vocabulary(tokenizer: PreTrainedTokenizerBase, adapter: AdapterFile | None, base_rows: int, key: str) -> None:
     """Refuses tokens whose embeddings nobody trained.
 
     Raises:
-        InputError: when the tokenizer knows more tokens than the base or the adapter has embeddings for.
+        InputError: when the tokenizer knows more tokens than the adapter, or else the base, has embeddings for.
     """
-    rows = adapter.embedding_rows or base.vocab_size
-    if len(tokenizer) > rows:
-        owner = "the adapter brings" if adapter.embedding_rows else "the base has (and the adapter brings none)"
+    brought = adapter.embedding_rows if adapter else None
+    if len(tokenizer) > (brought or base_rows):
+        owner = f"the adapter brings {brought}" if brought else f"the base has {base_rows} (and no adapter brings any)"
         raise InputError(
-            f"{key}: {adapter.folder}: the tokenizer knows {len(tokenizer)} tokens, {owner} {rows} embeddings; "
-            f"the new ones would be random. Use the tokenizer and special_tokens the adapter was trained with"
+            f"{key}: {adapter.folder if adapter else BARE_BASE}: the tokenizer knows {len(tokenizer)} tokens, {owner} "
+            f"embeddings; the new ones would be random. Use the tokenizer and special_tokens of its training"
         )
 
 
@@ -185,7 +192,10 @@ def load_with_unsloth(base_model: str, keywords: dict[str, Any]) -> PreTrainedMo
 
 def load_with_transformers(base_model: str, keywords: dict[str, Any]) -> PreTrainedModel:
     four_bit = keywords.pop("load_in_4bit", False)
-    keywords = {key: value for key, value in keywords.items() if key not in UNSLOTH_ONLY}
+    unused = sorted(set(keywords) & library_keywords.unsloth_only())
+    if unused:
+        print(f"backend transformers: {', '.join(unused)}: unsloth's own keywords, not used")
+        keywords = {key: value for key, value in keywords.items() if key not in unused}
     keywords.setdefault("dtype", torch.bfloat16)
     if four_bit:
         # The same quantisation that unsloth's loaders use.

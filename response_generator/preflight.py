@@ -25,6 +25,8 @@ def check(arguments: DPOArguments | EvaluateArguments) -> RunFolder:
         InputError: with every fault found.
     """
     run = RunFolder.at(arguments.output_dir, arguments.model_dump(mode="json"))
+    if not run.faults() and run.is_finished:
+        return run  # its results are there, wherever its sources have gone
     models, adapters, datasets = named_sources(arguments)
     faults = run.faults()
     faults += file_faults("chat_template.file", arguments.chat_template.file)

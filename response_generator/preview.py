@@ -10,7 +10,7 @@ from transformers import GenerationConfig
 from trl import DPOConfig
 
 from response_generator.chat_template import Renderer
-from response_generator.data import Dialogue
+from response_generator.data import Dialogue, Pair
 from response_generator.pairs import PairTokens
 
 console = Console(highlight=False)
@@ -43,6 +43,20 @@ def show_pairs(name: str, tokens: PairTokens, renderer: Renderer) -> None:
             f"tokens? Evaluation will show the model prompts that hold it"
         )
         console.print(Text(words, style="yellow"))
+
+
+def show_scores(pairs: list[Pair]) -> None:
+    """Prints the margin of the data set's own scores, where it has them; training never sees them."""
+    margins = [
+        pair.chosen_score - pair.rejected_score
+        for pair in pairs
+        if pair.chosen_score is not None and pair.rejected_score is not None
+    ]
+    if margins:
+        console.print(
+            f"chosen_score - rejected_score: n {len(margins)}, median {np.median(margins):.3f}, "
+            f"mean {np.mean(margins):.3f}, SD {np.std(margins):.3f}, not positive {sum(m <= 0 for m in margins)}"
+        )
 
 
 def show_prompts(dialogues: list[Dialogue], renderer: Renderer, config: GenerationConfig) -> None:

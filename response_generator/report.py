@@ -13,13 +13,13 @@ from rich.table import Table
 
 TRAINING_FIGURES = {
     "start_loss": "loss before the first step (ln 2 = 0.6931)",
-    "train_loss": "loss, mean of the run",
+    "train_loss": "loss, mean of the logged steps",
     "rewards/margins": "reward margin, last logged",
     "rewards/accuracies": "chosen preferred, last logged",
     "eval_loss": "held-out loss",
     "eval_rewards/margins": "held-out reward margin",
     "eval_rewards/accuracies": "held-out: chosen preferred",
-    "train_samples_per_second": "pairs a second",
+    "pairs_per_second": "pairs a second",
     "peak_memory_gb": "peak memory (GB)",
 }
 TRAINING_PANELS = (

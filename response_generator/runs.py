@@ -32,12 +32,11 @@ class RunFolder:
 
     def faults(self) -> list[str]:
         """Why this folder cannot hold this run. Writes nothing that stays."""
-        if self.path.is_dir() and any(self.path.iterdir()):
-            return self.faults_of_content()
-        nearest = next(place for place in (self.path, *self.path.absolute().parents) if place.exists())
         try:
+            nearest = next(place for place in (self.path, *self.path.absolute().parents) if place.exists())
             with tempfile.TemporaryDirectory(dir=nearest):
-                return []
+                pass
+            return self.faults_of_content() if self.path.is_dir() and any(self.path.iterdir()) else []
         except OSError as error:
             return [f"output_dir: {self.path}: cannot be written ({error.strerror}); name another folder"]
 
@@ -51,6 +50,8 @@ class RunFolder:
             return [f"output_dir: {file}: cannot be read ({error}); move the folder away or name another"]
         if earlier == self.arguments:
             return []
+        if not isinstance(earlier, dict):
+            return [f"output_dir: {file}: is not the args.json of a run; name another folder"]
         keys = ", ".join(differing_keys(earlier, self.arguments))
         return [f"output_dir: {self.path}: holds another run; differing: {keys}; name another folder"]
 

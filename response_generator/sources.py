@@ -10,7 +10,7 @@ HUB_TIMEOUT = 8.0  # seconds; the libraries would retry for minutes
 
 
 def looks_like_path(name: str) -> bool:
-    return name.startswith((".", "/", "~")) or name.count("/") > 1 or name.endswith(DATA_ENDINGS)
+    return name.startswith((".", "/")) or name.count("/") > 1 or name.endswith(DATA_ENDINGS)
 
 
 def is_local(name: str) -> bool:
@@ -75,6 +75,7 @@ def hub_faults(repositories: dict[str, tuple[str, str]]) -> list[str]:
         if unreachable is None:
             try:
                 HfApi().repo_info(name, repo_type=kind, timeout=HUB_TIMEOUT)
+                HfApi().auth_check(name, repo_type=kind)  # anyone may read about a gated repository
                 continue
             except HFValidationError:
                 faults.append(f"{key}: {name}: no such file or folder, and not a hub id")
@@ -93,6 +94,10 @@ def hub_faults(repositories: dict[str, tuple[str, str]]) -> list[str]:
         # Everything is in the cache: the libraries must not look for news of it for minutes.
         os.environ["HF_HUB_OFFLINE"] = "1"
         constants.HF_HUB_OFFLINE = True
+        if any(kind == "dataset" for _, kind in repositories.values()):
+            from datasets import config
+
+            config.HF_HUB_OFFLINE = True
     return faults
 
 
@@ -110,8 +115,11 @@ def is_cached(name: str, kind: str) -> bool:
 
     if kind == "dataset":
         from datasets import config
+        from datasets.naming import camelcase_to_snakecase
 
-        return Path(config.HF_DATASETS_CACHE, name.replace("/", "___")).is_dir()
+        owner, slash, own_name = name.rpartition("/")
+        folder = owner + slash.replace("/", "___") + camelcase_to_snakecase(own_name)
+        return Path(config.HF_DATASETS_CACHE, folder).is_dir()
     files = ("config.json", "adapter_config.json")
     return any(isinstance(try_to_load_from_cache(name, file), str) for file in files)
 

@@ -56,9 +56,9 @@ class Tracker:
         if self.run is not None:
             self.attempt(lambda: self.run.summary.update(values))
 
-    def finish(self, exit_code: int = 0) -> None:
+    def finish(self) -> None:
         if self.run is not None:
-            self.attempt(lambda: self.run.finish(exit_code=exit_code))
+            self.attempt(lambda: self.run.finish())
 
 
 def begin(settings: WandbArguments, folder: Path, config: dict[str, Any]):

@@ -132,9 +132,9 @@ def check_start(trainer: PreferenceTrainer) -> dict[str, float]:
         trainer._metrics["eval"].clear()
         model.train(was_training)
     loss, gap = sum(losses) / len(losses), max(gaps)
-    # The gap alone decides for other losses; nan compares false, so ask for what must hold.
+    # Other losses have other values here, so the gap alone decides; nan compares false, so ask for what must hold.
     sound = gap <= AGREEMENT
-    if list(trainer.args.loss_type) == ["sigmoid"]:
+    if trainer.loss_types == ["sigmoid"] and trainer.loss_weights == [1.0] and not trainer.use_weighting:
         sound = sound and abs(loss - math.log(2)) <= trainer.beta * AGREEMENT
     if not sound:
         raise TrainingError(
@@ -154,7 +154,8 @@ def train(trainer: PreferenceTrainer, folder: Path) -> dict[str, float]:
     """Trains, from the newest checkpoint in `folder` where there is one, then measures the held-out pairs.
 
     Returns:
-        TRL's metrics of the run as a whole, `eval_*` on the held-out pairs, pairs/s, and peak memory in GB.
+        `train_loss` (mean of all logged steps, those before a resumption included), TRL's last logged metrics,
+        `eval_*` on the held-out pairs, `pairs_per_second` and `train_seconds` of this session, and peak memory in GB.
     """
     checkpoint = last_checkpoint(folder)
     if checkpoint:
@@ -165,12 +166,32 @@ def train(trainer: PreferenceTrainer, folder: Path) -> dict[str, float]:
         trainer.callback_handler.on_train_end(trainer.args, trainer.state, trainer.control)  # closes the progress bar
         place = last_checkpoint(folder) or "the start"
         raise KeyboardInterrupt(f"the same command goes on from {place}") from None
-    metrics = dict(result.metrics)
-    last = next(entry for entry in reversed(trainer.state.log_history) if "rewards/margins" in entry)
+    session = trainer.state.global_step - (int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0)
+    seconds = result.metrics["train_runtime"]
+    metrics = {
+        "train_loss": mean_loss(trainer.state.log_history),
+        "train_seconds": seconds,
+        "pairs_per_second": session
+        * trainer.args.train_batch_size
+        * trainer.args.gradient_accumulation_steps
+        / seconds,
+        "steps": trainer.state.global_step,
+        "epoch": trainer.state.epoch,
+    }
+    last = next((entry for entry in reversed(trainer.state.log_history) if "rewards/margins" in entry), {})
     metrics |= {key: value for key, value in last.items() if key.startswith(("rewards/", "logps/"))}
     if trainer.eval_dataset is not None:
         metrics |= trainer.evaluate()
     return metrics | {"peak_memory_gb": peak_memory_gb()}
+
+
+def mean_loss(log: list[dict[str, Any]]) -> float:
+    """The mean over steps of the logged losses, each of which is the mean since the entry before it."""
+    entries = [(entry["step"], entry["loss"]) for entry in log if "loss" in entry]
+    if not entries:
+        return math.nan
+    starts = [0, *(step for step, _ in entries[:-1])]
+    return sum((step - start) * loss for start, (step, loss) in zip(starts, entries, strict=True)) / entries[-1][0]
 
 
 def peak_memory_gb() -> float:

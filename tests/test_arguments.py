@@ -1,6 +1,7 @@
 """What the args files may say, and how faults are told."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 from conftest import ROOT
 
 from response_generator import library_keywords
-from response_generator.arguments import DPOArguments, EvaluateArguments, validated
+from response_generator.arguments import F_DIVERGENCES, LOSS_TYPES, DPOArguments, EvaluateArguments, validated
 from response_generator.errors import InputError
 
 ARGS_FILES = sorted((ROOT / "args").rglob("*.json"))
@@ -103,6 +104,10 @@ def test_all_faults_are_told_at_once():
         ("dpo", "output_dir", "x", "write it at the top level"),
         ("dpo", "gradient_checkpointing", "False", "allowed: boolean"),
         ("dpo", "truncation_mode", "keep_end", "keep_start"),
+        ("dpo", "loss_type", ["sigmod"], "allowed: sigmoid, hinge"),
+        ("dpo", "eval_strategy", "steps", "name an eval_dataset"),
+        ("dpo", "sync_ref_model", True, "cannot do it with an adapter"),
+        ("dpo", "f_divergence_type", "kl", "allowed: reverse_kl"),
         ("from_pretrained", "load_in_4bits", True, 'did you mean "load_in_4bit"?'),
         ("from_pretrained", "token", "hf_x", "HF_TOKEN"),
         ("dataset", "splt", "train", 'did you mean "split"?'),
@@ -131,6 +136,16 @@ def test_an_integer_is_a_number_and_a_boolean_is_not():
     values["dpo"]["beta"] = 1
     assert validated(DPOArguments, values, "args.json").dpo["beta"] == 1
     assert faults_of({"beta": True}, "dpo") == ["args.json: dpo.beta: got True (boolean); allowed: number"]
+
+
+def test_the_losses_are_trls():
+    from inspect import getsource
+
+    from trl import DPOTrainer
+
+    source = getsource(DPOTrainer)
+    assert set(re.findall(r'loss_type == "(\w+)"', source)) == set(LOSS_TYPES)
+    assert set(re.findall(r'f_divergence_type == "(\w+)"', source)) == set(F_DIVERGENCES)
 
 
 def test_the_keyword_file_is_what_the_pinned_libraries_say():

@@ -108,7 +108,7 @@ def test_empty_and_broken_files(tmp_path):
         read_pairs(dataset(tmp_path, []))
     file = tmp_path / "broken.jsonl"
     file.write_text(json.dumps(OBJECTS) + '\n{"prompt": \n', encoding="utf-8")
-    with pytest.raises(InputError, match=r"broken.jsonl, line 2: broken JSON at line 2, column 1|column 1"):
+    with pytest.raises(InputError, match=r"broken\.jsonl, line 2: broken JSON at line 2, column 1:"):
         read_pairs(DatasetArguments(path=str(file)))
     (tmp_path / "rows.parquet").write_bytes(b"no parquet")
     with pytest.raises(InputError, match="cannot be read as parquet"):

@@ -94,3 +94,12 @@ def test_lengths_are_of_the_longer_reply(chatml):
     lengths = tokens.lengths()
     assert lengths["whole"] == [lengths["prompt"][0] + max(lengths["chosen"][0], lengths["rejected"][0])]
     assert tokens.dataset()["length"][0] == lengths["whole"][0]
+
+
+def test_scores_are_summed_up_for_people_alone(capsys):
+    from response_generator.preview import show_scores
+
+    scored = [Pair(0, "a", "b", "c", high, low) for high, low in ((9.0, 1.0), (4.0, 4.0), (3.0, 1.0))]
+    show_scores([*scored, STRINGS])
+    # margins 8, 0, 2: mean 10/3, variance (8² + 0² + 2²)/3 - (10/3)² = 104/9
+    assert "n 3, median 2.000, mean 3.333, SD 3.399, not positive 1" in " ".join(capsys.readouterr().out.split())

@@ -179,6 +179,9 @@ def test_a_stopped_run_goes_on_to_the_same_adapter(trained, tiny, tmp_path, how,
         for run in (tmp_path / "run", trained[0])
     )
     assert losses == expected
+    resumed, whole = (read_json(run / "metrics.json") for run in (tmp_path / "run", trained[0]))
+    same = ("train_loss", "steps", "epoch", "rewards/margins", "eval_loss", "eval_rewards/accuracies")
+    assert {key: resumed[key] for key in same} == {key: whole[key] for key in same}
 
 
 def test_a_dry_run_shows_everything_and_writes_nothing(tiny, tmp_path):
