@@ -23,14 +23,23 @@ def main() -> None:
     dialogues = read_dialogues(args.dataset)
 
     import_backend(args.backend)  # unsloth has to be imported before transformers, trl and peft
-    from response_generator import evaluation_report, generation, metrics, model, predictions, preview, scoring
+    from response_generator import (
+        contestants,
+        evaluation_report,
+        generation,
+        metrics,
+        model,
+        predictions,
+        preview,
+        scoring,
+    )
     from response_generator.chat_template import Renderer
     from response_generator.tracking import Tracker
 
     scoring.check_emotion_labels(args.scoring)
     gibberish_labels = scoring.label_names(args.scoring.gibberish_model)
-    contestants = model.find_contestants(args)
-    tokenizer = model.load_tokenizer(args, contestants[model.ADAPTER])
+    sides = contestants.find(args)
+    tokenizer = model.load_tokenizer(args, sides[contestants.ADAPTER])
     renderer = Renderer.of(tokenizer, args.chat_template)
     config = generation.generation_config(args.generation, tokenizer)
     preview.show_prompts(dialogues, renderer, config)
@@ -39,12 +48,12 @@ def main() -> None:
 
     run.start()
     tracker = Tracker.start(args.wandb, run.path, run.arguments)
-    speaker = model.load_contestants(args, contestants)
+    speaker = contestants.load(args, sides)
     run.note_environment(model.facts(speaker))
     rows, figures = [], {}
-    for name in contestants:
-        print(f"\n{name}: {contestants[name].folder if contestants[name] else 'the bare base model'}")
-        with model.speaking_as(speaker, contestants, name):
+    for name, adapter in sides.items():
+        print(f"\n{name}: {adapter.folder if adapter else 'the bare base model'}")
+        with contestants.speaking_as(speaker, adapter, name):
             generated = generation.generate(speaker, renderer, dialogues, config, args.batch_size, args.seed)
         scored = predictions.scored(name, generated.replies, args.scoring)
         of_model = metrics.of_model(scored, gibberish_labels, generated.seconds)
@@ -55,9 +64,9 @@ def main() -> None:
     targets = [dialogue.target_emotion for dialogue in dialogues]
     figures |= metrics.of_judge(targets, [verdict.label for verdict in references])
 
-    evaluation_report.draw(figures, list(contestants), run.path / "evaluation.png")
+    evaluation_report.draw(figures, list(sides), run.path / "evaluation.png")
     run.write_json("metrics.json", figures)
-    evaluation_report.show(figures, list(contestants))
+    evaluation_report.show(figures, list(sides))
     tracker.log_table("predictions", list(rows[0]), [list(row.values()) for row in rows])
     tracker.log_image("evaluation", run.path / "evaluation.png")
     tracker.summarise(figures)

@@ -1,8 +1,6 @@
 """The base model in 4 bits, its tokenizer, and adapters on it. Adapter names live here and nowhere else."""
 
 import importlib.util
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -19,14 +17,12 @@ from transformers import (
 
 from response_generator import library_keywords
 from response_generator.adapters import AdapterFile
-from response_generator.arguments import EvaluateArguments, ModelArguments
+from response_generator.arguments import ModelArguments
 from response_generator.errors import InputError
 from response_generator.sources import adapter_folder
 
 TRAINED = "default"  # the only name TRL trains
 REFERENCE = "ref"  # the only name TRL takes for a frozen reference
-ADAPTER, BASELINE = "adapter", "baseline"  # the contestants of an evaluation
-BARE_BASE = "none"
 
 LLAMA_ONLY = {"pretraining_tp", "mlp_bias"}
 
@@ -96,56 +92,6 @@ def load_policy(arguments: ModelArguments, adapter: AdapterFile) -> PeftModel:
     return policy
 
 
-def find_contestants(arguments: EvaluateArguments) -> dict[str, AdapterFile | None]:
-    """What is evaluated, baseline first: `{name: adapter}`, None for the bare base model.
-
-    Raises:
-        InputError: when an adapter does not fit, or two cannot share one base.
-    """
-    contestants: dict[str, AdapterFile | None] = {}
-    if arguments.baseline_adapter == BARE_BASE:
-        contestants[BASELINE] = None
-    elif arguments.baseline_adapter is not None:
-        contestants[BASELINE] = find_adapter("baseline_adapter", arguments.baseline_adapter, arguments)
-    contestants[ADAPTER] = find_adapter("adapter", arguments.adapter, arguments)
-    # All contestants are asked in the tokens of the evaluated adapter's tokenizer.
-    tokenizer = load_tokenizer(arguments, contestants[ADAPTER])
-    base_rows = load_config(arguments).vocab_size
-    for name, contestant in contestants.items():
-        check_vocabulary(tokenizer, contestant, base_rows, "adapter" if name == ADAPTER else "baseline_adapter")
-    replacing = [file.folder for file in contestants.values() if file and file.replaces_base_embeddings]
-    if replacing and len(contestants) > 1:
-        raise InputError(
-            f"baseline_adapter: {replacing[0]} replaces the base's embeddings, so another model cannot share its base "
-            f"in one run; evaluate each in a run of its own"
-        )
-    return contestants
-
-
-def load_contestants(arguments: EvaluateArguments, contestants: dict[str, AdapterFile | None]) -> PeftModel:
-    """One base with every contestant's adapter on it, ready to generate."""
-    model = load_base(arguments)
-    for name, adapter in contestants.items():
-        if adapter is not None:
-            model = add_adapter(model, adapter, name)
-    if arguments.backend == "unsloth":
-        from unsloth import FastLanguageModel
-
-        FastLanguageModel.for_inference(model)
-    return model.eval()
-
-
-@contextmanager
-def speaking_as(model: PeftModel, contestants: dict[str, AdapterFile | None], name: str) -> Iterator[None]:
-    """Makes one contestant the active one."""
-    if contestants[name] is None:
-        with model.disable_adapter():
-            yield
-    else:
-        model.set_adapter(name)
-        yield
-
-
 def check_vocabulary(tokenizer: PreTrainedTokenizerBase, adapter: AdapterFile | None, base_rows: int, key: str) -> None:
     """Refuses tokens whose embeddings nobody trained.
 
@@ -155,8 +101,9 @@ def check_vocabulary(tokenizer: PreTrainedTokenizerBase, adapter: AdapterFile | 
     brought = adapter.embedding_rows if adapter else None
     if len(tokenizer) > (brought or base_rows):
         owner = f"the adapter brings {brought}" if brought else f"the base has {base_rows} (and no adapter brings any)"
+        whose = adapter.folder if adapter else "the bare base model"
         raise InputError(
-            f"{key}: {adapter.folder if adapter else BARE_BASE}: the tokenizer knows {len(tokenizer)} tokens, {owner} "
+            f"{key}: {whose}: the tokenizer knows {len(tokenizer)} tokens, {owner} "
             f"embeddings; the new ones would be random. Use the tokenizer and special_tokens of its training"
         )
 

@@ -9,6 +9,7 @@ from response_generator import model as models
 from response_generator.adapters import AdapterFile
 from response_generator.arguments import ChatTemplateArguments, DatasetArguments
 from response_generator.chat_template import Renderer
+from response_generator.contestants import ADAPTER
 from response_generator.data import read_dialogues
 from response_generator.errors import InputError
 from response_generator.generation import generate, generation_config, up_to_eos
@@ -17,7 +18,7 @@ from response_generator.generation import generate, generation_config, up_to_eos
 @pytest.fixture(scope="module")
 def speaker(tiny):
     base = AutoModelForCausalLM.from_pretrained(tiny.base, dtype=torch.float32)
-    return models.add_adapter(base, AdapterFile.read(tiny.folder / "adapter"), models.ADAPTER).eval()
+    return models.add_adapter(base, AdapterFile.read(tiny.folder / "adapter"), ADAPTER).eval()
 
 
 @pytest.fixture(scope="module")

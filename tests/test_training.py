@@ -8,10 +8,10 @@ import torch
 from conftest import demo_rows, write_tiny_adapter
 from trl import DPOConfig, DPOTrainer
 
+from response_generator import contestants, training
 from response_generator import model as models
-from response_generator import training
 from response_generator.adapters import AdapterFile
-from response_generator.arguments import DPOArguments, validated
+from response_generator.arguments import DPOArguments, EvaluateArguments, validated
 from response_generator.chat_template import Renderer
 from response_generator.data import parse_pair
 from response_generator.errors import InputError
@@ -213,6 +213,20 @@ def test_tokens_without_embeddings_are_refused(tiny, tmp_path, arguments):
     template = arguments.chat_template.model_copy(update={"special_tokens": special})
     with pytest.raises(InputError, match="knows 601 tokens, the base has 600 "):
         set_up(arguments.model_copy(update={"adapter": str(tmp_path / "adapter"), "chat_template": template}))
+
+
+def test_a_baseline_without_the_adapters_tokens_is_refused(tiny, tmp_path):
+    with_tokens(tiny, tmp_path / "adapter", ["<sigh>"], modules_to_save=["embed_tokens", "lm_head"])
+    for baseline in ("none", tiny.adapter):
+        values = tiny.evaluate(tmp_path / "run", adapter=str(tmp_path / "adapter"), baseline_adapter=baseline)
+        with pytest.raises(InputError, match="baseline_adapter: .* knows 601 tokens, the base has 600 "):
+            contestants.find(validated(EvaluateArguments, values, "args.json"))
+    with_tokens(tiny, tmp_path / "replacing", ["<sigh>"])
+    values = tiny.evaluate(
+        tmp_path / "run", adapter=str(tmp_path / "adapter"), baseline_adapter=str(tmp_path / "replacing")
+    )
+    with pytest.raises(InputError, match="replaces the base's embeddings"):
+        contestants.find(validated(EvaluateArguments, values, "args.json"))
 
 
 def test_a_pad_token_of_its_own_is_needed(tiny, arguments):

@@ -1,0 +1,71 @@
+"""What an evaluation compares: one base model, the adapter, and a baseline that answers the same prompts."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from peft import PeftModel
+
+from response_generator.adapters import AdapterFile
+from response_generator.arguments import EvaluateArguments
+from response_generator.errors import InputError
+from response_generator.model import (
+    add_adapter,
+    check_vocabulary,
+    find_adapter,
+    load_base,
+    load_config,
+    load_tokenizer,
+)
+
+ADAPTER, BASELINE = "adapter", "baseline"
+BARE_BASE = "none"
+
+
+def find(arguments: EvaluateArguments) -> dict[str, AdapterFile | None]:
+    """What is evaluated, baseline first: `{name: adapter}`, None for the bare base model.
+
+    Raises:
+        InputError: when an adapter does not fit, or two cannot share one base.
+    """
+    contestants: dict[str, AdapterFile | None] = {}
+    if arguments.baseline_adapter == BARE_BASE:
+        contestants[BASELINE] = None
+    elif arguments.baseline_adapter is not None:
+        contestants[BASELINE] = find_adapter("baseline_adapter", arguments.baseline_adapter, arguments)
+    contestants[ADAPTER] = find_adapter("adapter", arguments.adapter, arguments)
+    # All contestants are asked in the tokens of the evaluated adapter's tokenizer.
+    tokenizer = load_tokenizer(arguments, contestants[ADAPTER])
+    base_rows = load_config(arguments).vocab_size
+    for name, contestant in contestants.items():
+        check_vocabulary(tokenizer, contestant, base_rows, "adapter" if name == ADAPTER else "baseline_adapter")
+    replacing = [file.folder for file in contestants.values() if file and file.replaces_base_embeddings]
+    if replacing and len(contestants) > 1:
+        raise InputError(
+            f"baseline_adapter: {replacing[0]} replaces the base's embeddings, so another model cannot share its base "
+            f"in one run; evaluate each in a run of its own"
+        )
+    return contestants
+
+
+def load(arguments: EvaluateArguments, contestants: dict[str, AdapterFile | None]) -> PeftModel:
+    """One base with every contestant's adapter on it, ready to generate."""
+    model = load_base(arguments)
+    for name, adapter in contestants.items():
+        if adapter is not None:
+            model = add_adapter(model, adapter, name)
+    if arguments.backend == "unsloth":
+        from unsloth import FastLanguageModel
+
+        FastLanguageModel.for_inference(model)
+    return model.eval()
+
+
+@contextmanager
+def speaking_as(model: PeftModel, adapter: AdapterFile | None, name: str) -> Iterator[None]:
+    """Makes one contestant the active one."""
+    if adapter is None:
+        with model.disable_adapter():
+            yield
+    else:
+        model.set_adapter(name)
+        yield

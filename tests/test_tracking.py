@@ -1,0 +1,49 @@
+"""A tracker's failure is a line on the terminal, never the end of a run."""
+
+import pytest
+
+from response_generator.arguments import WandbArguments
+from response_generator.tracking import Tracker
+
+
+class FailingRun:
+    def log(self, *args, **kwargs):
+        raise ConnectionError("network is down")
+
+    summary = property(lambda self: self.log())
+    finish = log
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda tracker, file: tracker.log({"loss": 1.0}, step=1),
+        lambda tracker, file: tracker.log_table("t", ["a"], [[1]]),
+        lambda tracker, file: tracker.log_image("i", file),
+        lambda tracker, file: tracker.summarise({"loss": 1.0}),
+        lambda tracker, file: tracker.finish(),
+    ],
+)
+def test_a_failing_tracker_is_told_once_and_left(use, tmp_path, capsys):
+    tracker = Tracker(FailingRun())
+    use(tracker, tmp_path / "missing.png")
+    assert "the run goes on untracked" in capsys.readouterr().err
+    use(tracker, tmp_path / "missing.png")
+    assert capsys.readouterr().err == ""
+
+
+def test_disabled_tracks_nothing(tmp_path):
+    tracker = Tracker.start(WandbArguments(mode="disabled"), tmp_path, {})
+    tracker.log({"loss": 1.0})
+    tracker.finish()
+    assert not list(tmp_path.iterdir())
+
+
+def test_offline_keeps_the_run_in_its_folder(tmp_path, monkeypatch):
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    tracker = Tracker.start(WandbArguments(mode="offline", project="test"), tmp_path, {"seed": 42})
+    assert tracker.run.config["seed"] == 42
+    tracker.log({"loss": 1.0}, step=1)
+    tracker.log_table("rows", ["a", "b"], [[1, "x"]])
+    tracker.finish()
+    assert list(tmp_path.glob("wandb/offline-run-*/*.wandb"))
