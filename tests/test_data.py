@@ -6,7 +6,7 @@ import pytest
 from conftest import HISTORY, write_rows
 
 from response_generator.arguments import DatasetArguments
-from response_generator.data import read_dialogues, read_pairs
+from response_generator.data import read_dialogues, read_hub, read_pairs, read_rows
 from response_generator.errors import InputError
 
 REPLY = {"role": "assistant", "content": {"emotion": "happiness", "dialog": "You earned it !"}}
@@ -50,6 +50,16 @@ def test_json_parquet_folder_and_limit_read_the_same_rows(tmp_path):
     for name in ("rows.json", "rows.parquet", "."):
         assert read_pairs(DatasetArguments(path=str(tmp_path / name))) == expected
     assert read_pairs(DatasetArguments(path=str(tmp_path / "rows.json"), limit=2)) == expected[:2]
+
+
+def test_the_hub_reader_reads_the_same_rows(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "data").mkdir()
+    arguments = dataset(tmp_path, [OBJECTS, OBJECTS], "data/train.jsonl")
+    folder = DatasetArguments(path=str(tmp_path / "data"), num_proc=2)  # load_dataset takes a folder for a repository
+    assert [row for _, row in read_hub(folder)] == [row for _, row in read_rows(arguments)]
+    with pytest.raises(InputError, match="dataset.path: .*split"):
+        list(read_hub(DatasetArguments(path=str(tmp_path / "data"), split="no such split")))
 
 
 @pytest.mark.parametrize(

