@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
 from response_generator.arguments import ChatTemplateArguments
@@ -30,9 +31,7 @@ class Renderer:
             renderer.completion(
                 [{"role": "user", "content": "Hello ."}], "neutral", {"emotion": "neutral", "dialog": "Hi ."}
             )
-        except InputError:
-            raise
-        except Exception as error:  # whatever jinja raises, the template is what must be mended
+        except (TemplateError, TypeError, ValueError, AttributeError) as error:
             raise InputError(f"chat_template.file: {arguments.file}: cannot be rendered: {error}") from error
         return renderer
 

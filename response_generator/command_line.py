@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from response_generator.arguments import Arguments, validated
-from response_generator.errors import InputError
+from response_generator.errors import InputError, TrainingError
 
 INTERRUPTED = 130
 
@@ -97,6 +97,9 @@ def run(main: Callable[[], None]) -> int:
     except InputError as error:
         print("\n".join(f"error: {fault}" for fault in error.faults), file=sys.stderr)
         return 2
+    except TrainingError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt as interruption:
         print(f"\ninterrupted: {str(interruption) or 'run the same command again'}", file=sys.stderr)
         return INTERRUPTED

@@ -1,4 +1,4 @@
-"""The one exception for what a person can put right: it ends a script with status 2 and no traceback."""
+"""The two exceptions that end a script with words and no traceback."""
 
 
 class InputError(Exception):
@@ -7,3 +7,7 @@ class InputError(Exception):
     def __init__(self, *faults: str):
         super().__init__("\n".join(faults))
         self.faults = list(faults)
+
+
+class TrainingError(RuntimeError):
+    """A run that would not do what it says, or did not; the message names the reason. Ends with status 1."""

@@ -25,10 +25,10 @@ def check(arguments: DPOArguments | EvaluateArguments) -> RunFolder:
         InputError: with every fault found.
     """
     run = RunFolder.at(arguments.output_dir, arguments.model_dump(mode="json"))
-    if not run.faults() and run.is_finished:
+    faults = run.faults()
+    if not faults and run.is_finished:
         return run  # its results are there, wherever its sources have gone
     models, adapters, datasets = named_sources(arguments)
-    faults = run.faults()
     faults += file_faults("chat_template.file", arguments.chat_template.file)
     faults += [fault for key, name in models.items() for fault in model_faults(key, name)]
     faults += [fault for key, name in adapters.items() for fault in adapter_faults(key, name)]

@@ -11,16 +11,12 @@ from transformers import PreTrainedTokenizerBase, PrinterCallback, TrainerCallba
 from trl import DPOConfig, DPOTrainer
 
 from response_generator.adapters import AdapterFile, key_in_model
-from response_generator.errors import InputError
+from response_generator.errors import InputError, TrainingError
 from response_generator.model import REFERENCE, TRAINED
 from response_generator.pairs import PairTokens
 
 AGREEMENT = 0.5  # nats a completion; bf16 sums of a precomputed reference differ by some tenths
 CHECKED_PAIRS = 4
-
-
-class TrainingError(RuntimeError):
-    """A run that would not do what it says; the message names the reason."""
 
 
 class PreferenceTrainer(DPOTrainer):
