@@ -7,6 +7,7 @@ from pathlib import Path
 from tqdm.auto import tqdm
 from transformers import TrainerCallback
 
+from response_generator.pairs import pairs_a_step
 from response_generator.tracking import Tracker
 
 
@@ -43,10 +44,9 @@ class ProgressBar(TrainerCallback):
     def on_train_begin(self, args, state, control, **kwargs):
         if not state.is_world_process_zero:
             return
-        self.pairs_a_step = args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size
         self.bar = tqdm(
-            total=state.max_steps * self.pairs_a_step,
-            initial=state.global_step * self.pairs_a_step,
+            total=state.max_steps * pairs_a_step(args),
+            initial=state.global_step * pairs_a_step(args),
             desc="training",
             unit="pair",
             dynamic_ncols=True,
@@ -54,7 +54,7 @@ class ProgressBar(TrainerCallback):
 
     def on_step_end(self, args, state, control, **kwargs):
         if self.bar is not None:
-            self.bar.update(self.pairs_a_step)
+            self.bar.update(pairs_a_step(args))
 
     def on_log(self, args, state, control, logs=None, **kwargs):
         if self.bar is None or not logs or not {"loss", "rewards/margins"} <= set(logs):

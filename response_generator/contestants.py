@@ -33,11 +33,11 @@ def find(arguments: EvaluateArguments) -> dict[str, AdapterFile | None]:
     elif arguments.baseline_adapter is not None:
         contestants[BASELINE] = find_adapter("baseline_adapter", arguments.baseline_adapter, arguments)
     contestants[ADAPTER] = find_adapter("adapter", arguments.adapter, arguments)
-    # All contestants are asked in the tokens of the evaluated adapter's tokenizer.
-    tokenizer = load_tokenizer(arguments, contestants[ADAPTER])
-    base_rows = load_config(arguments).vocab_size
-    for name, contestant in contestants.items():
-        check_vocabulary(tokenizer, contestant, base_rows, "adapter" if name == ADAPTER else "baseline_adapter")
+    if BASELINE in contestants:
+        # The baseline, too, is asked in the tokens of the evaluated adapter's tokenizer.
+        tokenizer = load_tokenizer(arguments, contestants[ADAPTER])
+        base_rows = load_config(arguments).vocab_size
+        check_vocabulary(tokenizer, contestants[BASELINE], base_rows, "baseline_adapter")
     replacing = [file.folder for file in contestants.values() if file and file.replaces_base_embeddings]
     if replacing and len(contestants) > 1:
         raise InputError(

@@ -4,6 +4,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from datasets import Dataset
+from transformers import TrainingArguments
 
 from response_generator.chat_template import Renderer
 from response_generator.data import Pair
@@ -33,6 +34,11 @@ class PairTokens:
         parts = {name: [len(row[f"{name}_ids"]) for row in self.rows] for name in ("prompt", "chosen", "rejected")}
         longer = [max(pair) for pair in zip(parts["chosen"], parts["rejected"], strict=True)]
         return parts | {"whole": [a + b for a, b in zip(parts["prompt"], longer, strict=True)]}
+
+
+def pairs_a_step(config: TrainingArguments) -> int:
+    """Pairs that one optimizer step takes, over all processes."""
+    return config.per_device_train_batch_size * config.gradient_accumulation_steps * config.world_size
 
 
 def tokenised(pairs: list[Pair], renderer: Renderer, max_length: int | None) -> PairTokens:

@@ -11,7 +11,7 @@ from trl import DPOConfig
 
 from response_generator.chat_template import Renderer
 from response_generator.data import Dialogue, Pair
-from response_generator.pairs import PairTokens
+from response_generator.pairs import PairTokens, pairs_a_step
 
 console = Console(highlight=False)
 
@@ -75,7 +75,7 @@ def show_prompts(dialogues: list[Dialogue], renderer: Renderer, config: Generati
 
 def show_steps(pairs: int, config: DPOConfig) -> None:
     """Prints how many optimizer steps the run takes."""
-    batch = config.per_device_train_batch_size * config.gradient_accumulation_steps * config.world_size
+    batch = pairs_a_step(config)
     an_epoch = math.ceil(pairs / batch)
     total = config.max_steps if config.max_steps > 0 else math.ceil(config.num_train_epochs * an_epoch)
     console.print(f"batch {batch}, {an_epoch} steps an epoch, {total} steps in all\n")

@@ -13,7 +13,7 @@ from trl import DPOConfig, DPOTrainer
 from response_generator.adapters import AdapterFile, key_in_model
 from response_generator.errors import InputError, TrainingError
 from response_generator.model import REFERENCE, TRAINED
-from response_generator.pairs import PairTokens
+from response_generator.pairs import PairTokens, pairs_a_step
 
 AGREEMENT = 0.5  # nats a completion; bf16 sums of a precomputed reference differ by some tenths
 CHECKED_PAIRS = 4
@@ -167,10 +167,7 @@ def train(trainer: PreferenceTrainer, folder: Path) -> dict[str, float]:
     metrics = {
         "train_loss": mean_loss(trainer.state.log_history),
         "train_seconds": seconds,
-        "pairs_per_second": session
-        * trainer.args.train_batch_size
-        * trainer.args.gradient_accumulation_steps
-        / seconds,
+        "pairs_per_second": session * pairs_a_step(trainer.args) / seconds,
         "steps": trainer.state.global_step,
         "epoch": trainer.state.epoch,
     }
