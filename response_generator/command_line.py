@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from response_generator.arguments import Arguments, validated
 from response_generator.errors import InputError, TrainingError
+from response_generator.validation import Arguments, validated
 
 INTERRUPTED = 130
 

@@ -1,4 +1,4 @@
-"""The keywords of DPOConfig, GenerationConfig and from_pretrained, with the JSON kinds each accepts.
+"""The keywords of DPOConfig, LoraConfig, GenerationConfig and from_pretrained, with the JSON kinds each accepts.
 
 Arguments are checked before torch is imported, so the libraries cannot be asked at that moment. Their answers are
 kept in library_keywords.json; a test compares the file with the pinned libraries, and after a new pin
@@ -44,6 +44,8 @@ TRANSFORMERS_FROM_PRETRAINED = {
     "max_memory": ["object", "null"],
     "offload_folder": ["string", "null"],
 }
+# Not DPOConfig's: the arguments of transformers' EarlyStoppingCallback, which has no other place in an args file.
+EARLY_STOPPING = {"early_stopping_patience": ["integer", "null"], "early_stopping_threshold": ["number"]}
 COMMON_TO_BOTH = {"load_in_4bit", "dtype", "device_map", "trust_remote_code"}
 # Ours to set: naming them twice would let the two places disagree. `token` never belongs in a file.
 NOT_IN_SECTION = {
@@ -57,7 +59,24 @@ NOT_IN_SECTION = {
         "disable_tqdm",
         "model_init_kwargs",
         "resume_from_checkpoint",
+        "restore_callback_states_from_checkpoint",
         "dataset_num_proc",
+        "push_to_hub",
+        "hub_model_id",
+        "hub_strategy",
+        "hub_private_repo",
+        "hub_always_push",
+        "hub_revision",
+    },
+    "lora": {
+        "peft_type",
+        "peft_version",
+        "auto_mapping",
+        "base_model_name_or_path",
+        "revision",
+        "inference_mode",
+        "task_type",
+        "runtime_config",
     },
     "generation": {
         "pad_token_id",
@@ -74,7 +93,7 @@ NOT_IN_SECTION = {
 
 
 def accepted_kinds(section: str) -> dict[str, list[str]]:
-    """`{keyword: JSON kinds}` of one section: "dpo", "generation" or "from_pretrained". No kinds: any."""
+    """`{keyword: JSON kinds}` of one section: "dpo", "lora", "generation", "from_pretrained". No kinds: any."""
     return {key: kinds.split() for key, kinds in json.loads(FILE.read_text(encoding="utf-8"))[section].items()}
 
 
@@ -98,6 +117,7 @@ def read_from_libraries() -> dict[str, Any]:
     from inspect import signature
     from typing import get_type_hints
 
+    from peft import LoraConfig
     from transformers import GenerationConfig, LlamaConfig
     from trl import DPOConfig
     from unsloth import FastLanguageModel
@@ -112,12 +132,13 @@ def read_from_libraries() -> dict[str, Any]:
     from_pretrained["use_gradient_checkpointing"] = ["boolean", "string"]
 
     transformers_own = set(TRANSFORMERS_FROM_PRETRAINED) | set(LlamaConfig.__annotations__) | COMMON_TO_BOTH
-    hints = get_type_hints(DPOConfig)
+    hints, lora_hints = get_type_hints(DPOConfig), get_type_hints(LoraConfig)
     generation = {name: [] for name in vars(GenerationConfig()) if not name.startswith("_")}
     for name, words in re.findall(r"^\s{8}(\w+) \(([^)]*)\)", GenerationConfig.__doc__, re.MULTILINE):
         generation[name] = kinds_of_words(words)
     sections = {
-        "dpo": {field.name: kinds_of_hint(hints[field.name]) for field in fields(DPOConfig)},
+        "dpo": {field.name: kinds_of_hint(hints[field.name]) for field in fields(DPOConfig)} | EARLY_STOPPING,
+        "lora": {field.name: kinds_of_hint(lora_hints[field.name]) for field in fields(LoraConfig)},
         "generation": generation,
         "from_pretrained": from_pretrained,
     }

@@ -10,8 +10,9 @@ import pytest
 from conftest import ROOT
 
 from response_generator import library_keywords
-from response_generator.arguments import F_DIVERGENCES, LOSS_TYPES, DPOArguments, EvaluateArguments, validated
+from response_generator.arguments import DPOArguments, EvaluateArguments
 from response_generator.errors import InputError
+from response_generator.validation import F_DIVERGENCES, LOSS_TYPES, validated
 
 ARGS_FILES = sorted((ROOT / "args").rglob("*.json"))
 

@@ -11,11 +11,12 @@ from trl import DPOConfig, DPOTrainer
 from response_generator import contestants, training
 from response_generator import model as models
 from response_generator.adapters import AdapterFile
-from response_generator.arguments import DPOArguments, EvaluateArguments, validated
+from response_generator.arguments import DPOArguments, EvaluateArguments
 from response_generator.chat_template import Renderer
 from response_generator.data import parse_pair
 from response_generator.errors import InputError, TrainingError
 from response_generator.pairs import tokenised
+from response_generator.validation import validated
 
 PAIRS = [parse_pair(number, row) for number, row in enumerate(demo_rows("preferences_train", 8))]
 

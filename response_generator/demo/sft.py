@@ -9,9 +9,10 @@ import sys
 from pathlib import Path
 
 from response_generator import command_line
-from response_generator.arguments import DatasetArguments, DPOArguments, validated
+from response_generator.arguments import DatasetArguments, DPOArguments
 from response_generator.backends import import_backend
 from response_generator.data import Dialogue, read_dialogues
+from response_generator.validation import validated
 
 DPO_ARGS = Path("args/demo/dpo_arg.json")  # base model, loader and template are the demo's
 DIALOGUES = DatasetArguments(path="response_generator/demo/data/dialogues_train.jsonl")
