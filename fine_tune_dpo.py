@@ -8,7 +8,7 @@ output_dir: adapter/ (what evaluate.py reads), metrics.json, log.jsonl, training
 
 import sys
 
-from response_generator import command_line, preflight
+from response_generator import command_line, preflight, processes
 from response_generator.arguments import DPOArguments
 from response_generator.backends import import_backend
 from response_generator.data import read_pairs
@@ -24,15 +24,16 @@ def main() -> None:
     held_out_pairs = read_pairs(args.eval_dataset) if args.eval_dataset else []
 
     import_backend(args.backend)  # unsloth has to be imported before transformers, trl and peft
-    from response_generator import model, preview, report, training
+    from response_generator import checks, model, preview, reference, report, training
     from response_generator.callbacks import LogFile, ProgressBar
     from response_generator.chat_template import Renderer
     from response_generator.pairs import tokenised
     from response_generator.tracking import Tracker
 
-    config = training.training_config(args.dpo, str(run.path), args.seed, args.backend)
-    source = model.find_adapter("adapter", args.adapter, args)
-    tokenizer = model.load_tokenizer(args, source)
+    config = training.training_config(args)
+    start = model.find_start(args)
+    frozen = model.find_reference(args, start)
+    tokenizer = model.load_tokenizer(args, start)
     renderer = Renderer.of(tokenizer, args.chat_template)
     train = tokenised(train_pairs, renderer, config.max_length)
     held_out = tokenised(held_out_pairs, renderer, config.max_length) if held_out_pairs else None
@@ -44,13 +45,19 @@ def main() -> None:
 
     run.start()
     tracker = Tracker.start(args.wandb, run.path, run.arguments)
-    policy = model.load_policy(args, source)
+    policy = model.load_policy(args, start)
     run.note_environment(model.facts(policy))
-    watchers = [LogFile(run.path / "log.jsonl", tracker), ProgressBar()]
+    watchers = [LogFile(run.path / "log.jsonl", tracker), ProgressBar(), *training.early_stopping(args.dpo)]
     trainer = training.build_trainer(policy, tokenizer, config, train, held_out, watchers)
-    start = training.check_start(trainer)
-    metrics = start | training.train(trainer, run.path)
-    training.check_end(policy, source)
+    if frozen:
+        reference.replace(policy, frozen)
+    if args.dpo.get("precompute_ref_log_probs"):
+        reference.precompute(trainer)
+    metrics = checks.check_start(trainer, start, frozen) | training.train(trainer)
+    checks.check_end(policy, start, frozen)
+    if not processes.is_first():
+        return
+
     training.save_adapter(policy, tokenizer, run.path / "adapter", report.model_card(run.arguments, metrics))
 
     report.draw_training(report.read_log(run.path / "log.jsonl"), run.path / "training.png")

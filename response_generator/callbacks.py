@@ -18,21 +18,30 @@ class LogFile(TrainerCallback):
         self.file = file
         self.tracker = tracker
         self.started = time.monotonic()
+        self.training = False
 
     def on_train_begin(self, args, state, control, **kwargs):
+        self.training = True
         # A run cut off after its last checkpoint takes the steps since then once more.
         if state.is_world_process_zero and self.file.exists():
             lines = self.file.read_text(encoding="utf-8").splitlines(keepends=True)
             kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= state.global_step]
             self.file.write_text("".join(kept), encoding="utf-8")
+            if kept:
+                self.started = time.monotonic() - json.loads(kept[-1])["seconds"]
 
     def on_log(self, args, state, control, logs=None, **kwargs):
-        if not state.is_world_process_zero or not logs:
+        # The closing summary counts this session alone, and the last evaluation may be of an earlier step's adapter:
+        # both are for metrics.json.
+        if not (state.is_world_process_zero and self.training and logs) or "train_runtime" in logs:
             return
         entry = {"step": state.global_step, "seconds": round(time.monotonic() - self.started, 3), **logs}
         with open(self.file, "a", encoding="utf-8") as log:
             log.write(json.dumps(entry) + "\n")
         self.tracker.log(logs, step=state.global_step)
+
+    def on_train_end(self, args, state, control, **kwargs):
+        self.training = False
 
 
 class ProgressBar(TrainerCallback):

@@ -1,16 +1,20 @@
 """The command line that all scripts share: an args file, overrides, a dry run, and what the exit status means."""
 
+import errno
 import json
+import signal
 import sys
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from response_generator import processes
 from response_generator.errors import InputError, TrainingError
 from response_generator.validation import Arguments, validated
 
 INTERRUPTED = 130
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def read_arguments(model: type[Arguments], description: str) -> tuple[Arguments, bool]:
@@ -92,15 +96,31 @@ def override(values: dict[str, Any], assignment: str) -> None:
 
 def run(main: Callable[[], None]) -> int:
     """Runs a script's `main` and turns what stops it into an exit status: 0 done, 2 bad input, 130 interrupted."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what a cluster sends is what Ctrl-C is
+    processes.hush()
     try:
         main()
     except InputError as error:
-        print("\n".join(f"error: {fault}" for fault in error.faults), file=sys.stderr)
+        say(*(f"error: {fault}" for fault in error.faults))
         return 2
     except TrainingError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr)  # from whichever process it struck
         return 1
     except KeyboardInterrupt as interruption:
-        print(f"\ninterrupted: {str(interruption) or 'run the same command again'}", file=sys.stderr)
+        say(f"\ninterrupted: {str(interruption) or 'run the same command again'}")
         return INTERRUPTED
+    except OSError as error:
+        if error.errno not in DISK_FULL:
+            raise
+        say(
+            f"error: {error.filename or 'a file'} could not be written ({error.strerror}); free space and run the "
+            f"same command again"
+        )
+        return 1
     return 0
+
+
+def say(*lines: str) -> None:
+    """To stderr, once a machine: processes of one machine have the same to say."""
+    if processes.is_first_here():
+        print("\n".join(lines), file=sys.stderr)

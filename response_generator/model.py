@@ -4,7 +4,7 @@ import importlib.util
 from typing import Any
 
 import torch
-from peft import PeftModel
+from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -13,11 +13,12 @@ from transformers import (
     PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
+    set_seed,
 )
 
-from response_generator import library_keywords
+from response_generator import library_keywords, processes
 from response_generator.adapters import AdapterFile
-from response_generator.arguments import ModelArguments
+from response_generator.arguments import DPOArguments, ModelArguments
 from response_generator.errors import InputError
 from response_generator.sources import adapter_folder
 
@@ -79,9 +80,56 @@ def find_adapter(key: str, name: str, arguments: ModelArguments) -> AdapterFile:
     return adapter
 
 
-def load_policy(arguments: ModelArguments, adapter: AdapterFile) -> PeftModel:
-    """The base with `adapter` on it, trainable."""
-    policy = add_adapter(load_base(arguments), adapter, TRAINED, trainable=True)
+def find_start(arguments: DPOArguments) -> AdapterFile | None:
+    """The adapter that training starts from; None for a new LoRA, whose settings are then tried on an empty model.
+
+    Raises:
+        InputError: see `find_adapter`; or when `lora` does not fit the base.
+    """
+    if arguments.adapter is not None:
+        return find_adapter("adapter", arguments.adapter, arguments)
+    base = load_config(arguments)
+    check_vocabulary(load_tokenizer(arguments, None), None, base.vocab_size, "adapter")
+    with torch.device("meta"):
+        empty = AutoModelForCausalLM.from_config(base)
+    new_adapter(empty, arguments)
+    return None
+
+
+def new_adapter(base: PreTrainedModel, arguments: DPOArguments) -> PeftModel:
+    """A LoRA from the section `lora`, the same for the same seed; it adds nothing to the base until it is trained.
+
+    Raises:
+        InputError: in PEFT's words, when the settings do not go together or do not fit the base.
+    """
+    set_seed(arguments.seed)
+    try:
+        return get_peft_model(base, LoraConfig(**arguments.lora, task_type="CAUSAL_LM"), adapter_name=TRAINED)
+    except (ValueError, TypeError) as error:
+        raise InputError(f"lora: {error}") from error
+
+
+def find_reference(arguments: DPOArguments, start: AdapterFile | None) -> AdapterFile | None:
+    """The adapter of `reference_adapter`; None where the reference is a copy of what training starts from.
+
+    Raises:
+        InputError: see `find_adapter`; or when it cannot share the base with the trained adapter.
+    """
+    if arguments.reference_adapter is None:
+        return None
+    reference = find_adapter("reference_adapter", arguments.reference_adapter, arguments)
+    if reference.replaces_base_embeddings or (start and start.replaces_base_embeddings):
+        raise InputError("reference_adapter: one of the two adapters replaces the base's embeddings; both need them")
+    check_vocabulary(
+        load_tokenizer(arguments, start), reference, load_config(arguments).vocab_size, "reference_adapter"
+    )
+    return reference
+
+
+def load_policy(arguments: DPOArguments, adapter: AdapterFile | None) -> PeftModel:
+    """The base with `adapter`, or a new one, on it, trainable."""
+    base = load_base(arguments)
+    policy = add_adapter(base, adapter, TRAINED, trainable=True) if adapter else new_adapter(base, arguments)
     if arguments.backend == "unsloth" and torch.cuda.is_available():
         from unsloth import FastLanguageModel
 
@@ -154,6 +202,8 @@ def load_with_transformers(base_model: str, keywords: dict[str, Any]) -> PreTrai
         )
     if not torch.cuda.is_available():
         keywords["device_map"] = "cpu"
+    elif processes.count() > 1:
+        keywords["device_map"] = {"": torch.cuda.current_device()}  # "auto" would spread every copy over all cards
     model = AutoModelForCausalLM.from_pretrained(base_model, **keywords)
     for layer in model.modules():
         # bitsandbytes repacks 4-bit CPU weights at the first forward without gradients, and backward is wrong after.

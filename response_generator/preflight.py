@@ -4,6 +4,7 @@ import netrc
 import os
 from urllib.parse import urlparse
 
+from response_generator import processes
 from response_generator.arguments import DPOArguments, EvaluateArguments, WandbArguments
 from response_generator.errors import InputError
 from response_generator.runs import RunFolder
@@ -34,6 +35,7 @@ def check(arguments: DPOArguments | EvaluateArguments) -> RunFolder:
     faults += [fault for key, name in adapters.items() for fault in adapter_faults(key, name)]
     faults += [fault for key, name in datasets.items() for fault in dataset_faults(key, name)]
     faults += wandb_faults(arguments.wandb)
+    faults += processes.faults(arguments.dpo) if isinstance(arguments, DPOArguments) else []
     on_hub = {key: (name, "model") for key, name in {**models, **adapters}.items() if not is_local(name)}
     on_hub |= {f"{key}.path": (name, "dataset") for key, name in datasets.items() if not is_local(name)}
     faults += hub_faults(on_hub)
@@ -45,15 +47,18 @@ def check(arguments: DPOArguments | EvaluateArguments) -> RunFolder:
 def named_sources(arguments) -> tuple[dict[str, str], dict[str, str], dict[str, str]]:
     """`{key: name}` of the models, adapters and data sets that a run reads."""
     models = {"base_model": arguments.base_model}
-    adapters = {"adapter": arguments.adapter}
+    adapters = {"adapter": arguments.adapter} if arguments.adapter is not None else {}
     datasets = {"dataset": arguments.dataset.path}
     if isinstance(arguments, EvaluateArguments):
         models["scoring.emotion_model"] = arguments.scoring.emotion_model
         models["scoring.gibberish_model"] = arguments.scoring.gibberish_model
         if arguments.baseline_adapter not in (None, "none"):
             adapters["baseline_adapter"] = arguments.baseline_adapter
-    elif arguments.eval_dataset is not None:
-        datasets["eval_dataset"] = arguments.eval_dataset.path
+    if isinstance(arguments, DPOArguments):
+        if arguments.reference_adapter is not None:
+            adapters["reference_adapter"] = arguments.reference_adapter
+        if arguments.eval_dataset is not None:
+            datasets["eval_dataset"] = arguments.eval_dataset.path
     return models, adapters, datasets
 
 

@@ -11,6 +11,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from response_generator import processes
+
 PACKAGES = "torch transformers trl peft unsloth unsloth_zoo bitsandbytes datasets accelerate wandb".split()
 
 
@@ -56,13 +58,17 @@ class RunFolder:
         return [f"output_dir: {self.path}: holds another run; differing: {keys}; name another folder"]
 
     def start(self) -> None:
-        """Creates the folder and writes args.json and environment.json."""
+        """Creates the folder and writes args.json and environment.json; of several processes the first one does."""
+        if not processes.is_first():
+            return
         self.path.mkdir(parents=True, exist_ok=True)
         self.write_json("args.json", self.arguments)
         self.write_json("environment.json", environment())
 
     def note_environment(self, facts: dict[str, Any]) -> None:
         """Adds what is known only after the model is loaded, such as the attention really used."""
+        if not processes.is_first():
+            return
         known = json.loads((self.path / "environment.json").read_text(encoding="utf-8"))
         self.write_json("environment.json", known | facts)
 
@@ -99,6 +105,7 @@ def environment() -> dict[str, Any]:
         "cpu_count": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "devices": devices or ["cpu"],
+        "processes": processes.count(),
         "packages": {name: version(name) for name in PACKAGES},
     }
 

@@ -1,10 +1,12 @@
 """wandb, at arm's length: its failure is one line on the terminal and never costs the run."""
 
+import secrets
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from response_generator import processes
 from response_generator.arguments import WandbArguments
 
 
@@ -17,7 +19,7 @@ class Tracker:
     @classmethod
     def start(cls, settings: WandbArguments, folder: Path, config: dict[str, Any]) -> "Tracker":
         tracker = cls()
-        if settings.mode != "disabled":
+        if settings.mode != "disabled" and processes.is_first():
             tracker.run = tracker.attempt(lambda: begin(settings, folder, config))
         return tracker
 
@@ -65,9 +67,19 @@ def begin(settings: WandbArguments, folder: Path, config: dict[str, Any]):
     import wandb
 
     return wandb.init(
+        id=own_id(folder),
+        resume="allow",
         dir=folder,
         config=config,
         settings=wandb.Settings(console="off", silent=True),
         **settings.model_dump(exclude={"tags"}),
         tags=settings.tags,
     )
+
+
+def own_id(folder: Path) -> str:
+    """The id under which this run folder is known to wandb, so that a resumed run continues its own curves."""
+    file = folder / "wandb_id"
+    if not file.is_file():
+        file.write_text(secrets.token_hex(4) + "\n", encoding="utf-8")
+    return file.read_text(encoding="utf-8").strip()

@@ -1,60 +1,72 @@
-"""TRL's DPOTrainer on our tokens, and the checks that keep a run from looking healthy while doing the wrong thing."""
+"""From the section `dpo` to a trained adapter: configuration, trainer, the run itself with its resumption, figures."""
 
 import math
 import resource
+from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
 import torch
 from peft import PeftModel
-from transformers import PreTrainedTokenizerBase, PrinterCallback, TrainerCallback
-from trl import DPOConfig, DPOTrainer
+from transformers import (
+    EarlyStoppingCallback,
+    PreTrainedTokenizerBase,
+    PrinterCallback,
+    TrainerCallback,
+    TrainerState,
+)
+from trl import DPOConfig
 
-from response_generator.adapters import AdapterFile, key_in_model
+from response_generator import checkpoints
+from response_generator.arguments import DPOArguments
 from response_generator.errors import InputError, TrainingError
+from response_generator.interruption import StopRequest
+from response_generator.library_keywords import EARLY_STOPPING
 from response_generator.model import REFERENCE, TRAINED
 from response_generator.pairs import PairTokens, pairs_a_step
+from response_generator.trainer import PreferenceTrainer, sums_file
 
-AGREEMENT = 0.5  # nats a completion; bf16 sums of a precomputed reference differ by some tenths
-CHECKED_PAIRS = 4
-
-
-class PreferenceTrainer(DPOTrainer):
-    """DPOTrainer that takes pairs already tokenised and keeps the reference out of its checkpoints."""
-
-    def _prepare_dataset(self, dataset, *args, **kwargs):
-        # Our renderer has tokenised, counted and shown the pairs; TRL would do it again, in another way.
-        return dataset
-
-    def create_model_card(self, *args, **kwargs):
-        # TRL writes one beside every checkpoint.
-        return None
-
-    def _save(self, output_dir=None, state_dict=None):
-        # With a `ref` folder beside it, transformers would restore `ref` alone and resume from the SFT weights.
-        directory = output_dir or self.args.output_dir
-        self.accelerator.unwrap_model(self.model).save_pretrained(directory, selected_adapters=[TRAINED])
-        self.processing_class.save_pretrained(directory)
-        Path(directory, "README.md").unlink()  # PEFT's form to fill in; the finished adapter gets a card of ours
+# Read from the section `dpo`, but not handed to TRL: it would precompute with weights in bf16, before they are
+# restored and before another reference is loaded (see reference.py).
+KEPT_FROM_TRL = {"precompute_ref_log_probs", *EARLY_STOPPING}
 
 
-def training_config(dpo: dict[str, Any], output_dir: str, seed: int, backend: str) -> DPOConfig:
-    """Builds TRL's configuration from the section `dpo`.
+def training_config(arguments: DPOArguments) -> DPOConfig:
+    """Builds TRL's configuration from the section `dpo`, with TRL's own defaults for what it does not name.
 
     Raises:
         InputError: with TRL's own words when values do not go together, or when the backend cannot train here.
     """
-    if backend == "transformers" and not torch.cuda.is_available():
+    if arguments.backend == "transformers" and not torch.cuda.is_available():
         raise InputError(
             'backend: "transformers" trains on a CUDA device only: the loss of TRL 1.15 is a Triton kernel, for which '
             'unsloth has a CPU twin; use "unsloth" here'
         )
-    ours = {"output_dir": output_dir, "seed": seed, "report_to": [], "disable_tqdm": True}
+    dpo = {key: value for key, value in arguments.dpo.items() if key not in KEPT_FROM_TRL}
+    ours = {
+        "output_dir": arguments.output_dir,
+        "seed": arguments.seed,
+        "report_to": [],
+        "disable_tqdm": True,
+        "logging_nan_inf_filter": False,  # it logs an average in place of a NaN
+        "restore_callback_states_from_checkpoint": True,  # early stopping counts on after a resumption
+    }
+    adapters = {"ddp_find_unused_parameters": False}
     device = {} if torch.cuda.is_available() else {"use_cpu": True}
     try:
-        return DPOConfig(**{**device, **dpo, **ours})
+        return DPOConfig(**{**trls_defaults(), **adapters, **device, **dpo, **ours})
     except (ValueError, TypeError) as error:
         raise InputError(f"dpo: {error}") from error
+
+
+def trls_defaults() -> dict[str, Any]:
+    """DPOConfig's defaults as TRL wrote them: on a GPU unsloth puts a subclass in its place, with others."""
+    original = next(kind for kind in reversed(DPOConfig.__mro__) if kind.__name__ == "DPOConfig")
+    defaults = {}
+    for field in fields(original):
+        if field.init:
+            defaults[field.name] = field.default if field.default is not MISSING else field.default_factory()
+    return defaults
 
 
 def build_trainer(
@@ -89,6 +101,12 @@ def build_trainer(
     return trainer
 
 
+def early_stopping(dpo: dict[str, Any]) -> list[TrainerCallback]:
+    """transformers' own early stopping where the args ask for it."""
+    named = {key: dpo[key] for key in EARLY_STOPPING if dpo.get(key) is not None}
+    return [EarlyStoppingCallback(**named)] if "early_stopping_patience" in named else []
+
+
 def trained_weights(policy: PeftModel) -> dict[str, torch.Tensor]:
     return {name: weight.detach().float().clone() for name, weight in policy.named_parameters() if weight.requires_grad}
 
@@ -104,78 +122,98 @@ def restore(policy: PeftModel, loaded: dict[str, torch.Tensor]) -> None:
         policy.get_parameter(name.replace(f".{TRAINED}.", f".{REFERENCE}.")).data = weights.clone()
 
 
-def check_start(trainer: PreferenceTrainer) -> dict[str, float]:
-    """Before the first step policy and reference are the same function, and the sigmoid loss is ln 2.
-
-    Returns:
-        `{"start_loss", "start_gap"}`: the mean loss, and the largest difference of log-probabilities in nats.
-
-    Raises:
-        TrainingError: when they differ: the reference is not the adapter that training starts from.
-    """
-    losses, gaps = [], []
-    model = trainer.model
-    was_training = model.training
-    model.eval()
-    try:
-        for row in list(trainer.train_dataset.select(range(min(CHECKED_PAIRS, len(trainer.train_dataset))))):
-            batch = trainer._prepare_inputs(trainer.data_collator([row]))
-            with torch.no_grad(), trainer.accelerator.autocast():
-                losses.append(trainer.compute_loss(model, batch).item())
-            rewards = trainer._metrics["eval"]
-            gaps += [abs(rewards[f"rewards/{side}"][-1]) / trainer.beta for side in ("chosen", "rejected")]
-    finally:
-        trainer._metrics["eval"].clear()
-        model.train(was_training)
-    loss, gap = sum(losses) / len(losses), max(gaps)
-    # Other losses have other values here, so the gap alone decides; nan compares false, so ask for what must hold.
-    sound = gap <= AGREEMENT
-    if trainer.loss_types == ["sigmoid"] and trainer.loss_weights == [1.0] and not trainer.use_weighting:
-        sound = sound and abs(loss - math.log(2)) <= trainer.beta * AGREEMENT
-    if not sound:
-        raise TrainingError(
-            f"before the first step policy and reference differ by {gap:.3f} nats (loss {loss:.4f}, expected "
-            f"{math.log(2):.4f}): the reference is not the adapter that training starts from"
-        )
-    return {"start_loss": loss, "start_gap": gap}
-
-
-def last_checkpoint(folder: Path) -> Path | None:
-    """The newest checkpoint of an unfinished run; one without its state, which is written last, is passed over."""
-    whole = [state.parent for state in folder.glob("checkpoint-*/trainer_state.json")]
-    return max(whole, key=lambda checkpoint: int(checkpoint.name.rpartition("-")[2]), default=None)
-
-
-def train(trainer: PreferenceTrainer, folder: Path) -> dict[str, float]:
-    """Trains, from the newest checkpoint in `folder` where there is one, then measures the held-out pairs.
+def train(trainer: PreferenceTrainer) -> dict[str, float]:
+    """Trains, from the last complete checkpoint where there is one, then measures the held-out pairs.
 
     Returns:
         `train_loss` (mean of all logged steps, those before a resumption included), TRL's last logged metrics,
         `eval_*` on the held-out pairs, `pairs_per_second` and `train_seconds` of this session, and peak memory in GB.
+
+    Raises:
+        KeyboardInterrupt: after a signal, with the checkpoint that was saved for it.
     """
-    checkpoint = last_checkpoint(folder)
-    if checkpoint:
-        print(f"resuming from {checkpoint}")
-    try:
-        result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    except KeyboardInterrupt:
-        trainer.callback_handler.on_train_end(trainer.args, trainer.state, trainer.control)  # closes the progress bar
-        place = last_checkpoint(folder) or "the start"
-        raise KeyboardInterrupt(f"the same command goes on from {place}") from None
-    session = trainer.state.global_step - (int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0)
-    seconds = result.metrics["train_runtime"]
+    run = Path(trainer.args.output_dir)
+    checkpoint = place_to_go_on(trainer, run)
+    earlier = checkpoints.step_of(checkpoint) if checkpoint else 0
+    seconds = 0.0 if go_to_end(trainer, checkpoint) else run_steps(trainer, checkpoint)
+    steps = trainer.state.global_step - earlier
     metrics = {
         "train_loss": mean_loss(trainer.state.log_history),
-        "train_seconds": seconds,
-        "pairs_per_second": session * pairs_a_step(trainer.args) / seconds,
         "steps": trainer.state.global_step,
         "epoch": trainer.state.epoch,
+        "train_seconds": seconds,
     }
+    if seconds:
+        metrics["pairs_per_second"] = steps * pairs_a_step(trainer.args) / seconds
+    if trainer.args.load_best_model_at_end and trainer.state.best_global_step:
+        metrics |= {"best_step": trainer.state.best_global_step, "best_metric": trainer.state.best_metric}
     last = next((entry for entry in reversed(trainer.state.log_history) if "rewards/margins" in entry), {})
     metrics |= {key: value for key, value in last.items() if key.startswith(("rewards/", "logps/"))}
     if trainer.eval_dataset is not None:
-        metrics |= trainer.evaluate()
+        measured = trainer.evaluate()
+        metrics |= {key: value for key, value in measured.items() if not key.endswith(("_second", "_runtime"))}
     return metrics | {"peak_memory_gb": peak_memory_gb()}
+
+
+def place_to_go_on(trainer: PreferenceTrainer, run: Path) -> Path | None:
+    """The checkpoint to resume from; says what was passed over.
+
+    Raises:
+        InputError: when another number of processes wrote it: they would draw other batches.
+    """
+    for line in checkpoints.passed_over(run):
+        print(line)
+    checkpoint = checkpoints.last(run)
+    trainer.accelerator.wait_for_everyone()
+    if trainer.is_world_process_zero():
+        checkpoints.discard_unfinished(run)
+    trainer.accelerator.wait_for_everyone()
+    if checkpoint is None:
+        return None
+    if not sums_file(checkpoint, trainer).is_file():
+        raise InputError(
+            f"output_dir: {checkpoint}: written by another number of processes than the {trainer.args.world_size} "
+            f"of now; start as many as before"
+        )
+    print(f"resuming from {checkpoint}")
+    return checkpoint
+
+
+def go_to_end(trainer: PreferenceTrainer, checkpoint: Path | None) -> bool:
+    """Loads a checkpoint at which training had come to its end; False, with nothing done, for any other.
+
+    transformers would take one more step, when the end is not an epoch's: after early stopping, or with max_steps.
+    """
+    if checkpoint is None:
+        return False
+    state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
+    if not state.stateful_callbacks["TrainerControl"]["args"]["should_training_stop"]:
+        return False
+    trainer.state = state
+    if trainer.args.load_best_model_at_end and state.best_model_checkpoint:
+        trainer._load_best_model()
+    else:
+        trainer._load_from_checkpoint(str(checkpoint))
+    return True
+
+
+def run_steps(trainer: PreferenceTrainer, checkpoint: Path | None) -> float:
+    """Runs the trainer's loop; returns its seconds."""
+    stop = StopRequest(trainer.accelerator)
+    trainer.add_callback(stop)
+    try:
+        with stop.listening():
+            result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    except (KeyboardInterrupt, TrainingError) as stopped:
+        trainer.callback_handler.on_train_end(trainer.args, trainer.state, trainer.control)  # ends the progress bar
+        if isinstance(stopped, TrainingError):
+            raise
+        place = checkpoints.last(Path(trainer.args.output_dir)) or "the start"
+        raise KeyboardInterrupt(f"at once; run the same command again to go on from {place}") from None
+    if stop.stopping:
+        saved = checkpoints.last(Path(trainer.args.output_dir))
+        raise KeyboardInterrupt(f"{saved} is saved; run the same command again to go on from it")
+    return result.metrics["train_runtime"]
 
 
 def mean_loss(log: list[dict[str, Any]]) -> float:
@@ -199,23 +237,3 @@ def save_adapter(policy: PeftModel, tokenizer: PreTrainedTokenizerBase, folder: 
     policy.save_pretrained(folder, selected_adapters=[TRAINED])
     tokenizer.save_pretrained(folder)
     (folder / "README.md").write_text(card, encoding="utf-8")
-
-
-def check_end(policy: PeftModel, source: AdapterFile) -> None:
-    """After training the adapter must have changed, and the reference must be its source to the last bit.
-
-    Raises:
-        TrainingError: when either is not so.
-    """
-    weights = dict(policy.named_parameters())
-    changed = False
-    for name, tensor in source.tensors().items():
-        reference = weights.get(key_in_model(name, REFERENCE))
-        if reference is None:
-            continue  # embeddings stored as the base's own are shared by both adapters and frozen
-        if not torch.equal(reference.detach().cpu(), tensor.to(reference.dtype)):
-            raise TrainingError(f"the reference changed during training ({name}); its log-probabilities were wrong")
-        trained = weights[key_in_model(name, TRAINED)]
-        changed = changed or not torch.equal(trained.detach().cpu(), tensor.to(trained.dtype))
-    if not changed:
-        raise TrainingError("the adapter is what it was before training: every step rounded to nothing, or none ran")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+os.environ["OMP_NUM_THREADS"] = "1"  # the models are so small that a second thread only waits
 os.environ["CUDA_VISIBLE_DEVICES"] = ""  # a test that needs a card is marked gpu and starts a process of its own
 
 from response_generator.backends import import_backend

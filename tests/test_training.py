@@ -8,7 +8,7 @@ import torch
 from conftest import demo_rows, write_tiny_adapter
 from trl import DPOConfig, DPOTrainer
 
-from response_generator import contestants, training
+from response_generator import checkpoints, checks, contestants, reference, training
 from response_generator import model as models
 from response_generator.adapters import AdapterFile
 from response_generator.arguments import DPOArguments, EvaluateArguments
@@ -27,14 +27,21 @@ def arguments(tiny, tmp_path):
 
 
 def set_up(arguments, **dpo):
-    """Trainer, source adapter and renderer for the arguments."""
-    config = training.training_config({**arguments.dpo, **dpo}, arguments.output_dir, arguments.seed, arguments.backend)
-    source = models.find_adapter("adapter", arguments.adapter, arguments)
+    """Trainer, the adapter it starts from, and renderer for the arguments, as fine_tune_dpo.py makes them."""
+    arguments = arguments.model_copy(update={"dpo": {**arguments.dpo, **dpo}})
+    config = training.training_config(arguments)
+    source = models.find_start(arguments)
+    frozen = models.find_reference(arguments, source)
     tokenizer = models.load_tokenizer(arguments, source)
     renderer = Renderer.of(tokenizer, arguments.chat_template)
     policy = models.load_policy(arguments, source)
     tokens = tokenised(PAIRS, renderer, config.max_length)
-    return training.build_trainer(policy, tokenizer, config, tokens, None, []), source, renderer
+    trainer = training.build_trainer(policy, tokenizer, config, tokens, None, [])
+    if frozen:
+        reference.replace(policy, frozen)
+    if arguments.dpo.get("precompute_ref_log_probs"):
+        reference.precompute(trainer)
+    return trainer, source, renderer
 
 
 def loss_of(trainer, rows=slice(None)) -> float:
@@ -60,14 +67,17 @@ def test_weights_are_four_bit_adapters_two_and_only_one_trains(arguments):
 
 
 def test_the_start_is_ln_2_and_a_wrong_reference_stops_the_run(arguments):
-    trainer, _, _ = set_up(arguments)
-    assert training.check_start(trainer) == {
+    trainer, source, _ = set_up(arguments)
+    assert checks.check_start(trainer, source, None) == {
         "start_loss": pytest.approx(math.log(2), abs=1e-6),
         "start_gap": pytest.approx(0, abs=1e-4),
     }
-    shift(trainer.model, "ref", 0.05)
+    shift(trainer.model, "default", 0.05)
     with pytest.raises(TrainingError, match="the reference is not the adapter that training starts from"):
-        training.check_start(trainer)
+        checks.check_start(trainer, source, None)
+    shift(trainer.model, "ref", 1e-6)
+    with pytest.raises(TrainingError, match="the reference is not .*adapter "):
+        checks.check_start(trainer, source, None)
 
 
 def test_loss_is_trls_own_on_its_own_tokens(arguments, tmp_path):
@@ -101,17 +111,17 @@ def test_loss_is_trls_own_on_its_own_tokens(arguments, tmp_path):
 @pytest.mark.parametrize("setting", [{}, {"gradient_checkpointing": True}, {"precompute_ref_log_probs": True}])
 def test_training_moves_every_matrix_of_the_adapter_and_no_bit_of_the_reference(arguments, setting):
     trainer, source, _ = set_up(arguments, max_steps=3, learning_rate=1e-2, **setting)
-    training.check_start(trainer)
+    checks.check_start(trainer, source, None)
     with pytest.raises(TrainingError, match="is what it was before"):
-        training.check_end(trainer.model, source)
+        checks.check_end(trainer.model, source, None)
     before = {name: weight.detach().clone() for name, weight in trainer.model.named_parameters()}
     trainer.train()
-    training.check_end(trainer.model, source)
+    checks.check_end(trainer.model, source, None)
     for name, weight in trainer.model.named_parameters():
         assert torch.equal(weight, before[name]) is (".default." not in name), name
     shift(trainer.model, "ref", 1e-6)
-    with pytest.raises(TrainingError, match="the reference changed during training"):
-        training.check_end(trainer.model, source)
+    with pytest.raises(TrainingError, match="the reference is not"):
+        checks.check_end(trainer.model, source, None)
 
 
 def test_small_steps_are_not_rounded_away(arguments):
@@ -146,13 +156,13 @@ def test_checkpoints_hold_the_trained_adapter_alone(arguments):
     assert not (checkpoint / "training_args.bin").exists()
     shapes = AdapterFile.read(checkpoint).shapes
     assert shapes == AdapterFile.read(models.adapter_folder(arguments.adapter)).shapes
-    assert training.last_checkpoint(checkpoint.parent) == checkpoint
+    assert checkpoints.last(checkpoint.parent) == checkpoint
 
 
 def test_other_losses_and_weights_start_as_they_should(arguments):
     for setting in ({"loss_type": ["ipo"]}, {"loss_weights": [0.5]}, {"use_weighting": True}):
-        trainer, _, _ = set_up(arguments, **setting)
-        assert training.check_start(trainer)["start_gap"] == pytest.approx(0, abs=1e-4)
+        trainer, source, _ = set_up(arguments, **setting)
+        assert checks.check_start(trainer, source, None)["start_gap"] == pytest.approx(0, abs=1e-4)
 
 
 def test_the_mean_loss_counts_steps():
@@ -163,12 +173,12 @@ def test_the_mean_loss_counts_steps():
 
 def test_values_that_do_not_go_together_are_refused(arguments):
     with pytest.raises(InputError, match="dpo: .*loss_weights"):
-        training.training_config({"loss_type": ["sigmoid"], "loss_weights": [1.0, 2.0]}, "x", 1, "unsloth")
+        set_up(arguments, loss_type=["sigmoid"], loss_weights=[1.0, 2.0])
 
 
-def test_plain_transformers_does_not_train_without_a_card():
+def test_plain_transformers_does_not_train_without_a_card(arguments):
     with pytest.raises(InputError, match='use "unsloth" here'):
-        training.training_config({}, "x", 1, "transformers")
+        set_up(arguments.model_copy(update={"backend": "transformers"}))
 
 
 def with_tokens(tiny, folder, added: list[str], **lora):
@@ -201,9 +211,9 @@ def test_an_adapter_with_added_tokens_loads_with_its_own_embeddings(tiny, tmp_pa
     expected = expected.modules_to_save["default"].weight if kept else expected.weight
     assert weight.shape[0] == rows
     assert torch.equal(weight[-2:].float().cpu(), expected[-2:].float())
-    training.check_start(trainer)
+    checks.check_start(trainer, source, None)
     trainer.train()
-    training.check_end(trainer.model, source)
+    checks.check_end(trainer.model, source, None)
     if kept:  # the output matrix of the adapter is the one that the loss used
         head = trainer.model.get_output_embeddings().modules_to_save
         assert not torch.equal(head["default"].weight, head["ref"].weight)

@@ -1,0 +1,59 @@
+"""Checkpoints on disk: complete or absent. One is written aside, forced to the disk, and renamed when it is whole."""
+
+import os
+import shutil
+from pathlib import Path
+
+ASIDE = "unfinished"  # holds the checkpoint that is being written
+NEEDED = ("adapter_model.safetensors", "optimizer.pt", "scheduler.pt", "trainer_state.json")
+
+
+def step_of(checkpoint: Path) -> int:
+    return int(checkpoint.name.rpartition("-")[2])
+
+
+def lacking(checkpoint: Path) -> list[str]:
+    """Files without which nothing goes on from here."""
+    return [name for name in NEEDED if not (checkpoint / name).is_file()]
+
+
+def last(run: Path) -> Path | None:
+    """The newest complete checkpoint of a run; None where there is none."""
+    complete = [folder for folder in run.glob("checkpoint-*") if not lacking(folder)]
+    return max(complete, key=step_of, default=None)
+
+
+def passed_over(run: Path) -> list[str]:
+    """A line for each checkpoint newer than the last complete one that cannot be used, and why."""
+    newest = last(run)
+    known = step_of(newest) if newest else -1
+    cut_off = [f"{folder.name} was cut off in the middle of its write" for folder in (run / ASIDE).glob("checkpoint-*")]
+    damaged = [
+        f"{folder.name} lacks {', '.join(lacking(folder))}"
+        for folder in sorted(run.glob("checkpoint-*"), key=step_of)
+        if step_of(folder) > known
+    ]
+    return [f"{fault}; passed over" for fault in cut_off + damaged]
+
+
+def discard_unfinished(run: Path) -> None:
+    shutil.rmtree(run / ASIDE, ignore_errors=True)
+
+
+def commit(part: Path, final: Path) -> None:
+    """Makes a checkpoint that is wholly written appear under its name, in one step that survives a power loss."""
+    for file in part.rglob("*"):
+        flush(file)
+    flush(part)
+    if final.exists():  # a damaged one of the same step
+        shutil.rmtree(final)
+    os.replace(part, final)
+    flush(final.parent)
+
+
+def flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

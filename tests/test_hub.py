@@ -1,0 +1,267 @@
+"""The real huggingface_hub client against a small hub on this machine: what arrives there, and what a failure says."""
+
+import base64
+import json
+import os
+import shlex
+import socket
+import subprocess
+import sys
+import threading
+from collections import namedtuple
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+from conftest import ROOT, script_environment
+
+from response_generator import hub
+from response_generator.arguments import HubArguments
+
+SECRET = "hf_secretOfTest"
+REPOSITORY = "someone/response-generator"
+FILES = {
+    "adapter_model.safetensors": bytes(range(256)) * 40,
+    "adapter_config.json": b'{"peft_type": "LORA"}\n',
+    "README.md": "---\nlibrary_name: peft\n---\n# é\n".encode(),
+}
+PUSH = (
+    "import sys; from pathlib import Path; from response_generator import hub; "
+    "from response_generator.arguments import HubArguments; "
+    "print('url:', hub.push(Path(sys.argv[1]), HubArguments(repo_id=sys.argv[2]))); "
+    "print('the run goes on')"
+)
+
+Request = namedtuple("Request", "method path authorization body")
+
+
+class SmallHub(ThreadingHTTPServer):
+    """Answers what the client asks for while it uploads a folder, and keeps what it was sent."""
+
+    daemon_threads = True
+
+    def __init__(self, failing: tuple[str, int] = ("nothing", 0)):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.failing = failing  # (a part of the path, the status that it is answered with)
+        self.requests: list[Request] = []
+        self.large: dict[str, bytes] = {}
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+    def sent_to(self, part: str) -> list[Request]:
+        return [request for request in self.requests if part in request.path]
+
+    def files(self) -> dict[str, bytes]:
+        """What the commit holds: small files in it, large ones by their hash."""
+        (commit,) = self.sent_to("/commit/main")
+        entries = [json.loads(line) for line in commit.body.splitlines()]
+        small = {e["value"]["path"]: base64.b64decode(e["value"]["content"]) for e in entries if e["key"] == "file"}
+        large = {e["value"]["path"]: self.large[e["value"]["oid"]] for e in entries if e["key"] == "lfsFile"}
+        return small | large
+
+    def answer(self, request: Request) -> tuple[int, dict]:
+        path, status = self.failing
+        if path in request.path:
+            # A proxy may well quote what it was sent.
+            return status, {"error": f"refused, with {request.authorization}"}
+        if request.path.endswith("/preupload/main"):
+            kinds = {
+                f["path"]: "lfs" if f["path"].endswith("s") else "regular" for f in json.loads(request.body)["files"]
+            }
+            return 200, {"files": [{"path": p, "uploadMode": k, "shouldIgnore": False} for p, k in kinds.items()]}
+        if request.path.endswith("/objects/batch"):
+            objects = json.loads(request.body)["objects"]
+            return 200, {
+                "objects": [o | {"actions": {"upload": {"href": f"{self.url}/put/{o['oid']}"}}} for o in objects]
+            }
+        if request.path.startswith("/put/"):
+            self.large[request.path.rpartition("/")[2]] = request.body
+            return 200, {}
+        return 200, {
+            "url": f"{self.url}/{REPOSITORY}",
+            "commitUrl": f"{self.url}/{REPOSITORY}/commit/1",
+            "commitOid": "1" * 40,
+        }
+
+
+class Handler(BaseHTTPRequestHandler):
+    def answer(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        request = Request(self.command, self.path, self.headers.get("Authorization"), body)
+        self.server.requests.append(request)
+        status, value = self.server.answer(request)
+        content = json.dumps(value).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    do_GET = do_POST = do_PUT = do_HEAD = answer
+
+    def log_message(self, *args) -> None:
+        pass
+
+
+@pytest.fixture
+def small_hub():
+    started = []
+
+    def start(*failing) -> SmallHub:
+        server = SmallHub(*failing)
+        started.append(server)
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        return server
+
+    yield start
+    for server in started:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.fixture
+def adapter(tmp_path):
+    folder = tmp_path / "an adapter"
+    folder.mkdir()
+    for name, content in FILES.items():
+        (folder / name).write_bytes(content)
+    return folder
+
+
+def environment(home, endpoint: str) -> dict[str, str]:
+    """No Xet: that protocol speaks to a server of its own; the client's older way to send large files is plain HTTP."""
+    ours = {"HF_ENDPOINT": endpoint, "HF_TOKEN": SECRET, "HF_HUB_DISABLE_XET": "1", "HF_HOME": str(home)}
+    return script_environment() | ours
+
+
+def push_as_a_script(folder, endpoint: str, home) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-c", PUSH, str(folder), REPOSITORY]
+    return subprocess.run(
+        command, cwd=ROOT, env=environment(home, endpoint), capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+@pytest.fixture
+def push_here(adapter, monkeypatch):
+    """The same in this process, which saves seconds; it has read its environment already."""
+
+    def push(endpoint: str, private: bool = True) -> str | None:
+        import huggingface_hub
+
+        monkeypatch.setenv("HF_TOKEN", SECRET)
+        for name, value in {"ENDPOINT": endpoint, "HF_HUB_OFFLINE": False, "HF_HUB_DISABLE_XET": True}.items():
+            monkeypatch.setattr(huggingface_hub.constants, name, value)
+        try:
+            return hub.push(adapter, HubArguments(repo_id=REPOSITORY, private=private))
+        finally:
+            huggingface_hub.close_session()  # with its timeout
+
+    return push
+
+
+def check_uploaded(server: SmallHub, visibility: str) -> None:
+    assert server.files() == FILES
+    (created,) = server.sent_to("/api/repos/create")
+    expected = {"name": "response-generator", "organization": "someone", "visibility": visibility}
+    assert json.loads(created.body) == expected
+    asked = [request for request in server.requests if not request.path.startswith("/put/")]
+    assert len(asked) >= 5
+    assert {request.authorization for request in asked} == {f"Bearer {SECRET}"}
+
+
+def check_told(stderr: str, folder, reason: str) -> None:
+    *progress, line = stderr.splitlines()
+    assert not [other for other in progress if other.startswith(("push_to_hub", "Traceback"))]
+    assert line.startswith("push_to_hub: ") and reason in line
+    assert line.endswith(f"hf upload {REPOSITORY} '{folder}' --private")
+    assert SECRET not in stderr
+
+
+def test_files_arrive_with_the_token_of_the_environment_and_of_no_file(adapter, small_hub, tmp_path):
+    server = small_hub()
+    (tmp_path / "token").write_text("hf_ofAFile", encoding="utf-8")
+    done = push_as_a_script(adapter, server.url, home=tmp_path)
+    assert done.stdout == f"url: {server.url}/{REPOSITORY}\nthe run goes on\n", done.stderr
+    check_uploaded(server, "private")
+    assert SECRET not in done.stderr
+
+
+def test_a_public_repository_is_one_that_was_asked_for(small_hub, push_here):
+    server = small_hub()
+    assert push_here(server.url, private=False) == f"{server.url}/{REPOSITORY}"
+    check_uploaded(server, "public")
+
+
+def test_a_refusal_is_told_without_the_token_and_the_run_goes_on(adapter, small_hub, tmp_path):
+    server = small_hub(("/commit/main", 403))
+    done = push_as_a_script(adapter, server.url, home=tmp_path)
+    assert (done.returncode, done.stdout) == (0, "url: None\nthe run goes on\n")
+    check_told(done.stderr, adapter, "403 Forbidden: refused, with Bearer ***")
+
+
+@pytest.mark.parametrize(
+    ("part", "status", "reason"),
+    [
+        ("/api/repos/create", 500, "HfHubHTTPError"),
+        ("/api/", 403, "403 Forbidden: refused, with Bearer ***"),
+        ("/validate-yaml", 400, "Invalid metadata in README.md"),
+        ("/objects/batch", 404, "404"),
+    ],
+)
+def test_whatever_the_hub_refuses(adapter, small_hub, push_here, capfd, part, status, reason):
+    server = small_hub((part, status))
+    assert push_here(server.url) is None
+    check_told(capfd.readouterr().err, adapter, reason)
+    assert server.sent_to(part)
+
+
+def test_a_hub_that_is_not_there(adapter, push_here, capfd):
+    with socket.socket() as reserved:
+        reserved.bind(("127.0.0.1", 0))  # bound and not listening: connections are refused
+        assert push_here(f"http://127.0.0.1:{reserved.getsockname()[1]}") is None
+    check_told(capfd.readouterr().err, adapter, "ConnectError")
+
+
+def test_a_silent_hub_is_not_waited_for_for_ever(adapter, push_here, monkeypatch, capfd):
+    monkeypatch.setattr(hub, "SILENCE", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        assert push_here(f"http://127.0.0.1:{silent.getsockname()[1]}") is None
+    check_told(capfd.readouterr().err, adapter, "ReadTimeout")
+
+
+def test_the_command_for_the_hand_does_the_upload(adapter, small_hub, tmp_path):
+    server = small_hub()
+    command = shlex.split(hub.by_hand(adapter, HubArguments(repo_id=REPOSITORY)))
+    environ = environment(tmp_path, server.url)
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    check_uploaded(server, "private")
+
+
+@pytest.mark.parametrize("token", ["", " \n", f"{SECRET}\nX-Other: 1", f"{SECRET} é"])
+def test_a_token_that_cannot_be_sent_is_refused_and_not_shown(adapter, monkeypatch, capsys, token):
+    monkeypatch.setenv("HF_TOKEN", token)
+    settings = HubArguments(repo_id=REPOSITORY)
+    (fault,) = hub.faults(settings)
+    assert fault.startswith("push_to_hub: HF_TOKEN ")
+    assert hub.push(adapter, settings) is None
+    assert SECRET not in fault + "".join(capsys.readouterr())
+
+
+@pytest.mark.parametrize("repo_id", ["", "name", "/name", "owner/", "a/b/c", "./run", "owner/na me", "owner/-name"])
+def test_what_is_no_repository_is_refused(monkeypatch, repo_id):
+    monkeypatch.setenv("HF_TOKEN", SECRET)
+    (fault,) = hub.faults(HubArguments(repo_id=repo_id))
+    assert fault.startswith(f"push_to_hub.repo_id: got {repo_id!r}; allowed: owner/name")
+
+
+def test_no_fault_where_all_is_well_or_nothing_is_asked_for(monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", SECRET)
+    assert hub.faults(HubArguments(repo_id=REPOSITORY)) == []
+    monkeypatch.delenv("HF_TOKEN")
+    assert hub.faults(None) == []
+
+
+def test_it_needs_no_torch():
+    code = "import sys; from response_generator import export, hub; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=dict(os.environ), check=False).returncode == 0
