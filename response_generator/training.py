@@ -88,6 +88,7 @@ def build_trainer(
     outside = [name for name in loaded if f".{TRAINED}." not in name]
     if outside:
         raise TrainingError(f"parameters outside the adapter are trainable, for example {outside[0]}")
+    asked = dict(vars(config))
     trainer = PreferenceTrainer(
         model=policy,
         args=config,
@@ -98,7 +99,24 @@ def build_trainer(
     )
     trainer.remove_callback(PrinterCallback)  # it prints every log as a dict through the progress bar
     restore(policy, loaded)
+    undo(trainer.args, asked)
     return trainer
+
+
+def undo(config: DPOConfig, asked: dict[str, Any]) -> None:
+    """Takes back what unsloth's GPU trainer changes in a configuration that it was given.
+
+    Raises:
+        TrainingError: when it would cut pairs shorter than they were counted and shown.
+    """
+    # Evaluation in pure bf16 casts the model, adapter and reference included, for good; a 4-bit model refuses.
+    for name in ("bf16_full_eval", "fp16_full_eval", "per_device_eval_batch_size", "eval_accumulation_steps"):
+        setattr(config, name, asked[name])
+    if config.max_length != asked["max_length"]:
+        raise TrainingError(
+            f"dpo.max_length: {asked['max_length']}: unsloth loaded the model for {config.max_length} tokens; set "
+            f"from_pretrained.max_seq_length to as many"
+        )
 
 
 def early_stopping(dpo: dict[str, Any]) -> list[TrainerCallback]:

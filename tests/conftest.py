@@ -155,14 +155,14 @@ def write_tiny_base(folder: Path, hidden: int = 64) -> None:
     LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(folder)
 
 
-def write_tiny_adapter(base: Path, folder: Path, **lora) -> None:
+def write_tiny_adapter(base: Path, folder: Path, seed: int = 1, **lora) -> None:
     import torch
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM
 
-    torch.manual_seed(1)
-    targets = ["q_proj", "v_proj", "down_proj"]
-    config = LoraConfig(r=4, target_modules=targets, task_type="CAUSAL_LM", init_lora_weights=False, **lora)
+    torch.manual_seed(seed)
+    lora = {"r": 4, "target_modules": ["q_proj", "v_proj", "down_proj"], "init_lora_weights": False} | lora
+    config = LoraConfig(task_type="CAUSAL_LM", **lora)
     get_peft_model(AutoModelForCausalLM.from_pretrained(base), config).save_pretrained(folder)
 
 
