@@ -90,6 +90,6 @@ def key_in_model(name_in_file: str, adapter_name: str) -> str:
     layer, dot, part = name_in_file.rpartition(".lora_")
     if dot:
         matrix, _, rest = part.partition(".")
-        return f"{layer}.lora_{matrix}.{adapter_name}.{rest}"
+        return f"{layer}.lora_{matrix}.{adapter_name}.{rest or 'weight'}"  # DoRA's magnitudes are stored without it
     module, _, parameter = name_in_file.rpartition(".")
     return f"{module}.modules_to_save.{adapter_name}.{parameter}"

@@ -66,6 +66,12 @@ class PreferenceTrainer(DPOTrainer):
         self.processing_class.save_pretrained(directory)
         Path(directory, "README.md").unlink()  # PEFT's form to fill in; the finished adapter gets a card of ours
 
+    def _load_optimizer_and_scheduler(self, checkpoint):
+        # transformers maps them to "cpu:0" in one of several CPU processes, a place that torch does not know.
+        if checkpoint is not None:
+            for holder, name in ((self.optimizer, "optimizer.pt"), (self.lr_scheduler, "scheduler.pt")):
+                holder.load_state_dict(torch.load(Path(checkpoint, name), map_location="cpu", weights_only=True))
+
     def _get_output_dir(self, trial):
         # Where transformers writes checkpoints; they are renamed to their place when they are whole.
         return str(Path(self.args.output_dir, checkpoints.ASIDE))

@@ -167,6 +167,8 @@ def train(trainer: PreferenceTrainer) -> dict[str, float]:
         metrics |= {"best_step": trainer.state.best_global_step, "best_metric": trainer.state.best_metric}
     last = next((entry for entry in reversed(trainer.state.log_history) if "rewards/margins" in entry), {})
     metrics |= {key: value for key, value in last.items() if key.startswith(("rewards/", "logps/"))}
+    if trainer.is_world_process_zero():
+        checkpoints.discard_unfinished(run)
     if trainer.eval_dataset is not None:
         measured = trainer.evaluate()
         metrics |= {key: value for key, value in measured.items() if not key.endswith(("_second", "_runtime"))}

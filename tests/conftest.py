@@ -21,6 +21,7 @@ DEMO_DATA = ROOT / "response_generator" / "demo" / "data"
 CHATML = str(ROOT / "response_generator" / "templates" / "chatml_emotion.jinja")
 LLAMA2 = str(ROOT / "response_generator" / "templates" / "llama2_emotion.jinja")
 SPECIAL_TOKENS = ["<pad>", "<s>", "</s>", "<|im_start|>", "<|im_end|>", "[INST]", "[/INST]", "[EMOTION]", "[/EMOTION]"]
+STEPS = 6  # of the tiny run: 12 pairs, batches of 4, 2 epochs
 HISTORY = [
     {"role": "user", "content": {"emotion": "happiness", "dialog": "I got the job !"}},
     {"role": "assistant", "content": {"emotion": "surprise", "dialog": "Really ? Congratulations !"}},
@@ -199,3 +200,29 @@ def run_script(script: str, args: dict | str, folder: Path, *options: str) -> su
     return subprocess.run(
         command, cwd=folder, env=script_environment(), capture_output=True, text=True, timeout=300, check=False
     )
+
+
+@pytest.fixture(scope="session")
+def trained(tiny, tmp_path_factory):
+    """A finished DPO run, tracked offline: `(folder, what it printed)`."""
+    folder = tmp_path_factory.mktemp("trained")
+    wandb = {"mode": "offline", "project": "test"}
+    done = run_script("fine_tune_dpo.py", tiny.dpo(folder / "run", wandb=wandb), folder)
+    assert done.returncode == 0, done.stderr
+    return folder / "run", done
+
+
+def read_lines(file: Path) -> list[dict]:
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+
+
+def read_json(file: Path) -> dict:
+    return json.loads(file.read_text(encoding="utf-8"))
+
+
+def adapter_bytes(run: Path) -> bytes:
+    return (run / "adapter" / "adapter_model.safetensors").read_bytes()
+
+
+def losses(run: Path) -> list[float]:
+    return [entry["loss"] for entry in read_lines(run / "log.jsonl") if "loss" in entry]

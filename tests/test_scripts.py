@@ -1,39 +1,10 @@
 """Both scripts as a user runs them: real unsloth, TRL, PEFT and bitsandbytes on the tiny models."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
-from conftest import HISTORY, ROOT, run_script, script_environment, write_rows, write_tiny_base
+from conftest import HISTORY, STEPS, adapter_bytes, read_json, read_lines, run_script, write_rows, write_tiny_base
 from sklearn.metrics import accuracy_score, f1_score
-
-STEPS = 6  # 12 pairs, batches of 4, 2 epochs
-
-
-def read_lines(file: Path) -> list[dict]:
-    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
-
-
-def read_json(file: Path) -> dict:
-    return json.loads(file.read_text(encoding="utf-8"))
-
-
-def adapter_bytes(run: Path) -> bytes:
-    return (run / "adapter" / "adapter_model.safetensors").read_bytes()
-
-
-@pytest.fixture(scope="module")
-def trained(tiny, tmp_path_factory):
-    """A finished DPO run, tracked offline: `(folder, what it printed)`."""
-    folder = tmp_path_factory.mktemp("trained")
-    wandb = {"mode": "offline", "project": "test"}
-    done = run_script("fine_tune_dpo.py", tiny.dpo(folder / "run", wandb=wandb), folder)
-    assert done.returncode == 0, done.stderr
-    return folder / "run", done
 
 
 def test_a_dpo_run_leaves_what_the_contract_says(trained):
@@ -134,54 +105,6 @@ def test_plain_transformers_evaluates_the_bare_base_too(tiny, tmp_path):
     assert "Unsloth" not in done.stdout + done.stderr
     assert read_json(tmp_path / "run" / "environment.json")["model"]["four_bit"] is True
     assert len(read_lines(tmp_path / "run" / "predictions.jsonl")) == 12
-
-
-def stopped_after_step(tiny, folder: Path, step: int, how: signal.Signals) -> subprocess.Popen:
-    """Starts the run of `trained` in `folder` and sends it a signal once its log has reached `step`."""
-    file = folder / "args.json"
-    file.write_text(json.dumps(tiny.dpo(folder / "run")), encoding="utf-8")
-    process = subprocess.Popen(
-        [sys.executable, str(ROOT / "fine_tune_dpo.py"), "--json_file", str(file)],
-        cwd=folder,
-        env=script_environment(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,  # the progress bar's carriage returns end lines too
-    )
-    log = folder / "run" / "log.jsonl"
-    said = []
-    for line in process.stderr:
-        said.append(line)
-        if process.poll() is None and log.exists() and len(log.read_text(encoding="utf-8").splitlines()) >= step:
-            os.kill(process.pid, how)
-            said += process.stderr.readlines()
-            break
-    process.said = "".join(said)
-    process.wait()
-    return process
-
-
-@pytest.mark.parametrize(("how", "status"), [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGINT, 130)])
-def test_a_stopped_run_goes_on_to_the_same_adapter(trained, tiny, tmp_path, how, status):
-    process = stopped_after_step(tiny, tmp_path, 3, how)
-    assert process.returncode == status, process.said
-    assert (tmp_path / "run" / "checkpoint-2").exists()
-    assert not (tmp_path / "run" / "adapter").exists()
-    if how == signal.SIGINT:
-        assert "interrupted: the same command goes on from" in process.said.splitlines()[-1]
-        assert "Traceback" not in process.said
-    again = run_script("fine_tune_dpo.py", tiny.dpo(tmp_path / "run"), tmp_path)
-    assert again.returncode == 0, again.stderr
-    assert "resuming from" in again.stdout
-    assert adapter_bytes(tmp_path / "run") == adapter_bytes(trained[0])
-    losses, expected = (
-        [entry["loss"] for entry in read_lines(run / "log.jsonl") if "loss" in entry]
-        for run in (tmp_path / "run", trained[0])
-    )
-    assert losses == expected
-    resumed, whole = (read_json(run / "metrics.json") for run in (tmp_path / "run", trained[0]))
-    same = ("train_loss", "steps", "epoch", "rewards/margins", "eval_loss", "eval_rewards/accuracies")
-    assert {key: resumed[key] for key in same} == {key: whole[key] for key in same}
 
 
 def test_a_dry_run_shows_everything_and_writes_nothing(tiny, tmp_path):

@@ -1,0 +1,125 @@
+"""The real script killed, stopped and cut off in a write: the same command ends in the same bytes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, adapter_bytes, losses, read_json, run_script, script_environment
+
+LAST = "checkpoint-6"
+
+
+def started(tiny, folder: Path, **changes) -> subprocess.Popen:
+    """The run of the fixture `trained`, started in `folder`."""
+    file = folder / "args.json"
+    file.write_text(json.dumps(tiny.dpo(folder / "run", **changes)), encoding="utf-8")
+    return subprocess.Popen(
+        [sys.executable, str(ROOT / "fine_tune_dpo.py"), "--json_file", str(file)],
+        cwd=folder,
+        env=script_environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def once(happened: Callable[[], bool], process: subprocess.Popen) -> None:
+    """Waits for something that the process does."""
+    for _ in range(40_000):
+        if happened():
+            return
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=0.005)
+            pytest.fail(process.stderr.read())
+    pytest.fail("it never happened")
+
+
+def logged(run: Path, lines: int) -> Callable[[], bool]:
+    log = run / "log.jsonl"
+    return lambda: log.exists() and log.read_text(encoding="utf-8").count("\n") >= lines
+
+
+def assert_goes_on_to_the_same(tiny, folder: Path, trained, place: str) -> str:
+    """Runs the same command again; returns what it printed."""
+    again = run_script("fine_tune_dpo.py", tiny.dpo(folder / "run"), folder)
+    assert again.returncode == 0, again.stderr
+    assert f"resuming from {folder / 'run' / place}" in again.stdout
+    assert adapter_bytes(folder / "run") == adapter_bytes(trained[0])
+    assert losses(folder / "run") == losses(trained[0])
+    resumed, whole = (read_json(run / "metrics.json") for run in (folder / "run", trained[0]))
+    same = ("train_loss", "steps", "epoch", "rewards/margins", "eval_loss", "eval_rewards/accuracies")
+    assert {key: resumed[key] for key in same} == {key: whole[key] for key in same}
+    assert not (folder / "run" / "unfinished").exists()
+    return again.stdout
+
+
+def test_killed_between_two_checkpoints(trained, tiny, tmp_path):
+    process = started(tiny, tmp_path)
+    once(logged(tmp_path / "run", 3), process)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    assert not (tmp_path / "run" / "adapter").exists()
+    newest = max((tmp_path / "run").glob("checkpoint-*"), key=lambda folder: folder.name).name
+    assert_goes_on_to_the_same(tiny, tmp_path, trained, newest)
+
+
+def test_killed_in_the_middle_of_writing_a_checkpoint(trained, tiny, tmp_path):
+    """The optimizer's file is a pipe that nobody reads, so the write of the last checkpoint cannot come to its end."""
+    process = started(tiny, tmp_path)
+    once(logged(tmp_path / "run", 1), process)
+    part = tmp_path / "run" / "unfinished" / LAST
+    part.mkdir(parents=True)
+    os.mkfifo(part / "optimizer.pt")
+    once((part / "tokenizer_config.json").exists, process)
+    process.kill()
+    process.wait()
+    assert not (tmp_path / "run" / LAST).exists()
+    said = assert_goes_on_to_the_same(tiny, tmp_path, trained, "checkpoint-4")
+    assert f"{LAST} was cut off in the middle of its write; passed over" in said
+
+
+def test_killed_after_the_last_step(trained, tiny, tmp_path):
+    process = started(tiny, tmp_path)
+    once((tmp_path / "run" / LAST).exists, process)
+    process.kill()
+    process.wait()
+    assert not (tmp_path / "run" / "metrics.json").exists()
+    assert_goes_on_to_the_same(tiny, tmp_path, trained, LAST)
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_stopped_by_a_signal_it_saves_first(trained, tiny, tmp_path, how):
+    process = started(tiny, tmp_path, wandb={"mode": "offline", "project": "test"})
+    once(logged(tmp_path / "run", 1), process)
+    process.send_signal(how)
+    said = process.stderr.read()
+    assert process.wait() == 130, said
+    assert "Traceback" not in said
+    saved = max((tmp_path / "run").glob("checkpoint-*"), key=lambda folder: folder.name)
+    assert said.splitlines()[-1] == (f"interrupted: {saved} is saved; run the same command again to go on from it")
+    if saved.name == LAST:
+        pytest.fail("the run was over before the signal came; log fewer lines first")
+    again = run_script(
+        "fine_tune_dpo.py", tiny.dpo(tmp_path / "run", wandb={"mode": "offline", "project": "test"}), tmp_path
+    )
+    assert again.returncode == 0, again.stderr
+    assert adapter_bytes(tmp_path / "run") == adapter_bytes(trained[0])
+    assert losses(tmp_path / "run") == losses(trained[0])
+    tracked = [folder.name for folder in (tmp_path / "run" / "wandb").glob("offline-run-*")]
+    assert len(tracked) == 2 and len({name.rpartition("-")[2] for name in tracked}) == 1  # one run, under one id
+
+
+def test_terminated_while_loading_it_says_what_to_do(tiny, tmp_path):
+    process = started(tiny, tmp_path)
+    once((tmp_path / "run" / "args.json").exists, process)
+    process.terminate()
+    said = process.stderr.read()
+    assert process.wait() == 130, said
+    assert "interrupted: run the same command again" in said
+    assert "Traceback" not in said

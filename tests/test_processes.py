@@ -1,0 +1,113 @@
+"""Two processes on the CPU, started as a user starts them: the losses of one, one writer, resumption, refusals."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from accelerate.commands.config.config_args import load_config_from_file
+from conftest import ROOT, losses, read_json, read_lines, script_environment
+from test_interruptions import logged, once
+
+BIN = Path(sys.executable).parent
+TORCHRUN = [str(BIN / "torchrun"), "--standalone", "--nproc_per_node", "2"]
+ACCELERATE = [
+    *(str(BIN / "accelerate"), "launch", "--config_file", str(ROOT / "args" / "accelerate" / "one_machine.yaml")),
+    *("--num_processes", "2", "--main_process_port", "0"),  # 0: a free one
+]
+
+
+def args(tiny, run: Path, batch: int, **dpo) -> dict:
+    """A run in fp32 on 4-bit weights: two processes sum in another order than one, and bf16 would round that away."""
+    values = tiny.dpo(run)
+    values["from_pretrained"]["dtype"] = "float32"
+    values["dpo"] |= {"per_device_train_batch_size": batch, "bf16": False} | dpo
+    return values
+
+
+def launched(launcher: list[str], values: dict, folder: Path) -> subprocess.Popen:
+    file = folder / "args.json"
+    file.write_text(json.dumps(values), encoding="utf-8")
+    return subprocess.Popen(
+        [*launcher, str(ROOT / "fine_tune_dpo.py"), "--json_file", str(file)],
+        cwd=folder,
+        env=script_environment() | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.fixture(scope="module")
+def alone(tiny, tmp_path_factory):
+    """The run of one process."""
+    folder = tmp_path_factory.mktemp("alone")
+    file = folder / "args.json"
+    values = args(tiny, folder / "run", batch=4, train_sampling_strategy="group_by_length")
+    file.write_text(json.dumps(values), encoding="utf-8")
+    command = [sys.executable, str(ROOT / "fine_tune_dpo.py"), "--json_file", str(file)]
+    subprocess.run(command, cwd=folder, env=script_environment(), check=True, capture_output=True, timeout=300)
+    return folder / "run"
+
+
+def test_two_processes_have_the_losses_of_one_and_resume(alone, tiny, tmp_path):
+    """Stopped in the middle by a signal to one of the two, then run to the end by another launcher."""
+    values = args(tiny, tmp_path / "run", batch=2, train_sampling_strategy="group_by_length")
+    first = launched(TORCHRUN, values, tmp_path)
+    once(logged(tmp_path / "run", 1), first)
+    os.kill(child_of_rank(first.pid, 1), signal.SIGTERM)
+    _, said = first.communicate(timeout=300)
+    assert "is saved; run the same command again to go on from it" in said
+    saved = [folder.name for folder in (tmp_path / "run").glob("checkpoint-*")]
+    assert saved and not (tmp_path / "run" / "adapter").exists()
+
+    second = launched(ACCELERATE, values, tmp_path)
+    out, said = second.communicate(timeout=300)
+    assert second.returncode == 0, said
+    assert out.count("resuming from") == out.count("done: the adapter is in") == 1  # one voice
+    assert losses(tmp_path / "run") == pytest.approx(losses(alone), abs=1e-4)
+    together, single = (read_json(run / "metrics.json") for run in (tmp_path / "run", alone))
+    for name in ("train_loss", "eval_loss", "rewards/margins", "start_loss"):
+        assert together[name] == pytest.approx(single[name], abs=1e-3), name
+    assert [entry["step"] for entry in read_lines(tmp_path / "run" / "log.jsonl")] == [1, 2, 3, 4, 5, 6]
+    facts = read_json(tmp_path / "run" / "environment.json")
+    assert (facts["processes"], facts["model"]["four_bit"]) == (2, True)
+
+
+def child_of_rank(launcher: int, rank: int) -> int:
+    children = Path(f"/proc/{launcher}/task/{launcher}/children").read_text(encoding="utf-8").split()
+    for child in children:
+        environment = Path(f"/proc/{child}/environ").read_bytes().split(b"\0")
+        if f"RANK={rank}".encode() in environment:
+            return int(child)
+    raise AssertionError(f"no child of rank {rank} among {children}")
+
+
+@pytest.mark.parametrize(
+    ("environment", "dpo", "name"),
+    [
+        ({"ACCELERATE_USE_FSDP": "true"}, {}, "FSDP"),
+        ({"ACCELERATE_USE_DEEPSPEED": "true", "ACCELERATE_DEEPSPEED_ZERO_STAGE": "3"}, {}, "DeepSpeed ZeRO-3"),
+        ({}, {"deepspeed": "zero3.json"}, "DeepSpeed"),
+    ],
+)
+def test_splitting_the_model_is_refused_by_name(tiny, tmp_path, environment, dpo, name):
+    file = tmp_path / "args.json"
+    values = tiny.dpo(tmp_path / "run")
+    values["dpo"] |= dpo
+    file.write_text(json.dumps(values), encoding="utf-8")
+    command = [sys.executable, str(ROOT / "fine_tune_dpo.py"), "--json_file", str(file)]
+    environment = script_environment() | environment
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert f"{name} does not go with unsloth and a frozen 4-bit base; start plain processes" in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("name", "machines"), [("one_machine", 1), ("several_machines", 2)])
+def test_the_documented_configurations_are_accelerates(name, machines):
+    config = load_config_from_file(str(ROOT / "args" / "accelerate" / f"{name}.yaml"))
+    assert (config.distributed_type, config.num_machines) == ("MULTI_GPU", machines)

@@ -1,0 +1,150 @@
+"""The frozen side of DPO: whose log-probabilities they are, and that computing them once changes nothing."""
+
+import math
+
+import pytest
+import torch
+from conftest import write_tiny_adapter
+from test_training import loss_of, set_up, shift
+
+from response_generator import checks, reference
+from response_generator import model as models
+from response_generator.adapters import AdapterFile
+from response_generator.arguments import DPOArguments
+from response_generator.errors import InputError, TrainingError
+from response_generator.validation import validated
+
+
+@pytest.fixture
+def arguments(tiny, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return arguments_for(tiny, tmp_path)
+
+
+def arguments_for(tiny, tmp_path, **changes) -> DPOArguments:
+    return validated(DPOArguments, tiny.dpo(tmp_path / "run", **changes), "args.json")
+
+
+def reference_logps(trainer) -> torch.Tensor:
+    """`(pairs, 2)`, as the trainer computes them while it trains."""
+    batch = trainer._prepare_inputs(trainer.data_collator(list(trainer.train_dataset)))
+    return torch.stack(trainer.compute_ref_log_probs(trainer.model.eval(), batch), dim=1)
+
+
+def plain_logps(model, row: dict) -> torch.Tensor:
+    """Log-probabilities of both completions from the model's logits, without TRL: log-softmax at every token."""
+    sums = []
+    for side in ("chosen_ids", "rejected_ids"):
+        prompt, completion = row["prompt_ids"], row[side]
+        with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+            logits = model(input_ids=torch.tensor([prompt + completion])).logits[0].float()
+        of_completion = logits[len(prompt) - 1 : -1].log_softmax(-1)
+        sums.append(of_completion[range(len(completion)), completion].sum())
+    return torch.stack(sums)
+
+
+@pytest.mark.parametrize("lora", [{}, {"r": 8, "target_modules": ["k_proj", "o_proj"]}, {"use_dora": True}])
+def test_another_reference_speaks_as_a_model_with_that_adapter_alone(tiny, tmp_path, arguments, lora):
+    write_tiny_adapter(tiny.folder / "base", tmp_path / "other", seed=9, **lora)
+    other = arguments_for(tiny, tmp_path, reference_adapter=str(tmp_path / "other"))
+    trainer, start, _ = set_up(other)
+    frozen = AdapterFile.read(tmp_path / "other")
+    assert checks.check_start(trainer, start, frozen)["start_gap"] > 1
+    assert list(trainer.model.peft_config) == ["default", "ref"]
+    assert not any(weight.requires_grad for name, weight in trainer.model.named_parameters() if ".ref." in name)
+
+    alone = models.add_adapter(models.load_base(other), frozen, "alone").eval()
+    expected = torch.stack([plain_logps(alone, row) for row in trainer.train_dataset])
+    assert reference_logps(trainer) == pytest.approx(expected, abs=0.6)  # bf16, other batches: tenths of a nat
+    policy = torch.stack([plain_logps(trainer.model.eval(), row) for row in trainer.train_dataset])
+    assert (policy - expected).abs().mean() > 5  # the two adapters do differ
+
+    trainer.train()
+    checks.check_end(trainer.model, start, frozen)
+    with pytest.raises(TrainingError, match="the reference is not .*adapter"):
+        checks.check_end(trainer.model, start, None)
+
+
+def test_a_new_lora_starts_from_the_bare_base(tiny, tmp_path, arguments):
+    lora = {"r": 4, "lora_alpha": 8, "target_modules": ["q_proj", "v_proj"]}
+    new = arguments_for(tiny, tmp_path, adapter=None, lora=lora)
+    trainer, start, _ = set_up(new, max_steps=2, learning_rate=1e-2)
+    assert start is None
+    assert checks.check_start(trainer, None, None)["start_loss"] == pytest.approx(math.log(2), abs=1e-6)
+    trainer.train()
+    checks.check_end(trainer.model, None, None)
+    with trainer.model.disable_adapter():
+        bare = torch.stack([plain_logps(trainer.model.eval(), row) for row in trainer.train_dataset])
+    assert reference_logps(trainer) == pytest.approx(bare, abs=0.6)
+    shift(trainer.model, "ref", 1e-3)
+    with pytest.raises(TrainingError, match="the reference is not the bare base"):
+        checks.check_end(trainer.model, None, None)
+
+
+def test_a_new_lora_depends_on_the_seed_alone(tiny, tmp_path):
+    def weights(seed: int) -> torch.Tensor:
+        new = arguments_for(tiny, tmp_path, adapter=None, lora={"r": 4, "target_modules": ["q_proj"]}, seed=seed)
+        torch.rand(3)
+        policy = models.load_policy(new, None)
+        return torch.cat([weight.flatten() for name, weight in policy.named_parameters() if "lora_A" in name])
+
+    assert torch.equal(weights(1), weights(1))
+    assert not torch.equal(weights(1), weights(2))
+
+
+def test_a_lora_that_does_not_fit_is_refused_before_the_base_is_loaded(tiny, tmp_path):
+    with pytest.raises(InputError, match="lora: .*no_such_layer"):
+        models.find_start(arguments_for(tiny, tmp_path, adapter=None, lora={"target_modules": ["no_such_layer"]}))
+
+
+def test_a_precomputed_reference_gives_the_loss_of_a_recomputed_one(arguments):
+    fresh, _, _ = set_up(arguments, bf16=False)
+    stored, start, _ = set_up(arguments, bf16=False, precompute_ref_log_probs=True, precompute_ref_batch_size=3)
+    assert {"ref_chosen_logps", "ref_rejected_logps"} <= set(stored.train_dataset.column_names)
+    assert not {"ref_chosen_logps"} & set(fresh.train_dataset.column_names)
+    assert checks.check_start(stored, start, None)["start_gap"] < 0.1
+    for trainer in (fresh, stored):
+        shift(trainer.model, "default", 0.01)
+    assert abs(loss_of(fresh) - math.log(2)) > 1e-3
+    assert loss_of(stored) == pytest.approx(loss_of(fresh), abs=2e-3)
+
+
+def key_of(arguments, **dpo) -> str:
+    trainer, _, _ = set_up(arguments, **dpo)
+    return reference.cache_key(trainer, trainer.train_dataset, reference.hash_module(trainer.model))
+
+
+def test_the_cache_key_names_all_that_the_log_probabilities_depend_on(tiny, tmp_path, arguments):
+    key = key_of(arguments)
+    assert key == key_of(arguments.model_copy(update={"seed": 7, "output_dir": str(tmp_path / "elsewhere")}))
+    assert key == key_of(arguments, beta=0.7, learning_rate=1e-5)
+
+    write_tiny_adapter(tiny.folder / "base", tmp_path / "weights", seed=9)
+    write_tiny_adapter(tiny.folder / "base", tmp_path / "scale", lora_alpha=99)
+    template = arguments.chat_template.model_copy(update={"system_prompt": "You are kind ."})
+    others = {
+        "adapter weights": key_of(arguments_for(tiny, tmp_path, adapter=str(tmp_path / "weights"))),
+        "adapter settings": key_of(arguments_for(tiny, tmp_path, adapter=str(tmp_path / "scale"))),
+        "reference": key_of(arguments_for(tiny, tmp_path, reference_adapter=str(tmp_path / "weights"))),
+        "rendered text": key_of(arguments.model_copy(update={"chat_template": template})),
+        "quantisation": key_of(
+            arguments.model_copy(update={"from_pretrained": arguments.from_pretrained | {"load_in_4bit": False}})
+        ),
+        "max_length": key_of(arguments, max_length=512),
+        "truncation": key_of(arguments, max_length=150),
+        "precision": key_of(arguments, bf16=False),
+        "batch": key_of(arguments, precompute_ref_batch_size=3),
+    }
+    assert len({key, *others.values()}) == 1 + len(others), others
+
+
+def test_the_cache_is_read_and_a_run_without_it_gives_the_same(arguments, capsys):
+    first, _, _ = set_up(arguments, precompute_ref_log_probs=True)
+    (file,) = reference.cache_folder().glob("*.safetensors")
+    assert "from" not in capsys.readouterr().out
+    second, _, _ = set_up(arguments, precompute_ref_log_probs=True)
+    assert f"reference log-probs, training: from {file}" in capsys.readouterr().out
+    assert first.train_dataset["ref_chosen_logps"][:] == second.train_dataset["ref_chosen_logps"][:]
+    file.unlink()
+    third, _, _ = set_up(arguments, precompute_ref_log_probs=True)
+    assert first.train_dataset["ref_rejected_logps"][:] == third.train_dataset["ref_rejected_logps"][:]
