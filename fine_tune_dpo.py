@@ -8,7 +8,7 @@ output_dir: adapter/ (what evaluate.py reads), metrics.json, log.jsonl, training
 
 import sys
 
-from response_generator import command_line, preflight, processes
+from response_generator import command_line, export, hub, preflight, processes
 from response_generator.arguments import DPOArguments
 from response_generator.backends import import_backend
 from response_generator.data import read_pairs
@@ -24,9 +24,10 @@ def main() -> None:
     held_out_pairs = read_pairs(args.eval_dataset) if args.eval_dataset else []
 
     import_backend(args.backend)  # unsloth has to be imported before transformers, trl and peft
-    from response_generator import checks, model, preview, reference, report, training
+    from response_generator import checks, model, preview, reference, rehearsal, report, training
     from response_generator.callbacks import LogFile, ProgressBar
     from response_generator.chat_template import Renderer
+    from response_generator.health import Watch
     from response_generator.pairs import tokenised
     from response_generator.tracking import Tracker
 
@@ -41,13 +42,16 @@ def main() -> None:
     preview.show_scores(train_pairs)
     preview.show_steps(len(train.rows), config)
     if dry_run:
+        if rehearsal.at_hand(args):
+            preview.show_rehearsal(rehearsal.rehearse(args, tokenizer, start, train))
         return
 
     run.start()
     tracker = Tracker.start(args.wandb, run.path, run.arguments)
     policy = model.load_policy(args, start)
     run.note_environment(model.facts(policy))
-    watchers = [LogFile(run.path / "log.jsonl", tracker), ProgressBar(), *training.early_stopping(args.dpo)]
+    watch = Watch(config.beta)
+    watchers = [LogFile(run.path / "log.jsonl", tracker), ProgressBar(), watch, *training.early_stopping(args.dpo)]
     trainer = training.build_trainer(policy, tokenizer, config, train, held_out, watchers)
     if frozen:
         reference.replace(policy, frozen)
@@ -58,15 +62,20 @@ def main() -> None:
     if not processes.is_first():
         return
 
-    training.save_adapter(policy, tokenizer, run.path / "adapter", report.model_card(run.arguments, metrics))
-
-    report.draw_training(report.read_log(run.path / "log.jsonl"), run.path / "training.png")
+    adapter, picture = run.path / "adapter", run.path / "training.png"
+    training.save_adapter(policy, tokenizer, adapter)
+    report.draw_training(report.read_log(run.path / "log.jsonl"), picture)
+    report.write_model_card(adapter, run.arguments, metrics, len(train.rows), picture)
     run.write_json("metrics.json", metrics)
-    report.show_training(metrics)
-    tracker.log_image("training", run.path / "training.png")
+    report.show_training(metrics, watch.findings.values())
+    tracker.log_image("training", picture)
     tracker.summarise(metrics)
     tracker.finish()
-    print(f"done: the adapter is in {run.path / 'adapter'}")
+    print(f"done: the adapter is in {adapter}")
+    if args.export:
+        export.merge(args, adapter)
+    if args.push_to_hub:
+        hub.push(adapter, args.push_to_hub)
 
 
 if __name__ == "__main__":

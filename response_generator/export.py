@@ -39,7 +39,7 @@ DIALOGUES = (  # the emotion of the replies; words of the user and of the bot in
     ("anger", ("I left the door open again .", "That is enough ! I told you twice !")),
     ("sadness", ("Our old dog died last night .", "I am so sorry . I will miss him .")),
 )
-ROUNDING = 2  # times the divergence that rounding explains; merging rounds twice, first the update, then the sum
+ROUNDING = 2  # times the divergence that rounding explains; measured: 1.00, and 0.9 to 1.1 for DoRA and single tokens
 LOSS = 0.1  # of the divergence between base + adapter and the bare base, at most lost by rounding
 ARITHMETIC = 1e-8  # nats; fp32 sums in another order
 
@@ -299,13 +299,15 @@ def merged_model(adapted: "PeftModel", dtype: "torch.dtype") -> "PreTrainedModel
     """The base with the adapter in its weights.
 
     Raises:
-        TrainingError: when a weight is not finite.
+        TrainingError: when the adapter cannot be merged, or a weight is not finite.
     """
     try:
-        # Whole modules that the adapter brings are fp32.
-        return adapted.merge_and_unload(safe_merge=True).to(dtype)
-    except ValueError as error:
+        merged = adapted.merge_and_unload(safe_merge=True)
+    except (ValueError, RuntimeError) as error:  # PEFT's words for both
         raise TrainingError(f"export: {error}") from error
+    for weight in merged.parameters():  # whole modules that the adapter brings are fp32; buffers are to stay so
+        weight.data = weight.data.to(dtype)
+    return merged
 
 
 def model_keywords(arguments: DPOArguments) -> dict[str, Any]:
@@ -383,14 +385,15 @@ def in_fp32(model: "PreTrainedModel | PeftModel", rounded_to: "torch.dtype | Non
 
 
 def round_sums(block: "torch.nn.Module", dtype: "torch.dtype") -> None:
-    """Moves base weights so that, with what the adapter adds as it computes, they are the rounded sums."""
+    """Moves base weights so that, with what the adapter adds as it computes, they are the sums that merging stores."""
     from peft.tuners.lora import Embedding, Linear
     from peft.utils import ModulesToSaveWrapper
 
     for module in block.modules():
         if isinstance(module, (Linear, Embedding)):
             base, update = module.get_base_layer().weight, module.get_delta_weight(module.active_adapters[0])
-            base.data = (base.data + update).to(dtype).float() - update
+            # PEFT rounds the update, then the sum.
+            base.data = (base.data + update.to(dtype).float()).to(dtype).float() - update
         elif isinstance(module, ModulesToSaveWrapper):
             for weight in module.parameters():
                 weight.data = weight.data.to(dtype).float()

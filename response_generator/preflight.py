@@ -4,7 +4,7 @@ import netrc
 import os
 from urllib.parse import urlparse
 
-from response_generator import processes
+from response_generator import export, hub, processes
 from response_generator.arguments import DPOArguments, EvaluateArguments, WandbArguments
 from response_generator.errors import InputError
 from response_generator.runs import RunFolder
@@ -35,7 +35,8 @@ def check(arguments: DPOArguments | EvaluateArguments) -> RunFolder:
     faults += [fault for key, name in adapters.items() for fault in adapter_faults(key, name)]
     faults += [fault for key, name in datasets.items() for fault in dataset_faults(key, name)]
     faults += wandb_faults(arguments.wandb)
-    faults += processes.faults(arguments.dpo) if isinstance(arguments, DPOArguments) else []
+    if isinstance(arguments, DPOArguments):
+        faults += processes.faults(arguments.dpo) + export.faults(arguments) + hub.faults(arguments.push_to_hub)
     on_hub = {key: (name, "model") for key, name in {**models, **adapters}.items() if not is_local(name)}
     on_hub |= {f"{key}.path": (name, "dataset") for key, name in datasets.items() if not is_local(name)}
     faults += hub_faults(on_hub)

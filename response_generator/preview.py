@@ -12,6 +12,7 @@ from trl import DPOConfig
 from response_generator.chat_template import Renderer
 from response_generator.data import Dialogue, Pair
 from response_generator.pairs import PairTokens, pairs_a_step
+from response_generator.rehearsal import Rehearsal
 
 console = Console(highlight=False)
 
@@ -79,6 +80,15 @@ def show_steps(pairs: int, config: DPOConfig) -> None:
     an_epoch = math.ceil(pairs / batch)
     total = config.max_steps if config.max_steps > 0 else math.ceil(config.num_train_epochs * an_epoch)
     console.print(f"batch {batch}, {an_epoch} steps an epoch, {total} steps in all\n")
+
+
+def show_rehearsal(told: Rehearsal) -> None:
+    """Prints what the run will take, from its first real steps."""
+    hours, minutes = divmod(round(told.train_seconds / 60), 60)
+    console.print(
+        f"{told.step_seconds:.2f} s a step; training takes about {hours} h {minutes} min, evaluations not counted; "
+        f"peak memory of the longest batch {told.peak_memory_gb:.2f} GB"
+    )
 
 
 def lengths_table(tokens: PairTokens) -> Table:

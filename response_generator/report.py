@@ -1,6 +1,8 @@
 """Pictures and tables from a run's own files; needs no model."""
 
 import json
+import shutil
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +12,14 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 TRAINING_FIGURES = {
     "start_loss": "loss before the first step (ln 2 = 0.6931)",
     "train_loss": "loss, mean of the logged steps",
     "rewards/margins": "reward margin, last logged",
     "rewards/accuracies": "chosen preferred, last logged",
+    "best_step": "best step, whose adapter was kept",
     "eval_loss": "held-out loss",
     "eval_rewards/margins": "held-out reward margin",
     "eval_rewards/accuracies": "held-out: chosen preferred",
@@ -36,27 +40,53 @@ def read_log(file: Path) -> list[dict]:
     return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
 
 
-def show_training(metrics: dict[str, float]) -> None:
+def show_training(metrics: dict[str, float], warnings: Iterable[str]) -> None:
     table = Table(title="DPO", title_justify="left", show_header=False)
     for name, words in TRAINING_FIGURES.items():
         if name in metrics:
-            table.add_row(words, f"{metrics[name]:.4f}" if "loss" in name else f"{metrics[name]:.3f}")
-    Console().print(table)
+            table.add_row(words, figure(name, metrics[name]))
+    console = Console()
+    console.print(table)
+    for words in warnings:
+        console.print(Text(f"warning: {words}", style="yellow"), soft_wrap=True)
 
 
-def model_card(arguments: dict[str, Any], metrics: dict[str, float]) -> str:
-    """Markdown with the metadata the hub reads: what was trained, from what, with which result."""
-    figures = "".join(
-        f"| {words} | {metrics[name]:.4f} |\n" for name, words in TRAINING_FIGURES.items() if name in metrics
+def figure(name: str, value: float) -> str:
+    return str(value) if isinstance(value, int) else f"{value:.4f}" if "loss" in name else f"{value:.3f}"
+
+
+def write_model_card(
+    folder: Path, arguments: dict[str, Any], metrics: dict[str, float], pairs: int, picture: Path
+) -> None:
+    """Writes README.md and the curves beside the adapter, with the metadata that the hub reads."""
+    shutil.copy(picture, folder / picture.name)
+    start = f"`{arguments['adapter']}`" if arguments["adapter"] else "a new LoRA"
+    reference = arguments["reference_adapter"] or "a frozen copy of what training started from"
+    figures = table_of(
+        {words: figure(name, metrics[name]) for name, words in TRAINING_FIGURES.items() if name in metrics}
     )
-    settings = "".join(f"| {key} | {value} |\n" for key, value in arguments["dpo"].items())
-    return (
-        f"---\nbase_model: {arguments['base_model']}\nlibrary_name: peft\ntags: [dpo, lora, trl]\n---\n"
+    held_out = arguments["eval_dataset"]
+    data = {
+        "pairs": f"{pairs} of `{arguments['dataset']['path']}`, split {arguments['dataset']['split']}",
+        "held out": f"`{held_out['path']}`, split {held_out['split']}" if held_out else "none",
+        "reference": reference,
+        "base": f"`{arguments['base_model']}`, {arguments['from_pretrained']}",
+        "seed": arguments["seed"],
+    }
+    card = (
+        f"---\nbase_model: {arguments['base_model']}\nlibrary_name: peft\npipeline_tag: text-generation\n"
+        f"tags: [dpo, lora, trl]\n---\n"
         f"# Emotion-conditioned response generator, aligned with DPO\n\n"
-        f"LoRA adapter, trained from `{arguments['adapter']}` on `{arguments['dataset']['path']}`. Prompts are written "
-        f"by the chat template of this folder's tokenizer, with the wanted emotion as `target_emotion`.\n\n"
-        f"| result | |\n|---|---|\n{figures}\n| DPO setting | |\n|---|---|\n{settings}"
+        f"LoRA adapter, trained from {start}. Prompts are written by the chat template of this folder's tokenizer, "
+        f"with the wanted emotion as `target_emotion`.\n\n"
+        f"## Result\n\n{figures}\n![curves of the training run]({picture.name})\n\n"
+        f"## Data and model\n\n{table_of(data)}\n## DPO\n\n{table_of(arguments['dpo'])}"
     )
+    (folder / "README.md").write_text(card, encoding="utf-8")
+
+
+def table_of(rows: dict[str, Any]) -> str:
+    return "| | |\n|---|---|\n" + "".join(f"| {key} | {value} |\n" for key, value in rows.items())
 
 
 def draw_training(log: list[dict], picture: Path) -> None:

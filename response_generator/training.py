@@ -252,8 +252,7 @@ def peak_memory_gb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
 
 
-def save_adapter(policy: PeftModel, tokenizer: PreTrainedTokenizerBase, folder: Path, card: str) -> None:
-    """Writes the trained adapter, its tokenizer, template and model card: what evaluate.py and PeftModel load."""
+def save_adapter(policy: PeftModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """Writes the trained adapter, its tokenizer and template: what evaluate.py and PeftModel load."""
     policy.save_pretrained(folder, selected_adapters=[TRAINED])
     tokenizer.save_pretrained(folder)
-    (folder / "README.md").write_text(card, encoding="utf-8")

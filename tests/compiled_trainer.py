@@ -7,6 +7,7 @@ what ARGS_FILE says three times, on an unquantised copy of the base (the kernels
 uninterrupted, then stopped by SIGTERM after two steps, then resumed. It prints one JSON object.
 """
 
+import inspect
 import json
 import os
 import signal
@@ -14,7 +15,7 @@ import sys
 from pathlib import Path
 
 os.environ |= {"UNSLOTH_ALLOW_CPU": "1", "CUDA_VISIBLE_DEVICES": ""}
-import unsloth  # noqa: F401, I001  (first, and with its GPU code)
+import unsloth  # noqa: I001  (first, and with its GPU code)
 from unsloth.models.rl import _patch_trl_rl_trainers
 from unsloth_zoo.cpu.ops import patch_trl_fused_lm_head
 
@@ -74,6 +75,10 @@ def session(values: dict, output: str, *callbacks) -> dict:
 if __name__ == "__main__":
     values = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     report = {
+        "signatures": {
+            name: list(inspect.signature(getattr(unsloth.FastLanguageModel, name)).parameters)
+            for name in ("from_pretrained", "patch_peft_model", "for_inference")
+        },
         "trainers": [kind.__name__ for kind in PreferenceTrainer.__mro__],
         "whole": session(values, "whole"),
         "stopped": session(values, "run", Terminate()),

@@ -1,10 +1,15 @@
 """What the GPU path promises, checked where there is no GPU: unsloth's compiled trainer, and every keyword we pass."""
 
+import ast
+import inspect
 import json
 import subprocess
 import sys
 
+import peft
 import pytest
+import transformers
+import trl
 from conftest import ROOT, script_environment, write_tiny_adapter
 
 from response_generator import training
@@ -81,3 +86,74 @@ def test_a_stopped_run_resumes_to_the_same_weights(compiled):
     assert "checkpoint-2 is saved; run the same command again" in report["stopped"]["interrupted"]
     assert report["resumed"]["losses"] == report["whole"]["losses"]
     assert report["resumed"]["weights"] == report["whole"]["weights"]
+
+
+def test_the_gpu_loader_takes_what_we_give_it(compiled):
+    signatures = compiled[1]["signatures"]
+    published = json.loads((ROOT / "args" / "dpo_arg.json").read_text(encoding="utf-8"))["from_pretrained"]
+    passed_on = {
+        "attn_implementation",
+        "pretraining_tp",
+        "use_cache",
+        "low_cpu_mem_usage",
+    }  # to transformers, through **kwargs
+    assert set(published) - passed_on <= set(signatures["from_pretrained"])
+    assert signatures["from_pretrained"][0] == "model_name" and "kwargs" in signatures["from_pretrained"]
+    assert signatures["patch_peft_model"][:2] == ["model", "use_gradient_checkpointing"]
+    assert signatures["for_inference"][0] == "model"
+
+
+LIBRARIES = {"transformers": transformers, "trl": trl, "peft": peft}
+OWNERS = (
+    transformers.PreTrainedModel,
+    transformers.PreTrainedTokenizerBase,
+    transformers.Trainer,
+    transformers.GenerationMixin,
+    peft.PeftModel,
+)
+
+
+def library_calls() -> list[tuple[str, str, list, set[str]]]:
+    """`(place, name, callables it may be, keywords)` of every call with keywords that can reach one of the libraries:
+    names imported from them, and methods that one of their classes has."""
+    found = []
+    for file in sorted((ROOT / "response_generator").rglob("*.py")):
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+        imported = {}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and node.module in LIBRARIES:
+                imported |= {name.name: getattr(LIBRARIES[node.module], name.name) for name in node.names}
+        for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
+            keywords = {keyword.arg for keyword in call.keywords if keyword.arg}
+            callables = called(call.func, imported)
+            if keywords and callables and ast.unparse(call.func) not in ("self.tracker.log", "self.run.log"):  # wandb's
+                found.append((f"{file.name}:{call.lineno}", ast.unparse(call.func), callables, keywords))
+    return found
+
+
+def called(function: ast.expr, imported: dict) -> list:
+    if isinstance(function, ast.Name):
+        return [imported[function.id]] if function.id in imported else []
+    if not isinstance(function, ast.Attribute):
+        return []
+    owner = function.value.id if isinstance(function.value, ast.Name) else None
+    owners = [imported[owner]] if owner in imported else OWNERS
+    return [getattr(kind, function.attr) for kind in owners if hasattr(kind, function.attr)]
+
+
+def accepts(callable_, keyword: str) -> bool:
+    parameters = inspect.signature(callable_).parameters
+    return keyword in parameters or any(kind.kind is kind.VAR_KEYWORD for kind in parameters.values())
+
+
+def test_every_keyword_is_in_the_pinned_signatures():
+    calls = library_calls()
+    names = {name for _, name, _, _ in calls}
+    assert {"LoraConfig", "policy.load_adapter", "policy.save_pretrained", "trainer.train"} <= names
+    unknown = [
+        f"{place} {name}({keyword}=)"
+        for place, name, callables, keywords in calls
+        for keyword in keywords
+        if not any(accepts(callable_, keyword) for callable_ in callables)
+    ]
+    assert unknown == []

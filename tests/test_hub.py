@@ -94,6 +94,8 @@ class Handler(BaseHTTPRequestHandler):
         content = json.dumps(value).encode()
         self.send_response(status)
         self.send_header("Content-Length", str(len(content)))
+        if "error" in value:
+            self.send_header("X-Error-Message", value["error"])
         self.end_headers()
         self.wfile.write(content)
 
@@ -162,11 +164,11 @@ def push_here(adapter, monkeypatch):
 def check_uploaded(server: SmallHub, visibility: str) -> None:
     assert server.files() == FILES
     (created,) = server.sent_to("/api/repos/create")
-    expected = {"name": "response-generator", "organization": "someone", "visibility": visibility}
-    assert json.loads(created.body) == expected
-    asked = [request for request in server.requests if not request.path.startswith("/put/")]
-    assert len(asked) >= 5
-    assert {request.authorization for request in asked} == {f"Bearer {SECRET}"}
+    wish = json.loads(created.body)
+    assert (wish["organization"], wish["name"], wish["visibility"]) == ("someone", "response-generator", visibility)
+    assert {request.authorization for request in server.requests} <= {f"Bearer {SECRET}", None}
+    for part in ("/api/repos/create", "/preupload/main", "/objects/batch", "/commit/main"):
+        assert {request.authorization for request in server.sent_to(part)} == {f"Bearer {SECRET}"}, part
 
 
 def check_told(stderr: str, folder, reason: str) -> None:

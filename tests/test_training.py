@@ -217,7 +217,7 @@ def test_an_adapter_with_added_tokens_loads_with_its_own_embeddings(tiny, tmp_pa
     if kept:  # the output matrix of the adapter is the one that the loss used
         head = trainer.model.get_output_embeddings().modules_to_save
         assert not torch.equal(head["default"].weight, head["ref"].weight)
-    training.save_adapter(trainer.model, renderer.tokenizer, tmp_path / "saved", card="")
+    training.save_adapter(trainer.model, renderer.tokenizer, tmp_path / "saved")
     assert AdapterFile.read(tmp_path / "saved").embedding_rows == rows
 
 

@@ -1,0 +1,127 @@
+"""A few real steps before a run that takes a day: what one costs in time, and the longest one in memory."""
+
+import math
+import tempfile
+import time
+from dataclasses import dataclass
+
+import torch
+from huggingface_hub import try_to_load_from_cache
+from transformers import PreTrainedTokenizerBase, TrainerCallback
+from trl import DPOConfig
+
+from response_generator import model, training
+from response_generator.adapters import AdapterFile
+from response_generator.arguments import DPOArguments
+from response_generator.pairs import PairTokens, pairs_a_step
+from response_generator.reference import COLUMNS
+from response_generator.sources import is_local
+from response_generator.trainer import LengthGroupedEpochs
+
+STEPS = 3  # the longest batch, then two ordinary ones, which are timed
+ALONE = {
+    "max_steps": STEPS,
+    "train_sampling_strategy": "sequential",
+    "save_strategy": "no",
+    "eval_strategy": "no",
+    "load_best_model_at_end": False,
+    "logging_strategy": "no",
+}
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """`step_seconds` of an ordinary batch, `train_seconds` of the whole run, `peak_memory_gb` of the longest batch."""
+
+    step_seconds: float
+    train_seconds: float
+    peak_memory_gb: float
+
+
+class Clock(TrainerCallback):
+    """Seconds of each step."""
+
+    def __init__(self):
+        self.seconds: list[float] = []
+
+    def on_step_begin(self, args, state, control, **kwargs):
+        self.began = time.perf_counter()
+
+    def on_step_end(self, args, state, control, **kwargs):
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        self.seconds.append(time.perf_counter() - self.began)
+
+
+def at_hand(arguments: DPOArguments) -> bool:
+    """True when loading the base needs no download."""
+    name = arguments.base_model
+    if is_local(name):
+        return True
+    if arguments.backend == "unsloth" and torch.cuda.is_available():
+        from unsloth.models.loader_utils import get_model_name  # it loads a copy that it has quantised before
+
+        name = get_model_name(name, load_in_4bit=arguments.from_pretrained.get("load_in_4bit", True)) or name
+    weights = ("model.safetensors", "model.safetensors.index.json")
+    return any(isinstance(try_to_load_from_cache(name, file), str) for file in weights)
+
+
+def rehearse(
+    arguments: DPOArguments, tokenizer: PreTrainedTokenizerBase, start: AdapterFile | None, train: PairTokens
+) -> Rehearsal:
+    """Trains a few steps on a copy that is thrown away, and counts up to the whole run by padded tokens."""
+    clock = Clock()
+    with tempfile.TemporaryDirectory() as folder:
+        rehearsed = arguments.model_copy(update={"output_dir": folder, "dpo": {**arguments.dpo, **ALONE}})
+        config = training.training_config(rehearsed)
+        rows = chosen_rows(train, pairs_a_step(config))
+        policy = model.load_policy(arguments, start)
+        trainer = training.build_trainer(policy, tokenizer, config, PairTokens(rows=rows), None, [clock])
+        if arguments.dpo.get("precompute_ref_log_probs"):
+            for column in COLUMNS:  # a step then costs what it will; the values do not matter
+                trainer.train_dataset = trainer.train_dataset.add_column(column, [0.0] * len(rows))
+            trainer.precompute_ref_logps = True
+        trainer.train()
+    step_seconds = sum(clock.seconds[1:]) / len(clock.seconds[1:])
+    timed = sum(padded_tokens(row_lengths(rows), config, order=range(len(rows)))[1:]) / len(clock.seconds[1:])
+    return Rehearsal(step_seconds, step_seconds / timed * tokens_of_run(train, arguments), training.peak_memory_gb())
+
+
+def chosen_rows(train: PairTokens, batch: int) -> list[dict]:
+    """The longest batch, then ordinary ones; a small data set is repeated."""
+    by_length = sorted(train.rows, key=lambda row: -length(row))
+    middle = by_length[max(0, len(by_length) // 2 - batch * (STEPS - 1) // 2) :]
+    ordinary = (middle * math.ceil(batch * STEPS / len(middle)))[: batch * (STEPS - 1)]
+    return (by_length * math.ceil(batch / len(by_length)))[:batch] + ordinary
+
+
+def length(row: dict) -> int:
+    return len(row["prompt_ids"]) + max(len(row["chosen_ids"]), len(row["rejected_ids"]))
+
+
+def row_lengths(rows: list[dict]) -> list[int]:
+    return [length(row) for row in rows]
+
+
+def tokens_of_run(train: PairTokens, arguments: DPOArguments) -> float:
+    """Padded tokens over all epochs, in the order of the first."""
+    config = training.training_config(arguments)
+    lengths, batch = row_lengths(train.rows), pairs_a_step(config)
+    if config.train_sampling_strategy == "group_by_length":
+        order = list(LengthGroupedEpochs(lengths, batch, config.seed))
+    else:
+        order = torch.randperm(len(lengths), generator=torch.Generator().manual_seed(config.seed)).tolist()
+    an_epoch = padded_tokens(lengths, config, order)
+    steps = config.max_steps if config.max_steps > 0 else config.num_train_epochs * len(an_epoch)
+    return sum(an_epoch) / len(an_epoch) * steps
+
+
+def padded_tokens(lengths: list[int], config: DPOConfig, order) -> list[int]:
+    """Tokens of each step as TRL lays pairs out: chosen and rejected apart, padded to the longest of a batch."""
+    size, steps = config.per_device_train_batch_size, []
+    ordered = [lengths[row] for row in order]
+    for start in range(0, len(ordered), pairs_a_step(config)):
+        taken = ordered[start : start + pairs_a_step(config)]
+        batches = [taken[at : at + size] for at in range(0, len(taken), size)]
+        steps.append(sum(2 * len(batch) * max(batch) for batch in batches))
+    return steps

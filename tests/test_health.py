@@ -1,0 +1,66 @@
+"""Signs of a run that goes wrong: told with their cause, once, and not for runs that are sound."""
+
+import pytest
+
+from response_generator import health
+
+
+def line(step: int, margin=0.1, chosen=0.0, logps=-50.0, accuracy=0.8) -> dict:
+    return {
+        "step": step,
+        "rewards/margins": margin,
+        "rewards/chosen": chosen,
+        "logps/chosen": logps,
+        "rewards/accuracies": accuracy,
+    }
+
+
+def test_margins_that_explode_at_once():
+    assert "61 nats apart" in health.exploding([line(1), line(4, margin=6.1)], beta=0.1)
+    assert "reference is probably not" in health.exploding([line(4, margin=-6.1)], beta=0.1)
+    assert health.exploding([line(4, margin=6.1)], beta=0.5) is None  # 12 nats
+    assert health.exploding([line(11, margin=6.1)], beta=0.1) is None  # learned, by then
+
+
+@pytest.mark.parametrize(
+    ("change", "logps", "told"),
+    # reference = logps - change; it has fallen when change < -max(10, half of the reference's)
+    [(-30.0, -80.0, True), (-24.0, -74.0, False), (-9.0, -15.0, False), (-11.0, -20.0, True), (20.0, -30.0, False)],
+)
+def test_chosen_replies_that_become_unlikely(change, logps, told):
+    log = [line(step, chosen=0.1 * change, logps=logps) for step in range(1, 6)]
+    words = health.falling(log, beta=0.1)
+    assert (words is not None) is told
+    assert not told or f"from {logps - change:.0f} to {logps:.0f} nats" in words
+    assert health.falling(log[:4], beta=0.1) is None
+
+
+def test_a_preference_that_stays_a_coins():
+    log = [line(1, accuracy=0.0)] + [line(step, accuracy=0.5) for step in range(2, 27)]
+    words = health.stuck(log, pairs_each_step=8, learning_rate=1e-7)
+    assert "preferred in 50% of the pairs" in words and "learning_rate (1e-07)" in words
+    assert health.stuck(log[:25], 8, 1e-7) is None  # 24 * 8 = 192 pairs are too few to tell
+    assert health.stuck([line(step, accuracy=0.56) for step in range(2, 27)], 8, 1e-7) is None
+    assert health.stuck([line(step, accuracy=0.3) for step in range(2, 27)], 8, 1e-7)  # swapped columns
+
+
+class State:
+    is_world_process_zero = True
+
+    def __init__(self, log):
+        self.log_history = log
+
+
+class Arguments:
+    learning_rate = 1e-4
+    per_device_train_batch_size, gradient_accumulation_steps, world_size = 8, 1, 1
+
+
+def test_each_finding_is_told_once(capsys):
+    watch = health.Watch(beta=0.1)
+    log = [line(2, margin=9.0)]
+    watch.on_log(Arguments, State(log), None)
+    watch.on_log(Arguments, State([*log, line(3, margin=9.5)]), None)
+    assert capsys.readouterr().err.count("warning: step 2: chosen and rejected are already 90 nats apart") == 1
+    assert list(watch.findings) == ["margins"]
+    watch.on_log(Arguments, State([{"step": 4, "eval_loss": 1.0}]), None)

@@ -1,0 +1,62 @@
+"""A few real steps before the run: which rows they take, and how they count up to the whole run."""
+
+import pytest
+from test_training import PAIRS
+
+from response_generator import model as models
+from response_generator import rehearsal, training
+from response_generator.arguments import DPOArguments
+from response_generator.chat_template import Renderer
+from response_generator.pairs import PairTokens, tokenised
+from response_generator.validation import validated
+
+
+def row(tokens: int) -> dict:
+    return {"prompt_ids": [1] * (tokens - 2), "chosen_ids": [1, 2], "rejected_ids": [2]}
+
+
+def arguments_for(tiny, tmp_path, **dpo) -> DPOArguments:
+    values = tiny.dpo(tmp_path / "run")
+    values["dpo"] |= dpo
+    return validated(DPOArguments, values, "args.json")
+
+
+def test_the_longest_batch_comes_first_then_ordinary_ones():
+    train = PairTokens(rows=[row(tokens) for tokens in range(10, 30)])
+    chosen = rehearsal.row_lengths(rehearsal.chosen_rows(train, batch=2))
+    assert chosen[:2] == [29, 28]
+    assert sorted(chosen[2:]) == [18, 19, 20, 21]  # the middle of 10 … 29
+    assert len(rehearsal.chosen_rows(PairTokens(rows=[row(10)]), batch=4)) == 12
+
+
+def test_tokens_are_those_of_padded_batches(tiny, tmp_path):
+    config = training.training_config(
+        arguments_for(tiny, tmp_path, per_device_train_batch_size=2, gradient_accumulation_steps=2)
+    )
+    # Two batches of two a step, each padded to its own longest, chosen and rejected apart; then a batch of one.
+    assert rehearsal.padded_tokens([5, 7, 3, 9, 4], config, range(5)) == [2 * 2 * 7 + 2 * 2 * 9, 2 * 1 * 4]
+
+
+def test_the_whole_run_is_counted(tiny, tmp_path):
+    train = PairTokens(rows=[row(10)] * 12)
+    # 12 pairs of 10 tokens, twice each, 2 epochs
+    assert rehearsal.tokens_of_run(train, arguments_for(tiny, tmp_path)) == 12 * 2 * 10 * 2
+    assert rehearsal.tokens_of_run(train, arguments_for(tiny, tmp_path, max_steps=2)) == 8 * 2 * 10
+
+
+@pytest.mark.parametrize("dpo", [{}, {"precompute_ref_log_probs": True, "gradient_accumulation_steps": 2}])
+def test_real_steps_are_timed_and_nothing_is_left(tiny, tmp_path, dpo):
+    arguments = arguments_for(tiny, tmp_path, **dpo)
+    start = models.find_start(arguments)
+    tokenizer = models.load_tokenizer(arguments, start)
+    train = tokenised(PAIRS, Renderer.of(tokenizer, arguments.chat_template), 256)
+    told = rehearsal.rehearse(arguments, tokenizer, start, train)
+    assert 0 < told.step_seconds < told.train_seconds
+    assert told.peak_memory_gb > 0.1
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_hub_model_that_is_not_here_is_not_fetched(tiny, tmp_path):
+    arguments = arguments_for(tiny, tmp_path)
+    assert rehearsal.at_hand(arguments)
+    assert not rehearsal.at_hand(arguments.model_copy(update={"base_model": "nobody/never-downloaded"}))
