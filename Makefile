@@ -1,5 +1,6 @@
 # make demo    prepares the embedded model, trains, evaluates, shows the result
-# make test    runs every test
+# make test    runs every test that needs no GPU
+# make test-gpu  runs those that need one
 # make style   lint and format check
 # Each first installs into .venv what is missing.
 
@@ -13,7 +14,7 @@ UNFINISHED := $(VENV)/unfinished
 export PYTHONPATH := $(CURDIR)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test style
+.PHONY: demo test test-gpu style
 
 demo: $(INSTALLED)
 	$(PYTHON) -m response_generator.demo
@@ -22,7 +23,10 @@ demo: $(INSTALLED)
 	$(PYTHON) evaluate.py --json_file args/demo/evaluate_arg.json
 
 test: $(INSTALLED)
-	$(PYTHON) -m pytest -q tests
+	$(PYTHON) -m pytest -q -m "not gpu" tests
+
+test-gpu: $(INSTALLED)
+	$(PYTHON) -m pytest -q -m gpu tests
 
 style: $(INSTALLED)
 	$(VENV)/bin/ruff check .

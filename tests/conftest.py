@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 os.environ["OMP_NUM_THREADS"] = "1"  # the models are so small that a second thread only waits
+VISIBLE_DEVICES = os.environ.get("CUDA_VISIBLE_DEVICES")
 os.environ["CUDA_VISIBLE_DEVICES"] = ""  # a test that needs a card is marked gpu and starts a process of its own
 
-from response_generator.backends import import_backend
+from response_generator.backends import import_backend  # noqa: E402 (after the card is hidden)
 
 import_backend("unsloth")  # before any test module imports transformers, trl or peft
 

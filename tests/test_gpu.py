@@ -1,0 +1,99 @@
+"""What only a card can show: `make test-gpu`. The scripts run as a user runs them, in processes that see the card."""
+
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, VISIBLE_DEVICES, losses, read_json, script_environment
+from test_interruptions import logged, once
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not Path("/dev/nvidiactl").exists(), reason="no NVIDIA card here"),
+]
+CARD_MEMORY_GB = 24
+
+
+def environment() -> dict[str, str]:
+    seen = {name: value for name, value in script_environment().items() if name != "CUDA_VISIBLE_DEVICES"}
+    return seen if VISIBLE_DEVICES is None else seen | {"CUDA_VISIBLE_DEVICES": VISIBLE_DEVICES}
+
+
+def start(script: str, values: dict, folder: Path, *options: str, **variables: str) -> subprocess.Popen:
+    file = folder / "args.json"
+    file.write_text(json.dumps(values), encoding="utf-8")
+    return subprocess.Popen(
+        [sys.executable, str(ROOT / script), "--json_file", str(file), *options],
+        cwd=folder,
+        env=environment() | variables,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finish(process: subprocess.Popen) -> str:
+    out, said = process.communicate(timeout=3000)
+    assert process.returncode == 0, said
+    return out
+
+
+@pytest.fixture(scope="module")
+def on_card(tiny, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("card")
+    finish(start("fine_tune_dpo.py", tiny.dpo(folder / "run"), folder))
+    return folder / "run"
+
+
+def test_import_of_unsloth_installs_its_compiled_trainer_and_patching_again_changes_nothing(tmp_path):
+    code = (
+        "import unsloth, trl; before = trl.DPOTrainer; unsloth.PatchDPOTrainer(); "
+        "assert trl.DPOTrainer is before, 'patched anew'; print(before.__name__)"
+    )
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "UnslothDPOTrainer"
+
+
+def test_four_bit_weights_train_on_the_card(on_card):
+    model = read_json(on_card / "environment.json")["model"]
+    assert model["four_bit"] and model["device"].startswith("cuda")
+    metrics = read_json(on_card / "metrics.json")
+    assert metrics["start_loss"] == pytest.approx(0.6931, abs=2e-3)
+    assert losses(on_card)[-1] < 0.6
+
+
+def test_flash_attention_is_used_where_it_is_installed(on_card):
+    expected = "flash_attention_2" if importlib.util.find_spec("flash_attn") else "sdpa"
+    assert read_json(on_card / "environment.json")["model"]["attention"] == expected
+
+
+def test_a_stopped_run_resumes(on_card, tiny, tmp_path):
+    process = start("fine_tune_dpo.py", tiny.dpo(tmp_path / "run"), tmp_path)
+    once(logged(tmp_path / "run", 1), process)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=300)
+    assert process.returncode == 130
+    finish(start("fine_tune_dpo.py", tiny.dpo(tmp_path / "run"), tmp_path))
+    # The card's kernels do not sum in a fixed order.
+    assert losses(tmp_path / "run") == pytest.approx(losses(on_card), abs=2e-2)
+
+
+def test_the_trained_adapter_is_evaluated_on_the_card(on_card, tiny, tmp_path):
+    finish(start("evaluate.py", tiny.evaluate(tmp_path / "run", adapter=str(on_card / "adapter")), tmp_path))
+    assert read_json(tmp_path / "run" / "environment.json")["model"]["device"].startswith("cuda")
+
+
+@pytest.mark.skipif("HF_TOKEN" not in os.environ, reason="the published models are gated: set HF_TOKEN")
+def test_the_published_run_fits_a_card_of_24_gb(tmp_path):
+    values = read_json(ROOT / "args" / "dpo_arg.json") | {"output_dir": str(tmp_path / "run")}
+    values["chat_template"]["file"] = str(ROOT / values["chat_template"]["file"])
+    values["dpo"] |= {"max_steps": 5, "train_sampling_strategy": "group_by_length"}  # begins with the longest batch
+    values["wandb"]["mode"] = "disabled"
+    finish(start("fine_tune_dpo.py", values, tmp_path, HF_TOKEN=os.environ["HF_TOKEN"]))
+    assert read_json(tmp_path / "run" / "metrics.json")["peak_memory_gb"] < CARD_MEMORY_GB
