@@ -284,7 +284,7 @@ def write_merged(
     rounding = divergence(expected, log_probabilities(adapted, dialogues, rounded_to=dtype))
     with adapted.disable_adapter():
         effect = divergence(expected, log_probabilities(adapted, dialogues))
-    merged = merged_model(adapted, dtype)
+    merged = merged_model(adapted)
     merged.generation_config.pad_token_id = renderer.tokenizer.pad_token_id
     merged.generation_config.eos_token_id = renderer.tokenizer.eos_token_id
     try:
@@ -295,19 +295,16 @@ def write_merged(
     return expected, rounding, effect
 
 
-def merged_model(adapted: "PeftModel", dtype: "torch.dtype") -> "PreTrainedModel":
+def merged_model(adapted: "PeftModel") -> "PreTrainedModel":
     """The base with the adapter in its weights.
 
     Raises:
         TrainingError: when the adapter cannot be merged, or a weight is not finite.
     """
     try:
-        merged = adapted.merge_and_unload(safe_merge=True)
+        return adapted.merge_and_unload(safe_merge=True)
     except (ValueError, RuntimeError) as error:  # PEFT's words for both
         raise TrainingError(f"export: {error}") from error
-    for weight in merged.parameters():  # whole modules that the adapter brings are fp32; buffers are to stay so
-        weight.data = weight.data.to(dtype)
-    return merged
 
 
 def model_keywords(arguments: DPOArguments) -> dict[str, Any]:
@@ -387,16 +384,12 @@ def in_fp32(model: "PreTrainedModel | PeftModel", rounded_to: "torch.dtype | Non
 def round_sums(block: "torch.nn.Module", dtype: "torch.dtype") -> None:
     """Moves base weights so that, with what the adapter adds as it computes, they are the sums that merging stores."""
     from peft.tuners.lora import Embedding, Linear
-    from peft.utils import ModulesToSaveWrapper
 
     for module in block.modules():
         if isinstance(module, (Linear, Embedding)):
             base, update = module.get_base_layer().weight, module.get_delta_weight(module.active_adapters[0])
             # PEFT rounds the update, then the sum.
             base.data = (base.data + update.to(dtype).float()).to(dtype).float() - update
-        elif isinstance(module, ModulesToSaveWrapper):
-            for weight in module.parameters():
-                weight.data = weight.data.to(dtype).float()
 
 
 def blocks(module: "torch.nn.Module") -> Iterator["torch.nn.Module"]:

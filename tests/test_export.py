@@ -79,25 +79,25 @@ def test_a_finished_run_is_exported_again_from_its_folder(tiny, finished, tmp_pa
     )
 
 
-def base_alone(adapted, dtype):
+def base_alone(adapted):
     return adapted.unload()
 
 
-def scaled(adapted, dtype):
+def scaled(adapted):
     for layer in lora_layers(adapted):
         layer.scaling[model.TRAINED] *= 1.1
     return adapted.merge_and_unload()
 
 
-def all_but_one_layer(adapted, dtype):
+def all_but_one_layer(adapted):
     lora_layers(adapted)[0].scaling[model.TRAINED] = 0.0
     return adapted.merge_and_unload()
 
 
-def in_eight_bits(adapted, dtype):
+def in_eight_bits(adapted):
     merged = adapted.merge_and_unload()
     for weight in merged.parameters():
-        weight.data = weight.data.to(torch.float8_e4m3fn).to(dtype)
+        weight.data = weight.data.to(torch.float8_e4m3fn).to(torch.bfloat16)
     return merged
 
 
