@@ -42,6 +42,7 @@ def main() -> None:
     preview.show_scores(train_pairs)
     preview.show_steps(len(train.rows), config)
     if dry_run:
+        preview.show_memory(rehearsal.expected_memory(args, config, start, train))
         if rehearsal.at_hand(args):
             preview.show_rehearsal(rehearsal.rehearse(args, tokenizer, start, train))
         return

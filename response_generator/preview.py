@@ -11,6 +11,7 @@ from trl import DPOConfig
 
 from response_generator.chat_template import Renderer
 from response_generator.data import Dialogue, Pair
+from response_generator.memory import MemoryEstimate, device_memory, rows
 from response_generator.pairs import PairTokens, pairs_a_step
 from response_generator.rehearsal import Rehearsal
 
@@ -82,12 +83,28 @@ def show_steps(pairs: int, config: DPOConfig) -> None:
     console.print(f"batch {batch}, {an_epoch} steps an epoch, {total} steps in all\n")
 
 
+def show_memory(expected: MemoryEstimate) -> None:
+    """Prints the estimate part by part, beside what the device has."""
+    name, available = device_memory()
+    table = Table(title="memory in training, estimated (GB)", title_justify="left", show_header=False)
+    table.add_column()
+    table.add_column(justify="right")
+    for part, size in rows(expected):
+        table.add_row(part, f"{size / 1e9:.2f}")
+    table.add_row(f"in all, of {available / 1e9:.1f} of {name}", f"{expected.total / 1e9:.2f}", style="bold")
+    console.print(table)
+    if expected.total > available:
+        words = "this will not fit: lower dpo.per_device_train_batch_size or dpo.max_length, or checkpoint gradients"
+        console.print(f"[yellow]{words}[/yellow]")
+
+
 def show_rehearsal(told: Rehearsal) -> None:
     """Prints what the run will take, from its first real steps."""
     hours, minutes = divmod(round(told.train_seconds / 60), 60)
     console.print(
-        f"{told.step_seconds:.2f} s a step; training takes about {hours} h {minutes} min, evaluations not counted; "
-        f"peak memory of the longest batch {told.peak_memory_gb:.2f} GB"
+        f"measured: {told.step_seconds:.2f} s a step, so training takes about {hours} h {minutes} min, evaluations not "
+        f"counted; {told.peak_memory_gb:.2f} GB for the longest batch",
+        soft_wrap=True,
     )
 
 

@@ -1,4 +1,4 @@
-"""A few real steps before a run that takes a day: what one costs in time, and the longest one in memory."""
+"""What a run that takes a day will cost: its memory by its parts, and by a few real steps its time and memory."""
 
 import math
 import tempfile
@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 import torch
 from huggingface_hub import try_to_load_from_cache
+from peft import LoraConfig
 from transformers import PreTrainedTokenizerBase, TrainerCallback
 from trl import DPOConfig
 
-from response_generator import model, training
+from response_generator import memory, model, training
 from response_generator.adapters import AdapterFile
 from response_generator.arguments import DPOArguments
 from response_generator.pairs import PairTokens, pairs_a_step
@@ -51,6 +52,29 @@ class Clock(TrainerCallback):
         if torch.cuda.is_available():
             torch.cuda.synchronize()
         self.seconds.append(time.perf_counter() - self.began)
+
+
+def expected_memory(
+    arguments: DPOArguments, config: DPOConfig, start: AdapterFile | None, train: PairTokens
+) -> memory.MemoryEstimate:
+    """The estimate for the longest batch of this run, in one process; nothing is loaded."""
+    base, loading = model.load_config(arguments), arguments.from_pretrained
+    if start:
+        shapes = memory.trained_shapes(start)
+    else:
+        shapes = memory.new_lora_shapes(base, LoraConfig(**arguments.lora, task_type="CAUSAL_LM"))
+    unsloths_kernels = arguments.backend == "unsloth" and torch.cuda.is_available()
+    return memory.estimate(
+        base,
+        shapes,
+        memory.longest_batch(train.lengths(), config.per_device_train_batch_size),
+        config,
+        four_bit=loading.get("load_in_4bit", arguments.backend == "unsloth"),
+        attention=model.usable_attention(loading.get("attn_implementation", "sdpa")),
+        fused=unsloths_kernels,
+        offloaded=unsloths_kernels and loading.get("use_gradient_checkpointing", "unsloth") == "unsloth",
+        process=memory.resident(),
+    )
 
 
 def at_hand(arguments: DPOArguments) -> bool:
