@@ -7,6 +7,7 @@ output_dir: adapter/ (what evaluate.py reads), metrics.json, log.jsonl, training
 """
 
 import sys
+from pathlib import Path
 
 from response_generator import command_line, export, hub, preflight, processes
 from response_generator.arguments import DPOArguments
@@ -19,21 +20,24 @@ def main() -> None:
     run = preflight.check(args)
     if run.is_finished:
         print(f"{run.path} is finished: see metrics.json and training.png there")
+        if args.export and not Path(args.export.path).exists():
+            print(f"it is not exported yet: python -m response_generator.export {run.path}")
         return
     train_pairs = read_pairs(args.dataset)
     held_out_pairs = read_pairs(args.eval_dataset) if args.eval_dataset else []
 
     import_backend(args.backend)  # unsloth has to be imported before transformers, trl and peft
-    from response_generator import checks, model, preview, reference, rehearsal, report, training
+    from response_generator import checks, configuration, model, preview, reference, rehearsal, report, training
     from response_generator.callbacks import LogFile, ProgressBar
     from response_generator.chat_template import Renderer
     from response_generator.health import Watch
     from response_generator.pairs import tokenised
     from response_generator.tracking import Tracker
 
-    config = training.training_config(args)
+    config = configuration.training_config(args)
     start = model.find_start(args)
     frozen = model.find_reference(args, start)
+    export.check_base(args, start)
     tokenizer = model.load_tokenizer(args, start)
     renderer = Renderer.of(tokenizer, args.chat_template)
     train = tokenised(train_pairs, renderer, config.max_length)
@@ -52,7 +56,7 @@ def main() -> None:
     policy = model.load_policy(args, start)
     run.note_environment(model.facts(policy))
     watch = Watch(config.beta)
-    watchers = [LogFile(run.path / "log.jsonl", tracker), ProgressBar(), watch, *training.early_stopping(args.dpo)]
+    watchers = [LogFile(run.path / "log.jsonl", tracker), ProgressBar(), watch, *configuration.early_stopping(args.dpo)]
     trainer = training.build_trainer(policy, tokenizer, config, train, held_out, watchers)
     if frozen:
         reference.replace(policy, frozen)
@@ -73,10 +77,10 @@ def main() -> None:
     tracker.summarise(metrics)
     tracker.finish()
     print(f"done: the adapter is in {adapter}")
-    if args.export:
-        export.merge(args, adapter)
     if args.push_to_hub:
         hub.push(adapter, args.push_to_hub)
+    if args.export:
+        export.merge(args, adapter)
 
 
 if __name__ == "__main__":

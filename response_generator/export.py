@@ -14,14 +14,21 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from safetensors import SafetensorError
 
 from response_generator import command_line
 from response_generator.arguments import DPOArguments
 from response_generator.errors import InputError, TrainingError
-from response_generator.sources import adapter_faults, is_local, model_faults
+from response_generator.sources import adapter_faults, is_local
 from response_generator.validation import validated
 
-LOST = 0.1  # of what the adapter does to the base: rounding loses a thousandth, a base left unmerged all of it
+if TYPE_CHECKING:  # `faults` is asked for before torch is imported
+    from response_generator.adapters import AdapterFile
+
+LOST = 0.05  # of what the adapter does to the base: rounding loses a thousandth, a base left unmerged all of it
+NOT_OF_THE_MODEL = {"dtype", "use_cache", "quantization_config"}  # how training loads the base, not what the base is
 DIALOGUES = (  # the emotion of the replies; words of the user and of the bot in turn
     ("happiness", ("I got the job !", "Really ? Congratulations !", "I start on Monday .", "That is wonderful news !")),
     ("anger", ("I left the door open again .", "That is enough ! I told you twice !")),
@@ -55,14 +62,35 @@ def base_faults(arguments: DPOArguments) -> list[str]:
     if not is_local(name):
         return []
     if not Path(name, "config.json").is_file():
-        return model_faults(key, name) if key != "base_model" else []  # preflight tells of base_model itself
+        return []  # preflight tells of missing models
     try:
-        quantised = json.loads(Path(name, "config.json").read_text(encoding="utf-8")).get("quantization_config")
+        config = json.loads(Path(name, "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         return [f"{key}: {name}: its config.json cannot be read ({error}); fetch the model again"]
-    if quantised:
-        return [f"{key}: {name}: is pre-quantised; name its 16-bit original in export.base_model"]
-    return []
+    return quantisation_faults(key, name, config.get("quantization_config"))
+
+
+def quantisation_faults(key: str, name: str, quantisation: object) -> list[str]:
+    return [f"{key}: {name}: is pre-quantised; name its 16-bit original in export.base_model"] if quantisation else []
+
+
+def check_base(arguments: DPOArguments, start: "AdapterFile | None") -> None:
+    """Before training: the base to merge into, from the hub if need be, must be a 16-bit one that the adapter fits.
+
+    Raises:
+        InputError: when it is not.
+    """
+    if arguments.export is None:
+        return
+    from response_generator.model import load_config
+
+    key, name = sixteen_bit_base(arguments)
+    config = load_config(arguments.model_copy(update={"base_model": name}))
+    faults = quantisation_faults(key, name, getattr(config, "quantization_config", None))
+    if faults:
+        raise InputError(*faults)
+    if start:
+        start.check_fits(key, config)
 
 
 def sixteen_bit_base(arguments: DPOArguments) -> tuple[str, str]:
@@ -91,7 +119,7 @@ def merge(arguments: DPOArguments, adapter: Path) -> Path:
             print(process.submit(merge_here, arguments, adapter).result())
     except BrokenProcessPool as error:
         raise TrainingError(f"export: its process was ended from outside; is there memory for it? {again}") from error
-    except (TrainingError, OSError) as error:
+    except (TrainingError, OSError, SafetensorError, ValueError, RuntimeError) as error:
         raise TrainingError(f"export: {error}; {again}") from error
     except KeyboardInterrupt:
         raise KeyboardInterrupt(again) from None
@@ -106,12 +134,11 @@ def merge_here(arguments: DPOArguments, adapter: Path) -> str:
     import_backend("transformers")
     from response_generator.adapters import AdapterFile
     from response_generator.chat_template import Renderer
-    from response_generator.model import load_config, load_tokenizer
+    from response_generator.model import load_tokenizer
 
-    key, base = sixteen_bit_base(arguments)
-    arguments = arguments.model_copy(update={"base_model": base})
     source = AdapterFile.read(adapter)
-    source.check_fits(key, load_config(arguments))
+    check_base(arguments, source)
+    arguments = arguments.model_copy(update={"base_model": sixteen_bit_base(arguments)[1]})
     renderer = Renderer.of(load_tokenizer(arguments, source), arguments.chat_template)
     target = Path(arguments.export.path)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -144,11 +171,14 @@ def write_and_compare(arguments: DPOArguments, source, renderer, folder: Path) -
     import torch
     from transformers import AutoModelForCausalLM
 
-    from response_generator.model import TRAINED, add_adapter
+    from response_generator.model import TRAINED, add_adapter, load_config
 
     dtype = getattr(torch, arguments.export.dtype)
     trust = arguments.from_pretrained.get("trust_remote_code", False)
-    base = AutoModelForCausalLM.from_pretrained(arguments.base_model, dtype=dtype, trust_remote_code=trust)
+    # What `from_pretrained` says of the base itself, such as rope_parameters: the adapter was trained on that.
+    own = {*load_config(arguments).to_dict(), "rope_scaling"} - NOT_OF_THE_MODEL
+    fields = {key: value for key, value in arguments.from_pretrained.items() if key in own}
+    base = AutoModelForCausalLM.from_pretrained(arguments.base_model, dtype=dtype, trust_remote_code=trust, **fields)
     adapted = add_adapter(base, source, TRAINED).eval()
     expected = log_probabilities(adapted, renderer)
     with adapted.disable_adapter():
@@ -203,6 +233,7 @@ def read_run(folder: Path, assignments: list[str]) -> DPOArguments:
     arguments = validated(DPOArguments, values, str(folder / "args.json"))
     if arguments.export is None:
         raise InputError("export: null in args.json; say where to: --set export.path=FOLDER")
+    arguments = arguments.model_copy(update={"output_dir": str(folder)})  # it may have been moved
     found = adapter_faults("RUN_FOLDER", str((folder / "adapter").absolute())) + faults(arguments)
     if found:
         raise InputError(*found)

@@ -54,7 +54,9 @@ def push(folder: Path, settings: HubArguments) -> str | None:
     reason = "; ".join(token_faults(settings.repo_id))
     if not reason:
         try:
-            return upload(folder, settings, token)
+            url = upload(folder, settings, token)
+            print(f"push_to_hub: the adapter is at {url}")
+            return url
         except Exception as error:  # network, disk, permission, the hub's own faults: the adapter is safe in its folder
             reason = f"{type(error).__name__}: {one_line(error)}".replace(token, "***")
     print(f"push_to_hub: {reason}; to upload it by hand: {by_hand(folder, settings)}", file=sys.stderr)

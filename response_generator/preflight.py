@@ -58,6 +58,8 @@ def named_sources(arguments) -> tuple[dict[str, str], dict[str, str], dict[str, 
     if isinstance(arguments, DPOArguments):
         if arguments.reference_adapter is not None:
             adapters["reference_adapter"] = arguments.reference_adapter
+        if arguments.export is not None and arguments.export.base_model is not None:
+            models["export.base_model"] = arguments.export.base_model
         if arguments.eval_dataset is not None:
             datasets["eval_dataset"] = arguments.eval_dataset.path
     return models, adapters, datasets

@@ -91,7 +91,8 @@ def show_memory(expected: MemoryEstimate) -> None:
     table.add_column(justify="right")
     for part, size in rows(expected):
         table.add_row(part, f"{size / 1e9:.2f}")
-    table.add_row(f"in all, of {available / 1e9:.1f} of {name}", f"{expected.total / 1e9:.2f}", style="bold")
+    table.add_row("in all", f"{expected.total / 1e9:.2f}", style="bold")
+    table.add_row(f"there are, on {name}", f"{available / 1e9:.2f}")
     console.print(table)
     if expected.total > available:
         words = "this will not fit: lower dpo.per_device_train_batch_size or dpo.max_length, or checkpoint gradients"

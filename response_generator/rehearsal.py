@@ -11,7 +11,7 @@ from peft import LoraConfig
 from transformers import PreTrainedTokenizerBase, TrainerCallback
 from trl import DPOConfig
 
-from response_generator import memory, model, training
+from response_generator import configuration, memory, model, training
 from response_generator.adapters import AdapterFile
 from response_generator.arguments import DPOArguments
 from response_generator.pairs import PairTokens, pairs_a_step
@@ -97,7 +97,7 @@ def rehearse(
     clock = Clock()
     with tempfile.TemporaryDirectory() as folder:
         rehearsed = arguments.model_copy(update={"output_dir": folder, "dpo": {**arguments.dpo, **ALONE}})
-        config = training.training_config(rehearsed)
+        config = configuration.training_config(rehearsed)
         rows = chosen_rows(train, pairs_a_step(config))
         policy = model.load_policy(arguments, start)
         trainer = training.build_trainer(policy, tokenizer, config, PairTokens(rows=rows), None, [clock])
@@ -129,7 +129,7 @@ def row_lengths(rows: list[dict]) -> list[int]:
 
 def tokens_of_run(train: PairTokens, arguments: DPOArguments) -> float:
     """Padded tokens over all epochs, in the order of the first."""
-    config = training.training_config(arguments)
+    config = configuration.training_config(arguments)
     lengths, batch = row_lengths(train.rows), pairs_a_step(config)
     if config.train_sampling_strategy == "group_by_length":
         order = list(LengthGroupedEpochs(lengths, batch, config.seed))

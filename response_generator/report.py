@@ -14,6 +14,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from response_generator.sources import is_local
+
 TRAINING_FIGURES = {
     "start_loss": "loss before the first step (ln 2 = 0.6931)",
     "train_loss": "loss, mean of the logged steps",
@@ -65,6 +67,8 @@ def write_model_card(
     figures = table_of(
         {words: figure(name, metrics[name]) for name, words in TRAINING_FIGURES.items() if name in metrics}
     )
+    # The hub takes its own names there, and no folders.
+    base = "" if is_local(arguments["base_model"]) else f"base_model: {arguments['base_model']}\n"
     held_out = arguments["eval_dataset"]
     data = {
         "pairs": f"{pairs} of `{arguments['dataset']['path']}`, split {arguments['dataset']['split']}",
@@ -74,7 +78,7 @@ def write_model_card(
         "seed": arguments["seed"],
     }
     card = (
-        f"---\nbase_model: {arguments['base_model']}\nlibrary_name: peft\npipeline_tag: text-generation\n"
+        f"---\n{base}library_name: peft\npipeline_tag: text-generation\n"
         f"tags: [dpo, lora, trl]\n---\n"
         f"# Emotion-conditioned response generator, aligned with DPO\n\n"
         f"LoRA adapter, trained from {start}. Prompts are written by the chat template of this folder's tokenizer, "

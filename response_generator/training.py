@@ -1,15 +1,13 @@
-"""From the section `dpo` to a trained adapter: configuration, trainer, the run itself with its resumption, figures."""
+"""From a loaded policy to a trained adapter: the trainer, the run itself with its resumption, figures."""
 
 import math
 import resource
-from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
 import torch
 from peft import PeftModel
 from transformers import (
-    EarlyStoppingCallback,
     PreTrainedTokenizerBase,
     PrinterCallback,
     TrainerCallback,
@@ -18,55 +16,11 @@ from transformers import (
 from trl import DPOConfig
 
 from response_generator import checkpoints
-from response_generator.arguments import DPOArguments
 from response_generator.errors import InputError, TrainingError
 from response_generator.interruption import StopRequest
-from response_generator.library_keywords import EARLY_STOPPING
 from response_generator.model import REFERENCE, TRAINED
 from response_generator.pairs import PairTokens, pairs_a_step
 from response_generator.trainer import PreferenceTrainer, sums_file
-
-# Read from the section `dpo`, but not handed to TRL: it would precompute with weights in bf16, before they are
-# restored and before another reference is loaded (see reference.py).
-KEPT_FROM_TRL = {"precompute_ref_log_probs", *EARLY_STOPPING}
-
-
-def training_config(arguments: DPOArguments) -> DPOConfig:
-    """Builds TRL's configuration from the section `dpo`, with TRL's own defaults for what it does not name.
-
-    Raises:
-        InputError: with TRL's own words when values do not go together, or when the backend cannot train here.
-    """
-    if arguments.backend == "transformers" and not torch.cuda.is_available():
-        raise InputError(
-            'backend: "transformers" trains on a CUDA device only: the loss of TRL 1.15 is a Triton kernel, for which '
-            'unsloth has a CPU twin; use "unsloth" here'
-        )
-    dpo = {key: value for key, value in arguments.dpo.items() if key not in KEPT_FROM_TRL}
-    ours = {
-        "output_dir": arguments.output_dir,
-        "seed": arguments.seed,
-        "report_to": [],
-        "disable_tqdm": True,
-        "logging_nan_inf_filter": False,  # it logs an average in place of a NaN
-        "restore_callback_states_from_checkpoint": True,  # early stopping counts on after a resumption
-    }
-    adapters = {"ddp_find_unused_parameters": False}
-    device = {} if torch.cuda.is_available() else {"use_cpu": True}
-    try:
-        return DPOConfig(**{**trls_defaults(), **adapters, **device, **dpo, **ours})
-    except (ValueError, TypeError) as error:
-        raise InputError(f"dpo: {error}") from error
-
-
-def trls_defaults() -> dict[str, Any]:
-    """DPOConfig's defaults as TRL wrote them: on a GPU unsloth puts a subclass in its place, with others."""
-    original = next(kind for kind in reversed(DPOConfig.__mro__) if kind.__name__ == "DPOConfig")
-    defaults = {}
-    for field in fields(original):
-        if field.init:
-            defaults[field.name] = field.default if field.default is not MISSING else field.default_factory()
-    return defaults
 
 
 def build_trainer(
@@ -117,12 +71,6 @@ def undo(config: DPOConfig, asked: dict[str, Any]) -> None:
             f"dpo.max_length: {asked['max_length']}: unsloth loaded the model for {config.max_length} tokens; set "
             f"from_pretrained.max_seq_length to as many"
         )
-
-
-def early_stopping(dpo: dict[str, Any]) -> list[TrainerCallback]:
-    """transformers' own early stopping where the args ask for it."""
-    named = {key: dpo[key] for key in EARLY_STOPPING if dpo.get(key) is not None}
-    return [EarlyStoppingCallback(**named)] if "early_stopping_patience" in named else []
 
 
 def trained_weights(policy: PeftModel) -> dict[str, torch.Tensor]:

@@ -15,6 +15,10 @@ LOSS_TYPES = (
     "sigmoid_norm"
 ).split()
 F_DIVERGENCES = ("reverse_kl", "forward_kl", "js_divergence", "alpha_divergence")
+HELD_OUT_METRICS = (
+    "loss rewards/chosen rewards/rejected rewards/accuracies rewards/margins logps/chosen logps/rejected "
+    "logits/chosen logits/rejected mean_token_accuracy entropy"
+).split()
 OWNED_ELSEWHERE = {
     "output_dir": "write it at the top level",
     "seed": "write it at the top level",
@@ -115,6 +119,11 @@ def dpo_conflicts(dpo: dict[str, Any], has_eval_dataset: bool) -> list[str]:
         faults.append('dpo.load_best_model_at_end: needs dpo.eval_strategy, for example "steps"')
     if dpo.get("save_only_model"):
         faults.append("dpo.save_only_model: such a checkpoint cannot be resumed from; remove the key")
+    metric = dpo.get("metric_for_best_model")
+    if metric is not None and str(metric).removeprefix("eval_") not in HELD_OUT_METRICS:
+        faults.append(f"dpo.metric_for_best_model: got {shown(metric)}; allowed: {', '.join(HELD_OUT_METRICS)}")
+    if dpo.get("auto_find_batch_size"):
+        faults.append("dpo.auto_find_batch_size: it would change the batch, and the results, in mid-run; remove it")
     if dpo.get("ignore_data_skip"):
         faults.append("dpo.ignore_data_skip: a resumed run would see other pairs than an uninterrupted one; remove it")
     return faults

@@ -25,7 +25,7 @@ patch_trl_fused_lm_head()  # TRL's loss is a Triton kernel; this is unsloth's ow
 import torch
 from transformers import AutoModelForCausalLM, TrainerCallback
 
-from response_generator import checks, model, reference, training
+from response_generator import checks, configuration, model, reference, training
 from response_generator.arguments import DPOArguments
 from response_generator.chat_template import Renderer
 from response_generator.data import read_pairs
@@ -43,7 +43,7 @@ class Terminate(TrainerCallback):
 def session(values: dict, output: str, *callbacks) -> dict:
     """One process's worth of fine_tune_dpo.py, up to the trained adapter."""
     arguments = validated(DPOArguments, values | {"output_dir": output}, "args.json")
-    config = training.training_config(arguments)
+    config = configuration.training_config(arguments)
     start = model.find_start(arguments)
     frozen = model.find_reference(arguments, start)
     tokenizer = model.load_tokenizer(arguments, start)

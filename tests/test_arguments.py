@@ -108,6 +108,13 @@ def test_all_faults_are_told_at_once():
         ("dpo", "loss_type", ["sigmod"], "allowed: sigmoid, hinge"),
         ("dpo", "eval_strategy", "steps", "name an eval_dataset"),
         ("dpo", "sync_ref_model", True, "cannot do it with an adapter"),
+        ("dpo", "early_stopping_patience", 2, "needs dpo.eval_strategy and dpo.load_best_model_at_end"),
+        ("dpo", "load_best_model_at_end", True, "needs dpo.eval_strategy"),
+        ("dpo", "metric_for_best_model", "eval_margin", "rewards/margins"),
+        ("dpo", "save_only_model", True, "cannot be resumed from"),
+        ("dpo", "ignore_data_skip", True, "other pairs than an uninterrupted one"),
+        ("dpo", "auto_find_batch_size", True, "in mid-run"),
+        ("dpo", "push_to_hub", True, "write the section push_to_hub"),
         ("dpo", "f_divergence_type", "kl", "allowed: reverse_kl"),
         ("from_pretrained", "load_in_4bits", True, 'did you mean "load_in_4bit"?'),
         ("from_pretrained", "token", "hf_x", "HF_TOKEN"),
@@ -122,6 +129,22 @@ def test_one_fault_names_key_and_remedy(section, key, value, words):
     assert len(faults) == 1
     assert f"{section}.{key}" in faults[0]
     assert words in faults[0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"adapter": None}, "adapter: null needs the section lora"),
+        ({"lora": {"r": 8}}, "lora: only for a new adapter"),
+        ({"adapter": None, "lora": {"bias": "all"}}, 'lora.bias: allowed: "none"'),
+        ({"adapter": None, "lora": {"init_lora_weights": "pissa"}}, "the reference is not the bare base"),
+        ({"adapter": None, "lora": {"rank": 8}}, "lora.rank: unknown key"),
+        ({"export": {"path": "x", "dtype": "float32"}}, "export.dtype: got 'float32'"),
+        ({"push_to_hub": {"repo": "me/it"}}, 'did you mean "repo_id"?'),
+    ],
+)
+def test_what_does_not_go_together_is_told(changes, words):
+    assert any(words in fault for fault in faults_of(changes))
 
 
 def test_a_missing_key_and_a_section_of_the_wrong_type():

@@ -1,6 +1,7 @@
 """Base and adapter as one model: what is written is what they are together, or nothing is written."""
 
 import json
+import resource
 
 import pytest
 import torch
@@ -22,6 +23,24 @@ def arguments_for(tiny, tmp_path, **section) -> DPOArguments:
 def logits(model, ids: torch.Tensor) -> torch.Tensor:
     with torch.no_grad():
         return model.eval()(input_ids=ids).logits.float()
+
+
+def test_what_the_args_say_of_the_base_itself_is_in_the_export(tiny, tmp_path):
+    arguments = arguments_for(tiny, tmp_path)
+    loading = arguments.from_pretrained | {"rms_norm_eps": 0.25}
+    export.merge_here(arguments.model_copy(update={"from_pretrained": loading}), tiny.folder / "adapter")
+    assert json.loads((tmp_path / "merged" / "config.json").read_text(encoding="utf-8"))["rms_norm_eps"] == 0.25
+
+
+def test_a_full_disk_is_told_and_the_adapter_is_safe(tiny, tmp_path):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
+    try:
+        with pytest.raises(TrainingError, match="export: .*the adapter is safe in .*; to export again: python -m"):
+            export.merge(arguments_for(tiny, tmp_path), tiny.folder / "adapter")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
@@ -76,7 +95,6 @@ def test_faults_are_told_before_anything_loads(tiny, tmp_path):
     (tmp_path / "full" / "file").touch()
     cases = {
         "is pre-quantised; name its 16-bit original in export.base_model": {"base_model": str(quantised)},
-        "export.base_model: ./nowhere: no such file or folder": {"base_model": "./nowhere"},
         "is there already; name a new folder": {"path": str(tmp_path / "full")},
         "would mix with the files of the run": {"path": str(tmp_path / "run" / "adapter" / "merged")},
     }

@@ -12,7 +12,7 @@ import transformers
 import trl
 from conftest import ROOT, script_environment, write_tiny_adapter
 
-from response_generator import training
+from response_generator import configuration
 from response_generator.arguments import DPOArguments
 from response_generator.validation import validated
 
@@ -60,7 +60,7 @@ def test_the_trainer_under_ours_is_unsloths_compiled_one(compiled):
 def test_every_argument_is_the_one_of_the_cpu_path(compiled):
     """The args' own, and TRL's defaults for the rest: unsloth's are batch 4 x 2, 5e-5, adamw_8bit, seed 3407."""
     values, report = compiled
-    expected = training.training_config(validated(DPOArguments, values, "args.json")).to_dict()
+    expected = configuration.training_config(validated(DPOArguments, values, "args.json")).to_dict()
     config = report["whole"]["config"]
     # Where files go; a field of TRL's tokenising, which we do not use; unsloth's own checkpointing; the CPU backend's
     # choice of AdamW kernel.

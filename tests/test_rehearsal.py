@@ -3,8 +3,8 @@
 import pytest
 from test_training import PAIRS
 
+from response_generator import configuration, rehearsal
 from response_generator import model as models
-from response_generator import rehearsal, training
 from response_generator.arguments import DPOArguments
 from response_generator.chat_template import Renderer
 from response_generator.pairs import PairTokens, tokenised
@@ -30,7 +30,7 @@ def test_the_longest_batch_comes_first_then_ordinary_ones():
 
 
 def test_tokens_are_those_of_padded_batches(tiny, tmp_path):
-    config = training.training_config(
+    config = configuration.training_config(
         arguments_for(tiny, tmp_path, per_device_train_batch_size=2, gradient_accumulation_steps=2)
     )
     # Two batches of two a step, each padded to its own longest, chosen and rejected apart; then a batch of one.

@@ -12,7 +12,7 @@ from conftest import demo_rows
 from safetensors.torch import load_file
 from transformers import TrainerCallback
 
-from response_generator import model, reference, training
+from response_generator import configuration, model, reference, training
 from response_generator.arguments import DPOArguments
 from response_generator.callbacks import LogFile
 from response_generator.chat_template import Renderer
@@ -43,11 +43,11 @@ def session(tiny, run: Path, *callbacks, **dpo):
     values = tiny.dpo(run)
     values["dpo"] |= BASIS | dpo
     arguments = validated(DPOArguments, values, "args.json")
-    config = training.training_config(arguments)
+    config = configuration.training_config(arguments)
     start = model.find_start(arguments)
     tokenizer = model.load_tokenizer(arguments, start)
     tokens = tokenised(PAIRS, Renderer.of(tokenizer, arguments.chat_template), config.max_length)
-    watchers = [LogFile(run / "log.jsonl", Tracker()), *training.early_stopping(arguments.dpo), *callbacks]
+    watchers = [LogFile(run / "log.jsonl", Tracker()), *configuration.early_stopping(arguments.dpo), *callbacks]
     policy = model.load_policy(arguments, start)
     trainer = training.build_trainer(policy, tokenizer, config, tokens, tokens, watchers)
     if dpo.get("precompute_ref_log_probs"):

@@ -8,7 +8,7 @@ import torch
 from conftest import demo_rows, write_tiny_adapter
 from trl import DPOConfig, DPOTrainer
 
-from response_generator import checkpoints, checks, contestants, reference, training
+from response_generator import checkpoints, checks, configuration, contestants, reference, training
 from response_generator import model as models
 from response_generator.adapters import AdapterFile
 from response_generator.arguments import DPOArguments, EvaluateArguments
@@ -29,7 +29,7 @@ def arguments(tiny, tmp_path):
 def set_up(arguments, **dpo):
     """Trainer, the adapter it starts from, and renderer for the arguments, as fine_tune_dpo.py makes them."""
     arguments = arguments.model_copy(update={"dpo": {**arguments.dpo, **dpo}})
-    config = training.training_config(arguments)
+    config = configuration.training_config(arguments)
     source = models.find_start(arguments)
     frozen = models.find_reference(arguments, source)
     tokenizer = models.load_tokenizer(arguments, source)

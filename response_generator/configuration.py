@@ -1,0 +1,60 @@
+"""From the section `dpo` to TRL's configuration, the same on a CPU and under unsloth's GPU trainer."""
+
+from dataclasses import MISSING, fields
+from typing import Any
+
+import torch
+from transformers import EarlyStoppingCallback, TrainerCallback
+from trl import DPOConfig
+
+from response_generator.arguments import DPOArguments
+from response_generator.errors import InputError
+from response_generator.library_keywords import EARLY_STOPPING
+
+# Read from the section `dpo`, but not handed to TRL: it would precompute with weights in bf16, before they are
+# restored and before another reference is loaded (see reference.py).
+KEPT_FROM_TRL = {"precompute_ref_log_probs", *EARLY_STOPPING}
+
+
+def training_config(arguments: DPOArguments) -> DPOConfig:
+    """Builds TRL's configuration from the section `dpo`, with TRL's own defaults for what it does not name.
+
+    Raises:
+        InputError: with TRL's own words when values do not go together, or when the backend cannot train here.
+    """
+    if arguments.backend == "transformers" and not torch.cuda.is_available():
+        raise InputError(
+            'backend: "transformers" trains on a CUDA device only: the loss of TRL 1.15 is a Triton kernel, for which '
+            'unsloth has a CPU twin; use "unsloth" here'
+        )
+    dpo = {key: value for key, value in arguments.dpo.items() if key not in KEPT_FROM_TRL}
+    ours = {
+        "output_dir": arguments.output_dir,
+        "seed": arguments.seed,
+        "report_to": [],
+        "disable_tqdm": True,
+        "logging_nan_inf_filter": False,  # it logs an average in place of a NaN
+        "restore_callback_states_from_checkpoint": True,  # early stopping counts on after a resumption
+    }
+    adapters = {"ddp_find_unused_parameters": False}
+    device = {} if torch.cuda.is_available() else {"use_cpu": True}
+    try:
+        return DPOConfig(**{**trls_defaults(), **adapters, **device, **dpo, **ours})
+    except (ValueError, TypeError) as error:
+        raise InputError(f"dpo: {error}") from error
+
+
+def trls_defaults() -> dict[str, Any]:
+    """DPOConfig's defaults as TRL wrote them: on a GPU unsloth puts a subclass in its place, with others."""
+    original = next(kind for kind in reversed(DPOConfig.__mro__) if kind.__name__ == "DPOConfig")
+    defaults = {}
+    for field in fields(original):
+        if field.init:
+            defaults[field.name] = field.default if field.default is not MISSING else field.default_factory()
+    return defaults
+
+
+def early_stopping(dpo: dict[str, Any]) -> list[TrainerCallback]:
+    """transformers' own early stopping where the args ask for it."""
+    named = {key: dpo[key] for key in EARLY_STOPPING if dpo.get(key) is not None}
+    return [EarlyStoppingCallback(**named)] if "early_stopping_patience" in named else []
