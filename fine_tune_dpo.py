@@ -28,7 +28,7 @@ def main() -> None:
 
     import_backend(args.backend)  # unsloth has to be imported before transformers, trl and peft
     from response_generator import checks, configuration, model, preview, reference, rehearsal, report, training
-    from response_generator.callbacks import LogFile, ProgressBar
+    from response_generator.callbacks import LogFile, ProgressBar, read_log
     from response_generator.chat_template import Renderer
     from response_generator.health import Watch
     from response_generator.pairs import tokenised
@@ -43,6 +43,8 @@ def main() -> None:
     train = tokenised(train_pairs, renderer, config.max_length)
     held_out = tokenised(held_out_pairs, renderer, config.max_length) if held_out_pairs else None
     preview.show_pairs("training", train, renderer)
+    if held_out:
+        preview.show_counts("held out", held_out, renderer)
     preview.show_scores(train_pairs)
     preview.show_steps(len(train.rows), config)
     if dry_run:
@@ -69,7 +71,7 @@ def main() -> None:
 
     adapter, picture = run.path / "adapter", run.path / "training.png"
     training.save_adapter(policy, tokenizer, adapter)
-    report.draw_training(report.read_log(run.path / "log.jsonl"), picture)
+    report.draw_training(read_log(run.path / "log.jsonl"), picture)
     report.write_model_card(adapter, run.arguments, metrics, len(train.rows), picture)
     run.write_json("metrics.json", metrics)
     report.show_training(metrics, watch.findings.values())

@@ -1,6 +1,7 @@
 """What watches a training run: the log file, the progress bar, the tracker."""
 
 import json
+import os
 import time
 from pathlib import Path
 
@@ -9,6 +10,17 @@ from transformers import TrainerCallback
 
 from response_generator.pairs import pairs_a_step
 from response_generator.tracking import Tracker
+
+
+def read_log(file: Path) -> list[dict]:
+    """The entries of a log.jsonl, up to a line that was cut off; none where there is no file."""
+    entries = []
+    for line in file.read_text(encoding="utf-8", errors="replace").splitlines() if file.exists() else []:
+        try:
+            entries.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return entries
 
 
 class LogFile(TrainerCallback):
@@ -23,21 +35,25 @@ class LogFile(TrainerCallback):
     def on_train_begin(self, args, state, control, **kwargs):
         self.training = True
         # A run cut off after its last checkpoint takes the steps since then once more.
-        if state.is_world_process_zero and self.file.exists():
-            lines = self.file.read_text(encoding="utf-8").splitlines(keepends=True)
-            kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= state.global_step]
-            self.file.write_text("".join(kept), encoding="utf-8")
-            if kept:
-                self.started = time.monotonic() - json.loads(kept[-1])["seconds"]
+        if not state.is_world_process_zero:
+            return
+        kept = [entry for entry in read_log(self.file) if entry["step"] <= state.global_step]
+        part = self.file.with_suffix(".part")
+        part.write_text("".join(json.dumps(entry) + "\n" for entry in kept), encoding="utf-8")
+        os.replace(part, self.file)
+        if kept:
+            self.started = time.monotonic() - kept[-1]["seconds"]
 
     def on_log(self, args, state, control, logs=None, **kwargs):
         # The closing summary counts this session alone, and the last evaluation may be of an earlier step's adapter:
         # both are for metrics.json.
-        if not (state.is_world_process_zero and self.training and logs) or "train_runtime" in logs:
+        if not (state.is_world_process_zero and self.training and logs) or "train_loss" in logs:
             return
         entry = {"step": state.global_step, "seconds": round(time.monotonic() - self.started, 3), **logs}
         with open(self.file, "a", encoding="utf-8") as log:
             log.write(json.dumps(entry) + "\n")
+            log.flush()
+            os.fsync(log.fileno())  # a checkpoint that survives a power loss finds the lines before it
         self.tracker.log(logs, step=state.global_step)
 
     def on_train_end(self, args, state, control, **kwargs):

@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 ASIDE = "unfinished"  # holds the checkpoint that is being written
-NEEDED = ("adapter_model.safetensors", "optimizer.pt", "scheduler.pt", "trainer_state.json")
+NEEDED = "adapter_model.safetensors optimizer.pt scheduler.pt rng_state*.pth log_sums_*.json trainer_state.json".split()
 
 
 def step_of(checkpoint: Path) -> int:
@@ -14,7 +14,12 @@ def step_of(checkpoint: Path) -> int:
 
 def lacking(checkpoint: Path) -> list[str]:
     """Files without which nothing goes on from here."""
-    return [name for name in NEEDED if not (checkpoint / name).is_file()]
+    return [name for name in NEEDED if not any(checkpoint.glob(name))]
+
+
+def sums_file(checkpoint: Path, process: int, of: int) -> Path:
+    """Where one of several processes keeps what it has summed up for the next log line."""
+    return checkpoint / f"log_sums_{process}-of-{of}.json"
 
 
 def last(run: Path) -> Path | None:
@@ -36,8 +41,13 @@ def passed_over(run: Path) -> list[str]:
     return [f"{fault}; passed over" for fault in cut_off + damaged]
 
 
-def discard_unfinished(run: Path) -> None:
+def discard_useless(run: Path) -> None:
+    """Removes what `passed_over` tells of; a rotation would take a damaged one for the newest, and keep that."""
+    newest = last(run)
     shutil.rmtree(run / ASIDE, ignore_errors=True)
+    for folder in run.glob("checkpoint-*"):
+        if newest is None or step_of(folder) > step_of(newest):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def commit(part: Path, final: Path) -> None:

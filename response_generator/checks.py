@@ -10,7 +10,8 @@ from response_generator.errors import TrainingError
 from response_generator.model import REFERENCE, TRAINED
 from response_generator.trainer import PreferenceTrainer
 
-AGREEMENT = 0.5  # nats a completion; bf16 sums of a precomputed reference differ by some tenths
+AGREEMENT = 0.5  # nats a completion; a precomputed reference was summed in other batches, and bf16 differs by tenths,
+AGREEMENT_A_TOKEN = 0.02  # and by more the longer it is
 CHECKED_PAIRS = 4
 
 
@@ -26,16 +27,23 @@ def check_start(trainer: PreferenceTrainer, start: AdapterFile | None, reference
     check_reference(trainer.model, reference or start)
     loss, gap = measured(trainer)
     if reference is None:
+        rows = checked_rows(trainer)
+        longest = max(len(row[side]) for row in rows for side in ("chosen_ids", "rejected_ids"))
+        allowed = max(AGREEMENT, AGREEMENT_A_TOKEN * longest)
         # Other losses have other values here, so the gap alone decides; nan compares false, so ask for what must hold.
-        sound = gap <= AGREEMENT
+        sound = gap <= allowed
         if trainer.loss_types == ["sigmoid"] and trainer.loss_weights == [1.0] and not trainer.use_weighting:
-            sound = sound and abs(loss - math.log(2)) <= trainer.beta * AGREEMENT
+            sound = sound and abs(loss - math.log(2)) <= trainer.beta * allowed
         if not sound:
             raise TrainingError(
                 f"before the first step policy and reference differ by {gap:.3f} nats (loss {loss:.4f}, expected "
                 f"{math.log(2):.4f}): the reference is not the adapter that training starts from"
             )
     return {"start_loss": loss, "start_gap": gap}
+
+
+def checked_rows(trainer: PreferenceTrainer) -> list[dict]:
+    return list(trainer.train_dataset.select(range(min(CHECKED_PAIRS, len(trainer.train_dataset)))))
 
 
 def measured(trainer: PreferenceTrainer) -> tuple[float, float]:
@@ -45,7 +53,7 @@ def measured(trainer: PreferenceTrainer) -> tuple[float, float]:
     was_training = model.training
     model.eval()
     try:
-        for row in list(trainer.train_dataset.select(range(min(CHECKED_PAIRS, len(trainer.train_dataset))))):
+        for row in checked_rows(trainer):
             batch = trainer._prepare_inputs(trainer.data_collator([row]))
             with torch.no_grad(), trainer.accelerator.autocast():
                 losses.append(trainer.compute_loss(model, batch).item())

@@ -36,10 +36,11 @@ def training_config(arguments: DPOArguments) -> DPOConfig:
         "logging_nan_inf_filter": False,  # it logs an average in place of a NaN
         "restore_callback_states_from_checkpoint": True,  # early stopping counts on after a resumption
     }
-    adapters = {"ddp_find_unused_parameters": False}
+    # Every parameter of the adapter is used; the rows hold lengths beside TRL's columns.
+    fitting = {"ddp_find_unused_parameters": False, "remove_unused_columns": False}
     device = {} if torch.cuda.is_available() else {"use_cpu": True}
     try:
-        return DPOConfig(**{**trls_defaults(), **adapters, **device, **dpo, **ours})
+        return DPOConfig(**{**trls_defaults(), **fitting, **device, **dpo, **ours})
     except (ValueError, TypeError) as error:
         raise InputError(f"dpo: {error}") from error
 

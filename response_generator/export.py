@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from safetensors import SafetensorError
 
-from response_generator import command_line
+from response_generator import command_line, processes
 from response_generator.arguments import DPOArguments
 from response_generator.errors import InputError, TrainingError
 from response_generator.sources import adapter_faults, is_local
@@ -44,6 +44,8 @@ def faults(arguments: DPOArguments) -> list[str]:
 
 
 def path_faults(arguments: DPOArguments) -> list[str]:
+    if not processes.is_first():
+        return []
     path, run = Path(arguments.export.path), Path(arguments.output_dir)
     key = f"export.path: {path}"
     if run.resolve().is_relative_to(path.resolve()) or path.resolve().is_relative_to((run / "adapter").resolve()):

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from accelerate import Accelerator
 from tqdm.auto import tqdm
-from transformers import TrainerCallback
+from transformers import TrainerCallback, TrainerState
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -38,7 +38,7 @@ class StopRequest(TrainerCallback):
 
     def on_step_end(self, args, state, control, **kwargs):
         self.stopping = self.everyone_hears()
-        if self.stopping:
+        if self.stopping and not at_epoch_end(state):
             control.should_save = True
 
     def everyone_hears(self) -> bool:
@@ -55,6 +55,12 @@ class StopRequest(TrainerCallback):
             control.should_training_stop = True
 
     def on_epoch_end(self, args, state, control, **kwargs):
-        # The loop ends an epoch here that has not ended; what belongs to an epoch's end waits for the resumed run.
-        if self.stopping:
+        if self.stopping and at_epoch_end(state):
+            control.should_save = True  # after what belongs to an epoch's end: a resumed run begins with the next one
+        elif self.stopping:
+            # The loop ends an epoch here that has not ended; what belongs to its end waits for the resumed run.
             control.should_save = control.should_evaluate = control.should_log = False
+
+
+def at_epoch_end(state: TrainerState) -> bool:
+    return state.epoch == int(state.epoch)

@@ -87,7 +87,10 @@ def find_start(arguments: DPOArguments) -> AdapterFile | None:
         InputError: see `find_adapter`; or when `lora` does not fit the base.
     """
     if arguments.adapter is not None:
-        return find_adapter("adapter", arguments.adapter, arguments)
+        start = find_adapter("adapter", arguments.adapter, arguments)
+        if any(part in name for name in start.shapes for part in ("lora_embedding_", "lm_head.lora_")):
+            raise InputError(f"adapter: {start.folder}: is also on lm_head or embed_tokens; TRL does not train that")
+        return start
     base = load_config(arguments)
     check_vocabulary(load_tokenizer(arguments, None), None, base.vocab_size, "adapter")
     with torch.device("meta"):

@@ -2,9 +2,10 @@
 
 import netrc
 import os
+from pathlib import Path
 from urllib.parse import urlparse
 
-from response_generator import export, hub, processes
+from response_generator import checkpoints, export, hub, processes
 from response_generator.arguments import DPOArguments, EvaluateArguments, WandbArguments
 from response_generator.errors import InputError
 from response_generator.runs import RunFolder
@@ -36,13 +37,22 @@ def check(arguments: DPOArguments | EvaluateArguments) -> RunFolder:
     faults += [fault for key, name in datasets.items() for fault in dataset_faults(key, name)]
     faults += wandb_faults(arguments.wandb)
     if isinstance(arguments, DPOArguments):
-        faults += processes.faults(arguments.dpo) + export.faults(arguments) + hub.faults(arguments.push_to_hub)
+        faults += process_faults(run.path) + processes.faults(arguments.dpo)
+        faults += export.faults(arguments) + hub.faults(arguments.push_to_hub)
     on_hub = {key: (name, "model") for key, name in {**models, **adapters}.items() if not is_local(name)}
     on_hub |= {f"{key}.path": (name, "dataset") for key, name in datasets.items() if not is_local(name)}
     faults += hub_faults(on_hub)
     if faults:
         raise InputError(*faults)
     return run
+
+
+def process_faults(run: Path) -> list[str]:
+    """A run is resumed by as many processes as began it: others would draw other batches."""
+    checkpoint = checkpoints.last(run)
+    if checkpoint is None or checkpoints.sums_file(checkpoint, 0, processes.count()).is_file():
+        return []
+    return [f"output_dir: {checkpoint}: not written by {processes.count()} process(es); start as many as before"]
 
 
 def named_sources(arguments) -> tuple[dict[str, str], dict[str, str], dict[str, str]]:

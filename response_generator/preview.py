@@ -29,8 +29,13 @@ def show_pairs(name: str, tokens: PairTokens, renderer: Renderer) -> None:
         example.append(f"⟦{decode(row[side + '_ids'])}⟧", style=f"{colour} not dim")
     console.print(example, soft_wrap=True)
     console.print(lengths_table(tokens))
+    show_counts(name, tokens, renderer)
+
+
+def show_counts(name: str, tokens: PairTokens, renderer: Renderer) -> None:
+    """Prints what became of the pairs, and what is wrong with them."""
     console.print(
-        f"pairs read {tokens.read}, used {len(tokens.rows)}, dropped (prompt too long) {tokens.dropped}, "
+        f"{name}: pairs read {tokens.read}, used {len(tokens.rows)}, dropped (prompt too long) {tokens.dropped}, "
         f"completions cut {tokens.truncated}"
     )
     if tokens.truncated:
@@ -39,6 +44,8 @@ def show_pairs(name: str, tokens: PairTokens, renderer: Renderer) -> None:
         console.print(
             f"[yellow]in {tokens.merged} pairs the prompt's last token merges with the reply's first[/yellow]"
         )
+    if renderer.marks and not tokens.missing_marks:
+        console.print(Text(f"the marks {', '.join(map(repr, renderer.marks))} are in every prompt"))
     for mark, count in tokens.missing_marks.items():
         words = (
             f"the mark {mark!r} is missing in {count} of {tokens.read} prompts: was the data decoded without special "

@@ -32,9 +32,9 @@ def faults(dpo: dict[str, Any]) -> list[str]:
     found = []
     instead = "start plain processes instead (DDP): a 4-bit base with LoRA fits on every card"
     if os.environ.get("ACCELERATE_USE_FSDP", "").lower() in TRUE or dpo.get("fsdp"):
-        found.append(f"accelerate: FSDP does not go with unsloth and a frozen 4-bit base; {instead}")
+        found.append(f"FSDP does not go with unsloth and a frozen 4-bit base; {instead}")
     if os.environ.get("ACCELERATE_USE_DEEPSPEED", "").lower() in TRUE or dpo.get("deepspeed"):
         stage = os.environ.get("ACCELERATE_DEEPSPEED_ZERO_STAGE", "")
         name = f"DeepSpeed ZeRO-{stage}" if stage else "DeepSpeed"
-        found.append(f"accelerate: {name} does not go with unsloth and a frozen 4-bit base; {instead}")
+        found.append(f"{name} does not go with unsloth and a frozen 4-bit base; {instead}")
     return found

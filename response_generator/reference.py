@@ -10,9 +10,10 @@ import torch
 from accelerate.utils import broadcast_object_list, gather_object
 from datasets import Dataset
 from peft import PeftModel
+from peft.tuners.lora import LoraLayer
 from safetensors.torch import load_file, save_file
 from tqdm.auto import tqdm
-from trl.trainer.utils import hash_module
+from trl.trainer.utils import disable_dropout_in_model, hash_module
 
 from response_generator.adapters import AdapterFile
 from response_generator.model import REFERENCE, TRAINED
@@ -26,6 +27,10 @@ def replace(policy: PeftModel, adapter: AdapterFile) -> None:
     """Makes `adapter` the reference, in the place of the copy that TRL made; ranks and targets may differ."""
     policy.delete_adapter(REFERENCE)
     policy.load_adapter(adapter.folder, adapter_name=REFERENCE, is_trainable=False)
+    for layer in policy.modules():
+        if isinstance(layer, LoraLayer) and REFERENCE in layer.lora_dropout:
+            # As TRL did with the copy: dropout would make another reference of every step.
+            disable_dropout_in_model(layer.lora_dropout[REFERENCE])
     policy.set_adapter(TRAINED)
 
 
@@ -62,7 +67,8 @@ def with_logps(trainer: PreferenceTrainer, dataset: Dataset, weights: str, name:
 def computed(trainer: PreferenceTrainer, dataset: Dataset, title: str) -> list[list[float]]:
     """`[chosen, rejected]` of every row; each process takes every n-th batch of pairs of like length."""
     size = trainer.args.precompute_ref_batch_size or trainer.args.per_device_eval_batch_size
-    order = sorted(range(len(dataset)), key=lambda row: -dataset[row]["length"])
+    lengths = dataset["length"][:]
+    order = sorted(range(len(dataset)), key=lambda row: -lengths[row])
     batches = [order[start : start + size] for start in range(0, len(order), size)]
     mine = batches[trainer.args.process_index :: trainer.args.world_size]
     was_training = trainer.model.training

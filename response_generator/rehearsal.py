@@ -14,6 +14,7 @@ from trl import DPOConfig
 from response_generator import configuration, memory, model, training
 from response_generator.adapters import AdapterFile
 from response_generator.arguments import DPOArguments
+from response_generator.errors import TrainingError
 from response_generator.pairs import PairTokens, pairs_a_step
 from response_generator.reference import COLUMNS
 from response_generator.sources import is_local
@@ -25,7 +26,10 @@ ALONE = {
     "train_sampling_strategy": "sequential",
     "save_strategy": "no",
     "eval_strategy": "no",
+    "eval_on_start": False,
     "load_best_model_at_end": False,
+    "lr_scheduler_type": "constant",
+    "lr_scheduler_kwargs": None,
     "logging_strategy": "no",
 }
 
@@ -105,7 +109,10 @@ def rehearse(
             for column in COLUMNS:  # a step then costs what it will; the values do not matter
                 trainer.train_dataset = trainer.train_dataset.add_column(column, [0.0] * len(rows))
             trainer.precompute_ref_logps = True
-        trainer.train()
+        try:
+            trainer.train()
+        except torch.OutOfMemoryError as error:
+            raise TrainingError(f"the longest batch does not fit: {error}") from error
     step_seconds = sum(clock.seconds[1:]) / len(clock.seconds[1:])
     timed = sum(padded_tokens(row_lengths(rows), config, order=range(len(rows)))[1:]) / len(clock.seconds[1:])
     return Rehearsal(step_seconds, step_seconds / timed * tokens_of_run(train, arguments), training.peak_memory_gb())

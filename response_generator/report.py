@@ -1,6 +1,5 @@
 """Pictures and tables from a run's own files; needs no model."""
 
-import json
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
@@ -36,10 +35,6 @@ TRAINING_PANELS = (
     ("log-probability of the reply (nats)", ("logps/chosen", "logps/rejected")),
     ("learning rate", ("learning_rate",)),
 )
-
-
-def read_log(file: Path) -> list[dict]:
-    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
 
 
 def show_training(metrics: dict[str, float], warnings: Iterable[str]) -> None:

@@ -33,12 +33,16 @@ class RunFolder:
         return (self.path / "metrics.json").is_file()
 
     def faults(self) -> list[str]:
-        """Why this folder cannot hold this run. Writes nothing that stays."""
+        """Why this folder cannot hold this run. Writes nothing that stays; of several processes the first one looks."""
+        if not processes.is_first():
+            return []
         try:
             nearest = next(place for place in (self.path, *self.path.absolute().parents) if place.exists())
             with tempfile.TemporaryDirectory(dir=nearest):
                 pass
-            return self.faults_of_content() if self.path.is_dir() and any(self.path.iterdir()) else []
+            # A start that a full disk ended leaves half a file.
+            content = [file for file in self.path.iterdir() if file.suffix != ".part"] if self.path.is_dir() else []
+            return self.faults_of_content() if content else []
         except OSError as error:
             return [f"output_dir: {self.path}: cannot be written ({error.strerror}); name another folder"]
 
@@ -76,7 +80,10 @@ class RunFolder:
         """Whole or not at all: a reader never sees half a file."""
         whole = self.path / name
         part = whole.with_name(name + ".part")
-        part.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        with open(part, "w", encoding="utf-8") as file:
+            file.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
         os.replace(part, whole)
 
 

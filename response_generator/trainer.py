@@ -36,8 +36,18 @@ class PreferenceTrainer(DPOTrainer):
     def _get_train_sampler(self, train_dataset=None):
         if self.args.train_sampling_strategy != "group_by_length":
             return super()._get_train_sampler(train_dataset)
-        dataset = self.train_dataset if train_dataset is None else train_dataset
-        return LengthGroupedEpochs(dataset["length"], pairs_a_step(self.args), self.args.seed)
+        seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
+        # Not of the data set that is handed over: its column may have been taken away as unused.
+        return LengthGroupedEpochs(self.train_dataset["length"], pairs_a_step(self.args), seed)
+
+    def get_train_dataloader(self):
+        loader = super().get_train_dataloader()
+        shard = (
+            loader.batch_sampler
+        )  # in one of several processes; accelerate looks for its sampler to tell it the epoch
+        if hasattr(shard, "batch_sampler"):
+            shard.sampler = shard.batch_sampler.sampler
+        return loader
 
     def training_step(self, *args, **kwargs):
         loss = super().training_step(*args, **kwargs)
@@ -128,7 +138,7 @@ class LengthGroupedEpochs(Sampler):
 
 
 def sums_file(checkpoint: Path, trainer: PreferenceTrainer) -> Path:
-    return checkpoint / f"log_sums_{trainer.args.process_index}-of-{trainer.args.world_size}.json"
+    return checkpoints.sums_file(checkpoint, trainer.args.process_index, trainer.args.world_size)
 
 
 def write_sums_of_log(trainer: PreferenceTrainer, checkpoint: Path) -> None:

@@ -1,6 +1,5 @@
 """From a loaded policy to a trained adapter: the trainer, the run itself with its resumption, figures."""
 
-import math
 import resource
 from pathlib import Path
 from typing import Any
@@ -16,11 +15,13 @@ from transformers import (
 from trl import DPOConfig
 
 from response_generator import checkpoints
-from response_generator.errors import InputError, TrainingError
+from response_generator.errors import TrainingError
 from response_generator.interruption import StopRequest
 from response_generator.model import REFERENCE, TRAINED
 from response_generator.pairs import PairTokens, pairs_a_step
-from response_generator.trainer import PreferenceTrainer, sums_file
+from response_generator.trainer import PreferenceTrainer
+
+OF_THE_SESSION = ("_per_second", "_runtime", "_preparation_time", "_num_tokens")  # of an evaluation, not of its result
 
 
 def build_trainer(
@@ -43,33 +44,40 @@ def build_trainer(
     if outside:
         raise TrainingError(f"parameters outside the adapter are trainable, for example {outside[0]}")
     asked = dict(vars(config))
-    trainer = PreferenceTrainer(
-        model=policy,
-        args=config,
-        train_dataset=train.dataset(),
-        eval_dataset=held_out.dataset() if held_out else None,
-        processing_class=tokenizer,
-        callbacks=callbacks,
-    )
+    try:
+        trainer = PreferenceTrainer(
+            model=policy,
+            args=config,
+            train_dataset=train.dataset(),
+            eval_dataset=held_out.dataset() if held_out else None,
+            processing_class=tokenizer,
+            callbacks=callbacks,
+        )
+    except (ValueError, NotImplementedError) as error:
+        raise TrainingError(f"dpo: {error}") from error
     trainer.remove_callback(PrinterCallback)  # it prints every log as a dict through the progress bar
     restore(policy, loaded)
-    undo(trainer.args, asked)
+    undo(trainer.args, asked, longest=max(train.lengths()["whole"]))
     return trainer
 
 
-def undo(config: DPOConfig, asked: dict[str, Any]) -> None:
+def undo(config: DPOConfig, asked: dict[str, Any], longest: int) -> None:
     """Takes back what unsloth's GPU trainer changes in a configuration that it was given.
 
     Raises:
-        TrainingError: when it would cut pairs shorter than they were counted and shown.
+        TrainingError: when it would cut pairs shorter than they were counted and shown, or train in another precision.
     """
     # Evaluation in pure bf16 casts the model, adapter and reference included, for good; a 4-bit model refuses.
     for name in ("bf16_full_eval", "fp16_full_eval", "per_device_eval_batch_size", "eval_accumulation_steps"):
         setattr(config, name, asked[name])
-    if config.max_length != asked["max_length"]:
+    if (config.bf16, config.fp16) != (asked["bf16"], asked["fp16"]):
         raise TrainingError(
-            f"dpo.max_length: {asked['max_length']}: unsloth loaded the model for {config.max_length} tokens; set "
-            f"from_pretrained.max_seq_length to as many"
+            f"unsloth trains this model with bf16 {config.bf16}, fp16 {config.fp16}; write that into the section dpo"
+        )
+    if config.max_length is not None and longest > config.max_length:
+        raise TrainingError(
+            f"unsloth loaded the model for {config.max_length} tokens, the longest pair has {longest}; set "
+            f"from_pretrained.max_seq_length to as many, or lower dpo.max_length"
         )
 
 
@@ -103,46 +111,42 @@ def train(trainer: PreferenceTrainer) -> dict[str, float]:
     earlier = checkpoints.step_of(checkpoint) if checkpoint else 0
     seconds = 0.0 if go_to_end(trainer, checkpoint) else run_steps(trainer, checkpoint)
     steps = trainer.state.global_step - earlier
-    metrics = {
-        "train_loss": mean_loss(trainer.state.log_history),
+    metrics = mean_loss(trainer.state.log_history) | {
         "steps": trainer.state.global_step,
         "epoch": trainer.state.epoch,
         "train_seconds": seconds,
     }
     if seconds:
         metrics["pairs_per_second"] = steps * pairs_a_step(trainer.args) / seconds
-    if trainer.args.load_best_model_at_end and trainer.state.best_global_step:
-        metrics |= {"best_step": trainer.state.best_global_step, "best_metric": trainer.state.best_metric}
-    last = next((entry for entry in reversed(trainer.state.log_history) if "rewards/margins" in entry), {})
+    if trainer.args.load_best_model_at_end and trainer.state.best_model_checkpoint:
+        best = checkpoints.step_of(Path(trainer.state.best_model_checkpoint))
+        metrics |= {"best_step": best, "best_metric": trainer.state.best_metric}
+    last = next((entry for entry in reversed(trainer.state.log_history) if is_step(entry)), {})
     metrics |= {key: value for key, value in last.items() if key.startswith(("rewards/", "logps/"))}
     if trainer.is_world_process_zero():
-        checkpoints.discard_unfinished(run)
+        checkpoints.discard_useless(run)
     if trainer.eval_dataset is not None:
         measured = trainer.evaluate()
-        metrics |= {key: value for key, value in measured.items() if not key.endswith(("_second", "_runtime"))}
+        metrics |= {key: value for key, value in measured.items() if not key.endswith(OF_THE_SESSION)}
     return metrics | {"peak_memory_gb": peak_memory_gb()}
 
 
-def place_to_go_on(trainer: PreferenceTrainer, run: Path) -> Path | None:
-    """The checkpoint to resume from; says what was passed over.
+def is_step(entry: dict[str, Any]) -> bool:
+    """Whether a log entry is a step's; the closing summary holds what was left over since the last one."""
+    return "rewards/margins" in entry and "train_loss" not in entry
 
-    Raises:
-        InputError: when another number of processes wrote it: they would draw other batches.
-    """
+
+def place_to_go_on(trainer: PreferenceTrainer, run: Path) -> Path | None:
+    """The checkpoint to resume from; says what was passed over."""
     for line in checkpoints.passed_over(run):
         print(line)
     checkpoint = checkpoints.last(run)
     trainer.accelerator.wait_for_everyone()
     if trainer.is_world_process_zero():
-        checkpoints.discard_unfinished(run)
+        checkpoints.discard_useless(run)
     trainer.accelerator.wait_for_everyone()
     if checkpoint is None:
         return None
-    if not sums_file(checkpoint, trainer).is_file():
-        raise InputError(
-            f"output_dir: {checkpoint}: written by another number of processes than the {trainer.args.world_size} "
-            f"of now; start as many as before"
-        )
     print(f"resuming from {checkpoint}")
     return checkpoint
 
@@ -178,19 +182,21 @@ def run_steps(trainer: PreferenceTrainer, checkpoint: Path | None) -> float:
             raise
         place = checkpoints.last(Path(trainer.args.output_dir)) or "the start"
         raise KeyboardInterrupt(f"at once; run the same command again to go on from {place}") from None
-    if stop.stopping:
+    if stop.asked or stop.stopping:  # asked, but not stopping: the signal came after the last step
         saved = checkpoints.last(Path(trainer.args.output_dir))
         raise KeyboardInterrupt(f"{saved} is saved; run the same command again to go on from it")
     return result.metrics["train_runtime"]
 
 
-def mean_loss(log: list[dict[str, Any]]) -> float:
-    """The mean over steps of the logged losses, each of which is the mean since the entry before it."""
+def mean_loss(log: list[dict[str, Any]]) -> dict[str, float]:
+    """`{"train_loss"}`, the mean over steps of the logged losses, each of which is the mean since the entry before it;
+    empty when none was logged."""
     entries = [(entry["step"], entry["loss"]) for entry in log if "loss" in entry]
     if not entries:
-        return math.nan
+        return {}
     starts = [0, *(step for step, _ in entries[:-1])]
-    return sum((step - start) * loss for start, (step, loss) in zip(starts, entries, strict=True)) / entries[-1][0]
+    total = sum((step - start) * loss for start, (step, loss) in zip(starts, entries, strict=True))
+    return {"train_loss": total / entries[-1][0]}
 
 
 def peak_memory_gb() -> float:
@@ -204,3 +210,5 @@ def save_adapter(policy: PeftModel, tokenizer: PreTrainedTokenizerBase, folder: 
     """Writes the trained adapter, its tokenizer and template: what evaluate.py and PeftModel load."""
     policy.save_pretrained(folder, selected_adapters=[TRAINED])
     tokenizer.save_pretrained(folder)
+    for file in folder.iterdir():
+        checkpoints.flush(file)  # before metrics.json says that the run is finished

@@ -5,20 +5,11 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from response_generator import library_keywords
+from response_generator import conflicts, library_keywords
 from response_generator.arguments import ModelArguments
 from response_generator.errors import InputError
 
 KEYWORD_SECTIONS = ("dpo", "lora", "generation", "from_pretrained")
-LOSS_TYPES = (
-    "sigmoid hinge ipo exo_pair nca_pair robust bco_pair sppo_hard aot aot_unpaired apo_zero apo_down discopop sft "
-    "sigmoid_norm"
-).split()
-F_DIVERGENCES = ("reverse_kl", "forward_kl", "js_divergence", "alpha_divergence")
-HELD_OUT_METRICS = (
-    "loss rewards/chosen rewards/rejected rewards/accuracies rewards/margins logps/chosen logps/rejected "
-    "logits/chosen logits/rejected mean_token_accuracy entropy"
-).split()
 OWNED_ELSEWHERE = {
     "output_dir": "write it at the top level",
     "seed": "write it at the top level",
@@ -55,8 +46,7 @@ def validated(model: type[Arguments], values: dict[str, Any], file: str) -> Argu
         if section in model.model_fields and isinstance(values.get(section), dict):
             faults += keyword_faults(section, values[section])
     if isinstance(values.get("dpo"), dict):
-        faults += dpo_conflicts(values["dpo"], has_eval_dataset=bool(values.get("eval_dataset")))
-        faults += adapter_conflicts(values)
+        faults += conflicts.faults(values)
     if faults:
         raise InputError(*(f"{file}: {fault}" for fault in faults))
     return arguments
@@ -92,58 +82,6 @@ def keyword_faults(section: str, values: dict[str, Any]) -> list[str]:
         elif kinds and library_keywords.kind_of(value) not in kinds:
             if not (library_keywords.kind_of(value) == "integer" and "number" in kinds):
                 faults.append(f"{section}.{key}: got {shown(value)}; allowed: {' or '.join(kinds)}")
-    return faults
-
-
-def dpo_conflicts(dpo: dict[str, Any], has_eval_dataset: bool) -> list[str]:
-    """What TRL would refuse only once the model is loaded."""
-    faults = []
-    loss_types = dpo.get("loss_type", ["sigmoid"])
-    if isinstance(loss_types, list):
-        unknown = [name for name in loss_types if name not in LOSS_TYPES]
-        faults += [f"dpo.loss_type: got {shown(name)}; allowed: {', '.join(LOSS_TYPES)}" for name in unknown]
-        if "exo_pair" in loss_types and not dpo.get("label_smoothing"):
-            faults.append("dpo.label_smoothing: the loss exo_pair needs more than 0, for example 0.001")
-    if dpo.get("f_divergence_type", F_DIVERGENCES[0]) not in F_DIVERGENCES:
-        faults.append(f"dpo.f_divergence_type: allowed: {', '.join(F_DIVERGENCES)}")
-    if dpo.get("truncation_mode", "keep_start") != "keep_start":
-        faults.append('dpo.truncation_mode: allowed: "keep_start"; TRL gives up the other one')
-    if dpo.get("sync_ref_model"):
-        faults.append("dpo.sync_ref_model: TRL cannot do it with an adapter; remove the key")
-    if dpo.get("eval_strategy", "no") != "no" and not has_eval_dataset:
-        faults.append("dpo.eval_strategy: needs held-out pairs; name an eval_dataset")
-    if dpo.get("early_stopping_patience") is not None:
-        if dpo.get("eval_strategy", "no") == "no" or not dpo.get("load_best_model_at_end"):
-            faults.append("dpo.early_stopping_patience: needs dpo.eval_strategy and dpo.load_best_model_at_end: true")
-    if dpo.get("load_best_model_at_end") and dpo.get("eval_strategy", "no") == "no":
-        faults.append('dpo.load_best_model_at_end: needs dpo.eval_strategy, for example "steps"')
-    if dpo.get("save_only_model"):
-        faults.append("dpo.save_only_model: such a checkpoint cannot be resumed from; remove the key")
-    metric = dpo.get("metric_for_best_model")
-    if metric is not None and str(metric).removeprefix("eval_") not in HELD_OUT_METRICS:
-        faults.append(f"dpo.metric_for_best_model: got {shown(metric)}; allowed: {', '.join(HELD_OUT_METRICS)}")
-    if dpo.get("auto_find_batch_size"):
-        faults.append("dpo.auto_find_batch_size: it would change the batch, and the results, in mid-run; remove it")
-    if dpo.get("ignore_data_skip"):
-        faults.append("dpo.ignore_data_skip: a resumed run would see other pairs than an uninterrupted one; remove it")
-    return faults
-
-
-def adapter_conflicts(values: dict[str, Any]) -> list[str]:
-    """Training starts from an adapter, or from a new LoRA that changes nothing yet: never from both, or neither."""
-    lora = values.get("lora")
-    if "adapter" in values and values["adapter"] is None and lora is None:
-        return ['adapter: null needs the section lora, for example {"r": 16, "lora_alpha": 16}']
-    if values.get("adapter") is not None and lora is not None:
-        return ["lora: only for a new adapter (adapter: null); this one brings its own settings; remove one of the two"]
-    faults = []
-    if isinstance(lora, dict):
-        if lora.get("bias", "none") != "none":
-            faults.append('lora.bias: allowed: "none"; other biases are outside the adapter, and the reference is not')
-        if lora.get("init_lora_weights", True) not in (True, "gaussian"):
-            faults.append(
-                'lora.init_lora_weights: allowed: true, "gaussian"; with others the reference is not the bare base'
-            )
     return faults
 
 

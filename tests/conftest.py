@@ -193,13 +193,21 @@ def script_environment() -> dict[str, str]:
     return kept | {"NETRC": os.devnull, "CUDA_VISIBLE_DEVICES": "", "COLUMNS": "160"}
 
 
-def run_script(script: str, args: dict | str, folder: Path, *options: str) -> subprocess.CompletedProcess:
+def run_script(
+    script: str, args: dict | str, folder: Path, *options: str, **variables: str
+) -> subprocess.CompletedProcess:
     """Runs a script as a user would, in `folder`, on an args file that holds `args`."""
     file = folder / "args_of_test.json"
     file.write_text(args if isinstance(args, str) else json.dumps(args), encoding="utf-8")
     command = [sys.executable, str(ROOT / script), "--json_file", str(file), *options]
     return subprocess.run(
-        command, cwd=folder, env=script_environment(), capture_output=True, text=True, timeout=300, check=False
+        command,
+        cwd=folder,
+        env=script_environment() | variables,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
     )
 
 

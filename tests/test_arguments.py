@@ -11,8 +11,9 @@ from conftest import ROOT
 
 from response_generator import library_keywords
 from response_generator.arguments import DPOArguments, EvaluateArguments
+from response_generator.conflicts import F_DIVERGENCES, LOSS_TYPES
 from response_generator.errors import InputError
-from response_generator.validation import F_DIVERGENCES, LOSS_TYPES, validated
+from response_generator.validation import validated
 
 ARGS_FILES = sorted((ROOT / "args").rglob("*.json"))
 
@@ -108,12 +109,19 @@ def test_all_faults_are_told_at_once():
         ("dpo", "loss_type", ["sigmod"], "allowed: sigmoid, hinge"),
         ("dpo", "eval_strategy", "steps", "name an eval_dataset"),
         ("dpo", "sync_ref_model", True, "cannot do it with an adapter"),
-        ("dpo", "early_stopping_patience", 2, "needs dpo.eval_strategy and dpo.load_best_model_at_end"),
+        ("dpo", "early_stopping_patience", 2, "needs dpo.load_best_model_at_end: true"),
         ("dpo", "load_best_model_at_end", True, "needs dpo.eval_strategy"),
         ("dpo", "metric_for_best_model", "eval_margin", "rewards/margins"),
         ("dpo", "save_only_model", True, "cannot be resumed from"),
         ("dpo", "ignore_data_skip", True, "other pairs than an uninterrupted one"),
         ("dpo", "auto_find_batch_size", True, "in mid-run"),
+        ("dpo", "eval_on_start", True, "would do it again"),
+        ("dpo", "remove_unused_columns", True, "both are used"),
+        ("dpo", "enable_jit_checkpoint", True, "in any case"),
+        ("dpo", "save_strategy", "best", "leaves nothing to resume from"),
+        ("dpo", "train_sampling_strategy", "by_length", "random, group_by_length, sequential"),
+        ("dpo", "per_device_train_batch_size", 0, "1 or more"),
+        ("dpo", "max_length", 4096, "more than from_pretrained.max_seq_length (2048)"),
         ("dpo", "push_to_hub", True, "write the section push_to_hub"),
         ("dpo", "f_divergence_type", "kl", "allowed: reverse_kl"),
         ("from_pretrained", "load_in_4bits", True, 'did you mean "load_in_4bit"?'),
@@ -140,11 +148,41 @@ def test_one_fault_names_key_and_remedy(section, key, value, words):
         ({"adapter": None, "lora": {"init_lora_weights": "pissa"}}, "the reference is not the bare base"),
         ({"adapter": None, "lora": {"rank": 8}}, "lora.rank: unknown key"),
         ({"export": {"path": "x", "dtype": "float32"}}, "export.dtype: got 'float32'"),
+        ({"adapter": None, "lora": {"target_modules": ["q_proj", "lm_head"]}}, "would not train it"),
         ({"push_to_hub": {"repo": "me/it"}}, 'did you mean "repo_id"?'),
     ],
 )
 def test_what_does_not_go_together_is_told(changes, words):
     assert any(words in fault for fault in faults_of(changes))
+
+
+def test_what_belongs_to_an_epochs_end_is_saved_there():
+    (fault,) = faults_of({"logging_strategy": "epoch"}, "dpo")
+    assert 'dpo.save_strategy: must be "epoch"' in fault
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"eval_strategy": "steps"}, "the same eval_steps (10) and save_steps (100)"),
+        ({"eval_strategy": "steps", "eval_steps": 50}, "the same eval_steps (50) and save_steps (100)"),
+        (
+            {"eval_strategy": "epoch", "save_strategy": "steps"},
+            "the same eval_strategy (epoch) and save_strategy (steps)",
+        ),
+        ({"eval_strategy": "steps", "eval_steps": 100}, None),
+        ({"eval_strategy": "epoch", "save_strategy": "epoch"}, None),
+    ],
+)
+def test_the_best_adapter_must_be_on_disk(changes, words):
+    values = read(ROOT / "args" / "dpo_arg.json") | {"eval_dataset": {"path": "x.jsonl"}}
+    values["dpo"] |= {"load_best_model_at_end": True, "early_stopping_patience": 2} | changes
+    if words is None:
+        assert validated(DPOArguments, values, "args.json")
+        return
+    with pytest.raises(InputError) as error:
+        validated(DPOArguments, values, "args.json")
+    assert any(words in fault for fault in error.value.faults)
 
 
 def test_a_missing_key_and_a_section_of_the_wrong_type():

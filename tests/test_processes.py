@@ -24,7 +24,7 @@ def args(tiny, run: Path, batch: int, **dpo) -> dict:
     """A run in fp32 on 4-bit weights: two processes sum in another order than one, and bf16 would round that away."""
     values = tiny.dpo(run)
     values["from_pretrained"]["dtype"] = "float32"
-    values["dpo"] |= {"per_device_train_batch_size": batch, "bf16": False} | dpo
+    values["dpo"] |= {"per_device_train_batch_size": batch, "bf16": False, "num_train_epochs": 4} | dpo
     return values
 
 
@@ -54,10 +54,10 @@ def alone(tiny, tmp_path_factory):
 
 
 def test_two_processes_have_the_losses_of_one_and_resume(alone, tiny, tmp_path):
-    """Stopped in the middle by a signal to one of the two, then run to the end by another launcher."""
+    """Stopped in the second epoch by a signal to one of the two, then run to the end by another launcher."""
     values = args(tiny, tmp_path / "run", batch=2, train_sampling_strategy="group_by_length")
     first = launched(TORCHRUN, values, tmp_path)
-    once(logged(tmp_path / "run", 1), first)
+    once(logged(tmp_path / "run", 4), first)
     os.kill(child_of_rank(first.pid, 1), signal.SIGTERM)
     _, said = first.communicate(timeout=300)
     assert "is saved; run the same command again to go on from it" in said
@@ -72,7 +72,7 @@ def test_two_processes_have_the_losses_of_one_and_resume(alone, tiny, tmp_path):
     together, single = (read_json(run / "metrics.json") for run in (tmp_path / "run", alone))
     for name in ("train_loss", "eval_loss", "rewards/margins", "start_loss"):
         assert together[name] == pytest.approx(single[name], abs=1e-3), name
-    assert [entry["step"] for entry in read_lines(tmp_path / "run" / "log.jsonl")] == [1, 2, 3, 4, 5, 6]
+    assert [entry["step"] for entry in read_lines(tmp_path / "run" / "log.jsonl")] == list(range(1, 13))
     facts = read_json(tmp_path / "run" / "environment.json")
     assert (facts["processes"], facts["model"]["four_bit"]) == (2, True)
 

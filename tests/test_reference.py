@@ -65,6 +65,14 @@ def test_another_reference_speaks_as_a_model_with_that_adapter_alone(tiny, tmp_p
         checks.check_end(trainer.model, start, None)
 
 
+def test_another_reference_drops_nothing_while_the_policy_trains(tiny, tmp_path, arguments):
+    write_tiny_adapter(tiny.folder / "base", tmp_path / "other", seed=9, lora_dropout=0.5)
+    trainer, _, _ = set_up(arguments_for(tiny, tmp_path, reference_adapter=str(tmp_path / "other")))
+    batch = trainer._prepare_inputs(trainer.data_collator(list(trainer.train_dataset)))
+    once, again = (trainer.compute_ref_log_probs(trainer.model.train(), batch)[0] for _ in range(2))
+    assert torch.equal(once, again)
+
+
 def test_a_new_lora_starts_from_the_bare_base(tiny, tmp_path, arguments):
     lora = {"r": 4, "lora_alpha": 8, "target_modules": ["q_proj", "v_proj"]}
     new = arguments_for(tiny, tmp_path, adapter=None, lora=lora)

@@ -12,12 +12,12 @@ from conftest import demo_rows
 from safetensors.torch import load_file
 from transformers import TrainerCallback
 
-from response_generator import configuration, model, reference, training
+from response_generator import configuration, model, preflight, reference, training
 from response_generator.arguments import DPOArguments
-from response_generator.callbacks import LogFile
+from response_generator.callbacks import LogFile, read_log
 from response_generator.chat_template import Renderer
 from response_generator.data import parse_pair
-from response_generator.errors import InputError, TrainingError
+from response_generator.errors import TrainingError
 from response_generator.pairs import tokenised
 from response_generator.tracking import Tracker
 from response_generator.trainer import LengthGroupedEpochs
@@ -83,6 +83,10 @@ CASES = {
     "in the first epoch": (2, {}),
     "at an epoch's end": (3, {}),
     "between two log lines": (2, {"logging_steps": 3}),
+    "at an epoch's end, where it is evaluated and logged": (
+        3,
+        {"save_strategy": "epoch", "eval_strategy": "epoch", "logging_strategy": "epoch"},
+    ),
     "grouped by length, second epoch": (4, {"train_sampling_strategy": "group_by_length", "logging_steps": 2}),
     "accumulation over the epoch's end": (
         2,
@@ -159,6 +163,24 @@ def test_a_run_of_max_steps_ends_where_it_ended(tiny, tmp_path):
     assert_same(again, whole)
 
 
+def test_a_signal_after_the_last_step_stops_too_and_nothing_is_lost(tiny, tmp_path):
+    class AtTheEnd(TrainerCallback):
+        def on_epoch_end(self, args, state, control, **kwargs):
+            if state.global_step == 6:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    whole, expected = session(tiny, tmp_path / "whole", save_steps=2, logging_steps=4)
+    with pytest.raises(KeyboardInterrupt, match="checkpoint-6 is saved; run the same command again"):
+        session(tiny, tmp_path / "run", AtTheEnd(), save_steps=2, logging_steps=4)
+    resumed, metrics = session(tiny, tmp_path / "run", save_steps=2, logging_steps=4)
+    assert_same(resumed, whole)
+    assert log(tmp_path / "run") == log(tmp_path / "whole")
+    timed = ("train_seconds", "pairs_per_second", "peak_memory_gb")
+    assert metrics == {name: value for name, value in expected.items() if name not in timed} | {
+        name: metrics[name] for name in timed if name in metrics
+    }
+
+
 def test_a_second_signal_ends_at_once(tiny, tmp_path):
     def twice():
         os.kill(os.getpid(), signal.SIGINT)
@@ -183,7 +205,8 @@ def test_a_cut_off_or_damaged_checkpoint_is_passed_over(tiny, tmp_path, capsys):
     assert "checkpoint-5 lacks optimizer.pt; passed over" in said
     assert f"resuming from {run / 'checkpoint-4'}" in said
     assert_same(resumed, whole)
-    assert not (run / "unfinished" / "checkpoint-6").exists()
+    assert {folder.name for folder in run.glob("checkpoint-*")} == {"checkpoint-2", "checkpoint-4", "checkpoint-6"}
+    assert not (run / "unfinished").exists()
 
 
 def test_a_full_disk_keeps_the_last_checkpoint(tiny, tmp_path):
@@ -203,12 +226,26 @@ def test_a_full_disk_keeps_the_last_checkpoint(tiny, tmp_path):
     assert_same(resumed, whole)
 
 
-def test_another_number_of_processes_is_refused(tiny, tmp_path):
+def test_another_number_of_processes_is_refused(tiny, tmp_path, monkeypatch):
     stopped(tiny, tmp_path / "run", 2)
-    (sums,) = (tmp_path / "run" / "checkpoint-2").glob("log_sums_*")
-    sums.rename(sums.with_name("log_sums_0-of-2.json"))
-    with pytest.raises(InputError, match="written by another number of processes than the 1 of now"):
-        session(tiny, tmp_path / "run")
+    assert preflight.process_faults(tmp_path / "run") == []
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    (fault,) = preflight.process_faults(tmp_path / "run")
+    assert fault.endswith("checkpoint-2: not written by 2 process(es); start as many as before")
+
+
+def test_a_log_is_read_up_to_a_line_that_was_cut_off(tmp_path):
+    log_file = tmp_path / "log.jsonl"
+    assert read_log(log_file) == []
+    log_file.write_bytes(b'{"step": 1}\n{"step": 2}\n{"st\x00\xff')
+    assert [entry["step"] for entry in read_log(log_file)] == [1, 2]
+
+
+def test_a_run_that_logs_nothing_comes_to_its_end(tiny, tmp_path):
+    _, metrics = session(tiny, tmp_path / "run", logging_steps=50, max_steps=2)
+    assert metrics["steps"] == 2
+    assert "train_loss" not in metrics  # nothing was logged
+    assert read_log(tmp_path / "run" / "log.jsonl") == []
 
 
 class Poison(TrainerCallback):

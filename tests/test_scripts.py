@@ -1,9 +1,20 @@
 """Both scripts as a user runs them: real unsloth, TRL, PEFT and bitsandbytes on the tiny models."""
 
 import json
+import re
 
 import pytest
-from conftest import HISTORY, STEPS, adapter_bytes, read_json, read_lines, run_script, write_rows, write_tiny_base
+from conftest import (
+    HISTORY,
+    STEPS,
+    adapter_bytes,
+    read_json,
+    read_lines,
+    run_script,
+    write_rows,
+    write_tiny_adapter,
+    write_tiny_base,
+)
 from sklearn.metrics import accuracy_score, f1_score
 
 
@@ -14,7 +25,7 @@ def test_a_dpo_run_leaves_what_the_contract_says(trained):
     assert sorted(path.name for path in run.glob("checkpoint-*")) == ["checkpoint-2", "checkpoint-4", "checkpoint-6"]
     saved = {path.name for path in (run / "adapter").iterdir()}
     assert {"adapter_model.safetensors", "adapter_config.json", "tokenizer.json", "chat_template.jinja"} <= saved
-    assert "base_model:" in (run / "adapter" / "README.md").read_text(encoding="utf-8")
+    assert "library_name: peft" in (run / "adapter" / "README.md").read_text(encoding="utf-8")
     assert not list(run.rglob("*.bin"))
     assert (run / "training.png").read_bytes().startswith(b"\x89PNG")
 
@@ -39,7 +50,7 @@ def test_it_shows_the_example_the_lengths_and_the_attention_really_used(trained)
     shown = done.stdout
     assert "<|im_start|>assistant" in shown
     assert "chosen   ⟦" in shown and "<|im_end|>⟧" in shown
-    assert "pairs read 12, used 12, dropped (prompt too long) 0, completions cut 0" in shown
+    assert "training: pairs read 12, used 12, dropped (prompt too long) 0, completions cut 0" in shown
     assert f"batch 4, 3 steps an epoch, {STEPS} steps in all" in shown
     assert shown.count("attn_implementation: flash_attention_2 needs a CUDA device; using sdpa") == 1
     model = read_json(run / "environment.json")["model"]
@@ -108,14 +119,65 @@ def test_plain_transformers_evaluates_the_bare_base_too(tiny, tmp_path):
 
 
 def test_a_dry_run_shows_everything_and_writes_nothing(tiny, tmp_path):
-    done = run_script(
-        "fine_tune_dpo.py", tiny.dpo(tmp_path / "run"), tmp_path, "--dry_run", "--set", "dpo.max_length=100"
-    )
+    """The base is as wide as the estimate of its memory can be seen in."""
+    write_tiny_base(tmp_path / "wide", hidden=1024)
+    write_tiny_adapter(tmp_path / "wide", tmp_path / "adapter")
+    args = tiny.dpo(tmp_path / "run", base_model=str(tmp_path / "wide"), adapter=str(tmp_path / "adapter"))
+    args["dpo"] |= {"max_length": 100, "per_device_train_batch_size": 8}
+    done = run_script("fine_tune_dpo.py", args, tmp_path, "--dry_run")
     assert done.returncode == 0, done.stderr
-    assert "steps in all" in done.stdout
-    dropped = int(done.stdout.partition("dropped (prompt too long) ")[2].partition(",")[0])
-    assert dropped > 0
+    shown = done.stdout
+    assert "training: pairs read 12" in shown and "held out: pairs read 4" in shown
+    assert int(shown.partition("dropped (prompt too long) ")[2].partition(",")[0]) > 0
+    assert "the marks '<|im_start|>user ', '<|im_end|>' are in every prompt" in shown
+    assert "steps in all" in shown and "activations of the longest batch" in shown
+    estimated = float(re.search(r"in all +│ +([\d.]+)", shown)[1])
+    measured = float(re.search(r"([\d.]+) GB for the longest batch", shown)[1])
+    assert estimated == pytest.approx(measured, rel=0.3)
+    assert re.search(r"[\d.]+ s a step, so training takes about 0 h 0 min", shown)
     assert not (tmp_path / "run").exists()
+
+
+def test_every_part_of_a_run_that_the_args_ask_for_is_in_it(tiny, tmp_path):
+    """Another reference, computed once; the best adapter kept; a hub that cannot be reached; the export."""
+    write_tiny_adapter(tiny.folder / "base", tmp_path / "other", seed=9)
+    args = tiny.dpo(
+        tmp_path / "run",
+        reference_adapter=str(tmp_path / "other"),
+        export={"path": str(tmp_path / "merged")},
+        push_to_hub={"repo_id": "me/bot"},
+    )
+    args["dpo"] |= {
+        "precompute_ref_log_probs": True,
+        "eval_strategy": "steps",
+        "eval_steps": 1,
+        "save_steps": 1,
+        "num_train_epochs": 4,
+        "load_best_model_at_end": True,
+        "early_stopping_patience": 2,
+        "learning_rate": 3.0,
+    }
+    variables = {"HF_TOKEN": "hf_of_a_test", "HF_ENDPOINT": "http://127.0.0.1:9", "XDG_CACHE_HOME": str(tmp_path / "c")}
+    done = run_script("fine_tune_dpo.py", args, tmp_path, **variables)
+    assert done.returncode == 0, done.stderr
+    metrics = read_json(tmp_path / "run" / "metrics.json")
+    assert metrics["start_gap"] > 1  # the other reference
+    assert metrics["steps"] == metrics["best_step"] + 2 < 12  # stopped early
+    kept = tmp_path / "run" / f"checkpoint-{metrics['best_step']}" / "adapter_model.safetensors"
+    assert adapter_bytes(tmp_path / "run") == kept.read_bytes()
+    assert len(list((tmp_path / "c").rglob("*.safetensors"))) == 2  # training and held out
+    assert "nats apart" in done.stdout and "nats apart" in done.stderr  # at once, and at the end
+    assert "to upload it by hand" in done.stderr and "hf_of_a_test" not in done.stdout + done.stderr
+    assert (tmp_path / "merged" / "model.safetensors").is_file()
+    card = (tmp_path / "run" / "adapter" / "README.md").read_text(encoding="utf-8")
+    for words in (
+        "| pairs | 12 of",
+        f"| reference | {tmp_path / 'other'} |",
+        "| learning_rate | 1.0 |",
+        "held-out loss",
+    ):
+        assert words in card
+    assert (tmp_path / "run" / "adapter" / "training.png").is_file() and "(training.png)" in card
 
 
 BAD_ROWS = {
