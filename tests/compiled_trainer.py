@@ -4,7 +4,7 @@
 
 unsloth chooses its GPU code or its CPU backend once a process, at import, so this is a process of its own. It trains
 what ARGS_FILE says three times, on an unquantised copy of the base (the kernels of 4-bit weights are the card's):
-uninterrupted, then stopped by SIGTERM after two steps, then resumed. It prints one JSON object.
+uninterrupted, then stopped by SIGTERM after three steps, then resumed. It prints one JSON object.
 """
 
 import inspect
@@ -36,7 +36,7 @@ from response_generator.validation import validated
 
 class Terminate(TrainerCallback):
     def on_step_end(self, args, state, control, **kwargs):
-        if state.global_step == 2:
+        if state.global_step == 3:
             os.kill(os.getpid(), signal.SIGTERM)
 
 

@@ -30,6 +30,7 @@ ASKED = {
     "max_length": 256,
     "beta": 0.2,
     "eval_strategy": "epoch",
+    "save_strategy": "epoch",
 }
 
 
@@ -83,7 +84,7 @@ def test_policy_and_reference_are_the_named_adapters(compiled):
 
 def test_a_stopped_run_resumes_to_the_same_weights(compiled):
     report = compiled[1]
-    assert "checkpoint-2 is saved; run the same command again" in report["stopped"]["interrupted"]
+    assert "checkpoint-3 is saved; run the same command again" in report["stopped"]["interrupted"]
     assert report["resumed"]["losses"] == report["whole"]["losses"]
     assert report["resumed"]["weights"] == report["whole"]["weights"]
 

@@ -182,7 +182,8 @@ def test_files_arrive_with_the_token_of_the_environment_and_of_no_file(adapter, 
     server = small_hub()
     (tmp_path / "token").write_text("hf_ofAFile", encoding="utf-8")
     done = push_as_a_script(adapter, server.url, home=tmp_path)
-    assert done.stdout == f"url: {server.url}/{REPOSITORY}\nthe run goes on\n", done.stderr
+    url = f"{server.url}/{REPOSITORY}"
+    assert done.stdout == f"push_to_hub: the adapter is at {url}\nurl: {url}\nthe run goes on\n", done.stderr
     check_uploaded(server, "private")
     assert SECRET not in done.stderr
 

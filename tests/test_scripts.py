@@ -172,7 +172,7 @@ def test_every_part_of_a_run_that_the_args_ask_for_is_in_it(tiny, tmp_path):
     for words in (
         "| pairs | 12 of",
         f"| reference | {tmp_path / 'other'} |",
-        "| learning_rate | 1.0 |",
+        "| learning_rate | 3.0 |",
         "held-out loss",
     ):
         assert words in card
