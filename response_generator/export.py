@@ -103,10 +103,7 @@ def sixteen_bit_base(arguments: DPOArguments) -> tuple[str, str]:
 
 
 def merge(arguments: DPOArguments, adapter: Path) -> Path:
-    """Writes base and adapter as one model to `export.path`, which appears whole and compared, or not at all.
-
-    Args:
-        adapter: the folder that training wrote into the run folder.
+    """Writes base and `adapter`, a run's folder, as one model to `export.path`: whole and compared, or not at all.
 
     Raises:
         InputError: when base and adapter do not fit.
@@ -220,11 +217,7 @@ def divergence(expected, found) -> float:
 
 
 def read_run(folder: Path, assignments: list[str]) -> DPOArguments:
-    """The arguments of a run, with the section `export` changed as `assignments` say.
-
-    Raises:
-        InputError: with every fault of folder, arguments and assignments.
-    """
+    """The arguments of a run, with the section `export` changed as `assignments` say; InputError for their faults."""
     if not (folder / "args.json").is_file():
         raise InputError(f"RUN_FOLDER: {folder}: holds no args.json; name the output_dir of a finished training run")
     values = command_line.read_json_object(folder / "args.json")

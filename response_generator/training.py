@@ -182,8 +182,8 @@ def run_steps(trainer: PreferenceTrainer, checkpoint: Path | None) -> float:
             raise
         place = checkpoints.last(Path(trainer.args.output_dir)) or "the start"
         raise KeyboardInterrupt(f"at once; run the same command again to go on from {place}") from None
-    if stop.asked or stop.stopping:  # asked, but not stopping: the signal came after the last step
-        saved = checkpoints.last(Path(trainer.args.output_dir))
+    saved = checkpoints.last(Path(trainer.args.output_dir))
+    if (stop.asked or stop.stopping) and saved:  # asked, but not stopping: the signal came after the last step
         raise KeyboardInterrupt(f"{saved} is saved; run the same command again to go on from it")
     return result.metrics["train_runtime"]
 
