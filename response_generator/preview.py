@@ -92,16 +92,16 @@ def show_steps(pairs: int, config: DPOConfig) -> None:
 
 def show_memory(expected: MemoryEstimate) -> None:
     """Prints the estimate part by part, beside what the device has."""
-    name, available = device_memory()
+    name, total = device_memory()
     table = Table(title="memory in training, estimated (GB)", title_justify="left", show_header=False)
     table.add_column()
     table.add_column(justify="right")
     for part, size in rows(expected):
         table.add_row(part, f"{size / 1e9:.2f}")
     table.add_row("in all", f"{expected.total / 1e9:.2f}", style="bold")
-    table.add_row(f"there are, on {name}", f"{available / 1e9:.2f}")
+    table.add_row(f"there are, on {name}", f"{total / 1e9:.2f}")
     console.print(table)
-    if expected.total > available:
+    if expected.total > total:
         words = "this will not fit: lower dpo.per_device_train_batch_size or dpo.max_length, or checkpoint gradients"
         console.print(f"[yellow]{words}[/yellow]")
 

@@ -26,7 +26,6 @@ ALONE = {
     "train_sampling_strategy": "sequential",
     "save_strategy": "no",
     "eval_strategy": "no",
-    "eval_on_start": False,
     "load_best_model_at_end": False,
     "lr_scheduler_type": "constant",
     "lr_scheduler_kwargs": None,
@@ -114,30 +113,25 @@ def rehearse(
         except torch.OutOfMemoryError as error:
             raise TrainingError(f"the longest batch does not fit: {error}") from error
     step_seconds = sum(clock.seconds[1:]) / len(clock.seconds[1:])
-    timed = sum(padded_tokens(row_lengths(rows), config, order=range(len(rows)))[1:]) / len(clock.seconds[1:])
+    timed = sum(padded_tokens(PairTokens(rows=rows).lengths()["whole"], config, order=range(len(rows)))[1:]) / len(
+        clock.seconds[1:]
+    )
     return Rehearsal(step_seconds, step_seconds / timed * tokens_of_run(train, arguments), training.peak_memory_gb())
 
 
 def chosen_rows(train: PairTokens, batch: int) -> list[dict]:
     """The longest batch, then ordinary ones; a small data set is repeated."""
-    by_length = sorted(train.rows, key=lambda row: -length(row))
+    lengths = train.lengths()["whole"]
+    by_length = [train.rows[row] for row in sorted(range(len(lengths)), key=lambda row: -lengths[row])]
     middle = by_length[max(0, len(by_length) // 2 - batch * (STEPS - 1) // 2) :]
     ordinary = (middle * math.ceil(batch * STEPS / len(middle)))[: batch * (STEPS - 1)]
     return (by_length * math.ceil(batch / len(by_length)))[:batch] + ordinary
 
 
-def length(row: dict) -> int:
-    return len(row["prompt_ids"]) + max(len(row["chosen_ids"]), len(row["rejected_ids"]))
-
-
-def row_lengths(rows: list[dict]) -> list[int]:
-    return [length(row) for row in rows]
-
-
 def tokens_of_run(train: PairTokens, arguments: DPOArguments) -> float:
     """Padded tokens over all epochs, in the order of the first."""
     config = configuration.training_config(arguments)
-    lengths, batch = row_lengths(train.rows), pairs_a_step(config)
+    lengths, batch = train.lengths()["whole"], pairs_a_step(config)
     if config.train_sampling_strategy == "group_by_length":
         order = list(LengthGroupedEpochs(lengths, batch, config.seed))
     else:

@@ -37,14 +37,12 @@ class PreferenceTrainer(DPOTrainer):
         if self.args.train_sampling_strategy != "group_by_length":
             return super()._get_train_sampler(train_dataset)
         seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
-        # Not of the data set that is handed over: its column may have been taken away as unused.
         return LengthGroupedEpochs(self.train_dataset["length"], pairs_a_step(self.args), seed)
 
     def get_train_dataloader(self):
         loader = super().get_train_dataloader()
-        shard = (
-            loader.batch_sampler
-        )  # in one of several processes; accelerate looks for its sampler to tell it the epoch
+        shard = loader.batch_sampler
+        # In one of several processes; accelerate looks for a sampler there, to tell it the epoch of a resumed run.
         if hasattr(shard, "batch_sampler"):
             shard.sampler = shard.batch_sampler.sampler
         return loader

@@ -23,7 +23,7 @@ def arguments_for(tiny, tmp_path, **dpo) -> DPOArguments:
 
 def test_the_longest_batch_comes_first_then_ordinary_ones():
     train = PairTokens(rows=[row(tokens) for tokens in range(10, 30)])
-    chosen = rehearsal.row_lengths(rehearsal.chosen_rows(train, batch=2))
+    chosen = PairTokens(rows=rehearsal.chosen_rows(train, batch=2)).lengths()["whole"]
     assert chosen[:2] == [29, 28]
     assert sorted(chosen[2:]) == [18, 19, 20, 21]  # the middle of 10 … 29
     assert len(rehearsal.chosen_rows(PairTokens(rows=[row(10)]), batch=4)) == 12
