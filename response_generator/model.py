@@ -20,6 +20,7 @@ from response_generator import library_keywords, processes
 from response_generator.adapters import AdapterFile
 from response_generator.arguments import DPOArguments, ModelArguments
 from response_generator.errors import InputError
+from response_generator.precision import compute_dtype, fast_bf16
 from response_generator.sources import adapter_folder
 
 TRAINED = "default"  # the only name TRL trains
@@ -175,6 +176,9 @@ def load_base(arguments: ModelArguments) -> PreTrainedModel:
     keywords = dict(arguments.from_pretrained)
     if "attn_implementation" in keywords:
         keywords["attn_implementation"] = usable_attention(keywords["attn_implementation"])
+    if keywords.get("dtype") is None and not fast_bf16():
+        keywords["dtype"] = torch.float32
+        print("dtype: this processor has no fast bfloat16; computing in float32")
     loader = load_with_unsloth if arguments.backend == "unsloth" else load_with_transformers
     model = loader(arguments.base_model, keywords)
     return model.requires_grad_(False)
@@ -201,7 +205,7 @@ def load_with_transformers(base_model: str, keywords: dict[str, Any]) -> PreTrai
             load_in_4bit=True,
             bnb_4bit_quant_type="nf4",
             bnb_4bit_use_double_quant=True,
-            bnb_4bit_compute_dtype=torch.bfloat16,
+            bnb_4bit_compute_dtype=compute_dtype(),
         )
     if not torch.cuda.is_available():
         keywords["device_map"] = "cpu"

@@ -24,6 +24,7 @@ from transformers import (
 )
 
 from response_generator.emotions import EMOTIONS
+from response_generator.precision import fast_bf16
 
 GIBBERISH_LABELS = ("clean", "mild gibberish", "word salad", "noise")
 DATA = Path(__file__).with_name("data")
@@ -121,7 +122,7 @@ def train_classifier(train: list[Example], held_out: list[Example], labels: tupl
             learning_rate=1e-4,
             warmup_steps=0.1,
             weight_decay=0.01,
-            bf16=True,
+            bf16=fast_bf16(),
             use_cpu=not torch.cuda.is_available(),
             save_strategy="no",
             logging_strategy="no",

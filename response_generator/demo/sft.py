@@ -52,6 +52,7 @@ def main(folder: Path) -> None:
 
     from response_generator import model
     from response_generator.chat_template import Renderer
+    from response_generator.precision import fast_bf16
 
     set_seed(args.seed)
     tokenizer = model.load_tokenizer(args, adapter=None)
@@ -59,7 +60,7 @@ def main(folder: Path) -> None:
     policy = get_peft_model(model.load_base(args), LoraConfig(**LORA))
     trainer = SFTTrainer(
         model=policy,
-        args=SFTConfig(output_dir=str(folder), seed=args.seed, use_cpu=not torch.cuda.is_available(), **SFT),
+        args=SFTConfig(output_dir=str(folder), seed=args.seed, use_cpu=not torch.cuda.is_available(), bf16=fast_bf16(), **SFT),
         train_dataset=Dataset.from_list([tokenised(dialogue, renderer) for dialogue in dialogues]),
         processing_class=tokenizer,
     )
