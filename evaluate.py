@@ -1,77 +1,151 @@
 """Evaluates an adapter, and a baseline beside it, on the same prompts.
 
     python evaluate.py --json_file args/evaluate_arg.json
+    python evaluate.py --json_file args/evaluate_arg.json --from_predictions RUN_FOLDER
+    python evaluate.py --compare RUN_FOLDER RUN_FOLDER …
 
-Samples a reply to every dialogue of the data set, asks the classifiers what each expresses, and leaves in output_dir:
-predictions.jsonl, metrics.json, evaluation.png, args.json, environment.json.
+Draws replies to every dialogue of the data set, asks the classifiers what each expresses, and leaves in output_dir:
+report.html, summary.md and pictures; metrics.json, predictions.jsonl, args.json and environment.json.
+
+The second command judges and reports replies that are there already: no model is loaded but the classifiers. The third
+one compares the adapters of finished runs on the same prompts.
 """
 
 import sys
+from argparse import Namespace
+from pathlib import Path
 
-from response_generator import command_line, preflight
+from response_generator import command_line, preflight, processes
 from response_generator.arguments import EvaluateArguments
 from response_generator.backends import import_backend
-from response_generator.data import read_dialogues
+from response_generator.data import read_dialogues, read_pairs
+from response_generator.runs import RunFolder
 
 
 def main() -> None:
-    args, dry_run = command_line.read_arguments(EvaluateArguments, __doc__)
-    run = preflight.check(args)
-    if run.is_finished:
-        print(f"{run.path} is finished: see metrics.json, predictions.jsonl and evaluation.png there")
+    options = read_options()
+    if options.compare:
+        compare(options.compare, RunFolder.at(options.output_dir, {"compare": [str(run) for run in options.compare]}))
         return
+    args = command_line.arguments_of(EvaluateArguments, options)
+    run = preflight.check(args, options.from_predictions)
+    if options.from_predictions:
+        report_again(args, run, options)
+    elif run.is_finished:
+        print(f"{run.path} is finished: see report.html, summary.md and metrics.json there")
+    else:
+        evaluate(args, run, options.dry_run)
+
+
+def read_options() -> Namespace:
+    parser, one_of = command_line.parser_for(EvaluateArguments, __doc__)
+    one_of.add_argument("--compare", nargs="+", type=Path, metavar="RUN_FOLDER", help="finished runs to compare")
+    parser.add_argument("--from_predictions", type=Path, metavar="FILE", help="a predictions.jsonl, or its run folder")
+    parser.add_argument("--output_dir", metavar="FOLDER", default="comparison", help="of --compare (comparison)")
+    options = parser.parse_args()
+    if options.compare and (options.set or options.from_predictions or options.dry_run):
+        parser.error("--compare takes finished runs as they are: no --set, --from_predictions or --dry_run")
+    return options
+
+
+def evaluate(args: EvaluateArguments, run: RunFolder, dry_run: bool) -> None:
     dialogues = read_dialogues(args.dataset)
+    pairs = read_pairs(args.preferences.dataset) if args.preferences else []
 
     import_backend(args.backend)  # unsloth has to be imported before transformers, trl and peft
-    from response_generator import (
-        contestants,
-        evaluation_report,
-        generation,
-        metrics,
-        model,
-        predictions,
-        preview,
-        scoring,
-    )
+    from response_generator import generation, journal, model, preview, scoring
+    from response_generator.batch_limit import BatchLimit
     from response_generator.chat_template import Renderer
+    from response_generator.evaluation import contestants, predictions, rewards
+    from response_generator.pairs import tokenised
     from response_generator.tracking import Tracker
 
-    scoring.check_emotion_labels(args.scoring)
-    gibberish_labels = scoring.label_names(args.scoring.gibberish_model)
+    scoring.check_labels(args.scoring)
     sides = contestants.find(args)
     tokenizer = model.load_tokenizer(args, sides[contestants.ADAPTER])
     renderer = Renderer.of(tokenizer, args.chat_template)
     config = generation.generation_config(args.generation, tokenizer)
-    preview.show_prompts(dialogues, renderer, config)
+    context = model.context_length(args)
+    requests = [generation.Request.of(dialogue, renderer) for dialogue in dialogues]
+    generation.check_context(requests, config.max_new_tokens, context)
+    held_out = tokenised(pairs, renderer, context) if pairs else None
+    preview.show_requests(requests, renderer, config, len(sides) * args.samples_per_prompt)
+    if held_out:
+        preview.show_counts("preferences", held_out, renderer)
     if dry_run:
         return
 
     run.start()
     tracker = Tracker.start(args.wandb, run.path, run.arguments)
-    speaker = contestants.load(args, sides)
-    run.note_environment(model.facts(speaker))
-    rows, figures = [], {}
-    for name, adapter in sides.items():
-        print(f"\n{name}: {adapter.folder if adapter else 'the bare base model'}")
-        with contestants.speaking_as(speaker, adapter, name):
-            generated = generation.generate(speaker, renderer, dialogues, config, args.batch_size, args.seed)
-        scored = predictions.scored(name, generated.replies, args.scoring)
-        of_model = metrics.of_model(scored, gibberish_labels, generated.seconds)
-        figures |= {f"{name}/{key}": value for key, value in of_model.items()}
-        rows += scored
-    predictions.write(rows, run.path / "predictions.jsonl")
-    references = scoring.emotions_of([dialogue.reference for dialogue in dialogues], args.scoring)
-    targets = [dialogue.target_emotion for dialogue in dialogues]
-    figures |= metrics.of_judge(targets, [verdict.label for verdict in references])
+    batches = generation.batches(requests, args.batch_size)
+    replies = predictions.outstanding(run.path, list(sides), batches, args.samples_per_prompt)
+    rewarded = rewards.outstanding(run.path, list(sides), held_out, args.batch_size) if held_out else {}
+    how = generation.Sampling(config, args.seed, args.samples_per_prompt, BatchLimit(args.batch_size))
+    if any(replies.values()) or any(rewarded.values()):
+        speaker = contestants.load(args, sides)
+        run.note_environment(model.facts(speaker))
+        for name, adapter in sides.items():
+            with contestants.speaking_as(speaker, adapter, name):
+                predictions.generate(run.path, name, speaker, tokenizer, replies[name], how)
+                rewards.measure(run.path, name, speaker, rewarded.get(name, []), how.limit, tokenizer.pad_token_id)
+    journal.close()
+    if processes.is_first():
+        judge_and_report(args, run, predictions.read(run.path, predictions.GENERATED), tracker)
 
-    evaluation_report.draw(figures, list(sides), run.path / "evaluation.png")
+
+def report_again(args: EvaluateArguments, run: RunFolder, options: Namespace) -> None:
+    from response_generator import scoring
+    from response_generator.evaluation import predictions
+    from response_generator.tracking import Tracker
+
+    scoring.check_labels(args.scoring)
+    rows = predictions.read(options.from_predictions, predictions.GENERATED)
+    print(f"{options.from_predictions}: {len(rows)} replies of {', '.join(predictions.by_model(rows))}")
+    if options.dry_run:
+        return
+    if not run.holds(options.from_predictions):
+        run.start()
+        predictions.bring_along(options.from_predictions, run.path)
+    judge_and_report(args, run, rows, Tracker.start(args.wandb, run.path, run.arguments))
+
+
+def judge_and_report(args: EvaluateArguments, run: RunFolder, rows: list[dict], tracker) -> None:
+    from response_generator import journal, scoring
+    from response_generator.evaluation import comparison, predictions, report, rewards, table
+
+    rows = predictions.judged(rows, args.scoring)
+    journal.replace(run.path / predictions.FILE, rows)
+    found = comparison.compared(
+        predictions.by_model(rows),
+        scoring.label_names(args.scoring.gibberish_model),
+        args.bootstrap_resamples,
+        args.seed,
+        rewards.margins(run.path, args.preferences),
+    )
+    speeds = predictions.speeds(run.path)
+    pictures = report.write(found, report.settings_of(run.arguments), run.path)
+    figures = found.flat() | {f"{model}/{key}": value for model, of in speeds.items() for key, value in of.items()}
     run.write_json("metrics.json", figures)
-    evaluation_report.show(figures, list(sides))
-    tracker.log_table("predictions", list(rows[0]), [list(row.values()) for row in rows])
-    tracker.log_image("evaluation", run.path / "evaluation.png")
+    table.show(found, speeds)
+    tracker.log_table("predictions", *predictions.as_table(rows))
+    for picture in pictures:
+        tracker.log_image(picture.stem, picture)
     tracker.summarise(figures)
     tracker.finish()
-    print(f"done: figures, replies and picture are in {run.path}")
+    print(f"done: open {run.path / 'report.html'}; figures, replies and pictures are beside it")
+
+
+def compare(folders: list[Path], run: RunFolder) -> None:
+    from response_generator.evaluation import comparison, finished_runs, report, table
+
+    runs = finished_runs.read(folders)
+    finished_runs.check_place(run)
+    found = comparison.compared(runs.rows, [], runs.bootstrap_resamples, runs.seed)
+    run.start()
+    report.write(found, runs.settings(), run.path)
+    run.write_json("metrics.json", found.flat())
+    table.show(found, {})
+    print(f"done: open {run.path / 'report.html'}; figures and pictures are beside it")
 
 
 if __name__ == "__main__":

@@ -16,7 +16,8 @@ from response_generator.data import read_pairs
 
 
 def main() -> None:
-    args, dry_run = command_line.read_arguments(DPOArguments, __doc__)
+    options = command_line.parser_for(DPOArguments, __doc__)[0].parse_args()
+    args = command_line.arguments_of(DPOArguments, options)
     run = preflight.check(args)
     if run.is_finished:
         print(f"{run.path} is finished: see metrics.json and training.png there")
@@ -47,7 +48,7 @@ def main() -> None:
         preview.show_counts("held out", held_out, renderer)
     preview.show_scores(train_pairs)
     preview.show_steps(len(train.rows), config)
-    if dry_run:
+    if options.dry_run:
         preview.show_memory(rehearsal.expected_memory(args, config, start, train))
         if rehearsal.at_hand(args):
             preview.show_rehearsal(rehearsal.rehearse(args, tokenizer, start, train))

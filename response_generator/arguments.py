@@ -52,8 +52,8 @@ class WandbArguments(Section):
 class ScoringArguments(Section):
     emotion_model: str
     """Text-classification model (hub id or folder) that names a reply's emotion."""
-    emotion_labels: list[Literal[EMOTIONS]] | None = None
-    """Emotions in the order of the classifier's ids; null: the names in its own config."""
+    emotion_labels: list[Literal[EMOTIONS]] | dict[str, Literal[EMOTIONS]] | None = None
+    """The emotion of each of the classifier's labels, by name or as a list in the order of ids; null: its own names."""
     gibberish_model: str
     """Text-classification model that tells clean text from gibberish."""
     batch_size: int = Field(default=32, ge=1)
@@ -114,12 +114,25 @@ class DPOArguments(ModelArguments):
     """Where the adapter goes after training, with the token in HF_TOKEN; null: nowhere."""
 
 
+class PreferenceArguments(Section):
+    dataset: DatasetArguments
+    """Held-out preference pairs."""
+    beta: float = Field(gt=0)
+    """Of the implicit reward: beta times the log-probability that a reply gains over the baseline."""
+
+
 class EvaluateArguments(ModelArguments):
     baseline_adapter: str | None = None
     """null: no baseline; "none": the bare base model; else a second adapter, evaluated on the same prompts."""
     batch_size: int = Field(ge=1)
     """Prompts generated at once."""
+    samples_per_prompt: int = Field(default=1, ge=1)
+    """Replies drawn to every prompt; intervals then resample prompts, not replies."""
     generation: dict[str, Any]
     """Any field of transformers' GenerationConfig; pad and eos come from the tokenizer."""
     scoring: ScoringArguments
     """The classifiers that judge the replies."""
+    preferences: PreferenceArguments | None = None
+    """Held-out pairs on which the adapter's implicit reward against the baseline is measured; null: none."""
+    bootstrap_resamples: int = Field(default=10_000, ge=100)
+    """Resamples of the prompts from which the 95 % intervals are read."""

@@ -4,7 +4,7 @@ import errno
 import json
 import signal
 import sys
-from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,21 +17,19 @@ INTERRUPTED = 130
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-def read_arguments(model: type[Arguments], description: str) -> tuple[Arguments, bool]:
-    """Parses the command line and the args file it names.
+def parser_for(model: type[Arguments], description: str) -> tuple[ArgumentParser, Any]:
+    """The options that all scripts have.
 
     Returns:
-        The validated arguments, and whether this is a dry run.
-
-    Raises:
-        InputError: with every fault found.
+        The parser, and the group of options of which one must be given: `--json_file`, and what a script adds to it.
     """
     parser = ArgumentParser(
         description=description,
         epilog="sections of the args file:\n" + described(model),
         formatter_class=RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--json_file", required=True, metavar="FILE", help="the args file: one complete run")
+    one_of = parser.add_mutually_exclusive_group(required=True)
+    one_of.add_argument("--json_file", metavar="FILE", help="the args file: one complete run")
     parser.add_argument(
         "--set",
         action="append",
@@ -40,12 +38,19 @@ def read_arguments(model: type[Arguments], description: str) -> tuple[Arguments,
         help="override one value of the file (VALUE is JSON, else a string); repeatable",
     )
     parser.add_argument("--dry_run", action="store_true", help="check everything, show the data, change nothing")
-    options = parser.parse_args()
+    return parser, one_of
 
+
+def arguments_of(model: type[Arguments], options: Namespace) -> Arguments:
+    """The arguments in the args file, overrides applied.
+
+    Raises:
+        InputError: with every fault found.
+    """
     values = read_json_object(Path(options.json_file))
     for assignment in options.set:
         override(values, assignment)
-    return validated(model, values, options.json_file), options.dry_run
+    return validated(model, values, options.json_file)
 
 
 def described(model: type[Arguments]) -> str:

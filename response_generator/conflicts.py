@@ -1,4 +1,4 @@
-"""Values of a DPO run that do not go together, told before anything loads; TRL would tell later, or never."""
+"""Values that do not go together, told before anything loads; the libraries would tell later, or never."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -30,7 +30,19 @@ REFUSED = {
 DEFAULTS = {"save_steps": 500, "logging_steps": 10, "max_length": 1024, "max_seq_length": 2048}  # TRL's; unsloth's
 
 
-def faults(values: dict[str, Any]) -> list[str]:
+def of_evaluation(values: dict[str, Any]) -> Iterator[str]:
+    """Every conflict in the values of an evaluation's args file; their kinds are checked elsewhere."""
+    generation = values["generation"]
+    if generation.get("max_new_tokens") is None:
+        yield "generation.max_new_tokens: missing; without it a reply would end after 20 tokens, the prompt's included"
+    several = values.get("samples_per_prompt", 1)
+    if several != 1 and not generation.get("do_sample"):
+        yield f"samples_per_prompt: {several} replies to a prompt would be the same one; set generation.do_sample: true"
+    if values.get("preferences") is not None and values.get("baseline_adapter") is None:
+        yield 'preferences: an implicit reward is measured against a baseline; name a baseline_adapter, or "none"'
+
+
+def of_training(values: dict[str, Any]) -> list[str]:
     """Every conflict in the values of a DPO args file; their kinds are checked elsewhere."""
     dpo = values["dpo"]
     found = [f"dpo.{key}: {why}; remove the key" for key, why in REFUSED.items() if dpo.get(key)]

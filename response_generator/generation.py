@@ -1,37 +1,67 @@
 """Seeded multinomial sampling in left-padded batches."""
 
-import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from peft import PeftModel
-from tqdm.auto import tqdm
 from transformers import GenerationConfig, PreTrainedTokenizerBase
 
+from response_generator.batch_limit import BatchLimit
 from response_generator.chat_template import Renderer
 from response_generator.data import Dialogue
 from response_generator.errors import InputError
+from response_generator.likelihood import log_probabilities
+from response_generator.pairs import split_ids
+
+SHOWN_FAULTS = 10
+
+
+@dataclass(frozen=True)
+class Request:
+    """A dialogue as a model is asked it: its prompt as text and tokens, and the reference reply's tokens with EOS."""
+
+    dialogue: Dialogue
+    prompt: str
+    prompt_ids: list[int]
+    reference_ids: list[int]
+
+    @classmethod
+    def of(cls, dialogue: Dialogue, renderer: Renderer) -> "Request":
+        prompt = renderer.prompt(dialogue.history, dialogue.target_emotion)
+        reference = {"emotion": dialogue.target_emotion, "dialog": dialogue.reference}
+        completion = renderer.completion(dialogue.history, dialogue.target_emotion, reference)
+        _, (reference_ids,) = split_ids(prompt, (completion,), renderer)
+        return cls(dialogue, prompt, renderer.encode(prompt), reference_ids)
 
 
 @dataclass(frozen=True)
 class Reply:
-    """`new_tokens` counts what the model wrote, its EOS included."""
+    """What the model said to a request.
 
-    dialogue: Dialogue
-    prompt: str
+    `new_tokens` counts what it wrote, its EOS included; `stopped_by_limit`: it wrote no EOS within max_new_tokens.
+    `reference_logp` is the log-probability (nats) of the reference reply, its EOS included, under the same model.
+    """
+
+    request: Request
+    sample: int
     response: str
     new_tokens: int
+    stopped_by_limit: bool
+    reference_logp: float
 
 
 @dataclass(frozen=True)
-class Generated:
-    """Replies in the order of the dialogues, and the seconds generation took."""
+class Sampling:
+    """How replies are drawn: `samples` to every request, `limit` requests at once."""
 
-    replies: list[Reply]
-    seconds: float
+    config: GenerationConfig
+    seed: int
+    samples: int
+    limit: BatchLimit
 
 
 def generation_config(settings: dict[str, Any], tokenizer: PreTrainedTokenizerBase) -> GenerationConfig:
@@ -48,42 +78,82 @@ def generation_config(settings: dict[str, Any], tokenizer: PreTrainedTokenizerBa
     return config
 
 
-def generate(
-    model: PeftModel,
-    renderer: Renderer,
-    dialogues: list[Dialogue],
-    config: GenerationConfig,
-    batch_size: int,
-    seed: int,
-) -> Generated:
-    """Answers every dialogue's history with its target emotion.
+def check_context(requests: Sequence[Request], max_new_tokens: int, context: int) -> None:
+    """Raises InputError when a prompt with its reply, or with its reference, is longer than the model's context."""
+    faults = []
+    for request in requests:
+        prompt, reply = len(request.prompt_ids), max(max_new_tokens, len(request.reference_ids))
+        if prompt + reply > context:
+            faults.append(
+                f"dataset, row {request.dialogue.index}: {prompt} tokens of prompt and up to {reply} of reply; the "
+                f"model's context holds {context}: leave the row out, or raise from_pretrained.max_seq_length if the "
+                f"model can"
+            )
+    if len(faults) > SHOWN_FAULTS:
+        faults[SHOWN_FAULTS:] = [f"dataset: and {len(faults) - SHOWN_FAULTS} more rows like these"]
+    if faults:
+        raise InputError(*faults)
 
-    Prompts of like length share a batch, and each batch draws from a seed of its own, so the same prompts in the same
-    batch size give the same replies.
+
+def batches(requests: Sequence[Request], size: int) -> list[tuple[Request, ...]]:
+    """Requests of like length together, the longest first: what does not fit into memory does not fit at once."""
+    by_length = sorted(requests, key=lambda request: -len(request.prompt_ids))
+    return [tuple(by_length[start : start + size]) for start in range(0, len(by_length), size)]
+
+
+def answer(
+    model: PeftModel, tokenizer: PreTrainedTokenizerBase, batch: Sequence[Request], how: Sampling
+) -> list[Reply]:
+    """Draws every sample of every request of one batch; replies in the order of the requests.
+
+    Each draw is seeded by the run's seed, the sample and the batch's first request, so a reply does not depend on what
+    was drawn before it, nor in which process: two models, and a resumed run, meet the same numbers.
     """
-    prompts = [renderer.prompt(dialogue.history, dialogue.target_emotion) for dialogue in dialogues]
-    by_length = sorted(range(len(prompts)), key=lambda row: -len(renderer.encode(prompts[row])))
     # Fields left empty would be filled from the model's own generation_config.json.
-    model.generation_config = model.get_base_model().generation_config = config
-    replies: dict[int, Reply] = {}
-    started = time.monotonic()
-    with tqdm(total=len(prompts), desc="generating", unit="row", dynamic_ncols=True) as bar:
-        for number, start in enumerate(range(0, len(prompts), batch_size)):
-            rows = by_length[start : start + batch_size]
-            torch.manual_seed(seed + number)
-            for row, tokens in zip(
-                rows, new_tokens(model, renderer, [prompts[row] for row in rows], config), strict=True
-            ):
-                text = renderer.tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-                replies[row] = Reply(dialogues[row], prompts[row], text.strip(), len(tokens))
-            bar.update(len(rows))
-    return Generated([replies[row] for row in range(len(prompts))], time.monotonic() - started)
+    model.generation_config = model.get_base_model().generation_config = how.config
+
+    def answered(some: Sequence[Request]) -> list[list[Reply]]:
+        texts = [(request.prompt_ids, request.reference_ids) for request in some]
+        likelihoods = log_probabilities(model, texts, how.config.pad_token_id)
+        drawn = []
+        for sample in range(how.samples):
+            torch.manual_seed(seed_of(how.seed, sample, some[0].dialogue.index))
+            drawn.append(new_tokens(model, tokenizer, [request.prompt for request in some], how.config))
+        return [
+            [
+                reply_of(request, sample, tokens, likelihood, tokenizer, how.config)
+                for sample, tokens in enumerate(of_request)
+            ]
+            for request, likelihood, of_request in zip(some, likelihoods, zip(*drawn, strict=True), strict=True)
+        ]
+
+    return [reply for replies in how.limit.each(answered, batch) for reply in replies]
 
 
-def new_tokens(model: PeftModel, renderer: Renderer, prompts: list[str], config: GenerationConfig) -> list[list[int]]:
+def seed_of(seed: int, sample: int, row: int) -> int:
+    """A seed for one draw; unlike a sum, no two draws of neighbouring seeds share it."""
+    return int(np.random.SeedSequence([seed, sample, row]).generate_state(1)[0])
+
+
+def reply_of(
+    request: Request,
+    sample: int,
+    tokens: list[int],
+    likelihood: float,
+    tokenizer: PreTrainedTokenizerBase,
+    config: GenerationConfig,
+) -> Reply:
+    text = tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+    unfinished = tokens[-1:] != [config.eos_token_id]
+    return Reply(request, sample, text.strip(), len(tokens), unfinished, likelihood)
+
+
+def new_tokens(
+    model: PeftModel, tokenizer: PreTrainedTokenizerBase, prompts: list[str], config: GenerationConfig
+) -> list[list[int]]:
     """Samples one completion a prompt; token ids up to and with the EOS, without padding."""
-    with padding_side(renderer.tokenizer, "left"):
-        batch = renderer.tokenizer(prompts, return_tensors="pt", padding=True, add_special_tokens=False)
+    with padding_side(tokenizer, "left"):
+        batch = tokenizer(prompts, return_tensors="pt", padding=True, add_special_tokens=False)
     batch = batch.to(model.device)
     # unsloth's fast generation on a GPU reads the pad token from a keyword alone; elsewhere the keyword is deprecated.
     pad = {"pad_token_id": config.pad_token_id} if model.device.type == "cuda" else {}

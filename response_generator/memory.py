@@ -80,6 +80,7 @@ def estimate(
     fused: bool = False,
     offloaded: bool = False,
     process: int = 0,
+    width: int = HALF,
 ) -> MemoryEstimate:
     """Estimates the peak of one process.
 
@@ -92,13 +93,15 @@ def estimate(
         fused: unsloth's kernels on a card.
         offloaded: unsloth's checkpoints on a card, which wait for backward in the machine's memory.
         process: resident bytes before the model is loaded, see `resident`.
+        width: bytes of the numbers that the model computes with.
     """
-    a_layer = [layer_bytes(base, adapter, number, batch, attention, fused) for number in range(base.num_hidden_layers)]
-    layer = working_bytes(base, batch, fused)
+    layers = range(base.num_hidden_layers)
+    a_layer = [layer_bytes(base, adapter, number, batch, attention, fused, width) for number in layers]
+    layer = working_bytes(base, batch, fused, width)
     if dpo.gradient_checkpointing:
         # Every layer's input waits; unsloth leaves the last one and two buffers on the card (its checkpointing code).
         inputs = 3 if offloaded else base.num_hidden_layers
-        kept = inputs * HALF * batch.tokens * base.hidden_size
+        kept = inputs * width * batch.tokens * base.hidden_size
         allocator = base.num_hidden_layers * layer
         layer += max(a_layer)
     else:
@@ -112,12 +115,12 @@ def estimate(
     trained = parameters(adapter)
     return MemoryEstimate(
         process=process,
-        weights=weight_bytes(skeleton(base), four_bit, mapped=dpo.use_cpu),
+        weights=weight_bytes(skeleton(base), four_bit, mapped=dpo.use_cpu, width=width),
         adapters=2 * FULL * trained,
         optimizer=(FULL + moment_bytes(dpo.optim)) * trained,
         activations=kept,
         layer=layer,
-        lm_head=lm_head_bytes(base, batch, dpo.use_cpu),
+        lm_head=lm_head_bytes(base, batch, dpo.use_cpu, width),
         allocator=allocator if dpo.use_cpu else 0,
     )
 
@@ -154,16 +157,19 @@ def longest_batch(lengths: dict[str, list[int]], pairs: int) -> Batch:
     return Batch(2 * min(pairs, len(replies)), max(lengths["whole"]), sum(replies[:pairs]))
 
 
-def weight_bytes(model: PreTrainedModel, four_bit: bool, mapped: bool) -> int:
-    """A 16-bit base, its linear layers, but for the LM head, in 4 bits.
+def weight_bytes(model: PreTrainedModel, four_bit: bool, mapped: bool, width: int = HALF) -> int:
+    """A base from a 16-bit checkpoint, its linear layers, but for the LM head, in 4 bits.
 
-    `mapped`: on a CPU the embeddings are read from the mapped checkpoint, whose pages all count as the process's.
+    `mapped`: on a CPU the embeddings are read from the mapped checkpoint, whose pages all count as the process's; of
+    another width they are a copy.
     """
     modules = model.modules() if four_bit else []
     head = model.get_output_embeddings()
     linear = [each.weight.numel() for each in modules if isinstance(each, torch.nn.Linear) and each is not head]
     whole = sum(weight.numel() for weight in model.parameters())
-    return HALF * (whole if mapped else whole - sum(linear)) + sum(map(four_bit_bytes, linear))
+    kept = whole - sum(linear)
+    pages = HALF * whole + (width * kept if width != HALF else 0)
+    return (pages if mapped else width * kept) + sum(map(four_bit_bytes, linear))
 
 
 def four_bit_bytes(numbers: int) -> int:
@@ -186,7 +192,7 @@ def layer_number(name: str) -> int | None:
 
 
 def layer_bytes(
-    base: PretrainedConfig, adapter: Shapes, number: int, batch: Batch, attention: str | None, fused: bool
+    base: PretrainedConfig, adapter: Shapes, number: int, batch: Batch, attention: str | None, fused: bool, width: int
 ) -> int:
     """What one layer keeps for its backward.
 
@@ -199,21 +205,21 @@ def layer_bytes(
     head = getattr(base, "head_dim", None) or base.hidden_size // base.num_attention_heads
     queries, keys = head * base.num_attention_heads, head * base.num_key_value_heads
     if fused:
-        return HALF * batch.tokens * 2 * (2 * base.hidden_size + queries + keys + base.intermediate_size)
+        return width * batch.tokens * 2 * (2 * base.hidden_size + queries + keys + base.intermediate_size)
     adapted = sum(sum(shape) for name, shape in adapter.items() if layer_number(name) == number and ".lora_A." in name)
-    scores = {"eager": (FULL + HALF) * base.num_attention_heads, "flash_attention_2": 0}.get(attention, HALF)
+    scores = {"eager": (FULL + width) * base.num_attention_heads, "flash_attention_2": 0}.get(attention, width)
     numbers = 4 * queries + 3 * base.intermediate_size + adapted
-    return batch.tokens * (2 * FULL * base.hidden_size + HALF * numbers + scores * batch.length)
+    return batch.tokens * (2 * FULL * base.hidden_size + width * numbers + scores * batch.length)
 
 
-def working_bytes(base: PretrainedConfig, batch: Batch, fused: bool) -> int:
+def working_bytes(base: PretrainedConfig, batch: Batch, fused: bool, width: int = HALF) -> int:
     """What comes and goes at a layer's widest place, before the down projection: its input, for PEFT also in fp32 and
     cast back, and one dequantised weight."""
-    copies = HALF if fused else HALF + FULL + HALF
-    return base.intermediate_size * (copies * batch.tokens + HALF * base.hidden_size)
+    copies = width if fused or width == FULL else HALF + FULL + HALF
+    return base.intermediate_size * (copies * batch.tokens + width * base.hidden_size)
 
 
-def lm_head_bytes(base: PretrainedConfig, batch: Batch, cpu: bool) -> int:
+def lm_head_bytes(base: PretrainedConfig, batch: Batch, cpu: bool, width: int = HALF) -> int:
     """TRL's fused LM head on the replies: a tile of logits, and the hidden states, copied, with their gradient.
 
     On a card the tile is 4096 x 32768 in 16 bits and the gradient is summed in fp32 (trl/kernels/chunked_logprob.py);
@@ -222,10 +228,10 @@ def lm_head_bytes(base: PretrainedConfig, batch: Batch, cpu: bool) -> int:
     """
     states = batch.replies * base.hidden_size
     if not cpu:
-        return HALF * 32768 * min(batch.replies, 4096) + (HALF + FULL + HALF) * states
+        return width * 32768 * min(batch.replies, 4096) + (width + FULL + width) * states
     rows = min(batch.replies, max(1, 2**24 // base.vocab_size))
     next_rows = min(rows, batch.replies - rows)
-    return base.vocab_size * (2 * FULL * rows + max(HALF * rows, 2 * FULL * next_rows)) + 2 * HALF * states
+    return base.vocab_size * (2 * FULL * rows + max(width * rows, 2 * FULL * next_rows)) + 2 * width * states
 
 
 def device_memory() -> tuple[str, int]:

@@ -19,8 +19,9 @@ from transformers import (
 from response_generator import library_keywords, processes
 from response_generator.adapters import AdapterFile
 from response_generator.arguments import DPOArguments, ModelArguments
+from response_generator.conflicts import DEFAULTS
 from response_generator.errors import InputError
-from response_generator.precision import compute_dtype, fast_bf16
+from response_generator.precision import compute_dtype
 from response_generator.sources import adapter_folder
 
 TRAINED = "default"  # the only name TRL trains
@@ -66,6 +67,16 @@ def load_config(arguments: ModelArguments) -> PretrainedConfig:
             *(f"from_pretrained.{key}: {config.model_type} models have no such field; remove it" for key in foreign)
         )
     return config
+
+
+def context_length(arguments: ModelArguments) -> int:
+    """Tokens of prompt and reply together that the loaded model can hold."""
+    positions = load_config(arguments).max_position_embeddings
+    if arguments.backend != "unsloth":
+        return positions
+    loaded = arguments.from_pretrained.get("max_seq_length") or DEFAULTS["max_seq_length"]
+    # unsloth stretches the positions of a model on a card, and does not on a CPU.
+    return loaded if torch.cuda.is_available() else min(loaded, positions)
 
 
 def find_adapter(key: str, name: str, arguments: ModelArguments) -> AdapterFile:
@@ -176,9 +187,6 @@ def load_base(arguments: ModelArguments) -> PreTrainedModel:
     keywords = dict(arguments.from_pretrained)
     if "attn_implementation" in keywords:
         keywords["attn_implementation"] = usable_attention(keywords["attn_implementation"])
-    if keywords.get("dtype") is None and not fast_bf16():
-        keywords["dtype"] = torch.float32
-        print("dtype: this processor has no fast bfloat16; computing in float32")
     loader = load_with_unsloth if arguments.backend == "unsloth" else load_with_transformers
     model = loader(arguments.base_model, keywords)
     return model.requires_grad_(False)
@@ -198,7 +206,7 @@ def load_with_transformers(base_model: str, keywords: dict[str, Any]) -> PreTrai
     if unused:
         print(f"backend transformers: {', '.join(unused)}: unsloth's own keywords, not used")
         keywords = {key: value for key, value in keywords.items() if key not in unused}
-    keywords.setdefault("dtype", torch.bfloat16)
+    keywords.setdefault("dtype", compute_dtype())
     if four_bit:
         # The same quantisation that unsloth's loaders use.
         keywords["quantization_config"] = BitsAndBytesConfig(

@@ -17,8 +17,12 @@ WANDB_WAYS_OUT = (
 )
 
 
-def check(arguments: DPOArguments | EvaluateArguments) -> RunFolder:
+def check(arguments: DPOArguments | EvaluateArguments, predictions: Path | None = None) -> RunFolder:
     """Checks folders, files, hub ids and credentials.
+
+    Args:
+        predictions: an evaluation's replies are there already, in this file or run folder: of the models and data
+            only the classifiers are needed.
 
     Returns:
         The run folder, with nothing written to it yet.
@@ -27,11 +31,16 @@ def check(arguments: DPOArguments | EvaluateArguments) -> RunFolder:
         InputError: with every fault found.
     """
     run = RunFolder.at(arguments.output_dir, arguments.model_dump(mode="json"))
+    if predictions is not None and not run.holds(predictions):
+        run.arguments["from_predictions"] = str(predictions)
     faults = run.faults()
-    if not faults and run.is_finished:
+    if not faults and run.is_finished and predictions is None:
         return run  # its results are there, wherever its sources have gone
-    models, adapters, datasets = named_sources(arguments)
-    faults += file_faults("chat_template.file", arguments.chat_template.file)
+    models, adapters, datasets = named_sources(arguments) if predictions is None else (judges(arguments), {}, {})
+    if predictions is None:
+        faults += file_faults("chat_template.file", arguments.chat_template.file)
+    elif not predictions.exists():
+        faults.append(f"--from_predictions {predictions}: no such file or folder")
     faults += [fault for key, name in models.items() for fault in model_faults(key, name)]
     faults += [fault for key, name in adapters.items() for fault in adapter_faults(key, name)]
     faults += [fault for key, name in datasets.items() for fault in dataset_faults(key, name)]
@@ -61,8 +70,9 @@ def named_sources(arguments) -> tuple[dict[str, str], dict[str, str], dict[str, 
     adapters = {"adapter": arguments.adapter} if arguments.adapter is not None else {}
     datasets = {"dataset": arguments.dataset.path}
     if isinstance(arguments, EvaluateArguments):
-        models["scoring.emotion_model"] = arguments.scoring.emotion_model
-        models["scoring.gibberish_model"] = arguments.scoring.gibberish_model
+        models |= judges(arguments)
+        if arguments.preferences is not None:
+            datasets["preferences.dataset"] = arguments.preferences.dataset.path
         if arguments.baseline_adapter not in (None, "none"):
             adapters["baseline_adapter"] = arguments.baseline_adapter
     if isinstance(arguments, DPOArguments):
@@ -73,6 +83,10 @@ def named_sources(arguments) -> tuple[dict[str, str], dict[str, str], dict[str, 
         if arguments.eval_dataset is not None:
             datasets["eval_dataset"] = arguments.eval_dataset.path
     return models, adapters, datasets
+
+
+def judges(arguments: EvaluateArguments) -> dict[str, str]:
+    return {f"scoring.{key}": getattr(arguments.scoring, key) for key in ("emotion_model", "gibberish_model")}
 
 
 def wandb_faults(wandb: WandbArguments) -> list[str]:

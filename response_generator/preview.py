@@ -10,7 +10,8 @@ from transformers import GenerationConfig
 from trl import DPOConfig
 
 from response_generator.chat_template import Renderer
-from response_generator.data import Dialogue, Pair
+from response_generator.data import Pair
+from response_generator.generation import Request
 from response_generator.memory import MemoryEstimate, device_memory, rows
 from response_generator.pairs import PairTokens, pairs_a_step
 from response_generator.rehearsal import Rehearsal
@@ -68,17 +69,16 @@ def show_scores(pairs: list[Pair]) -> None:
         )
 
 
-def show_prompts(dialogues: list[Dialogue], renderer: Renderer, config: GenerationConfig) -> None:
-    """Prints the first prompt as the model will see it, and how long the prompts are."""
-    prompts = [renderer.prompt(dialogue.history, dialogue.target_emotion) for dialogue in dialogues]
-    lengths = [len(renderer.encode(prompt)) for prompt in prompts]
+def show_requests(requests: list[Request], renderer: Renderer, config: GenerationConfig, replies_each: int) -> None:
+    """Prints the first prompt as the model will see it, how long the prompts are, and how much there is to write."""
+    lengths = [len(request.prompt_ids) for request in requests]
     console.print("\n[bold]the first prompt, special tokens written out[/bold]")
-    console.print(Text(prompts[0], style="dim"), soft_wrap=True)
-    for mark in renderer.missing_marks(prompts[0]):
+    console.print(Text(requests[0].prompt, style="dim"), soft_wrap=True)
+    for mark in renderer.missing_marks(requests[0].prompt):
         console.print(Text(f"the mark {mark!r} is missing: does chat_template.file fit this data?", style="yellow"))
     console.print(
-        f"prompts {len(prompts)}, tokens: median {np.median(lengths):.0f}, max {max(lengths)}; "
-        f"up to {config.max_new_tokens} new tokens each"
+        f"prompts {len(requests)}, tokens: median {np.median(lengths):.0f}, max {max(lengths)}; "
+        f"{len(requests) * replies_each} replies of up to {config.max_new_tokens} new tokens"
     )
 
 

@@ -77,6 +77,7 @@ def expected_memory(
         fused=unsloths_kernels,
         offloaded=unsloths_kernels and loading.get("use_gradient_checkpointing", "unsloth") == "unsloth",
         process=memory.resident(),
+        width=memory.HALF if config.bf16 or config.fp16 else memory.FULL,
     )
 
 

@@ -32,6 +32,10 @@ class RunFolder:
         """metrics.json is written last."""
         return (self.path / "metrics.json").is_file()
 
+    def holds(self, place: Path) -> bool:
+        """Whether a file or folder is this run's own."""
+        return self.path.resolve() in (place.resolve(), place.resolve().parent)
+
     def faults(self) -> list[str]:
         """Why this folder cannot hold this run. Writes nothing that stays; of several processes the first one looks."""
         if not processes.is_first():
@@ -67,13 +71,14 @@ class RunFolder:
             return
         self.path.mkdir(parents=True, exist_ok=True)
         self.write_json("args.json", self.arguments)
-        self.write_json("environment.json", environment())
+        self.note_environment(environment())
 
     def note_environment(self, facts: dict[str, Any]) -> None:
-        """Adds what is known only after the model is loaded, such as the attention really used."""
+        """Adds to environment.json; a run that goes on without loading its model keeps what is known of that."""
         if not processes.is_first():
             return
-        known = json.loads((self.path / "environment.json").read_text(encoding="utf-8"))
+        file = self.path / "environment.json"
+        known = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
         self.write_json("environment.json", known | facts)
 
     def write_json(self, name: str, value: Any) -> None:

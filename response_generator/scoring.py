@@ -12,32 +12,54 @@ from response_generator.emotions import EMOTIONS
 from response_generator.errors import InputError
 
 SENTENCE_ENDS = (".", "!", "?")
+CLOSING = " \n\"'\u201d\u2019\u00bb"  # quotes and spaces that may follow a sentence's end
 MAX_CLASSIFIED_TOKENS = 512  # what BERT-like classifiers take; a reply is far shorter
 
 
 @dataclass(frozen=True)
 class Verdict:
-    label: str
-    score: float  # the classifier's probability of its label
+    """The classifier's probability of every label."""
+
+    probabilities: dict[str, float]
+
+    @property
+    def label(self) -> str:
+        return max(self.probabilities, key=self.probabilities.__getitem__)
+
+    @property
+    def score(self) -> float:
+        return self.probabilities[self.label]
 
 
-def check_emotion_labels(scoring: ScoringArguments) -> None:
+def check_labels(scoring: ScoringArguments) -> None:
     """Raises InputError when the emotion classifier speaks of other labels than the seven emotions."""
     names = emotion_labels(scoring)
     if set(names) != set(EMOTIONS):
         raise InputError(
             f"scoring.emotion_model: {scoring.emotion_model}: its labels are {', '.join(names)}; needed: "
-            f"{', '.join(EMOTIONS)}; map them, in the order of its ids, with scoring.emotion_labels"
+            f"{', '.join(EMOTIONS)}; map them with scoring.emotion_labels, by name or in the order of its ids"
         )
 
 
 def emotion_labels(scoring: ScoringArguments) -> list[str]:
-    own = label_names(scoring.emotion_model)
-    if scoring.emotion_labels is None:
+    """The emotion of each of the classifier's ids; where the args map them, as they say."""
+    own, mapped = label_names(scoring.emotion_model), scoring.emotion_labels
+    if mapped is None:
         return own
-    if len(scoring.emotion_labels) != len(own):
-        raise InputError(f"scoring.emotion_labels: {len(scoring.emotion_labels)} names for {len(own)} labels")
-    return list(scoring.emotion_labels)
+    if isinstance(mapped, dict):
+        unknown = sorted(set(mapped) - set(own))
+        if unknown:
+            raise InputError(
+                f"scoring.emotion_labels: {', '.join(unknown)}: no label of {scoring.emotion_model}; it has "
+                f"{', '.join(own)}"
+            )
+        return [mapped.get(name, name) for name in own]
+    if len(mapped) != len(own):
+        raise InputError(
+            f"scoring.emotion_labels: {len(mapped)} names for {len(own)} labels of {scoring.emotion_model}: "
+            f"{', '.join(own)}"
+        )
+    return list(mapped)
 
 
 def label_names(model: str) -> list[str]:
@@ -46,7 +68,11 @@ def label_names(model: str) -> list[str]:
 
 
 def classify(texts: Sequence[str], model: str, names: list[str], batch_size: int, task: str) -> list[Verdict]:
-    """Runs a text-classification model over `texts`; `names` are its labels in the order of their ids."""
+    """Runs a text-classification model over `texts`.
+
+    Args:
+        names: the label of each of its ids; ids of one name are one label, with their probabilities added.
+    """
     device = "cuda" if torch.cuda.is_available() else "cpu"
     tokenizer = AutoTokenizer.from_pretrained(model)
     classifier = AutoModelForSequenceClassification.from_pretrained(model, dtype=torch.float32).to(device).eval()
@@ -59,9 +85,11 @@ def classify(texts: Sequence[str], model: str, names: list[str], batch_size: int
             )
             with torch.inference_mode():
                 probabilities = classifier(**batch.to(device)).logits.softmax(-1)
-            best = probabilities.max(-1)
-            pairs = zip(best.indices.tolist(), best.values.tolist(), strict=True)
-            verdicts += [Verdict(names[label], score) for label, score in pairs]
+            for row in probabilities.tolist():
+                of_label = dict.fromkeys(names, 0.0)
+                for name, probability in zip(names, row, strict=True):
+                    of_label[name] += probability
+                verdicts.append(Verdict(of_label))
             bar.update(len(some))
     return verdicts
 
@@ -77,4 +105,4 @@ def gibberish_of(texts: Sequence[str], scoring: ScoringArguments) -> list[Verdic
 
 def is_complete(response: str) -> bool:
     """Ends a sentence: `.`, `!` or `?`, closing quotes and spaces after it allowed."""
-    return response.rstrip(" \n\"'").endswith(SENTENCE_ENDS)
+    return response.rstrip(CLOSING).endswith(SENTENCE_ENDS)

@@ -46,7 +46,9 @@ def validated(model: type[Arguments], values: dict[str, Any], file: str) -> Argu
         if section in model.model_fields and isinstance(values.get(section), dict):
             faults += keyword_faults(section, values[section])
     if isinstance(values.get("dpo"), dict):
-        faults += conflicts.faults(values)
+        faults += conflicts.of_training(values)
+    if isinstance(values.get("generation"), dict):
+        faults += conflicts.of_evaluation(values)
     if faults:
         raise InputError(*(f"{file}: {fault}" for fault in faults))
     return arguments

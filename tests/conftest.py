@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -209,6 +210,17 @@ def run_script(
         timeout=300,
         check=False,
     )
+
+
+def run_here(main: Callable[[], None], args: dict, folder: Path, *options: str) -> int:
+    """A script's `main` in this process, which has its imports behind it: for what ends before a model is loaded."""
+    from response_generator import command_line
+
+    file = folder / "args_of_test.json"
+    file.write_text(json.dumps(args), encoding="utf-8")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["script.py", "--json_file", str(file), *options])
+        return command_line.run(main)
 
 
 @pytest.fixture(scope="session")

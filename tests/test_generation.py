@@ -7,12 +7,22 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from response_generator import model as models
 from response_generator.adapters import AdapterFile
-from response_generator.arguments import ChatTemplateArguments, DatasetArguments
+from response_generator.arguments import ChatTemplateArguments, DatasetArguments, EvaluateArguments
+from response_generator.batch_limit import BatchLimit
 from response_generator.chat_template import Renderer
-from response_generator.contestants import ADAPTER
 from response_generator.data import read_dialogues
 from response_generator.errors import InputError
-from response_generator.generation import generate, generation_config, up_to_eos
+from response_generator.evaluation.contestants import ADAPTER
+from response_generator.generation import (
+    Request,
+    Sampling,
+    answer,
+    batches,
+    check_context,
+    generation_config,
+    seed_of,
+    up_to_eos,
+)
 
 
 @pytest.fixture(scope="module")
@@ -27,36 +37,125 @@ def renderer(tiny):
 
 
 @pytest.fixture(scope="module")
-def dialogues(tiny):
-    return read_dialogues(DatasetArguments(path=str(tiny.folder / "dialogues.jsonl")))
+def requests(tiny, renderer):
+    dialogues = read_dialogues(DatasetArguments(path=str(tiny.folder / "dialogues.jsonl")))
+    return [Request.of(dialogue, renderer) for dialogue in dialogues]
 
 
-def test_a_batch_of_padded_prompts_says_what_each_prompt_says_alone(speaker, renderer, dialogues):
-    greedy = generation_config({"max_new_tokens": 12, "do_sample": False}, renderer.tokenizer)
-    lengths = {len(renderer.encode(renderer.prompt(row.history, row.target_emotion))) for row in dialogues}
-    assert len(lengths) > 3  # else nothing is padded
-    together = generate(speaker, renderer, dialogues, greedy, batch_size=6, seed=0)
-    alone = generate(speaker, renderer, dialogues, greedy, batch_size=1, seed=0)
-    assert [reply.response for reply in together.replies] == [reply.response for reply in alone.replies]
-    assert [reply.dialogue for reply in together.replies] == dialogues
+def answered(speaker, renderer, requests, settings, size, seed=0, samples=1, limit=None):
+    """Replies to `requests`, in their order and that of the samples."""
+    config = generation_config(settings, renderer.tokenizer)
+    how = Sampling(config, seed, samples, BatchLimit(limit or size))
+    replies = [reply for batch in batches(requests, size) for reply in answer(speaker, renderer.tokenizer, batch, how)]
+    return sorted(replies, key=lambda reply: (reply.request.dialogue.index, reply.sample))
 
 
-def test_a_seed_fixes_the_replies_and_another_changes_them(speaker, renderer, dialogues):
-    sampling = generation_config({"max_new_tokens": 12, "do_sample": True, "temperature": 2.0}, renderer.tokenizer)
-    first, again, other = (
-        [reply.response for reply in generate(speaker, renderer, dialogues, sampling, 4, seed).replies]
-        for seed in (1, 1, 2)
-    )
+GREEDY = {"max_new_tokens": 12, "do_sample": False}
+HOT = {"max_new_tokens": 12, "do_sample": True, "temperature": 2.0, "top_k": 0, "top_p": 1.0}
+
+
+def words(replies) -> list[str]:
+    return [reply.response for reply in replies]
+
+
+def test_a_batch_of_padded_prompts_says_what_each_prompt_says_alone(speaker, renderer, requests):
+    assert len({len(request.prompt_ids) for request in requests}) > 3  # else nothing is padded
+    together = answered(speaker, renderer, requests, GREEDY, size=6)
+    alone = answered(speaker, renderer, requests, GREEDY, size=1)
+    assert words(together) == words(alone)
+    assert [reply.request for reply in together] == requests
+    likelihoods = [[reply.reference_logp for reply in replies] for replies in (together, alone)]
+    assert likelihoods[0] == pytest.approx(likelihoods[1], abs=1e-3)
+
+
+def test_a_seed_fixes_the_replies_and_another_changes_them(speaker, renderer, requests):
+    first, again, other = (words(answered(speaker, renderer, requests, HOT, 4, seed)) for seed in (1, 1, 2))
     assert first == again != other
 
 
-def test_min_and_max_new_tokens_hold_and_padding_side_comes_back(speaker, renderer, dialogues):
+def test_a_reply_does_not_depend_on_what_was_drawn_before_it(speaker, renderer, requests):
+    """What resumption and several processes rest on."""
+    everything = answered(speaker, renderer, requests, HOT, 2, seed=1, samples=2)
+    last = batches(requests, 2)[-1]
+    torch.rand(5)
+    alone = answered(speaker, renderer, list(last), HOT, 2, seed=1, samples=2)
+    assert words(alone) == words(reply for reply in everything if reply.request in last)
+
+
+def test_samples_of_a_prompt_differ_and_the_first_is_that_of_a_single_one(speaker, renderer, requests):
+    single = answered(speaker, renderer, requests, HOT, 4)
+    several = answered(speaker, renderer, requests, HOT, 4, samples=3)
+    assert [reply.sample for reply in several] == [0, 1, 2] * len(requests)
+    assert words(reply for reply in several if reply.sample == 0) == words(single)
+    assert all(len({reply.response for reply in several[at : at + 3]}) == 3 for at in range(0, len(several), 3))
+
+
+def test_seeds_of_neighbouring_runs_share_no_draw():
+    seeds = {seed_of(seed, sample, row) for seed in range(10) for sample in range(4) for row in range(50)}
+    assert len(seeds) == 10 * 4 * 50
+
+
+def test_when_memory_runs_out_smaller_batches_answer_all(speaker, renderer, requests, monkeypatch, capsys):
+    generate = type(speaker).generate
+
+    def short_of_memory(self, *args, **kwargs):
+        if len(kwargs["input_ids"]) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return generate(self, *args, **kwargs)
+
+    whole = answered(speaker, renderer, requests, GREEDY, size=6)
+    monkeypatch.setattr(type(speaker), "generate", short_of_memory)
+    halved = answered(speaker, renderer, requests, GREEDY, size=6)
+    assert words(halved) == words(whole)
+    assert "out of memory with 6 rows at once; going on with 3" in capsys.readouterr().err
+
+
+def test_min_and_max_new_tokens_hold_and_padding_side_comes_back(speaker, renderer, requests):
     before = renderer.tokenizer.padding_side
     assert before == "right"
-    config = generation_config({"max_new_tokens": 7, "min_new_tokens": 3, "do_sample": True}, renderer.tokenizer)
-    counts = [reply.new_tokens for reply in generate(speaker, renderer, dialogues, config, 4, 0).replies]
-    assert all(3 <= count <= 7 for count in counts)
+    settings = {"max_new_tokens": 7, "min_new_tokens": 3, "do_sample": True}
+    replies = answered(speaker, renderer, requests, settings, 4)
+    assert all(3 <= reply.new_tokens <= 7 for reply in replies)
+    # No EOS within the limit: it is the limit that stopped them.
+    assert all(reply.new_tokens == 7 for reply in replies if reply.stopped_by_limit)
+    assert any(reply.stopped_by_limit for reply in replies)
     assert renderer.tokenizer.padding_side == before
+
+
+def test_a_reply_that_ends_by_itself_was_not_stopped(speaker, renderer, requests):
+    eos = renderer.tokenizer.eos_token_id
+    settings = {"max_new_tokens": 6, "do_sample": False, "forced_eos_token_id": eos}
+    assert not any(reply.stopped_by_limit for reply in answered(speaker, renderer, requests, settings, 4))
+
+
+def test_the_reference_ends_with_its_eos_and_is_the_dialogues(renderer, requests):
+    for request in requests:
+        text = renderer.tokenizer.decode(request.reference_ids)
+        assert text == request.dialogue.reference + renderer.tokenizer.eos_token
+
+
+def test_a_prompt_longer_than_the_context_is_named(requests):
+    longest = max(len(request.prompt_ids) for request in requests)
+    references = max(len(request.reference_ids) for request in requests)
+    check_context(requests, max_new_tokens=50, context=longest + max(50, references))
+    with pytest.raises(InputError) as error:
+        check_context(requests, max_new_tokens=50, context=longest + 49)
+    (fault,) = error.value.faults
+    row = max(requests, key=lambda request: len(request.prompt_ids)).dialogue.index
+    assert fault.startswith(
+        f"dataset, row {row}: {longest} tokens of prompt and up to 50 of reply; the model's context"
+    )
+
+
+def test_the_context_is_what_the_backend_loads(tiny, tmp_path):
+    def context(backend: str, **keywords) -> int:
+        return models.context_length(
+            EvaluateArguments(**tiny.evaluate(tmp_path, backend=backend, from_pretrained=keywords))
+        )
+
+    assert context("transformers") == context("unsloth") == 2048  # the tiny base's own
+    assert context("unsloth", max_seq_length=512) == 512
+    assert context("unsloth", max_seq_length=4096) == 2048
 
 
 def test_tokens_after_the_eos_do_not_count():

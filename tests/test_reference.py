@@ -12,6 +12,7 @@ from response_generator import model as models
 from response_generator.adapters import AdapterFile
 from response_generator.arguments import DPOArguments
 from response_generator.errors import InputError, TrainingError
+from response_generator.precision import fast_bf16
 from response_generator.validation import validated
 
 
@@ -36,7 +37,7 @@ def plain_logps(model, row: dict) -> torch.Tensor:
     sums = []
     for side in ("chosen_ids", "rejected_ids"):
         prompt, completion = row["prompt_ids"], row[side]
-        with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16, enabled=fast_bf16()):
             logits = model(input_ids=torch.tensor([prompt + completion])).logits[0].float()
         of_completion = logits[len(prompt) - 1 : -1].log_softmax(-1)
         sums.append(of_completion[range(len(completion)), completion].sum())
@@ -129,6 +130,7 @@ def test_the_cache_key_names_all_that_the_log_probabilities_depend_on(tiny, tmp_
 
     write_tiny_adapter(tiny.folder / "base", tmp_path / "weights", seed=9)
     write_tiny_adapter(tiny.folder / "base", tmp_path / "scale", lora_alpha=99)
+    other_dtype = "float32" if fast_bf16() else "bfloat16"
     template = arguments.chat_template.model_copy(update={"system_prompt": "You are kind ."})
     others = {
         "adapter weights": key_of(arguments_for(tiny, tmp_path, adapter=str(tmp_path / "weights"))),
@@ -140,7 +142,9 @@ def test_the_cache_key_names_all_that_the_log_probabilities_depend_on(tiny, tmp_
         ),
         "max_length": key_of(arguments, max_length=512),
         "truncation": key_of(arguments, max_length=150),
-        "precision": key_of(arguments, bf16=False),
+        "precision": key_of(
+            arguments.model_copy(update={"from_pretrained": arguments.from_pretrained | {"dtype": other_dtype}})
+        ),
         "batch": key_of(arguments, precompute_ref_batch_size=3),
     }
     assert len({key, *others.values()}) == 1 + len(others), others

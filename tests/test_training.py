@@ -8,13 +8,14 @@ import torch
 from conftest import demo_rows, write_tiny_adapter
 from trl import DPOConfig, DPOTrainer
 
-from response_generator import checkpoints, checks, configuration, contestants, reference, training
+from response_generator import checkpoints, checks, configuration, reference, training
 from response_generator import model as models
 from response_generator.adapters import AdapterFile
 from response_generator.arguments import DPOArguments, EvaluateArguments
 from response_generator.chat_template import Renderer
 from response_generator.data import parse_pair
 from response_generator.errors import InputError, TrainingError
+from response_generator.evaluation import contestants
 from response_generator.pairs import tokenised
 from response_generator.validation import validated
 

@@ -60,7 +60,9 @@ def main(folder: Path) -> None:
     policy = get_peft_model(model.load_base(args), LoraConfig(**LORA))
     trainer = SFTTrainer(
         model=policy,
-        args=SFTConfig(output_dir=str(folder), seed=args.seed, use_cpu=not torch.cuda.is_available(), bf16=fast_bf16(), **SFT),
+        args=SFTConfig(
+            output_dir=str(folder), seed=args.seed, use_cpu=not torch.cuda.is_available(), bf16=fast_bf16(), **SFT
+        ),
         train_dataset=Dataset.from_list([tokenised(dialogue, renderer) for dialogue in dialogues]),
         processing_class=tokenizer,
     )

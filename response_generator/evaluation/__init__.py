@@ -1,0 +1,1 @@
+"""What evaluate.py does with replies: verdicts, figures with intervals, claims, reports."""

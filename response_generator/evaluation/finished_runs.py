@@ -1,0 +1,120 @@
+"""Finished evaluations, read to be compared: only runs of the same prompts and the same judges can be."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from response_generator.errors import InputError
+from response_generator.evaluation.contestants import ADAPTER
+from response_generator.evaluation.predictions import GENERATED, JUDGED, Prediction, by_model
+from response_generator.evaluation.predictions import read as read_predictions
+from response_generator.evaluation.report import settings_of
+from response_generator.runs import RunFolder
+
+JUDGES = ("emotion_model", "emotion_labels", "gibberish_model")
+
+
+@dataclass(frozen=True)
+class FinishedRuns:
+    """The adapter's replies and the arguments of every run, by its folder as it was named."""
+
+    rows: dict[str, list[Prediction]]
+    arguments: dict[str, dict[str, Any]]
+
+    @property
+    def first(self) -> dict[str, Any]:
+        return next(iter(self.arguments.values()))
+
+    @property
+    def bootstrap_resamples(self) -> int:
+        return self.first["bootstrap_resamples"]
+
+    @property
+    def seed(self) -> int:
+        return self.first["seed"]
+
+    def settings(self) -> dict[str, str]:
+        """What the runs have in common, and side by side what they have not."""
+        flat = {name: settings_of(arguments) for name, arguments in self.arguments.items()}
+        keys = dict.fromkeys(key for of in flat.values() for key in of)
+        settings = {}
+        for key in keys:
+            values = {name: of.get(key, "–") for name, of in flat.items()}
+            different = len(set(values.values())) > 1
+            words = "; ".join(f"{name}: {value}" for name, value in values.items())
+            settings[key] = words if different else next(iter(values.values()))
+        return settings
+
+
+def read(folders: list[Path]) -> FinishedRuns:
+    """Reads two or more runs.
+
+    Raises:
+        InputError: with everything that keeps them from being compared.
+    """
+    if len(folders) < 2 or len({folder.resolve() for folder in folders}) < len(folders):
+        raise InputError("--compare: name two or more different run folders")
+    faults = [fault for folder in folders for fault in faults_of(folder)]
+    if faults:
+        raise InputError(*faults)
+    arguments = {str(folder): read_json(folder / "args.json") for folder in folders}
+    rows = {str(folder): by_model(read_predictions(folder, GENERATED | JUDGED))[ADAPTER] for folder in folders}
+    first, *others = rows
+    for name in others:
+        faults += differing_judges(first, name, arguments) + differing_prompts(first, name, rows)
+    if faults:
+        raise InputError(*faults)
+    return FinishedRuns(rows, arguments)
+
+
+def faults_of(folder: Path) -> list[str]:
+    if not (folder / "args.json").is_file():
+        return [f"--compare: {folder}: no run folder (no args.json)"]
+    if not (folder / "metrics.json").is_file():
+        return [f"--compare: {folder}: is not finished (no metrics.json); run it to its end first"]
+    if "scoring" not in read_json(folder / "args.json"):
+        return [f"--compare: {folder}: is no evaluation of an adapter"]
+    return []
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{file}: cannot be read ({error})") from error
+
+
+def differing_judges(first: str, name: str, arguments: dict[str, dict[str, Any]]) -> list[str]:
+    one, other = (arguments[run]["scoring"] for run in (first, name))
+    return [
+        f"--compare: {name}: scoring.{key} is {other[key]}, in {first} {one[key]}; have both judged by the same "
+        f"classifiers first (--json_file … --from_predictions {name})"
+        for key in JUDGES
+        if one.get(key) != other.get(key)
+    ]
+
+
+def differing_prompts(first: str, name: str, rows: dict[str, list[Prediction]]) -> list[str]:
+    """Prompts are the same when their dialogues are: how they are rendered is each model's own."""
+    one, other = (
+        {(row["index"], row["sample"]): (row["history"], row["target_emotion"], row["reference"]) for row in rows[run]}
+        for run in (first, name)
+    )
+    if len(one) != len(other):
+        return [f"--compare: {name}: {len(other)} replies, in {first} {len(one)}; the prompts must be the same"]
+    different = [place for place in one if one[place] != other.get(place)]
+    if not different:
+        return []
+    return [f"--compare: {name}: row {different[0][0]} ({len(different)} in all) is another prompt than in {first}"]
+
+
+def check_place(run: RunFolder) -> None:
+    """A comparison may be made anew in its own folder, and takes no other.
+
+    Raises:
+        InputError: when the folder holds something else, or cannot be written.
+    """
+    faults = run.faults()
+    if faults:
+        raise InputError(*(fault.replace("name another folder", "name another with --output_dir") for fault in faults))

@@ -1,0 +1,78 @@
+"""How far a figure could be off: resampling of prompts, exact tests, and where resampling cannot see, exact bounds."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from scipy.stats import binomtest, norm, permutation_test
+
+LEVEL = 0.95
+TAIL = (1 - LEVEL) / 2
+BLOCK = 500  # resamples held in memory at once
+PERMUTATIONS = 9_999
+
+Interval = tuple[float, float]
+
+
+def resamples(prompts: int, count: int, seed: int) -> Iterator[np.ndarray]:
+    """How often each prompt is drawn in each of `count` bootstrap resamples, in blocks (at most BLOCK, prompts)."""
+    random = np.random.default_rng(seed)
+    for start in range(0, count, BLOCK):
+        drawn = random.integers(prompts, size=(min(BLOCK, count - start), prompts))
+        row = np.arange(len(drawn))[:, None] * prompts
+        yield np.bincount((drawn + row).ravel(), minlength=len(drawn) * prompts).reshape(len(drawn), prompts)
+
+
+def percentile(replicates: np.ndarray) -> Interval | None:
+    """The percentile interval (Efron 1979); None where no resample has a value. Resamples without one are left out."""
+    values = replicates[np.isfinite(replicates)]
+    if not len(values):
+        return None
+    low, high = np.quantile(values, (TAIL, 1 - TAIL))
+    return float(low), float(high)
+
+
+def exact_share(hits: int, prompts: int) -> Interval:
+    """Clopper and Pearson's bounds. Where all prompts agree every resample is alike, and says nothing of the next."""
+    bounds = binomtest(hits, prompts).proportion_ci(LEVEL, method="exact")
+    return float(bounds.low), float(bounds.high)
+
+
+def exact_tie(prompts: int) -> Interval:
+    """Bounds of a difference of shares where no prompt differs: what either side could still have of differences."""
+    _, high = exact_share(0, prompts)
+    return -high, high
+
+
+def jackknife(whole: float, without_one: np.ndarray) -> Interval | None:
+    """A normal interval from the figure without each prompt in turn (Tukey 1958); its variance errs upwards.
+
+    For figures that resampling distorts: a prompt drawn twice repeats its own words.
+    """
+    count = len(without_one)
+    if count < 2:
+        return None
+    error = np.sqrt((count - 1) / count * np.square(without_one - without_one.mean()).sum())
+    reach = norm.ppf(1 - TAIL) * error
+    return float(whole - reach), float(whole + reach)
+
+
+def paired_p(differences: np.ndarray, seed: int) -> float:
+    """Two-sided p of "no difference", from each prompt's difference between two models.
+
+    With one reply a prompt the differences are -1, 0 and 1, and this is McNemar's exact test. With several it is its
+    generalisation: the signs of the prompts' differences are exchanged at random.
+    """
+    differing = differences[differences != 0]
+    if not len(differing):
+        return 1.0
+    if np.isin(differing, (-1, 1)).all():
+        return float(binomtest(int((differing > 0).sum()), len(differing), 0.5).pvalue)
+    found = permutation_test(
+        (differing,),
+        np.sum,
+        permutation_type="samples",
+        n_resamples=PERMUTATIONS,
+        vectorized=True,
+        rng=np.random.default_rng(seed),
+    )
+    return float(found.pvalue)

@@ -1,0 +1,82 @@
+"""pair_logps.jsonl: how likely each model finds the two replies of every held-out preference pair."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from peft import PeftModel
+from tqdm.auto import tqdm
+
+from response_generator import journal
+from response_generator.arguments import PreferenceArguments
+from response_generator.batch_limit import BatchLimit
+from response_generator.errors import InputError
+from response_generator.evaluation.contestants import ADAPTER, BASELINE
+from response_generator.likelihood import log_probabilities
+from response_generator.pairs import PairTokens
+
+FILE = "pair_logps.jsonl"
+SIDES = ("chosen", "rejected")
+
+Batch = Sequence[tuple[int, dict[str, list[int]]]]  # pairs with their numbers
+
+
+def key(row: dict[str, Any]) -> tuple:
+    return row.get("model"), row.get("index")
+
+
+def outstanding(folder: Path, models: Sequence[str], pairs: PairTokens, batch_size: int) -> dict[str, list[Batch]]:
+    """The batches of pairs that each model has still to read, the longest first.
+
+    Raises:
+        InputError: when what an earlier start has left is of other pairs.
+    """
+    lengths = pairs.lengths()["whole"]
+    order = sorted(range(len(lengths)), key=lambda number: -lengths[number])
+    size = max(1, batch_size // len(SIDES))
+    batches = [[(number, pairs.rows[number]) for number in order[at : at + size]] for at in range(0, len(order), size)]
+    pieces = [(model, batch) for model in models for batch in batches]
+    rows, done = journal.taken_up(folder / FILE, [[(model, n) for n, _ in batch] for model, batch in pieces], key)
+    for row in rows:
+        tokens = pairs.rows[row["index"]]
+        if [row[f"{side}_tokens"] for side in SIDES] != [len(tokens[f"{side}_ids"]) for side in SIDES]:
+            raise InputError(f"{folder / FILE}: pair {row['index']} has changed since; name another output_dir")
+    return {
+        model: [batch for (name, batch), is_done in zip(pieces, done, strict=True) if name == model and not is_done]
+        for model in models
+    }
+
+
+def measure(folder: Path, model_name: str, model: PeftModel, batches: list[Batch], limit: BatchLimit, pad: int) -> None:
+    """Adds the log-probabilities (nats, summed over a reply with its EOS) of both sides under one model."""
+
+    def work(batch: Batch) -> list[dict[str, Any]]:
+        texts = [(tokens["prompt_ids"], tokens[f"{side}_ids"]) for _, tokens in batch for side in SIDES]
+        logps = limit.each(lambda some: log_probabilities(model, some, pad), texts)
+        return [
+            {"index": number, "model": model_name}
+            | {f"{side}_logp": round(logps[2 * place + at], 4) for at, side in enumerate(SIDES)}
+            | {f"{side}_tokens": len(tokens[f"{side}_ids"]) for side in SIDES}
+            for place, (number, tokens) in enumerate(batch)
+        ]
+
+    total = sum(map(len, batches))
+    with tqdm(total=total, desc=f"{model_name}: preference pairs", unit="pair", dynamic_ncols=True) as bar:
+        journal.work_off(folder / FILE, batches, work, lambda rows, seconds: bar.update(len(rows)))
+
+
+def margins(folder: Path, preferences: PreferenceArguments | None) -> np.ndarray:
+    """Reward margins of the pairs (pairs,), by the implicit reward of DPO (Rafailov et al. 2023, section 4):
+
+    beta * (log pi(chosen) - log pi_ref(chosen)) - beta * (log pi(rejected) - log pi_ref(rejected))
+
+    where pi is the adapter and pi_ref the baseline. Empty when no pairs are asked for, or none were measured.
+    """
+    logps = {}
+    if preferences is None:
+        return np.array([])
+    for row in journal.read(folder / FILE):
+        logps[key(row)] = row["chosen_logp"] - row["rejected_logp"]
+    pairs = sorted(index for model, index in logps if model == ADAPTER)
+    return preferences.beta * np.array([logps[ADAPTER, index] - logps[BASELINE, index] for index in pairs])

@@ -1,0 +1,131 @@
+"""The table of an evaluation as text: every model beside the reference replies, and the differences, with intervals."""
+
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.table import Table
+
+from response_generator.emotions import EMOTIONS
+from response_generator.evaluation.claims import claims, p_value
+from response_generator.evaluation.comparison import REFERENCE, Comparison, Figure
+from response_generator.evaluation.metrics import AMOUNTS, DISTINCT
+
+EMOTION = {
+    "emotion_accuracy": "target emotion followed",
+    "non_neutral_accuracy": "… of targets other than neutral",
+    "target_probability": "probability of the target emotion",
+    "emotion_f1_weighted": "emotion F1, weighted",
+    "emotion_f1_macro": "emotion F1, macro",
+    "emotion_f1_micro_without_neutral": "emotion F1, micro without neutral",
+    "non_neutral_f1_weighted": "F1 on targets other than neutral, weighted",
+    "non_neutral_f1_macro": "F1 on targets other than neutral, macro",
+}
+FORM = {
+    "complete": "complete replies",
+    "stopped_by_limit": "stopped by the token limit",
+    "exact_repeats": "same reply to another prompt",
+    "copies_of_last_turn": "copies of the user's last turn",
+    "mean_new_tokens": "tokens a reply",
+    "length_ratio": "length, of the reference's",
+    "distinct_1": "distinct-1",
+    "distinct_2": "distinct-2",
+    "reference_perplexity": "perplexity of the reference reply",
+}
+PREFERENCE = {
+    "chosen_preferred": "chosen preferred",
+    "margin_mean": "margin, mean",
+    "margin_median": "margin, median",
+    "margin_sd": "margin, SD",
+}
+PLAIN = {*AMOUNTS, *DISTINCT.values(), *(name for name in PREFERENCE if name.startswith("margin"))} - {
+    "target_probability"
+}
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the table: `rows` are words and then a cell a column."""
+
+    title: str
+    rows: list[list[str]]
+
+
+def header(comparison: Comparison) -> list[str]:
+    first, *others = comparison.models
+    between = ["difference"] if len(others) == 1 else [f"{model} − {first}" for model in others]
+    return ["", *comparison.models, *(between if others else []), "reference replies"]
+
+
+def sections(comparison: Comparison) -> list[Section]:
+    """Rates in percent, differences in points, the rest as it is; a cell is "value [low, high]", p behind it."""
+    gibberish = {f"gibberish/{label}": label for label in comparison.gibberish_labels}
+    followed = {
+        f"emotion/{emotion}/recall": f"{emotion} (n = {support_of(emotion, comparison)})"
+        for emotion in EMOTIONS
+        if support_of(emotion, comparison)
+    }
+    parts = {
+        "emotion": EMOTION,
+        "form": FORM,
+        "gibberish detector": gibberish,
+        "followed, by target emotion": followed,
+    }
+    return [
+        Section(title, [[words, *cells(name, comparison)] for name, words in lines.items()])
+        for title, lines in parts.items()
+    ]
+
+
+def support_of(emotion: str, comparison: Comparison) -> int:
+    return int(comparison.figures[comparison.models[0]][f"emotion/{emotion}/support"].value)
+
+
+def cells(name: str, comparison: Comparison) -> list[str]:
+    _, *others = comparison.models
+    found = [cell(name, comparison.figures[model].get(name)) for model in comparison.models]
+    found += [cell(name, comparison.differences[model].get(name), signed=True) for model in others]
+    return [*found, cell(name, comparison.figures[REFERENCE].get(name))]
+
+
+def cell(name: str, figure: Figure | None, signed: bool = False) -> str:
+    if figure is None:
+        return "–"
+    scale, digits = (1, 2) if name in PLAIN else (100, 1)
+    value, *bounds = (
+        None if number is None else round(number * scale, digits) + 0.0  # no "-0.0"
+        for number in (figure.value, figure.low, figure.high)
+    )
+    text = f"{value:{'+' if signed else ''}.{digits}f}"
+    if None not in bounds:
+        text += f" [{bounds[0]:.{digits}f}, {bounds[1]:.{digits}f}]"
+    return text + (f" p {p_value(figure.p)}" if figure.p is not None else "")
+
+
+def preference_lines(comparison: Comparison) -> list[list[str]]:
+    return [
+        [words, cell(name, comparison.preference[name])] for name, words in PREFERENCE.items() if comparison.preference
+    ]
+
+
+def show(comparison: Comparison, speeds: dict[str, dict[str, float]]) -> None:
+    """Prints the claims and the whole table."""
+    console = Console(highlight=False)
+    table = Table(
+        title=f"evaluation of {comparison.prompts} prompts, rates in %, [95 % interval]", title_justify="left"
+    )
+    for number, heading in enumerate(header(comparison)):
+        table.add_column(heading, justify="right" if number else "left")
+    for section in sections(comparison):
+        table.add_section()
+        table.add_row(section.title, style="bold")
+        for row in section.rows:
+            table.add_row(*row)
+    console.print(table)
+    for words, value in preference_lines(comparison):
+        console.print(f"preference pairs ({comparison.preference['pairs'].value}): {words} {value}")
+    for model, speed in speeds.items():
+        console.print(
+            f"{model}: {speed['replies_per_second']:.2f} replies/s, {speed['new_tokens_per_second']:.1f} new tokens/s"
+        )
+    for claim in claims(comparison):
+        console.print(claim, soft_wrap=True)

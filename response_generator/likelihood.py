@@ -1,0 +1,30 @@
+"""How likely the model finds a given completion after its prompt."""
+
+from collections.abc import Sequence
+
+import torch
+from peft import PeftModel
+
+# A prompt and a completion as token ids, the completion's EOS included.
+PromptAndCompletion = tuple[list[int], list[int]]
+
+
+def log_probabilities(model: PeftModel, texts: Sequence[PromptAndCompletion], pad: int) -> list[float]:
+    """Sums of the log-probabilities (nats) of each completion's tokens, in one forward pass.
+
+    Padding is on the right: under a causal mask no real token sees it, whichever way the model treats its mask.
+    """
+    longest = max(len(prompt) + len(completion) for prompt, completion in texts)
+    rows = [[*prompt, *completion] for prompt, completion in texts]
+    tokens = torch.tensor([row + [pad] * (longest - len(row)) for row in rows], device=model.device)
+    mask = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in rows], device=model.device)
+    with torch.inference_mode():
+        logits = model(input_ids=tokens, attention_mask=mask, use_cache=False).logits
+        sums = []
+        for row, (prompt, completion) in enumerate(texts):
+            start, end = len(prompt), len(prompt) + len(completion)
+            # The logits at a position are of the token after it. float32: a sum of bf16 would round nats away.
+            of_completion = logits[row, start - 1 : end - 1].float().log_softmax(-1)
+            chosen = of_completion.gather(-1, tokens[row, start:end, None])
+            sums.append(chosen.sum().item())
+    return sums

@@ -1,0 +1,48 @@
+"""Out of memory: the batch is halved, said in a line, and nothing is lost or done twice."""
+
+import pytest
+import torch
+
+from response_generator.batch_limit import BatchLimit
+from response_generator.errors import TrainingError
+
+CPU = "[enforce fail at alloc_cpu.cpp:127] . DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."
+OUT_OF_MEMORY = {
+    "a card's": lambda: torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+    "a processor's": lambda: RuntimeError(CPU),
+}
+
+
+@pytest.mark.parametrize("error", OUT_OF_MEMORY)
+def test_it_halves_says_so_and_keeps_to_it(error, capsys):
+    sizes = []
+
+    def work(batch):
+        sizes.append(len(batch))
+        if len(batch) > 3:
+            raise OUT_OF_MEMORY[error]()
+        return [item * 10 for item in batch]
+
+    limit = BatchLimit(12)
+    assert limit.each(work, range(10)) == [item * 10 for item in range(10)]
+    assert limit.each(work, range(4)) == [0, 10, 20, 30]
+    assert sizes == [10, 5, 2, 2, 2, 2, 2, 2, 2]
+    said = capsys.readouterr().err
+    assert "out of memory with 10 rows at once; going on with 5" in said
+    assert "out of memory with 5 rows at once; going on with 2" in said
+
+
+def test_a_single_row_that_does_not_fit_ends_the_run():
+    def work(batch):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    with pytest.raises(TrainingError, match="out of memory with a single row"):
+        BatchLimit(2).each(work, range(2))
+
+
+def test_other_errors_are_not_taken_for_it():
+    def work(batch):
+        raise RuntimeError("shapes cannot be multiplied")
+
+    with pytest.raises(RuntimeError, match="cannot be multiplied"):
+        BatchLimit(2).each(work, range(2))

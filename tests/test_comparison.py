@@ -1,0 +1,136 @@
+"""Intervals and differences of a whole evaluation, and what is said of them."""
+
+import numpy as np
+import pytest
+from scipy import stats
+from statsmodels.stats.contingency_tables import mcnemar
+from test_metrics import LABELS, row
+
+from response_generator.evaluation import table
+from response_generator.evaluation.claims import claims
+from response_generator.evaluation.comparison import REFERENCE, compared
+
+RESAMPLES = 4_000
+
+
+def rows_of(right: list[bool], **changes) -> list[dict]:
+    return [
+        row(index, "anger", "anger" if is_right else "fear", reference_emotion="anger", **changes)
+        for index, is_right in enumerate(right)
+    ]
+
+
+def evaluated(baseline: list[bool], adapter: list[bool], **changes):
+    rows = {"baseline": rows_of(baseline), "adapter": rows_of(adapter)}
+    return compared(rows, LABELS, RESAMPLES, seed=1, **changes)
+
+
+# 60 prompts: both right in 20, the adapter alone in 25, the baseline alone in 8, none in 7.
+BASELINE = [True] * 20 + [False] * 25 + [True] * 8 + [False] * 7
+ADAPTER = [True] * 20 + [True] * 25 + [False] * 8 + [False] * 7
+
+
+def test_a_difference_is_paired_as_scipy_and_statsmodels_pair_it():
+    found = evaluated(BASELINE, ADAPTER).differences["adapter"]["emotion_accuracy"]
+    assert found.value == pytest.approx((25 - 8) / 60)
+    gained = np.array(ADAPTER, float) - np.array(BASELINE, float)
+    expected = stats.bootstrap(
+        (gained,), np.mean, n_resamples=20_000, method="percentile", rng=np.random.default_rng(0)
+    ).confidence_interval
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=0.02)
+    assert found.p == pytest.approx(mcnemar([[20, 25], [8, 7]], exact=True).pvalue)
+
+
+def test_pairing_makes_the_interval_narrower_than_two_independent_ones():
+    baseline = [True] * 30 + [False] * 30
+    adapter = [True] * 34 + [False] * 26  # right wherever the baseline is, and four times more
+    found = evaluated(baseline, adapter)
+    difference = found.differences["adapter"]["emotion_accuracy"]
+    alone = found.figures["adapter"]["emotion_accuracy"]
+    assert difference.high - difference.low < 0.6 * (alone.high - alone.low)
+    assert 0 < difference.low
+
+
+def test_replies_of_one_prompt_are_no_prompts_of_their_own():
+    """Four times the same reply to each of 15 prompts says no more than one: the interval is as wide."""
+    right = [True] * 9 + [False] * 6
+    once = compared({"adapter": rows_of(right)}, LABELS, RESAMPLES, seed=1)
+    four = [each | {"sample": sample} for each in rows_of(right) for sample in range(4)]
+    often = compared({"adapter": four}, LABELS, RESAMPLES, seed=1)
+    assert (often.prompts, often.samples) == (15, 4)
+    assert often.figures["adapter"]["emotion_accuracy"] == once.figures["adapter"]["emotion_accuracy"]
+
+
+def test_where_all_prompts_agree_the_bounds_are_exact():
+    found = evaluated([True] * 30, [True] * 30)
+    complete = found.figures["adapter"]["complete"]
+    assert (complete.value, complete.high) == (1, 1)
+    assert complete.low == pytest.approx(0.025 ** (1 / 30))
+    tie = found.differences["adapter"]["emotion_accuracy"]
+    assert (tie.low, tie.high, tie.p) == (pytest.approx(-0.1157, abs=1e-4), pytest.approx(0.1157, abs=1e-4), 1.0)
+
+
+def test_every_rate_and_mean_has_an_interval_around_it():
+    found = evaluated(BASELINE, ADAPTER, margins=np.array([0.5, -0.2, 1.0, 0.1]))
+    groups = [*found.figures.values(), found.differences["adapter"]]
+    for figures in groups:
+        for name, figure in figures.items():
+            if "support" in name or (name.startswith("emotion/") and figure.value == 0):
+                continue  # a count, or a share of none
+            assert figure.low is not None and figure.low <= figure.value <= figure.high, name
+    assert found.preference["chosen_preferred"].value == 3 / 4
+    assert found.preference["margin_mean"].value == pytest.approx(0.35)
+    assert found.preference["margin_mean"].low < 0.35 < found.preference["margin_mean"].high
+
+
+def test_one_prompt_says_nothing_of_others():
+    found = evaluated([True], [False])
+    assert found.figures["adapter"]["mean_new_tokens"].low is None
+    assert found.differences["adapter"]["emotion_accuracy"].low is None
+    assert "no interval from a single prompt" in claims(found)[0]
+
+
+def test_a_claim_says_what_can_be_said():
+    better = claims(evaluated(BASELINE, ADAPTER))[0]
+    assert better.startswith("The adapter follows the target emotion more often than the baseline: +28.3 points, 95 %")
+    assert better.endswith("p = 0.0046, n = 60.")
+    worse = claims(evaluated(ADAPTER, BASELINE))[0]
+    assert worse.startswith("The adapter follows the target emotion less often than the baseline: -28.3 points, 95 %")
+    noise = claims(evaluated([True, False] * 20, [False, True] * 20))[0]
+    assert "could be noise (+0.0 points, 95 % CI [-" in noise and "p = 1.0000, n = 40)." in noise
+
+
+def test_the_judges_own_error_stands_beside_the_claim():
+    rows = rows_of([True] * 50)
+    for each in rows[:20]:
+        each["reference_emotion"] = "sadness"
+    found = compared({"adapter": rows}, LABELS, RESAMPLES, seed=1)
+    assert found.figures[REFERENCE]["emotion_accuracy"].value == 0.6
+    assert claims(found)[-1].startswith("The classifier itself names the target emotion of 60.0 % of the reference")
+    assert "the adapter scored higher, which may be the classifier's taste" in claims(found)[-1]
+    certified = claims(evaluated(BASELINE, ADAPTER))[-1]
+    assert certified.endswith("no model can be certified beyond that.")
+
+
+def test_the_table_has_a_cell_for_everything():
+    found = evaluated(BASELINE, ADAPTER)
+    assert table.header(found) == ["", "baseline", "adapter", "difference", "reference replies"]
+    rows = {line[0]: line[1:] for section in table.sections(found) for line in section.rows}
+    assert {len(cells) for cells in rows.values()} == {4}
+    assert rows["target emotion followed"][0].startswith("46.7 [")
+    assert rows["target emotion followed"][2].startswith("+28.3 [") and rows["target emotion followed"][2].endswith(
+        "p 0.0046"
+    )
+    assert rows["anger (n = 60)"][1].startswith("75.0 [")
+    assert not any("-0.0 " in cell or cell.startswith("-0.00 ") for cells in rows.values() for cell in cells)
+
+
+def test_metrics_are_flat_names_and_numbers():
+    flat = evaluated(BASELINE, ADAPTER, margins=np.array([0.5, -0.2])).flat()
+    assert flat["adapter/emotion_accuracy"] == 0.75
+    assert flat["difference/emotion_accuracy/p"] == pytest.approx(0.0046, abs=1e-4)
+    assert flat["adapter/confusion/anger/fear"] == 15
+    assert flat["preference/pairs"] == 2
+    assert all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in flat.values())
+    three = compared({"a": rows_of([True]), "b": rows_of([True]), "c": rows_of([True])}, LABELS, 100, seed=1).flat()
+    assert {"difference of b/complete", "difference of c/complete"} <= set(three)

@@ -1,0 +1,84 @@
+"""Intervals and tests against scipy's and statsmodels' own, on data made by hand."""
+
+from itertools import product
+
+import numpy as np
+import pytest
+from scipy import stats
+from statsmodels.stats.contingency_tables import mcnemar
+from statsmodels.stats.proportion import proportion_confint
+
+from response_generator.evaluation import intervals
+
+RESAMPLES = 20_000
+
+
+def percentile_of(values, seed=0) -> tuple[float, float]:
+    weights = np.concatenate(list(intervals.resamples(len(values), RESAMPLES, seed)))
+    return intervals.percentile(weights @ np.asarray(values, float) / len(values))
+
+
+@pytest.mark.parametrize(
+    "values", [[1] * 30 + [0] * 10, [3, 9, 4, 12, 5, 8, 30, 6, 7, 7, 2, 11]], ids=["a rate", "a skewed mean"]
+)
+def test_the_bootstrap_is_scipys(values):
+    expected = stats.bootstrap(
+        (np.array(values, float),), np.mean, n_resamples=RESAMPLES, method="percentile", rng=np.random.default_rng(5)
+    ).confidence_interval
+    # Two draws of 20,000 resamples agree within a few hundredths of the interval's width.
+    found = percentile_of(values)
+    assert found == pytest.approx((expected.low, expected.high), abs=0.04 * (expected.high - expected.low))
+
+
+def test_a_resample_draws_as_many_prompts_as_there_are_and_a_seed_fixes_it():
+    blocks = list(intervals.resamples(7, 1_200, seed=1))
+    assert [block.shape for block in blocks] == [(500, 7), (500, 7), (200, 7)]
+    weights = np.concatenate(blocks)
+    assert (weights.sum(1) == 7).all()
+    assert weights.mean(0) == pytest.approx(np.ones(7), abs=0.1)
+    assert np.array_equal(weights, np.concatenate(list(intervals.resamples(7, 1_200, seed=1))))
+    assert not np.array_equal(weights, np.concatenate(list(intervals.resamples(7, 1_200, seed=2))))
+
+
+def test_resamples_without_a_value_are_left_out():
+    assert intervals.percentile(np.array([np.nan] * 50 + [2.0] * 50)) == (2.0, 2.0)
+    assert intervals.percentile(np.array([np.nan])) is None
+
+
+@pytest.mark.parametrize(("hits", "prompts"), [(126, 126), (0, 40), (3, 10)])
+def test_exact_bounds_are_statsmodels(hits, prompts):
+    assert intervals.exact_share(hits, prompts) == pytest.approx(proportion_confint(hits, prompts, method="beta"))
+
+
+def test_a_tie_is_bounded_by_the_differences_that_could_have_hidden():
+    # No difference in 30 prompts: its rate is below 1 - 0.025 ** (1 / 30) with 97.5 %, on either side.
+    assert intervals.exact_tie(30) == pytest.approx((-(1 - 0.025 ** (1 / 30)), 1 - 0.025 ** (1 / 30)))
+
+
+@pytest.mark.parametrize(("better", "worse", "same"), [(12, 3, 20), (5, 5, 0), (1, 0, 50), (0, 9, 4)])
+def test_with_one_reply_a_prompt_it_is_mcnemars_exact_test(better, worse, same):
+    differences = np.array([1.0] * better + [-1.0] * worse + [0.0] * same)
+    expected = mcnemar([[same, better], [worse, 0]], exact=True).pvalue
+    assert intervals.paired_p(differences, seed=0) == pytest.approx(expected)
+
+
+def test_no_difference_at_all_has_p_1():
+    assert intervals.paired_p(np.zeros(5), seed=0) == 1.0
+
+
+def test_with_several_replies_signs_are_exchanged():
+    differences = np.array([0.5, 0.25, 0.75, -0.25, 0.5, 0.25, 1.0, -0.5, 0.5, 0.25])
+    sums = np.array([np.dot(signs, differences) for signs in product((1, -1), repeat=len(differences))])
+    expected = (np.abs(sums) >= abs(differences.sum()) - 1e-12).mean()
+    assert 0.01 < expected < 0.1
+    assert intervals.paired_p(differences, seed=0) == pytest.approx(expected)
+
+
+def test_the_jackknife_of_a_mean_is_its_normal_interval():
+    values = np.array([2.0, 4.0, 4.0, 5.0, 7.0, 9.0])
+    without_one = (values.sum() - values) / (len(values) - 1)
+    reach = 1.959964 * values.std(ddof=1) / np.sqrt(len(values))
+    assert intervals.jackknife(values.mean(), without_one) == pytest.approx(
+        (values.mean() - reach, values.mean() + reach), rel=1e-6
+    )
+    assert intervals.jackknife(1.0, np.array([1.0])) is None

@@ -1,0 +1,181 @@
+"""The page in a real browser, and the files beside it."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from playwright.sync_api import sync_playwright
+from test_metrics import LABELS, row
+
+from response_generator.emotions import EMOTIONS
+from response_generator.evaluation import report
+from response_generator.evaluation.comparison import compared
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+# As root there is no sandbox to be had; without the others the browser looks for a network.
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking", "--disable-sync"]
+ATTACK = "</script><script>document.title = 'taken'</script><img src=x onerror=\"document.title = 'taken'\"> & \u2028"
+SETTINGS = {"seed": "42", "wandb.notes": '"<b>bold</b>"'}
+
+
+def made_rows(count: int = 70, samples: int = 1) -> dict[str, list[dict]]:
+    """Row 0 fixed, 1 broken, 2 both right, 3 both wrong, and so on; the target of row n is the n-th emotion in turn."""
+    rows = {"baseline": [], "adapter": []}
+    for index in range(count):
+        target = EMOTIONS[index % 7]
+        wrong = EMOTIONS[(index + 1) % 7]
+        for sample in range(samples):
+            for model, right in (("baseline", index % 4 in (1, 2)), ("adapter", index % 4 in (0, 2))):
+                rows[model].append(
+                    row(
+                        index,
+                        target,
+                        target if right else wrong,
+                        sample,
+                        target_probability=0.9 - index / 1000 if right else 0.1,
+                        emotion_score=0.9,
+                        response=ATTACK if index == 5 else f"The {model} says {index} .",
+                        reference_emotion=target,
+                        new_tokens=5 + index % 9,
+                    )
+                )
+    return rows
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("report")
+    rows = made_rows()
+    found = compared(rows, LABELS, 500, seed=1, margins=np.linspace(-1, 2, 30))
+    pictures = report.write(found, SETTINGS, folder)
+    assert {picture.name for picture in pictures} == {
+        f"{name}.png" for name in ("emotions", "confusion", "quality", "lengths", "margins")
+    }
+    return folder
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser, written):
+    """The page, opened from disk with no network; afterwards nothing may have gone wrong in it."""
+    context = browser.new_context(offline=True, viewport={"width": 1200, "height": 900})
+    page = context.new_page()
+    page.set_default_timeout(10_000)
+    complaints, addresses = [], []
+    page.on("console", lambda message: complaints.append(message.text))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("request", lambda request: addresses.append(request.url))
+    page.goto((written / "report.html").as_uri())
+    yield page
+    context.close()
+    assert complaints == []
+    assert [address for address in addresses if not address.startswith("data:")] == [(written / "report.html").as_uri()]
+
+
+def headings(page) -> list[str]:
+    return page.locator("article h3").all_inner_texts()
+
+
+def numbers(page) -> list[int]:
+    return [int(re.match(r"row (\d+)", heading)[1]) for heading in headings(page)]
+
+
+def test_it_shows_the_claim_the_figures_and_the_pictures(page, written):
+    claim = page.locator(".claim").inner_text()
+    assert "cannot be told: the difference could be noise" in claim
+    assert claim in (written / "summary.md").read_text(encoding="utf-8")
+    assert page.locator("table.figures").first.locator("th[scope=col]").all_inner_texts() == [
+        *("", "baseline", "adapter", "difference", "reference replies")
+    ]
+    assert page.locator("tr", has_text="target emotion followed").first.locator("td").count() == 4
+    widths = page.evaluate("[...document.images].map(image => image.naturalWidth)")
+    assert len(widths) == 5 and min(widths) > 300  # every picture is drawn
+    assert page.locator("#count").inner_text() == "70 of 70 rows"
+    page.locator("summary").click()
+    assert page.locator(".settings").inner_text().split("\n") == ["seed\t42", 'wandb.notes\t"<b>bold</b>"']
+
+
+def test_fifty_rows_at_once(page):
+    assert numbers(page) == list(range(50))
+    page.locator("#more").click()
+    assert numbers(page) == list(range(70))
+    assert page.locator("#more").is_hidden()
+
+
+def test_filters_and_search_and_order(page):
+    page.locator("[name=emotion]").select_option("anger")
+    assert numbers(page) == list(range(1, 70, 7))
+    page.locator("[name=outcome]").select_option("fixed")
+    assert numbers(page) == [8, 36, 64]  # anger, and divisible by four
+    assert all("fixed, margin +0." in heading for heading in headings(page))
+    assert page.locator("#count").inner_text() == "3 of 70 rows"
+    page.locator("[name=emotion]").select_option("")
+    for outcome, first in (("broken", 1), ("both right", 2), ("both wrong", 3)):
+        page.locator("[name=outcome]").select_option(outcome)
+        assert numbers(page) == list(range(first, 70, 4))
+    page.locator("[name=outcome]").select_option("")
+    page.locator("[name=search]").fill("ADAPTER says 42")
+    assert numbers(page) == [42]
+    page.locator("[name=search]").fill("")
+    page.locator("[name=order]").select_option(index=1)
+    assert numbers(page)[:3] == [0, 4, 8]  # 0.9 - index / 1000 against 0.1
+    page.locator("[name=order]").select_option(index=2)
+    assert numbers(page)[:3] == [1, 5, 9]
+
+
+def test_replies_are_text_and_never_markup(page):
+    page.locator("[name=search]").fill("onerror")
+    assert numbers(page) == [5]
+    assert page.locator("article .answer p").nth(1).inner_text().startswith("</script><script>document.title")
+    assert page.title() == "Evaluation: baseline and adapter"
+    assert page.locator("article img").count() == 0
+
+
+def test_it_fits_a_phone(page):
+    page.set_viewport_size({"width": 360, "height": 740})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    assert page.locator("article").first.bounding_box()["width"] > 300
+
+
+def test_three_runs_and_several_samples(browser, tmp_path):
+    rows = made_rows(count=8, samples=2)
+    three = {"runs/a": rows["baseline"], "runs/b": rows["adapter"], "runs/c": rows["baseline"]}
+    report.write(compared(three, LABELS, 100, seed=1), SETTINGS, tmp_path)
+    page = browser.new_page()
+    page.goto((tmp_path / "report.html").as_uri())
+    assert headings(page)[1].startswith("row 0, sample 1: target neutral, fixed, margin +0.800")
+    page.locator("[name=model]").select_option("runs/c")
+    assert headings(page)[1].startswith("row 0, sample 1: target neutral, both wrong, margin 0.000")
+    assert "2 comparisons with runs/a" in page.locator("header").inner_text()
+    page.close()
+
+
+def test_the_page_holds_its_rows_as_json_and_no_address(written):
+    text = (written / "report.html").read_text(encoding="utf-8")
+    (rows,) = re.findall(r'<script type="application/json" id="rows">(.*?)</script>', text, re.DOTALL)
+    assert json.loads(rows)["rows"][5]["replies"][1]["text"] == ATTACK
+    assert not re.search(r"""(src|href)=["']?(https?:|//)""", text)
+
+
+def test_a_report_of_the_same_figures_has_the_same_bytes(written, tmp_path):
+    report.write(compared(made_rows(), LABELS, 500, seed=1, margins=np.linspace(-1, 2, 30)), SETTINGS, tmp_path)
+    for file in written.iterdir():
+        assert (tmp_path / file.name).read_bytes() == file.read_bytes(), file.name
+
+
+def test_the_summary_is_a_table_of_markdown(written):
+    lines = (written / "summary.md").read_text(encoding="utf-8").splitlines()
+    table = [line for line in lines if line.startswith("|")]
+    assert table[0] == "|  | baseline | adapter | difference | reference replies |"
+    assert {line.count("|") for line in table[: table.index("| held-out preference pairs | |")]} == {6}
+    assert "| chosen preferred | 66.7 [" in "\n".join(table)
