@@ -1,5 +1,5 @@
 # make demo    prepares the embedded model, trains, evaluates, shows the result
-# make test    runs every test that needs no GPU
+# make test    runs every test that needs no GPU; installs Chromium, a system package, where there is none
 # make test-gpu  runs those that need one
 # make style   lint and format check
 # Each first installs into .venv what is missing.
@@ -14,7 +14,7 @@ UNFINISHED := $(VENV)/unfinished
 export PYTHONPATH := $(CURDIR)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test test-gpu style
+.PHONY: demo test test-gpu style chromium
 
 demo: $(INSTALLED)
 	$(PYTHON) -m response_generator.demo
@@ -22,7 +22,7 @@ demo: $(INSTALLED)
 	$(PYTHON) fine_tune_dpo.py --json_file args/demo/dpo_arg.json
 	$(PYTHON) evaluate.py --json_file args/demo/evaluate_arg.json
 
-test: $(INSTALLED)
+test: $(INSTALLED) chromium
 	$(PYTHON) -m pytest -q -m "not gpu" tests
 
 test-gpu: $(INSTALLED)
@@ -31,6 +31,13 @@ test-gpu: $(INSTALLED)
 style: $(INSTALLED)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
+
+# The report is tested in a real browser. Debian and its kin install it here; elsewhere it has to be there.
+chromium:
+	@command -v chromium || command -v chromium-browser || command -v google-chrome \
+	|| { SUDO=$$(test "$$(id -u)" = 0 || echo sudo); $$SUDO apt-get update -qq \
+	&& DEBIAN_FRONTEND=noninteractive $$SUDO apt-get install -qq -y --no-install-recommends chromium >/dev/null; } \
+	|| { echo "make test needs Chromium to test the report: install it, then run make test again"; exit 1; }
 
 $(INSTALLED): $(REQUIREMENTS)
 	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version)'

@@ -25,7 +25,8 @@ from response_generator.runs import RunFolder
 def main() -> None:
     options = read_options()
     if options.compare:
-        compare(options.compare, RunFolder.at(options.output_dir, {"compare": [str(run) for run in options.compare]}))
+        folders = [str(folder) for folder in options.compare]
+        compare(options.compare, RunFolder.at(options.output_dir or "comparison", {"compare": folders}))
         return
     args = command_line.arguments_of(EvaluateArguments, options)
     run = preflight.check(args, options.from_predictions)
@@ -41,8 +42,10 @@ def read_options() -> Namespace:
     parser, one_of = command_line.parser_for(EvaluateArguments, __doc__)
     one_of.add_argument("--compare", nargs="+", type=Path, metavar="RUN_FOLDER", help="finished runs to compare")
     parser.add_argument("--from_predictions", type=Path, metavar="FILE", help="a predictions.jsonl, or its run folder")
-    parser.add_argument("--output_dir", metavar="FOLDER", default="comparison", help="of --compare (comparison)")
+    parser.add_argument("--output_dir", metavar="FOLDER", help="where --compare writes (default: comparison)")
     options = parser.parse_args()
+    if options.output_dir and not options.compare:
+        parser.error("--output_dir goes with --compare; with an args file: --set output_dir=FOLDER")
     if options.compare and (options.set or options.from_predictions or options.dry_run):
         parser.error("--compare takes finished runs as they are: no --set, --from_predictions or --dry_run")
     return options
@@ -65,7 +68,7 @@ def evaluate(args: EvaluateArguments, run: RunFolder, dry_run: bool) -> None:
     tokenizer = model.load_tokenizer(args, sides[contestants.ADAPTER])
     renderer = Renderer.of(tokenizer, args.chat_template)
     config = generation.generation_config(args.generation, tokenizer)
-    context = model.context_length(args)
+    context = contestants.context_length(args)
     requests = [generation.Request.of(dialogue, renderer) for dialogue in dialogues]
     generation.check_context(requests, config.max_new_tokens, context)
     held_out = tokenised(pairs, renderer, context) if pairs else None
@@ -101,7 +104,7 @@ def report_again(args: EvaluateArguments, run: RunFolder, options: Namespace) ->
     scoring.check_labels(args.scoring)
     rows = predictions.read(options.from_predictions, predictions.GENERATED)
     print(f"{options.from_predictions}: {len(rows)} replies of {', '.join(predictions.by_model(rows))}")
-    if options.dry_run:
+    if options.dry_run or not processes.is_first():
         return
     if not run.holds(options.from_predictions):
         run.start()
@@ -138,6 +141,8 @@ def judge_and_report(args: EvaluateArguments, run: RunFolder, rows: list[dict], 
 def compare(folders: list[Path], run: RunFolder) -> None:
     from response_generator.evaluation import comparison, finished_runs, report, table
 
+    if not processes.is_first():
+        return
     runs = finished_runs.read(folders)
     finished_runs.check_place(run)
     found = comparison.compared(runs.rows, [], runs.bootstrap_resamples, runs.seed)

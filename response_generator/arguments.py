@@ -1,10 +1,12 @@
 """What the args files may say: one frozen, typed object a script. Nothing here imports torch."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
 from response_generator.emotions import EMOTIONS
+
+LABELS_BY_ID, LABELS_BY_NAME = "by id", "by name"
 
 
 class Section(BaseModel):
@@ -49,10 +51,18 @@ class WandbArguments(Section):
     tags: list[str] = []
 
 
+# The tags keep pydantic from trying, and reporting, both.
+EmotionLabels = Annotated[
+    Annotated[list[Literal[EMOTIONS]], Tag(LABELS_BY_ID)]
+    | Annotated[dict[str, Literal[EMOTIONS]], Tag(LABELS_BY_NAME)],
+    Discriminator(lambda labels: LABELS_BY_NAME if isinstance(labels, dict) else LABELS_BY_ID),
+]
+
+
 class ScoringArguments(Section):
     emotion_model: str
     """Text-classification model (hub id or folder) that names a reply's emotion."""
-    emotion_labels: list[Literal[EMOTIONS]] | dict[str, Literal[EMOTIONS]] | None = None
+    emotion_labels: EmotionLabels | None = None
     """The emotion of each of the classifier's labels, by name or as a list in the order of ids; null: its own names."""
     gibberish_model: str
     """Text-classification model that tells clean text from gibberish."""

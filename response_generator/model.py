@@ -19,7 +19,6 @@ from transformers import (
 from response_generator import library_keywords, processes
 from response_generator.adapters import AdapterFile
 from response_generator.arguments import DPOArguments, ModelArguments
-from response_generator.conflicts import DEFAULTS
 from response_generator.errors import InputError
 from response_generator.precision import compute_dtype
 from response_generator.sources import adapter_folder
@@ -67,16 +66,6 @@ def load_config(arguments: ModelArguments) -> PretrainedConfig:
             *(f"from_pretrained.{key}: {config.model_type} models have no such field; remove it" for key in foreign)
         )
     return config
-
-
-def context_length(arguments: ModelArguments) -> int:
-    """Tokens of prompt and reply together that the loaded model can hold."""
-    positions = load_config(arguments).max_position_embeddings
-    if arguments.backend != "unsloth":
-        return positions
-    loaded = arguments.from_pretrained.get("max_seq_length") or DEFAULTS["max_seq_length"]
-    # unsloth stretches the positions of a model on a card, and does not on a CPU.
-    return loaded if torch.cuda.is_available() else min(loaded, positions)
 
 
 def find_adapter(key: str, name: str, arguments: ModelArguments) -> AdapterFile:

@@ -39,8 +39,8 @@ def check(arguments: DPOArguments | EvaluateArguments, predictions: Path | None 
     models, adapters, datasets = named_sources(arguments) if predictions is None else (judges(arguments), {}, {})
     if predictions is None:
         faults += file_faults("chat_template.file", arguments.chat_template.file)
-    elif not predictions.exists():
-        faults.append(f"--from_predictions {predictions}: no such file or folder")
+    else:
+        faults += prediction_faults(predictions)
     faults += [fault for key, name in models.items() for fault in model_faults(key, name)]
     faults += [fault for key, name in adapters.items() for fault in adapter_faults(key, name)]
     faults += [fault for key, name in datasets.items() for fault in dataset_faults(key, name)]
@@ -83,6 +83,15 @@ def named_sources(arguments) -> tuple[dict[str, str], dict[str, str], dict[str, 
         if arguments.eval_dataset is not None:
             datasets["eval_dataset"] = arguments.eval_dataset.path
     return models, adapters, datasets
+
+
+def prediction_faults(place: Path) -> list[str]:
+    if not place.exists():
+        return [f"--from_predictions {place}: no such file or folder"]
+    folder = place if place.is_dir() else place.parent
+    if (folder / "args.json").is_file() and not (folder / "metrics.json").is_file():
+        return [f"--from_predictions {place}: the run is not finished; run its own command again first"]
+    return []
 
 
 def judges(arguments: EvaluateArguments) -> dict[str, str]:

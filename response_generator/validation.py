@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from response_generator import conflicts, library_keywords
-from response_generator.arguments import ModelArguments
+from response_generator.arguments import LABELS_BY_ID, LABELS_BY_NAME, ModelArguments
 from response_generator.errors import InputError
 
 KEYWORD_SECTIONS = ("dpo", "lora", "generation", "from_pretrained")
@@ -56,7 +56,7 @@ def validated(model: type[Arguments], values: dict[str, Any], file: str) -> Argu
 
 def fault_line(model: type[BaseModel], fault: dict) -> str:
     """One pydantic error in our words: key, value received, what is allowed, what was perhaps meant."""
-    key = ".".join(str(part) for part in fault["loc"])
+    key = ".".join(str(part) for part in fault["loc"] if part not in (LABELS_BY_ID, LABELS_BY_NAME))
     if fault["type"] == "extra_forbidden":
         return unknown_key(key, list(section_of(model, fault["loc"]).model_fields))
     if fault["type"] == "missing":

@@ -18,22 +18,16 @@ from response_generator.backends import import_backend  # noqa: E402 (after the 
 
 import_backend("unsloth")  # before any test module imports transformers, trl or peft
 
-ROOT = Path(__file__).parent.parent
-DEMO_DATA = ROOT / "response_generator" / "demo" / "data"
+from tiny_models import ROOT, demo_rows, write_tiny_adapter, write_tiny_base, write_tiny_classifier  # noqa: E402
+
 CHATML = str(ROOT / "response_generator" / "templates" / "chatml_emotion.jinja")
 LLAMA2 = str(ROOT / "response_generator" / "templates" / "llama2_emotion.jinja")
-SPECIAL_TOKENS = ["<pad>", "<s>", "</s>", "<|im_start|>", "<|im_end|>", "[INST]", "[/INST]", "[EMOTION]", "[/EMOTION]"]
 STEPS = 6  # of the tiny run: 12 pairs, batches of 4, 2 epochs
 HISTORY = [
     {"role": "user", "content": {"emotion": "happiness", "dialog": "I got the job !"}},
     {"role": "assistant", "content": {"emotion": "surprise", "dialog": "Really ? Congratulations !"}},
     {"role": "user", "content": {"emotion": "neutral", "dialog": "Thank you ."}},
 ]
-
-
-def demo_rows(name: str, count: int) -> list[dict]:
-    with open(DEMO_DATA / f"{name}.jsonl", encoding="utf-8") as file:
-        return [json.loads(line) for _, line in zip(range(count), file, strict=False)]
 
 
 def write_rows(file: Path, rows: list) -> str:
@@ -121,73 +115,6 @@ def tiny(tmp_path_factory) -> Tiny:
     return Tiny(folder)
 
 
-def write_tiny_base(folder: Path, hidden: int = 64) -> None:
-    import torch
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
-
-    words = Tokenizer(models.BPE())
-    words.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    words.decoder = decoders.ByteLevel()
-    texts = [turn["content"]["dialog"] for row in demo_rows("dialogues_train", 100) for turn in row["prompt"]]
-    trainer = trainers.BpeTrainer(
-        vocab_size=600,
-        special_tokens=SPECIAL_TOKENS,
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    words.train_from_iterator(texts, trainer)
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=words, bos_token="<|im_start|>", eos_token="<|im_end|>", pad_token="<pad>"
-    )
-    tokenizer.save_pretrained(folder)
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=hidden,
-        intermediate_size=2 * hidden,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        tie_word_embeddings=False,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-        initializer_range=0.3,  # a random model that has opinions
-    )
-    LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(folder)
-
-
-def write_tiny_adapter(base: Path, folder: Path, seed: int = 1, **lora) -> None:
-    import torch
-    from peft import LoraConfig, get_peft_model
-    from transformers import AutoModelForCausalLM
-
-    torch.manual_seed(seed)
-    lora = {"r": 4, "target_modules": ["q_proj", "v_proj", "down_proj"], "init_lora_weights": False} | lora
-    config = LoraConfig(task_type="CAUSAL_LM", **lora)
-    get_peft_model(AutoModelForCausalLM.from_pretrained(base), config).save_pretrained(folder)
-
-
-def write_tiny_classifier(folder: Path, tokenizer_folder: Path, labels: tuple[str, ...]) -> None:
-    import torch
-    from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
-
-    tokenizer = AutoTokenizer.from_pretrained(tokenizer_folder)
-    torch.manual_seed(2)
-    config = BertConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=32,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=32,
-        id2label=dict(enumerate(labels)),
-        label2id={label: number for number, label in enumerate(labels)},
-    )
-    BertForSequenceClassification(config).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-
-
 def script_environment() -> dict[str, str]:
     """What the scripts see: no account, no hub, and the processor only."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("WANDB_", "HF_"))}
@@ -247,3 +174,38 @@ def adapter_bytes(run: Path) -> bytes:
 
 def losses(run: Path) -> list[float]:
     return [entry["loss"] for entry in read_lines(run / "log.jsonl") if "loss" in entry]
+
+
+EVALUATED_PROMPTS = 24  # two models, two samples: 96 replies in 12 batches
+
+
+@pytest.fixture(scope="session")
+def evaluation(tiny, trained, tmp_path_factory) -> dict:
+    """Args of an evaluation of the trained adapter beside the one it started from."""
+    folder = tmp_path_factory.mktemp("dialogues")
+    return tiny.evaluate(
+        folder,
+        adapter=str(trained[0] / "adapter"),
+        baseline_adapter=tiny.adapter,
+        dataset={"path": write_rows(folder / "dialogues.jsonl", demo_rows("dialogues_test", EVALUATED_PROMPTS))},
+        samples_per_prompt=2,
+        preferences={"dataset": {"path": str(tiny.folder / "pairs.jsonl")}, "beta": 0.1},
+        bootstrap_resamples=1000,
+        wandb={"mode": "offline", "project": "test"},
+    )
+
+
+def evaluated_in(folder: Path, values: dict, *options: str, **changes) -> subprocess.CompletedProcess:
+    """A run of evaluate.py that comes to its end in `folder/run`."""
+    done = run_script("evaluate.py", values | {"output_dir": str(folder / "run")} | changes, folder, *options)
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    return done
+
+
+@pytest.fixture(scope="session")
+def evaluated(evaluation, tmp_path_factory):
+    """A finished evaluation: `(folder, what it printed)`."""
+    folder = tmp_path_factory.mktemp("evaluated")
+    done = evaluated_in(folder, evaluation)
+    return folder / "run", done

@@ -1,7 +1,7 @@
 """Adapter files against base models, without loading weights."""
 
 import pytest
-from conftest import write_tiny_adapter, write_tiny_base
+from tiny_models import write_tiny_adapter, write_tiny_base
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from response_generator.adapters import AdapterFile, key_in_model

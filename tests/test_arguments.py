@@ -156,6 +156,27 @@ def test_what_does_not_go_together_is_told(changes, words):
     assert any(words in fault for fault in faults_of(changes))
 
 
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"baseline_adapter": None, "preferences": {"dataset": {"path": "x"}, "beta": 0.1}}, "against a baseline"),
+        ({"generation": {"do_sample": True}}, "generation.max_new_tokens: missing"),
+        ({"generation": {"max_new_tokens": 9, "do_sample": False}, "samples_per_prompt": 2}, "would be the same one"),
+        ({"samples_per_prompt": 0}, "samples_per_prompt: got 0"),
+        ({"bootstrap_resamples": 5}, "greater than or equal to 100"),
+        ({"preferences": {"dataset": {"path": "x"}, "beta": 0.0}}, "preferences.beta: got 0.0"),
+        ({"scoring": {"emotion_model": "x", "gibberish_model": "x", "emotion_labels": ["joy"]}}, "labels.0: got 'joy'"),
+        ({"scoring": {"emotion_model": "x", "gibberish_model": "x", "emotion_labels": {"a": "joy"}}}, "labels.a: got"),
+    ],
+)
+def test_what_does_not_go_together_in_an_evaluation_is_told(changes, words):
+    values = read(ROOT / "args" / "evaluate_arg.json") | changes
+    with pytest.raises(InputError) as error:
+        validated(EvaluateArguments, values, "args.json")
+    (fault,) = error.value.faults
+    assert words in fault
+
+
 def test_what_belongs_to_an_epochs_end_is_saved_there():
     (fault,) = faults_of({"logging_strategy": "epoch"}, "dpo")
     assert 'dpo.save_strategy: must be "epoch"' in fault

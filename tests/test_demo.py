@@ -5,8 +5,9 @@ import random
 import re
 
 import pytest
-from conftest import DEMO_DATA, ROOT
+from conftest import ROOT
 from sklearn.feature_extraction.text import CountVectorizer
+from tiny_models import DEMO_DATA
 
 from response_generator.adapters import AdapterFile
 from response_generator.arguments import DatasetArguments

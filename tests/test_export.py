@@ -5,8 +5,9 @@ import resource
 
 import pytest
 import torch
-from conftest import run_script, write_tiny_adapter
+from conftest import run_script
 from peft import PeftModel
+from tiny_models import write_tiny_adapter
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from response_generator import export

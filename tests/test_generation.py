@@ -12,7 +12,7 @@ from response_generator.batch_limit import BatchLimit
 from response_generator.chat_template import Renderer
 from response_generator.data import read_dialogues
 from response_generator.errors import InputError
-from response_generator.evaluation.contestants import ADAPTER
+from response_generator.evaluation import contestants
 from response_generator.generation import (
     Request,
     Sampling,
@@ -28,7 +28,7 @@ from response_generator.generation import (
 @pytest.fixture(scope="module")
 def speaker(tiny):
     base = AutoModelForCausalLM.from_pretrained(tiny.base, dtype=torch.float32)
-    return models.add_adapter(base, AdapterFile.read(tiny.folder / "adapter"), ADAPTER).eval()
+    return models.add_adapter(base, AdapterFile.read(tiny.folder / "adapter"), contestants.ADAPTER).eval()
 
 
 @pytest.fixture(scope="module")
@@ -149,7 +149,7 @@ def test_a_prompt_longer_than_the_context_is_named(requests):
 
 def test_the_context_is_what_the_backend_loads(tiny, tmp_path):
     def context(backend: str, **keywords) -> int:
-        return models.context_length(
+        return contestants.context_length(
             EvaluateArguments(**tiny.evaluate(tmp_path, backend=backend, from_pretrained=keywords))
         )
 

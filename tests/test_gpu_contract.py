@@ -10,7 +10,8 @@ import sys
 import peft
 import pytest
 import transformers
-from conftest import ROOT, script_environment, write_tiny_adapter
+from conftest import ROOT, script_environment
+from tiny_models import write_tiny_adapter
 
 from response_generator import configuration
 from response_generator.arguments import DPOArguments

@@ -6,8 +6,8 @@ from contextlib import contextmanager
 import pytest
 import torch
 from bitsandbytes.nn import Linear4bit
-from conftest import write_tiny_adapter
 from peft import LoraConfig
+from tiny_models import write_tiny_adapter
 from transformers import AutoConfig, LlamaConfig
 from trl import DPOConfig
 from trl.trainer import utils as trl_utils

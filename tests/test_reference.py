@@ -4,8 +4,8 @@ import math
 
 import pytest
 import torch
-from conftest import write_tiny_adapter
 from test_training import loss_of, set_up, shift
+from tiny_models import write_tiny_adapter
 
 from response_generator import checks, reference
 from response_generator import model as models

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import demo_rows
 from safetensors.torch import load_file
+from tiny_models import demo_rows
 from transformers import TrainerCallback
 
 from response_generator import configuration, model, preflight, reference, training

@@ -3,17 +3,8 @@
 import re
 
 import pytest
-from conftest import (
-    HISTORY,
-    STEPS,
-    adapter_bytes,
-    read_json,
-    read_lines,
-    run_script,
-    write_rows,
-    write_tiny_adapter,
-    write_tiny_base,
-)
+from conftest import HISTORY, STEPS, adapter_bytes, read_json, read_lines, run_script, write_rows
+from tiny_models import write_tiny_adapter, write_tiny_base
 
 
 def test_a_dpo_run_leaves_what_the_contract_says(trained):

@@ -5,7 +5,7 @@ import math
 
 import pytest
 import torch
-from conftest import demo_rows, write_tiny_adapter
+from tiny_models import demo_rows, write_tiny_adapter
 from trl import DPOConfig, DPOTrainer
 
 from response_generator import checkpoints, checks, configuration, reference, training

@@ -12,7 +12,7 @@ from response_generator.evaluation.predictions import Prediction
 REFERENCE = "reference"  # the replies that people wrote, judged as the models' are
 OF_REFERENCES = (
     "emotion_accuracy emotion_f1_weighted emotion_f1_macro emotion_f1_micro_without_neutral non_neutral_accuracy "
-    "non_neutral_f1_weighted non_neutral_f1_macro target_probability complete mean_new_tokens distinct_1 distinct_2"
+    "non_neutral_f1_weighted non_neutral_f1_macro complete mean_new_tokens distinct_1 distinct_2"
 ).split()
 TESTED = ("emotion_accuracy", "non_neutral_accuracy", "complete", "stopped_by_limit")
 TESTED_FAMILIES = ("gibberish/",)

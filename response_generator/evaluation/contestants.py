@@ -3,10 +3,12 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import torch
 from peft import PeftModel
 
 from response_generator.adapters import AdapterFile
 from response_generator.arguments import EvaluateArguments
+from response_generator.conflicts import DEFAULTS
 from response_generator.errors import InputError
 from response_generator.model import (
     add_adapter,
@@ -45,6 +47,16 @@ def find(arguments: EvaluateArguments) -> dict[str, AdapterFile | None]:
             f"in one run; evaluate each in a run of its own"
         )
     return contestants
+
+
+def context_length(arguments: EvaluateArguments) -> int:
+    """Tokens of prompt and reply together that the loaded model can hold."""
+    positions = load_config(arguments).max_position_embeddings
+    if arguments.backend != "unsloth":
+        return positions
+    loaded = arguments.from_pretrained.get("max_seq_length") or DEFAULTS["max_seq_length"]
+    # unsloth stretches the positions of a model on a card, and does not on a CPU.
+    return loaded if torch.cuda.is_available() else min(loaded, positions)
 
 
 def load(arguments: EvaluateArguments, contestants: dict[str, AdapterFile | None]) -> PeftModel:

@@ -91,6 +91,8 @@ def generate(
     Raises:
         KeyboardInterrupt: with the words that tell how to go on.
     """
+    if not batches:
+        return
     speeds = journal.read(folder / SPEED_FILE, cut_off=True)
     if speeds:
         how.limit.rows = min(how.limit.rows, speeds[-1]["batch_size"])  # memory ran out before the interruption

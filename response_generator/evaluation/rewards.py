@@ -50,6 +50,8 @@ def outstanding(folder: Path, models: Sequence[str], pairs: PairTokens, batch_si
 
 def measure(folder: Path, model_name: str, model: PeftModel, batches: list[Batch], limit: BatchLimit, pad: int) -> None:
     """Adds the log-probabilities (nats, summed over a reply with its EOS) of both sides under one model."""
+    if not batches:
+        return
 
     def work(batch: Batch) -> list[dict[str, Any]]:
         texts = [(tokens["prompt_ids"], tokens[f"{side}_ids"]) for _, tokens in batch for side in SIDES]

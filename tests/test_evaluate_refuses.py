@@ -1,0 +1,42 @@
+"""What evaluate.py refuses before a model is loaded: all in words, with status 2, and nothing written."""
+
+import re
+
+import pytest
+from conftest import run_here
+
+import evaluate
+
+REFUSED = {
+    "a prompt longer than the context": (
+        {"from_pretrained": {"max_seq_length": 60}},
+        "error: dataset, row 2: .* the model's context holds 60",
+    ),
+    "judges of other labels": (
+        {"scoring": {"emotion_model": "gibberish", "gibberish_model": "gibberish"}},
+        "its labels are clean, noise; needed: neutral, .* map them with scoring.emotion_labels",
+    ),
+    "labels that the judge has not": (
+        {"scoring": {"emotion_model": "emotion", "gibberish_model": "gibberish", "emotion_labels": {"joy": "fear"}}},
+        "joy: no label of .*emotion; it has neutral, anger",
+    ),
+    "too few labels": (
+        {"scoring": {"emotion_model": "emotion", "gibberish_model": "gibberish", "emotion_labels": ["fear"]}},
+        "1 names for 7 labels",
+    ),
+    "pairs that are missing": (
+        {"preferences": {"dataset": {"path": "./none.jsonl"}, "beta": 0.1}},
+        "preferences.dataset.path: ./none.jsonl: no such file",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_cannot_be_evaluated_is_refused_and_nothing_written(case, tiny, evaluation, tmp_path, capsys):
+    changes, words = REFUSED[case]
+    places = {name: str(tiny.folder / name) for name in ("emotion", "gibberish")}
+    if "scoring" in changes:
+        changes = {"scoring": {key: places.get(str(name), name) for key, name in changes["scoring"].items()}}
+    assert run_here(evaluate.main, evaluation | {"output_dir": str(tmp_path / "run")} | changes, tmp_path) == 2
+    assert re.search(words, capsys.readouterr().err)
+    assert not (tmp_path / "run").exists()

@@ -1,0 +1,89 @@
+"""evaluate.py --compare: the paired report of finished runs, and which runs cannot be compared."""
+
+import json
+import shutil
+import sys
+
+import pytest
+from conftest import read_json, read_lines, write_rows
+from sklearn.metrics import accuracy_score
+
+import evaluate
+from response_generator import command_line
+
+COMPARE = {
+    "one run": (["{run}"], "name two or more different run folders"),
+    "no run folder": (["{run}", "{empty}"], "no run folder"),
+    "a training run": (["{run}", "{trained}"], "is no evaluation"),
+}
+
+
+@pytest.mark.parametrize("case", COMPARE)
+def test_what_cannot_be_compared_is_refused(case, evaluated, trained, tmp_path, monkeypatch, capsys):
+    folders, words = COMPARE[case]
+    (tmp_path / "empty").mkdir()
+    folders = [each.format(run=evaluated[0], empty=tmp_path / "empty", trained=trained[0]) for each in folders]
+    assert compared(folders, tmp_path, monkeypatch) == 2
+    assert words in capsys.readouterr().err
+    assert not (tmp_path / "comparison").exists()
+
+
+def compared(folders, place, monkeypatch) -> int:
+    monkeypatch.chdir(place)
+    monkeypatch.setattr(sys, "argv", ["evaluate.py", "--compare", *map(str, folders)])
+    return command_line.run(evaluate.main)
+
+
+def copied(run, folder, change):
+    """Another finished run: the rows of the adapter, changed."""
+    shutil.copytree(run, folder, ignore=shutil.ignore_patterns("wandb"))
+    rows = read_lines(run / "predictions.jsonl")
+    for row in rows:
+        change(row)
+    write_rows(folder / "predictions.jsonl", rows)
+    return folder
+
+
+def test_finished_runs_are_compared_on_the_same_prompts(evaluated, tmp_path, monkeypatch, capsys):
+    run, _ = evaluated
+
+    def follow(row):
+        if row["index"] % 2:
+            row["predicted_emotion"] = row["target_emotion"]
+
+    other = copied(run, tmp_path / "other", follow)
+    assert compared([run, other], tmp_path, monkeypatch) == 0
+    found = read_json(tmp_path / "comparison" / "metrics.json")
+    own = read_json(run / "metrics.json")["adapter/emotion_accuracy"]
+    rows = [row for row in read_lines(other / "predictions.jsonl") if row["model"] == "adapter"]
+    better = accuracy_score([row["target_emotion"] for row in rows], [row["predicted_emotion"] for row in rows])
+    assert found[f"{run}/emotion_accuracy"] == own
+    assert found["difference/emotion_accuracy"] == pytest.approx(better - own)
+    assert f"{other} follows the target emotion more often than {run}: +" in capsys.readouterr().out
+    assert (tmp_path / "comparison" / "report.html").is_file()
+    assert compared([run, other], tmp_path, monkeypatch) == 0  # once more in its own folder
+    assert compared([other, run], tmp_path, monkeypatch) == 2  # another comparison
+    assert "holds another run; differing: compare; name another with --output_dir" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda row: row.update(target_emotion="fear"), "is another prompt than in"),
+        (lambda row: row["history"][0]["content"].update(dialog="Hi ."), "is another prompt than in"),
+        (lambda row: row.update(index=row["index"] + 1), "is another prompt than in"),
+    ],
+)
+def test_runs_of_other_prompts_are_not_compared(evaluated, tmp_path, monkeypatch, capsys, change, words):
+    other = copied(evaluated[0], tmp_path / "other", change)
+    assert compared([evaluated[0], other], tmp_path, monkeypatch) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_runs_of_other_judges_are_not_compared(evaluated, tmp_path, monkeypatch, capsys):
+    other = copied(evaluated[0], tmp_path / "other", lambda row: None)
+    args = read_json(other / "args.json")
+    args["scoring"]["emotion_model"] = "another/judge"
+    (other / "args.json").write_text(json.dumps(args), encoding="utf-8")
+    assert compared([evaluated[0], other], tmp_path, monkeypatch) == 2
+    assert "scoring.emotion_model is another/judge" in capsys.readouterr().err
