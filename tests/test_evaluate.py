@@ -8,18 +8,16 @@ import sys
 import pytest
 from conftest import (
     EVALUATED_PROMPTS,
-    ROOT,
     evaluated_in,
     read_json,
     read_lines,
     run_here,
     run_script,
-    script_environment,
     write_rows,
 )
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
 from test_interruptions import once
-from test_processes import ACCELERATE, TORCHRUN
+from test_processes import ACCELERATE, TORCHRUN, launched
 
 import evaluate
 
@@ -104,17 +102,8 @@ def pair_rows(run):
     return read_lines(run / "pair_logps.jsonl")
 
 
-def started(command: list[str], values: dict, folder) -> subprocess.Popen:
-    file = folder / "args.json"
-    file.write_text(json.dumps(values | {"output_dir": str(folder / "run")}), encoding="utf-8")
-    return subprocess.Popen(
-        [*command, str(ROOT / "evaluate.py"), "--json_file", str(file)],
-        cwd=folder,
-        env=script_environment() | {"PYTHONPATH": str(ROOT)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+def started(launcher: list[str], values: dict, folder) -> subprocess.Popen:
+    return launched(launcher, values | {"output_dir": str(folder / "run")}, folder, "evaluate.py")
 
 
 def replies_in(run):

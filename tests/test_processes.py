@@ -28,11 +28,11 @@ def args(tiny, run: Path, batch: int, **dpo) -> dict:
     return values
 
 
-def launched(launcher: list[str], values: dict, folder: Path) -> subprocess.Popen:
+def launched(launcher: list[str], values: dict, folder: Path, script: str = "fine_tune_dpo.py") -> subprocess.Popen:
     file = folder / "args.json"
     file.write_text(json.dumps(values), encoding="utf-8")
     return subprocess.Popen(
-        [*launcher, str(ROOT / "fine_tune_dpo.py"), "--json_file", str(file)],
+        [*launcher, str(ROOT / script), "--json_file", str(file)],
         cwd=folder,
         env=script_environment() | {"PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,

@@ -19,9 +19,9 @@ def test_every_path_exists():
 
 def test_every_room_of_the_layout_exists_and_none_is_missing():
     layout = README.partition("## Layout")[2].partition("## ")[0]
-    rooms = {
-        file.stem for file in (ROOT / "response_generator").glob("*.py") if file.stem not in ("__init__", "errors")
-    }
+    package = ROOT / "response_generator"
+    files = [*package.glob("*.py"), *(package / "evaluation").glob("*.py")]
+    rooms = {file.stem for file in files if file.stem not in ("__init__", "errors")}
     listed = set(re.findall(r"\b[a-z_]+\b", layout))
     assert rooms - listed == {"emotions"} - listed
 
