@@ -57,9 +57,8 @@ def evaluate(args: EvaluateArguments, run: RunFolder, dry_run: bool) -> None:
 
     import_backend(args.backend)  # unsloth has to be imported before transformers, trl and peft
     from response_generator import generation, journal, model, preview, scoring
-    from response_generator.batch_limit import BatchLimit
     from response_generator.chat_template import Renderer
-    from response_generator.evaluation import contestants, predictions, rewards
+    from response_generator.evaluation import contestants, predictions, rewards, rows
     from response_generator.pairs import tokenised
     from response_generator.tracking import Tracker
 
@@ -83,54 +82,59 @@ def evaluate(args: EvaluateArguments, run: RunFolder, dry_run: bool) -> None:
     batches = generation.batches(requests, args.batch_size)
     replies = predictions.outstanding(run.path, list(sides), batches, args.samples_per_prompt)
     rewarded = rewards.outstanding(run.path, list(sides), held_out, args.batch_size) if held_out else {}
-    how = generation.Sampling(config, args.seed, args.samples_per_prompt, BatchLimit(args.batch_size))
+    how = generation.Sampling(config, args.seed, args.samples_per_prompt)
     if any(replies.values()) or any(rewarded.values()):
         speaker = contestants.load(args, sides)
         run.note_environment(model.facts(speaker))
         for name, adapter in sides.items():
             with contestants.speaking_as(speaker, adapter, name):
                 predictions.generate(run.path, name, speaker, tokenizer, replies[name], how)
-                rewards.measure(run.path, name, speaker, rewarded.get(name, []), how.limit, tokenizer.pad_token_id)
+                rewards.measure(run.path, name, speaker, rewarded.get(name, []), tokenizer.pad_token_id)
+        del speaker  # the card is the judges' now
     journal.close()
     if processes.is_first():
-        judge_and_report(args, run, predictions.read(run.path, predictions.GENERATED), tracker)
+        judge_and_report(args, run, rows.read(run.path, rows.GENERATED), run.arguments, tracker)
 
 
 def report_again(args: EvaluateArguments, run: RunFolder, options: Namespace) -> None:
     from response_generator import scoring
-    from response_generator.evaluation import predictions
+    from response_generator.evaluation import rows
+    from response_generator.evaluation.source import Source
     from response_generator.tracking import Tracker
 
+    source = Source(options.from_predictions)
     scoring.check_labels(args.scoring)
-    rows = predictions.read(options.from_predictions, predictions.GENERATED)
-    print(f"{options.from_predictions}: {len(rows)} replies of {', '.join(predictions.by_model(rows))}")
+    replies = source.rows()
+    source.check_preferences(args)
+    print(f"{source.place}: {len(replies)} replies of {', '.join(rows.by_model(replies))}")
     if options.dry_run or not processes.is_first():
         return
-    if not run.holds(options.from_predictions):
+    settings = source.settings(run.arguments)
+    if not run.holds(source.place):
         run.start()
-        predictions.bring_along(options.from_predictions, run.path)
-    judge_and_report(args, run, rows, Tracker.start(args.wandb, run.path, run.arguments))
+        source.bring_along(run.path)
+    judge_and_report(args, run, replies, settings, Tracker.start(args.wandb, run.path, run.arguments))
 
 
-def judge_and_report(args: EvaluateArguments, run: RunFolder, rows: list[dict], tracker) -> None:
-    from response_generator import journal, scoring
-    from response_generator.evaluation import comparison, predictions, report, rewards, table
+def judge_and_report(args: EvaluateArguments, run: RunFolder, replies: list[dict], settings: dict, tracker) -> None:
+    from response_generator import json_lines, runs, scoring
+    from response_generator.evaluation import comparison, predictions, report, rewards, rows, table
 
-    rows = predictions.judged(rows, args.scoring)
-    journal.replace(run.path / predictions.FILE, rows)
+    judged = predictions.judged(replies, args.scoring)
+    json_lines.replace(run.path / rows.FILE, judged)
     found = comparison.compared(
-        predictions.by_model(rows),
+        rows.by_model(judged),
         scoring.label_names(args.scoring.gibberish_model),
         args.bootstrap_resamples,
         args.seed,
         rewards.margins(run.path, args.preferences),
     )
     speeds = predictions.speeds(run.path)
-    pictures = report.write(found, report.settings_of(run.arguments), run.path)
+    pictures = report.write(found, runs.flat(settings), run.path)
     figures = found.flat() | {f"{model}/{key}": value for model, of in speeds.items() for key, value in of.items()}
     run.write_json("metrics.json", figures)
     table.show(found, speeds)
-    tracker.log_table("predictions", *predictions.as_table(rows))
+    tracker.log_table("predictions", *rows.as_table(judged))
     for picture in pictures:
         tracker.log_image(picture.stem, picture)
     tracker.summarise(figures)

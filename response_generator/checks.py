@@ -6,7 +6,7 @@ import torch
 from peft import PeftModel
 
 from response_generator.adapters import AdapterFile, key_in_model
-from response_generator.errors import TrainingError
+from response_generator.errors import RunError
 from response_generator.model import REFERENCE, TRAINED
 from response_generator.trainer import PreferenceTrainer
 
@@ -22,7 +22,7 @@ def check_start(trainer: PreferenceTrainer, start: AdapterFile | None, reference
         `{"start_loss", "start_gap"}`: the mean loss, and the largest difference of log-probabilities in nats.
 
     Raises:
-        TrainingError: when the reference is not the adapter that it is said to be.
+        RunError: when the reference is not the adapter that it is said to be.
     """
     check_reference(trainer.model, reference or start)
     loss, gap = measured(trainer)
@@ -35,7 +35,7 @@ def check_start(trainer: PreferenceTrainer, start: AdapterFile | None, reference
         if trainer.loss_types == ["sigmoid"] and trainer.loss_weights == [1.0] and not trainer.use_weighting:
             sound = sound and abs(loss - math.log(2)) <= trainer.beta * allowed
         if not sound:
-            raise TrainingError(
+            raise RunError(
                 f"before the first step policy and reference differ by {gap:.3f} nats (loss {loss:.4f}, expected "
                 f"{math.log(2):.4f}): the reference is not the adapter that training starts from"
             )
@@ -69,7 +69,7 @@ def check_reference(policy: PeftModel, adapter: AdapterFile | None) -> None:
     """The reference must be `adapter` to the last bit; None: a LoRA that adds nothing to the base.
 
     Raises:
-        TrainingError: when it is not.
+        RunError: when it is not.
     """
     weights = dict(policy.named_parameters())
     expected = adapter.tensors() if adapter else {}
@@ -80,17 +80,17 @@ def check_reference(policy: PeftModel, adapter: AdapterFile | None) -> None:
         if held is None and ".lora_" not in name:
             continue  # embeddings stored as the base's own are shared by both adapters and frozen
         if held is not None and held.requires_grad:
-            raise TrainingError(f"the reference is trainable ({name}): it would follow the policy")
+            raise RunError(f"the reference is trainable ({name}): it would follow the policy")
         if held is None or not torch.equal(held.detach().cpu(), tensor.to(held.dtype)):
             source = adapter.folder if adapter else "the bare base"
-            raise TrainingError(f"the reference is not {source} ({name} differs): its log-probabilities are wrong")
+            raise RunError(f"the reference is not {source} ({name} differs): its log-probabilities are wrong")
 
 
 def check_end(policy: PeftModel, start: AdapterFile | None, reference: AdapterFile | None) -> None:
     """After training the adapter must have changed, and the reference must not.
 
     Raises:
-        TrainingError: when either is not so.
+        RunError: when either is not so.
     """
     check_reference(policy, reference or start)
     weights = dict(policy.named_parameters())
@@ -104,4 +104,4 @@ def check_end(policy: PeftModel, start: AdapterFile | None, reference: AdapterFi
             if weight is not None
         )
     if not changed:
-        raise TrainingError("the adapter is what it was before training: every step rounded to nothing, or none ran")
+        raise RunError("the adapter is what it was before training: every step rounded to nothing, or none ran")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from response_generator import processes
-from response_generator.errors import InputError, TrainingError
+from response_generator.errors import InputError, RunError
 from response_generator.validation import Arguments, validated
 
 INTERRUPTED = 130
@@ -108,7 +108,7 @@ def run(main: Callable[[], None]) -> int:
     except InputError as error:
         say(*(f"error: {fault}" for fault in error.faults))
         return 2
-    except TrainingError as error:
+    except RunError as error:
         print(f"error: {error}", file=sys.stderr)  # from whichever process it struck
         return 1
     except KeyboardInterrupt as interruption:

@@ -9,5 +9,5 @@ class InputError(Exception):
         self.faults = list(faults)
 
 
-class TrainingError(RuntimeError):
+class RunError(RuntimeError):
     """A run that would not do what it says, or did not; the message names the reason. Ends with status 1."""

@@ -20,7 +20,7 @@ from safetensors import SafetensorError
 
 from response_generator import command_line, processes
 from response_generator.arguments import DPOArguments
-from response_generator.errors import InputError, TrainingError
+from response_generator.errors import InputError, RunError
 from response_generator.sources import adapter_faults, is_local
 from response_generator.validation import validated
 
@@ -107,7 +107,7 @@ def merge(arguments: DPOArguments, adapter: Path) -> Path:
 
     Raises:
         InputError: when base and adapter do not fit.
-        TrainingError: when the merged model is not base + adapter, or could not be computed or written.
+        RunError: when the merged model is not base + adapter, or could not be computed or written.
     """
     again = f"the adapter is safe in {adapter}; to export again: python -m response_generator.export {adapter.parent}"
     print(f"export: merging into {sixteen_bit_base(arguments)[1]} …")
@@ -117,9 +117,9 @@ def merge(arguments: DPOArguments, adapter: Path) -> Path:
         with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
             print(process.submit(merge_here, arguments, adapter).result())
     except BrokenProcessPool as error:
-        raise TrainingError(f"export: its process was ended from outside; is there memory for it? {again}") from error
-    except (TrainingError, OSError, SafetensorError, ValueError, RuntimeError) as error:
-        raise TrainingError(f"export: {error}; {again}") from error
+        raise RunError(f"export: its process was ended from outside; is there memory for it? {again}") from error
+    except (RunError, OSError, SafetensorError, ValueError, RuntimeError) as error:
+        raise RunError(f"export: {error}; {again}") from error
     except KeyboardInterrupt:
         raise KeyboardInterrupt(again) from None
     return Path(arguments.export.path)
@@ -145,7 +145,7 @@ def merge_here(arguments: DPOArguments, adapter: Path) -> str:
         folder = Path(room, "model")
         lost, effect, largest = write_and_compare(arguments, source, renderer, folder)
         if not lost <= LOST * effect:
-            raise TrainingError(
+            raise RunError(
                 f"the merged model is not base + adapter: their mean KL divergence is {lost:.1e} nats a token, the "
                 f"adapter's own effect {effect:.1e}; {target} was not written. If the adapter does little, its updates "
                 f"are lost in {arguments.export.dtype}"

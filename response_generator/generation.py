@@ -1,5 +1,6 @@
 """Seeded multinomial sampling in left-padded batches."""
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,10 +11,10 @@ import torch
 from peft import PeftModel
 from transformers import GenerationConfig, PreTrainedTokenizerBase
 
-from response_generator.batch_limit import BatchLimit
 from response_generator.chat_template import Renderer
 from response_generator.data import Dialogue
-from response_generator.errors import InputError
+from response_generator.errors import InputError, RunError
+from response_generator.halving import in_halves
 from response_generator.likelihood import log_probabilities
 from response_generator.pairs import split_ids
 
@@ -34,8 +35,9 @@ class Request:
         prompt = renderer.prompt(dialogue.history, dialogue.target_emotion)
         reference = {"emotion": dialogue.target_emotion, "dialog": dialogue.reference}
         completion = renderer.completion(dialogue.history, dialogue.target_emotion, reference)
-        _, (reference_ids,) = split_ids(prompt, (completion,), renderer)
-        return cls(dialogue, prompt, renderer.encode(prompt), reference_ids)
+        # Together: where tokens merge across the boundary the prompt's last one belongs to the reply.
+        prompt_ids, (reference_ids,) = split_ids(prompt, (completion,), renderer)
+        return cls(dialogue, prompt, prompt_ids, reference_ids)
 
 
 @dataclass(frozen=True)
@@ -56,12 +58,11 @@ class Reply:
 
 @dataclass(frozen=True)
 class Sampling:
-    """How replies are drawn: `samples` to every request, `limit` requests at once."""
+    """How replies are drawn: `samples` to every request."""
 
     config: GenerationConfig
     seed: int
     samples: int
-    limit: BatchLimit
 
 
 def generation_config(settings: dict[str, Any], tokenizer: PreTrainedTokenizerBase) -> GenerationConfig:
@@ -86,8 +87,8 @@ def check_context(requests: Sequence[Request], max_new_tokens: int, context: int
         if prompt + reply > context:
             faults.append(
                 f"dataset, row {request.dialogue.index}: {prompt} tokens of prompt and up to {reply} of reply; the "
-                f"model's context holds {context}: leave the row out, or raise from_pretrained.max_seq_length if the "
-                f"model can"
+                f"model's context holds {context}: leave the row out, or load the model with a longer one (unsloth: "
+                f"from_pretrained.max_seq_length)"
             )
     if len(faults) > SHOWN_FAULTS:
         faults[SHOWN_FAULTS:] = [f"dataset: and {len(faults) - SHOWN_FAULTS} more rows like these"]
@@ -108,6 +109,9 @@ def answer(
 
     Each draw is seeded by the run's seed, the sample and the batch's first request, so a reply does not depend on what
     was drawn before it, nor in which process: two models, and a resumed run, meet the same numbers.
+
+    Raises:
+        RunError: when the model computes no number, or a single request does not fit into memory.
     """
     # Fields left empty would be filled from the model's own generation_config.json.
     model.generation_config = model.get_base_model().generation_config = how.config
@@ -115,6 +119,12 @@ def answer(
     def answered(some: Sequence[Request]) -> list[list[Reply]]:
         texts = [(request.prompt_ids, request.reference_ids) for request in some]
         likelihoods = log_probabilities(model, texts, how.config.pad_token_id)
+        for request, likelihood in zip(some, likelihoods, strict=True):
+            if not math.isfinite(likelihood):
+                raise RunError(
+                    f"row {request.dialogue.index}: the log-probability of its reference reply is {likelihood}: the "
+                    f"model computes nonsense; is its adapter damaged, or its dtype float16?"
+                )
         drawn = []
         for sample in range(how.samples):
             torch.manual_seed(seed_of(how.seed, sample, some[0].dialogue.index))
@@ -127,7 +137,7 @@ def answer(
             for request, likelihood, of_request in zip(some, likelihoods, zip(*drawn, strict=True), strict=True)
         ]
 
-    return [reply for replies in how.limit.each(answered, batch) for reply in replies]
+    return [reply for replies in in_halves(answered, batch) for reply in replies]
 
 
 def seed_of(seed: int, sample: int, row: int) -> int:

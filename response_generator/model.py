@@ -195,7 +195,10 @@ def load_with_transformers(base_model: str, keywords: dict[str, Any]) -> PreTrai
     if unused:
         print(f"backend transformers: {', '.join(unused)}: unsloth's own keywords, not used")
         keywords = {key: value for key, value in keywords.items() if key not in unused}
-    keywords.setdefault("dtype", compute_dtype())
+    if keywords.get("dtype") is None:
+        keywords["dtype"] = compute_dtype()
+        if keywords["dtype"] == torch.float32:
+            print("dtype: this processor has no instructions for bfloat16; computing in float32")
     if four_bit:
         # The same quantisation that unsloth's loaders use.
         keywords["quantization_config"] = BitsAndBytesConfig(

@@ -65,7 +65,7 @@ def tokenised(pairs: list[Pair], renderer: Renderer, max_length: int | None) -> 
             {"prompt_ids": prompt_ids, "chosen_ids": chosen_ids[:room], "rejected_ids": rejected_ids[:room]}
         )
     if not tokens.rows:
-        raise InputError(f"max_length: {max_length} tokens leave no room after any prompt; raise dpo.max_length")
+        raise InputError(f"max_length: {max_length} tokens leave no room after any prompt; raise it")
     return tokens
 
 

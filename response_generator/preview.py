@@ -40,7 +40,7 @@ def show_counts(name: str, tokens: PairTokens, renderer: Renderer) -> None:
         f"completions cut {tokens.truncated}"
     )
     if tokens.truncated:
-        console.print("[yellow]a cut completion has lost its EOS: raise dpo.max_length, or filter such pairs[/yellow]")
+        console.print("[yellow]a cut completion has lost its EOS: raise max_length, or filter such pairs[/yellow]")
     if tokens.merged:
         console.print(
             f"[yellow]in {tokens.merged} pairs the prompt's last token merges with the reply's first[/yellow]"

@@ -14,7 +14,7 @@ from trl import DPOConfig
 from response_generator import configuration, memory, model, training
 from response_generator.adapters import AdapterFile
 from response_generator.arguments import DPOArguments
-from response_generator.errors import TrainingError
+from response_generator.errors import RunError
 from response_generator.pairs import PairTokens, pairs_a_step
 from response_generator.reference import COLUMNS
 from response_generator.sources import is_local
@@ -112,7 +112,7 @@ def rehearse(
         try:
             trainer.train()
         except torch.OutOfMemoryError as error:
-            raise TrainingError(f"the longest batch does not fit: {error}") from error
+            raise RunError(f"the longest batch does not fit: {error}") from error
     step_seconds = sum(clock.seconds[1:]) / len(clock.seconds[1:])
     timed = sum(padded_tokens(PairTokens(rows=rows).lengths()["whole"], config, order=range(len(rows)))[1:]) / len(
         clock.seconds[1:]

@@ -11,8 +11,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from response_generator import processes
+from response_generator import processes, whole_files
 
+PREDICTIONS = "predictions.jsonl"
 PACKAGES = "torch transformers trl peft unsloth unsloth_zoo bitsandbytes datasets accelerate wandb".split()
 
 
@@ -33,8 +34,8 @@ class RunFolder:
         return (self.path / "metrics.json").is_file()
 
     def holds(self, place: Path) -> bool:
-        """Whether a file or folder is this run's own."""
-        return self.path.resolve() in (place.resolve(), place.resolve().parent)
+        """Whether these are this run's own predictions, named by their file or by the folder."""
+        return place.resolve() in (self.path.resolve(), (self.path / PREDICTIONS).resolve())
 
     def faults(self) -> list[str]:
         """Why this folder cannot hold this run. Writes nothing that stays; of several processes the first one looks."""
@@ -82,14 +83,9 @@ class RunFolder:
         self.write_json("environment.json", known | facts)
 
     def write_json(self, name: str, value: Any) -> None:
-        """Whole or not at all: a reader never sees half a file."""
-        whole = self.path / name
-        part = whole.with_name(name + ".part")
-        with open(part, "w", encoding="utf-8") as file:
-            file.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, whole)
+        """A reader never sees half a file."""
+        text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+        whole_files.write(self.path / name, text.encode("utf-8"))
 
 
 def differing_keys(one: dict, other: dict, prefix: str = "") -> list[str]:
@@ -101,6 +97,17 @@ def differing_keys(one: dict, other: dict, prefix: str = "") -> list[str]:
         elif left != right:
             keys.append(prefix + key)
     return keys
+
+
+def flat(arguments: dict[str, Any], prefix: str = "") -> dict[str, str]:
+    """Resolved arguments as one flat list for people, `section.key` to JSON."""
+    found = {}
+    for key, value in arguments.items():
+        if isinstance(value, dict) and value:
+            found |= flat(value, f"{prefix}{key}.")
+        else:
+            found[prefix + key] = json.dumps(value, ensure_ascii=False)
+    return found
 
 
 def environment() -> dict[str, Any]:

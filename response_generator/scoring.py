@@ -10,9 +10,8 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTok
 from response_generator.arguments import ScoringArguments
 from response_generator.emotions import EMOTIONS
 from response_generator.errors import InputError
+from response_generator.halving import in_halves
 
-SENTENCE_ENDS = (".", "!", "?")
-CLOSING = " \n\"'\u201d\u2019\u00bb"  # quotes and spaces that may follow a sentence's end
 MAX_CLASSIFIED_TOKENS = 512  # what BERT-like classifiers take; a reply is far shorter
 
 
@@ -76,22 +75,28 @@ def classify(texts: Sequence[str], model: str, names: list[str], batch_size: int
     device = "cuda" if torch.cuda.is_available() else "cpu"
     tokenizer = AutoTokenizer.from_pretrained(model)
     classifier = AutoModelForSequenceClassification.from_pretrained(model, dtype=torch.float32).to(device).eval()
+
+    def verdicts_on(some: Sequence[str]) -> list[Verdict]:
+        batch = tokenizer(
+            list(some), return_tensors="pt", padding=True, truncation=True, max_length=MAX_CLASSIFIED_TOKENS
+        )
+        with torch.inference_mode():
+            probabilities = classifier(**batch.to(device)).logits.softmax(-1)
+        return [verdict_of(names, row) for row in probabilities.tolist()]
+
     verdicts = []
     with tqdm(total=len(texts), desc=task, unit="reply", dynamic_ncols=True) as bar:
         for start in range(0, len(texts), batch_size):
-            some = list(texts[start : start + batch_size])
-            batch = tokenizer(
-                some, return_tensors="pt", padding=True, truncation=True, max_length=MAX_CLASSIFIED_TOKENS
-            )
-            with torch.inference_mode():
-                probabilities = classifier(**batch.to(device)).logits.softmax(-1)
-            for row in probabilities.tolist():
-                of_label = dict.fromkeys(names, 0.0)
-                for name, probability in zip(names, row, strict=True):
-                    of_label[name] += probability
-                verdicts.append(Verdict(of_label))
-            bar.update(len(some))
+            verdicts += in_halves(verdicts_on, texts[start : start + batch_size])
+            bar.update(len(verdicts) - bar.n)
     return verdicts
+
+
+def verdict_of(names: list[str], probabilities: list[float]) -> Verdict:
+    of_label = dict.fromkeys(names, 0.0)
+    for name, probability in zip(names, probabilities, strict=True):
+        of_label[name] += probability
+    return Verdict(of_label)
 
 
 def emotions_of(texts: Sequence[str], scoring: ScoringArguments) -> list[Verdict]:
@@ -101,8 +106,3 @@ def emotions_of(texts: Sequence[str], scoring: ScoringArguments) -> list[Verdict
 def gibberish_of(texts: Sequence[str], scoring: ScoringArguments) -> list[Verdict]:
     names = label_names(scoring.gibberish_model)
     return classify(texts, scoring.gibberish_model, names, scoring.batch_size, "gibberish")
-
-
-def is_complete(response: str) -> bool:
-    """Ends a sentence: `.`, `!` or `?`, closing quotes and spaces after it allowed."""
-    return response.rstrip(CLOSING).endswith(SENTENCE_ENDS)

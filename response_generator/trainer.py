@@ -13,7 +13,7 @@ from transformers.trainer_utils import rotate_checkpoints
 from trl import DPOTrainer
 
 from response_generator import checkpoints
-from response_generator.errors import TrainingError
+from response_generator.errors import RunError
 from response_generator.model import TRAINED
 from response_generator.pairs import pairs_a_step
 
@@ -59,9 +59,9 @@ class PreferenceTrainer(DPOTrainer):
         return norm
 
     def check_finite(self, name: str, value: torch.Tensor | float) -> None:
-        """Raises TrainingError before a NaN or an infinity reaches the adapter; transformers would log another loss."""
+        """Raises RunError before a NaN or an infinity reaches the adapter; transformers would log another loss."""
         if not math.isfinite(value):
-            raise TrainingError(
+            raise RunError(
                 f"step {self.state.global_step + 1}: the {name} is {float(value)}; stopped before the adapter was "
                 f"touched. Usual causes: dpo.learning_rate ({self.args.learning_rate:g}) is too high, or fp16 "
                 f"overflows (use bf16). Last good checkpoint: {checkpoints.last(Path(self.args.output_dir)) or 'none'}"
@@ -100,7 +100,7 @@ class PreferenceTrainer(DPOTrainer):
                 checkpoints.commit(part, final)
         except Exception as error:  # a full disk is another exception in each library; tokenizers' is a bare one
             shutil.rmtree(part, ignore_errors=True)
-            raise TrainingError(
+            raise RunError(
                 f"{final} could not be written ({error}); {free_space(self.args.output_dir)}. The same command goes on "
                 f"from {checkpoints.last(final.parent) or 'the start'}"
             ) from error

@@ -15,7 +15,7 @@ from transformers import (
 from trl import DPOConfig
 
 from response_generator import checkpoints
-from response_generator.errors import TrainingError
+from response_generator.errors import RunError
 from response_generator.interruption import StopRequest
 from response_generator.model import REFERENCE, TRAINED
 from response_generator.pairs import PairTokens, pairs_a_step
@@ -35,14 +35,14 @@ def build_trainer(
     """Builds the trainer; TRL adds the frozen adapter `ref`, a copy of `default`.
 
     Raises:
-        TrainingError: when nothing would be trained.
+        RunError: when nothing would be trained.
     """
     loaded = trained_weights(policy)
     if not loaded:
-        raise TrainingError("no parameter is trainable: the adapter was loaded frozen, and nothing would be learned")
+        raise RunError("no parameter is trainable: the adapter was loaded frozen, and nothing would be learned")
     outside = [name for name in loaded if f".{TRAINED}." not in name]
     if outside:
-        raise TrainingError(f"parameters outside the adapter are trainable, for example {outside[0]}")
+        raise RunError(f"parameters outside the adapter are trainable, for example {outside[0]}")
     asked = dict(vars(config))
     try:
         trainer = PreferenceTrainer(
@@ -54,7 +54,7 @@ def build_trainer(
             callbacks=callbacks,
         )
     except (ValueError, NotImplementedError) as error:
-        raise TrainingError(f"dpo: {error}") from error
+        raise RunError(f"dpo: {error}") from error
     trainer.remove_callback(PrinterCallback)  # it prints every log as a dict through the progress bar
     restore(policy, loaded)
     undo(trainer.args, asked, longest=max(train.lengths()["whole"]))
@@ -65,17 +65,17 @@ def undo(config: DPOConfig, asked: dict[str, Any], longest: int) -> None:
     """Takes back what unsloth's GPU trainer changes in a configuration that it was given.
 
     Raises:
-        TrainingError: when it would cut pairs shorter than they were counted and shown, or train in another precision.
+        RunError: when it would cut pairs shorter than they were counted and shown, or train in another precision.
     """
     # Evaluation in pure bf16 casts the model, adapter and reference included, for good; a 4-bit model refuses.
     for name in ("bf16_full_eval", "fp16_full_eval", "per_device_eval_batch_size", "eval_accumulation_steps"):
         setattr(config, name, asked[name])
     if (config.bf16, config.fp16) != (asked["bf16"], asked["fp16"]):
-        raise TrainingError(
+        raise RunError(
             f"unsloth trains this model with bf16 {config.bf16}, fp16 {config.fp16}; write that into the section dpo"
         )
     if config.max_length is not None and longest > config.max_length:
-        raise TrainingError(
+        raise RunError(
             f"unsloth loaded the model for {config.max_length} tokens, the longest pair has {longest}; set "
             f"from_pretrained.max_seq_length to as many, or lower dpo.max_length"
         )
@@ -176,9 +176,9 @@ def run_steps(trainer: PreferenceTrainer, checkpoint: Path | None) -> float:
     try:
         with stop.listening():
             result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    except (KeyboardInterrupt, TrainingError) as stopped:
+    except (KeyboardInterrupt, RunError) as stopped:
         trainer.callback_handler.on_train_end(trainer.args, trainer.state, trainer.control)  # ends the progress bar
-        if isinstance(stopped, TrainingError):
+        if isinstance(stopped, RunError):
             raise
         place = checkpoints.last(Path(trainer.args.output_dir)) or "the start"
         raise KeyboardInterrupt(f"at once; run the same command again to go on from {place}") from None

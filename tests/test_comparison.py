@@ -1,16 +1,20 @@
 """Intervals and differences of a whole evaluation, and what is said of them."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar
 from test_metrics import LABELS, row
 
-from response_generator.evaluation import table
+from response_generator.evaluation import report, table
 from response_generator.evaluation.claims import claims
 from response_generator.evaluation.comparison import REFERENCE, compared
 
 RESAMPLES = 4_000
+# Of the rows made here: the same in every prompt, so that nothing is known of their spread.
+ALIKE = ("mean_new_tokens", "mean_reference_tokens", "length_ratio", "reference_perplexity", "target_probability")
 
 
 def rows_of(right: list[bool], **changes) -> list[dict]:
@@ -71,23 +75,60 @@ def test_where_all_prompts_agree_the_bounds_are_exact():
 
 
 def test_every_rate_and_mean_has_an_interval_around_it():
-    found = evaluated(BASELINE, ADAPTER, margins=np.array([0.5, -0.2, 1.0, 0.1]))
+    rows = {"baseline": rows_of(BASELINE), "adapter": rows_of(ADAPTER)}
+    for each in [*rows["baseline"][::7], *rows["adapter"][::7]]:
+        each["reference_emotion"] = "fear"
+    found = compared(rows, LABELS, RESAMPLES, seed=1, margins=np.array([0.5, -0.2, 1.0, 0.1]))
     groups = [*found.figures.values(), found.differences["adapter"]]
     for figures in groups:
         for name, figure in figures.items():
-            if "support" in name or (name.startswith("emotion/") and figure.value == 0):
-                continue  # a count, or a share of none
+            if name.endswith("/support") or name in ALIKE or (name.endswith("/f1") and figure.value == 0):
+                continue
             assert figure.low is not None and figure.low <= figure.value <= figure.high, name
     assert found.preference["chosen_preferred"].value == 3 / 4
     assert found.preference["margin_mean"].value == pytest.approx(0.35)
     assert found.preference["margin_mean"].low < 0.35 < found.preference["margin_mean"].high
 
 
-def test_one_prompt_says_nothing_of_others():
-    found = evaluated([True], [False])
-    assert found.figures["adapter"]["mean_new_tokens"].low is None
-    assert found.differences["adapter"]["emotion_accuracy"].low is None
-    assert "no interval from a single prompt" in claims(found)[0]
+def test_few_prompts_that_agree_prove_little():
+    found = evaluated([False] * 3, [True] * 3)
+    assert found.figures["adapter"]["mean_new_tokens"].low is None  # all alike: nothing is known of their spread
+    assert found.figures["adapter"]["emotion_f1_macro"].low is None
+    gained = found.differences["adapter"]["emotion_accuracy"]
+    assert (gained.value, gained.high, gained.p) == (1, 1, 0.25)
+    assert gained.low == pytest.approx(2 * 0.025 ** (1 / 3) - 1)  # -0.42
+    assert "could be noise" in claims(found)[0]
+    assert "could be noise" in claims(evaluated([True], [False]))[0]
+
+
+def test_what_nobody_asks_for_has_no_figure():
+    found = evaluated(BASELINE, ADAPTER)
+    assert "emotion/sadness/recall" not in found.figures["adapter"]  # no such target
+    assert "emotion/sadness/precision" not in found.figures["adapter"]  # never read
+    assert found.figures["adapter"]["emotion/sadness/support"].value == 0
+    assert "emotion/sadness/recall" not in found.differences["adapter"]
+
+
+def test_a_model_that_is_called_like_the_references_is_refused_by_its_name():
+    from response_generator.evaluation.finished_runs import name_of
+
+    assert [name_of(Path(name)) for name in ("reference", "runs/reference")] == ["./reference", "runs/reference"]
+
+
+def test_a_coin_is_told_from_a_preference():
+    undecided = claims(evaluated(BASELINE, ADAPTER, margins=np.array([0.5, -0.2, 0.3, -0.1, 0.0])))[-2]
+    assert undecided.endswith("mean margin 0.10; 1 ties; a coin could do as well.")
+    decided = claims(evaluated(BASELINE, ADAPTER, margins=np.linspace(0.1, 2, 30)))[-2]
+    assert decided.endswith("mean margin 1.05.")
+
+
+def test_odd_names_of_runs_are_shown_as_they_are(tmp_path, capsys):
+    rows = {"runs/[a]x$\\frac$": rows_of(BASELINE), "_b|c": rows_of(ADAPTER)}
+    found = compared(rows, LABELS, 200, seed=1)
+    table.show(found, {})
+    assert "runs/[a]x$\\frac$" in capsys.readouterr().out
+    report.write(found, {}, tmp_path)
+    assert "| _b\\|c |" in (tmp_path / "summary.md").read_text(encoding="utf-8")
 
 
 def test_a_claim_says_what_can_be_said():
@@ -115,13 +156,13 @@ def test_the_judges_own_error_stands_beside_the_claim():
 def test_the_table_has_a_cell_for_everything():
     found = evaluated(BASELINE, ADAPTER)
     assert table.header(found) == ["", "baseline", "adapter", "difference", "reference replies"]
-    rows = {line[0]: line[1:] for section in table.sections(found) for line in section.rows}
+    rows = {(section.title, line[0]): line[1:] for section in table.sections(found) for line in section.rows}
     assert {len(cells) for cells in rows.values()} == {4}
-    assert rows["target emotion followed"][0].startswith("46.7 [")
-    assert rows["target emotion followed"][2].startswith("+28.3 [") and rows["target emotion followed"][2].endswith(
-        "p 0.0046"
-    )
-    assert rows["anger (n = 60)"][1].startswith("75.0 [")
+    followed = rows["emotion", "target emotion followed"]
+    assert followed[0].startswith("46.7 [")
+    assert followed[2].startswith("+28.3 [") and followed[2].endswith("p 0.0046")
+    assert rows["followed (recall), by target emotion", "anger (n = 60)"][1].startswith("75.0 [")
+    assert rows["F1, by emotion", "anger (n = 60)"][1].startswith("85.7 [")  # precision 1, recall 3/4
     assert not any("-0.0 " in cell or cell.startswith("-0.00 ") for cells in rows.values() for cell in cells)
 
 

@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from response_generator import export
 from response_generator.arguments import DPOArguments
-from response_generator.errors import InputError, TrainingError
+from response_generator.errors import InputError, RunError
 from response_generator.validation import validated
 
 
@@ -37,7 +37,7 @@ def test_a_full_disk_is_told_and_the_adapter_is_safe(tiny, tmp_path):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
     try:
-        with pytest.raises(TrainingError, match="export: .*the adapter is safe in .*; to export again: python -m"):
+        with pytest.raises(RunError, match="export: .*the adapter is safe in .*; to export again: python -m"):
             export.merge(arguments_for(tiny, tmp_path), tiny.folder / "adapter")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
@@ -66,7 +66,7 @@ def test_an_adapter_that_is_not_in_the_merged_model_is_noticed(tiny, tmp_path, m
         return self.unload()
 
     monkeypatch.setattr(PeftModel, "merge_and_unload", forgets_the_adapter, raising=False)
-    with pytest.raises(TrainingError, match="is not base . adapter: .* was not written"):
+    with pytest.raises(RunError, match="is not base . adapter: .* was not written"):
         export.merge_here(arguments_for(tiny, tmp_path), tiny.folder / "adapter")
     assert not list(tmp_path.iterdir())
 
@@ -76,7 +76,7 @@ def test_a_wrong_scale_is_noticed(tiny, tmp_path, monkeypatch):
 
     original = Linear.get_delta_weight
     monkeypatch.setattr(Linear, "get_delta_weight", lambda self, adapter: original(self, adapter) / 2)
-    with pytest.raises(TrainingError, match="is not base . adapter"):
+    with pytest.raises(RunError, match="is not base . adapter"):
         export.merge_here(arguments_for(tiny, tmp_path), tiny.folder / "adapter")
 
 

@@ -8,10 +8,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from response_generator import model as models
 from response_generator.adapters import AdapterFile
 from response_generator.arguments import ChatTemplateArguments, DatasetArguments, EvaluateArguments
-from response_generator.batch_limit import BatchLimit
 from response_generator.chat_template import Renderer
 from response_generator.data import read_dialogues
-from response_generator.errors import InputError
+from response_generator.errors import InputError, RunError
 from response_generator.evaluation import contestants
 from response_generator.generation import (
     Request,
@@ -42,10 +41,10 @@ def requests(tiny, renderer):
     return [Request.of(dialogue, renderer) for dialogue in dialogues]
 
 
-def answered(speaker, renderer, requests, settings, size, seed=0, samples=1, limit=None):
+def answered(speaker, renderer, requests, settings, size, seed=0, samples=1):
     """Replies to `requests`, in their order and that of the samples."""
     config = generation_config(settings, renderer.tokenizer)
-    how = Sampling(config, seed, samples, BatchLimit(limit or size))
+    how = Sampling(config, seed, samples)
     replies = [reply for batch in batches(requests, size) for reply in answer(speaker, renderer.tokenizer, batch, how)]
     return sorted(replies, key=lambda reply: (reply.request.dialogue.index, reply.sample))
 
@@ -108,6 +107,17 @@ def test_when_memory_runs_out_smaller_batches_answer_all(speaker, renderer, requ
     halved = answered(speaker, renderer, requests, GREEDY, size=6)
     assert words(halved) == words(whole)
     assert "out of memory with 6 rows at once; going on with 3" in capsys.readouterr().err
+
+
+def test_a_model_that_computes_nonsense_ends_the_run(speaker, renderer, requests):
+    last = speaker.get_base_model().lm_head.weight
+    kept = last.detach().clone()
+    last.data[0, 0] = float("nan")
+    try:
+        with pytest.raises(RunError, match="log-probability of its reference reply is nan"):
+            answered(speaker, renderer, requests, GREEDY, size=6)
+    finally:
+        last.data.copy_(kept)
 
 
 def test_min_and_max_new_tokens_hold_and_padding_side_comes_back(speaker, renderer, requests):

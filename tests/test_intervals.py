@@ -41,8 +41,13 @@ def test_a_resample_draws_as_many_prompts_as_there_are_and_a_seed_fixes_it():
 
 
 def test_resamples_without_a_value_are_left_out():
-    assert intervals.percentile(np.array([np.nan] * 50 + [2.0] * 50)) == (2.0, 2.0)
+    found = intervals.percentile(np.array([np.nan] * 50 + list(range(101))))
+    assert found == pytest.approx((2.5, 97.5))
     assert intervals.percentile(np.array([np.nan])) is None
+
+
+def test_resamples_that_are_all_alike_are_no_interval():
+    assert intervals.percentile(np.full(50, 0.3)) is None
 
 
 @pytest.mark.parametrize(("hits", "prompts"), [(126, 126), (0, 40), (3, 10)])
@@ -50,9 +55,14 @@ def test_exact_bounds_are_statsmodels(hits, prompts):
     assert intervals.exact_share(hits, prompts) == pytest.approx(proportion_confint(hits, prompts, method="beta"))
 
 
-def test_a_tie_is_bounded_by_the_differences_that_could_have_hidden():
-    # No difference in 30 prompts: its rate is below 1 - 0.025 ** (1 / 30) with 97.5 %, on either side.
-    assert intervals.exact_tie(30) == pytest.approx((-(1 - 0.025 ** (1 / 30)), 1 - 0.025 ** (1 / 30)))
+def test_where_every_prompt_differs_alike_the_bounds_are_what_could_have_hidden():
+    # What was seen in none of 30 prompts has a rate below 1 - 0.025 ** (1 / 30) with 97.5 %.
+    hidden = 1 - 0.025 ** (1 / 30)
+    assert intervals.exact_difference(np.zeros(30)) == pytest.approx((-hidden, hidden))
+    assert intervals.exact_difference(np.ones(30)) == pytest.approx((1 - 2 * hidden, 1))
+    assert intervals.exact_difference(-np.ones(30)) == pytest.approx((-1, 2 * hidden - 1))
+    assert intervals.exact_difference(np.array([1.0, 0.0])) is None
+    assert intervals.exact_difference(np.array([0.5, 0.5])) is None
 
 
 @pytest.mark.parametrize(("better", "worse", "same"), [(12, 3, 20), (5, 5, 0), (1, 0, 50), (0, 9, 4)])

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score
 
+from response_generator.completeness import is_complete
 from response_generator.emotions import EMOTIONS
 from response_generator.evaluation import metrics
-from response_generator.scoring import is_complete
 
 LABELS = ["clean", "word salad", "noise"]
 
@@ -19,6 +19,7 @@ def row(index=0, target="anger", predicted="anger", sample=0, **changes) -> dict
         "sample": sample,
         "target_emotion": target,
         "predicted_emotion": predicted,
+        "emotion_score": 0.9,
         "target_probability": 0.5,
         "history": [{"role": "user", "content": {"emotion": "neutral", "dialog": "Is it raining ?"}}],
         "reference": "It is pouring !",

@@ -4,9 +4,8 @@ import json
 
 import pytest
 
-from response_generator.batch_limit import BatchLimit
 from response_generator.errors import InputError
-from response_generator.evaluation import predictions
+from response_generator.evaluation import predictions, rows
 from response_generator.generation import Sampling
 
 
@@ -18,6 +17,12 @@ from response_generator.generation import Sampling
         (lambda lines: lines + [lines[0]], "a reply of one model to one prompt and sample twice"),
         (lambda lines: [lines[0].replace(b'"new_tokens": ', b'"new_tokens": "few", "x": ')] + lines[1:], "line 1: new"),
         (lambda lines: [lines[0].replace(b'"history"', b'"past"')] + lines[1:], "line 1: has no history"),
+        (lambda lines: [lines[0].replace(b'"history": [', b'"history": [], "x": [')] + lines[1:], "history is empty"),
+        (
+            lambda lines: [lines[0].replace(b'"reference_logp": ', b'"reference_logp": NaN, "x": ')],
+            "1: reference_l",
+        ),
+        (lambda lines: [lines[0].replace(b'"reference": "', b'"reference": "Oh , ')] + lines[1:], "is another prompt"),
         (lambda lines: [], "holds no rows"),
     ],
 )
@@ -26,7 +31,7 @@ def test_files_that_are_no_predictions_are_refused_with_the_line(evaluated, tmp_
     file = tmp_path / "predictions.jsonl"
     file.write_bytes(b"\n".join(change(lines)))
     with pytest.raises(InputError, match=words):
-        predictions.read(file, predictions.GENERATED)
+        rows.read(file, rows.GENERATED)
 
 
 def test_an_interrupted_run_says_where_it_stands(tmp_path, monkeypatch):
@@ -34,14 +39,15 @@ def test_an_interrupted_run_says_where_it_stands(tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(predictions, "answer", stop)
-    how = Sampling(None, 1, 1, BatchLimit(1))
     with pytest.raises(KeyboardInterrupt, match="predictions.jsonl; run the same command again to go on from there"):
-        predictions.generate(tmp_path, "adapter", None, None, [[None]], how)
+        predictions.generate(tmp_path, "adapter", None, None, [[None]], Sampling(None, 1, 1))
 
 
-def test_a_resumed_run_keeps_the_batch_that_fitted(tmp_path, monkeypatch):
+def test_a_speed_that_was_cut_off_does_not_end_the_run(tmp_path, monkeypatch):
+    """A full disk leaves half a line, and the next start would write behind it."""
     monkeypatch.setattr(predictions, "answer", lambda *args: [])
-    (tmp_path / "generation.jsonl").write_text(json.dumps({"batch_size": 2}) + "\n", encoding="utf-8")
-    how = Sampling(None, 1, 1, BatchLimit(16))
-    predictions.generate(tmp_path, "adapter", None, None, [[None]], how)
-    assert how.limit.rows == 2
+    speed = {"model": "adapter", "replies": 4, "new_tokens": 40, "seconds": 2.0}
+    (tmp_path / "generation.jsonl").write_text(json.dumps(speed) + '\n{"model": "ada', encoding="utf-8")
+    predictions.outstanding(tmp_path, ["adapter"], [], 1)
+    predictions.generate(tmp_path, "adapter", None, None, [[None]], Sampling(None, 1, 1))
+    assert predictions.speeds(tmp_path)["adapter"]["replies_per_second"] == pytest.approx(2, rel=0.1)

@@ -11,7 +11,7 @@ from response_generator import checks, reference
 from response_generator import model as models
 from response_generator.adapters import AdapterFile
 from response_generator.arguments import DPOArguments
-from response_generator.errors import InputError, TrainingError
+from response_generator.errors import InputError, RunError
 from response_generator.precision import fast_bf16
 from response_generator.validation import validated
 
@@ -62,7 +62,7 @@ def test_another_reference_speaks_as_a_model_with_that_adapter_alone(tiny, tmp_p
 
     trainer.train()
     checks.check_end(trainer.model, start, frozen)
-    with pytest.raises(TrainingError, match="the reference is not .*adapter"):
+    with pytest.raises(RunError, match="the reference is not .*adapter"):
         checks.check_end(trainer.model, start, None)
 
 
@@ -86,7 +86,7 @@ def test_a_new_lora_starts_from_the_bare_base(tiny, tmp_path, arguments):
         bare = torch.stack([plain_logps(trainer.model.eval(), row) for row in trainer.train_dataset])
     assert reference_logps(trainer) == pytest.approx(bare, abs=0.6)
     shift(trainer.model, "ref", 1e-3)
-    with pytest.raises(TrainingError, match="the reference is not the bare base"):
+    with pytest.raises(RunError, match="the reference is not the bare base"):
         checks.check_end(trainer.model, None, None)
 
 

@@ -36,7 +36,6 @@ def made_rows(count: int = 70, samples: int = 1) -> dict[str, list[dict]]:
                         target if right else wrong,
                         sample,
                         target_probability=0.9 - index / 1000 if right else 0.1,
-                        emotion_score=0.9,
                         response=ATTACK if index == 5 else f"The {model} says {index} .",
                         reference_emotion=target,
                         new_tokens=5 + index % 9,

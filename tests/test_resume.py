@@ -17,7 +17,7 @@ from response_generator.arguments import DPOArguments
 from response_generator.callbacks import LogFile, read_log
 from response_generator.chat_template import Renderer
 from response_generator.data import parse_pair
-from response_generator.errors import TrainingError
+from response_generator.errors import RunError
 from response_generator.pairs import tokenised
 from response_generator.tracking import Tracker
 from response_generator.trainer import LengthGroupedEpochs
@@ -217,7 +217,7 @@ def test_a_full_disk_keeps_the_last_checkpoint(tiny, tmp_path):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     fill = At(3, lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard)))
     try:
-        with pytest.raises(TrainingError, match="checkpoint-4 could not be written .* GB are free .* from .*point-2"):
+        with pytest.raises(RunError, match="checkpoint-4 could not be written .* GB are free .* from .*point-2"):
             session(tiny, run, fill, save_steps=2)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
@@ -265,7 +265,7 @@ class Poison(TrainerCallback):
 
 @pytest.mark.parametrize("what", ["loss", "gradient norm"])
 def test_nan_stops_the_run_and_keeps_the_last_good_checkpoint(tiny, tmp_path, what):
-    with pytest.raises(TrainingError, match=f"step 3: the {what} is .*learning_rate .* good checkpoint: .*point-2"):
+    with pytest.raises(RunError, match=f"step 3: the {what} is .*learning_rate .* good checkpoint: .*point-2"):
         session(tiny, tmp_path / "run", Poison(what), save_steps=1)
     saved = load_file(tmp_path / "run" / "checkpoint-2" / "adapter_model.safetensors")
     assert all(tensor.isfinite().all() for tensor in saved.values())

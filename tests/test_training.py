@@ -14,7 +14,7 @@ from response_generator.adapters import AdapterFile
 from response_generator.arguments import DPOArguments, EvaluateArguments
 from response_generator.chat_template import Renderer
 from response_generator.data import parse_pair
-from response_generator.errors import InputError, TrainingError
+from response_generator.errors import InputError, RunError
 from response_generator.evaluation import contestants
 from response_generator.pairs import tokenised
 from response_generator.validation import validated
@@ -74,10 +74,10 @@ def test_the_start_is_ln_2_and_a_wrong_reference_stops_the_run(arguments):
         "start_gap": pytest.approx(0, abs=1e-4),
     }
     shift(trainer.model, "default", 0.05)
-    with pytest.raises(TrainingError, match="the reference is not the adapter that training starts from"):
+    with pytest.raises(RunError, match="the reference is not the adapter that training starts from"):
         checks.check_start(trainer, source, None)
     shift(trainer.model, "ref", 1e-6)
-    with pytest.raises(TrainingError, match="the reference is not .*adapter "):
+    with pytest.raises(RunError, match="the reference is not .*adapter "):
         checks.check_start(trainer, source, None)
 
 
@@ -113,7 +113,7 @@ def test_loss_is_trls_own_on_its_own_tokens(arguments, tmp_path):
 def test_training_moves_every_matrix_of_the_adapter_and_no_bit_of_the_reference(arguments, setting):
     trainer, source, _ = set_up(arguments, max_steps=3, learning_rate=1e-2, **setting)
     checks.check_start(trainer, source, None)
-    with pytest.raises(TrainingError, match="is what it was before"):
+    with pytest.raises(RunError, match="is what it was before"):
         checks.check_end(trainer.model, source, None)
     before = {name: weight.detach().clone() for name, weight in trainer.model.named_parameters()}
     trainer.train()
@@ -121,7 +121,7 @@ def test_training_moves_every_matrix_of_the_adapter_and_no_bit_of_the_reference(
     for name, weight in trainer.model.named_parameters():
         assert torch.equal(weight, before[name]) is (".default." not in name), name
     shift(trainer.model, "ref", 1e-6)
-    with pytest.raises(TrainingError, match="the reference is not"):
+    with pytest.raises(RunError, match="the reference is not"):
         checks.check_end(trainer.model, source, None)
 
 
@@ -143,7 +143,7 @@ def test_a_frozen_adapter_is_told_before_training(arguments, monkeypatch):
         trainable=False,
     )
     monkeypatch.setattr(models, "load_policy", lambda *_: frozen)
-    with pytest.raises(TrainingError, match="no parameter is trainable"):
+    with pytest.raises(RunError, match="no parameter is trainable"):
         set_up(arguments)
 
 

@@ -1,6 +1,8 @@
 """What an evaluation allows to be said, in words: a difference, or that it could be noise."""
 
 from response_generator.evaluation.comparison import REFERENCE, Comparison, Figure
+from response_generator.evaluation.metrics import NEUTRAL
+from response_generator.evaluation.rows import ADAPTER, BASELINE
 
 SIGNIFICANT = 0.05
 # What a higher share means, in words that fit "the adapter … more often".
@@ -35,8 +37,7 @@ def claims(comparison: Comparison) -> list[str]:
 
 def sentence(model: str, first: str, deed: str, comparison: Comparison, name: str) -> str:
     figure = comparison.differences[model][name]
-    asked = " asked for one" if name == "non_neutral_accuracy" else ""
-    tail = f"{bounds(figure)}, p = {p_value(figure.p)}, {size(comparison, name)}{asked}."
+    tail = f"{bounds(figure)}, p = {p_value(figure.p)}, {size(comparison, name)}."
     amount = f"{figure.value * 100:+.1f} points"
     if is_clear(figure):
         direction = "more" if figure.value > 0 else "less"
@@ -56,21 +57,21 @@ def is_clear(figure: Figure) -> bool:
 
 def named(model: str, capital: bool = True) -> str:
     """The two models of a run are "the adapter" and "the baseline"; runs that are compared have names."""
-    return f"{'The' if capital else 'the'} {model}" if model in ("adapter", "baseline") else model
+    return f"{'The' if capital else 'the'} {model}" if model in (ADAPTER, BASELINE) else model
 
 
 def size(comparison: Comparison, name: str = "emotion_accuracy") -> str:
     count = comparison.prompts
     if name == "non_neutral_accuracy":
         rows = comparison.rows[comparison.models[0]]
-        count = len({row["index"] for row in rows if row["target_emotion"] != "neutral"})
+        count = len({row["index"] for row in rows if row["target_emotion"] != NEUTRAL})
     return f"n = {count:,}" + (f" prompts with {comparison.samples} replies each" if comparison.samples > 1 else "")
 
 
 def bounds(figure: Figure) -> str:
     """Of a share, in percent or points."""
     if figure.low is None:
-        return ", no interval from a single prompt"
+        return ", no interval from prompts that show no spread"
     return f", 95 % CI [{figure.low * 100:.1f}, {figure.high * 100:.1f}]"
 
 
@@ -85,12 +86,17 @@ def percent(share: float) -> str:
 
 
 def preferred(comparison: Comparison) -> str:
+    """Also says when a coin would do as well, and how many pairs are ties, which are no preference."""
     share = comparison.preference["chosen_preferred"]
     mean = comparison.preference["margin_mean"]
+    ties = int((comparison.margins == 0).sum())
+    tail = f"; {ties} ties" if ties else ""
+    if share.low is None or share.low <= 0.5 <= share.high:
+        tail += "; a coin could do as well"
     return (
         f"By its implicit reward against {named(comparison.models[0], False)}, the {comparison.models[-1]} prefers "
         f"the chosen reply in {percent(share.value)} of {comparison.preference['pairs'].value:,} held-out pairs"
-        f"{bounds(share)}; mean margin {mean.value:.2f}."
+        f"{bounds(share)}; mean margin {mean.value:.2f}{tail}."
     )
 
 

@@ -7,15 +7,17 @@ from functools import cached_property
 import numpy as np
 
 from response_generator.evaluation import intervals, metrics
-from response_generator.evaluation.predictions import Prediction
+from response_generator.evaluation.rows import Prediction
 
 REFERENCE = "reference"  # the replies that people wrote, judged as the models' are
+GROUPS = (REFERENCE, "difference", "preference")  # of metrics.json, beside the models; no model may be called so
 OF_REFERENCES = (
     "emotion_accuracy emotion_f1_weighted emotion_f1_macro emotion_f1_micro_without_neutral non_neutral_accuracy "
     "non_neutral_f1_weighted non_neutral_f1_macro complete mean_new_tokens distinct_1 distinct_2"
 ).split()
 TESTED = ("emotion_accuracy", "non_neutral_accuracy", "complete", "stopped_by_limit")
 TESTED_FAMILIES = ("gibberish/",)
+NOTHING = (np.array([]), np.array([]))
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,8 @@ class Comparison:
                 flat[f"{group}/{name}"] = figure.value
                 bounds = {part: bound for part, bound in asdict(figure).items() if part != "value"}
                 flat |= {f"{group}/{name}/{part}": bound for part, bound in bounds.items() if bound is not None}
-        for model, rows in self.rows.items():
+        judged = self.rows | {REFERENCE: metrics.as_replies(self.rows[self.models[0]])}
+        for model, rows in judged.items():
             for target, counts in zip(metrics.EMOTIONS, metrics.confusions(rows).tolist(), strict=True):
                 flat |= {
                     f"{model}/confusion/{target}/{predicted}": count
@@ -144,15 +147,15 @@ def figures_of(
 ) -> dict[str, Figure]:
     """One model's figures; those without a value, such as accuracy on emotions that nobody asks for, are left out."""
     whole = {name: float(values[0]) for name, values in sums.figures(np.ones((1, sums.prompts))).items()}
-    values = whole | metrics.classification(rows)
     figures = {}
-    for name, value in values.items():
-        if not np.isfinite(value):
-            continue
+    for name, value in (whole | metrics.classification(rows)).items():
+        if not np.isfinite(whole.get(name, value)):
+            continue  # nothing to divide by: scikit-learn would say 0
         bounds = interval_of(name, value, sums, replicates) if name in replicates else None
         figures[name] = Figure(value, *(bounds or (None, None)))
     for name, of in distinct.items():
-        figures[name] = Figure(of.whole, *(intervals.jackknife(of.whole, of.without_one) or (None, None)))
+        bounds = intervals.within(intervals.jackknife(of.whole, of.without_one), 0.0, 1.0)
+        figures[name] = Figure(of.whole, *(bounds or (None, None)))
     return figures
 
 
@@ -163,13 +166,10 @@ def is_share(name: str, sums: metrics.Sums) -> bool:
 def interval_of(
     name: str, value: float, sums: metrics.Sums, replicates: dict[str, np.ndarray]
 ) -> intervals.Interval | None:
-    asked = int((sums.quotients[name][1] > 0).sum()) if name in sums.quotients else sums.prompts
-    if not asked:
-        return None
     if is_share(name, sums) and value in (0.0, 1.0):
+        asked = int((sums.quotients[name][1] > 0).sum())
         return intervals.exact_share(asked if value else 0, asked)
-    # One prompt, resampled, is itself: that says nothing of others.
-    return intervals.percentile(replicates[name]) if asked > 1 else None
+    return intervals.percentile(replicates[name])
 
 
 def difference(
@@ -185,19 +185,17 @@ def difference(
     first, second = pair
     value = figures[second][name].value - figures[first][name].value
     if name in distinct[first]:
-        bounds = intervals.jackknife(value, distinct[second][name].without_one - distinct[first][name].without_one)
-        return Figure(value, *(bounds or (None, None)))
+        one, other = (distinct[model][name].without_one for model in pair)
+        bounds = intervals.jackknife(value, other - one) if len(one) == len(other) else None
+        return Figure(value, *(intervals.within(bounds, -1.0, 1.0) or (None, None)))
     bounds = intervals.percentile(replicates[second][name] - replicates[first][name])
     p = None
-    if is_share(name, sums[first]):
-        (one, asked), (other, asked_too) = (sums[model].quotients[name] for model in pair)
-        counted = asked > 0
-        if np.array_equal(asked, asked_too) and np.array_equal(one, other):
-            bounds = intervals.exact_tie(int(counted.sum())) if counted.any() else None
+    (one, asked), (other, asked_too) = (sums[model].quotients.get(name, NOTHING) for model in pair)
+    if is_share(name, sums[first]) and np.array_equal(asked, asked_too):
+        of_prompts = (other - one)[asked > 0] / asked[asked > 0]
+        bounds = intervals.exact_difference(of_prompts) or bounds
         if name in TESTED or name.startswith(TESTED_FAMILIES):
-            p = intervals.paired_p((other - one)[counted] / asked[counted], seed)
-    if sums[first].prompts < 2:
-        bounds = None
+            p = intervals.paired_p(of_prompts, seed)
     return Figure(value, *(bounds or (None, None)), p)
 
 
@@ -210,13 +208,14 @@ def preference_of(margins: np.ndarray, resamples: int, seed: int) -> dict[str, F
     for weights in intervals.resamples(len(margins), resamples, seed):
         shares.append(weights @ wins / len(margins))
         means.append(weights @ margins / len(margins))
-    bounds = intervals.percentile(np.concatenate(shares))
-    if wins.all() or not wins.any():
-        bounds = intervals.exact_share(int(wins.sum()), len(wins))
-    of_mean = intervals.percentile(np.concatenate(means)) if len(margins) > 1 else None
+    alike = wins.all() or not wins.any()
+    bounds = (
+        intervals.exact_share(int(wins.sum()), len(wins)) if alike else intervals.percentile(np.concatenate(shares))
+    )
+    of_mean = intervals.percentile(np.concatenate(means))
     quartiles = dict(zip(("p25", "median", "p75"), np.quantile(margins, (0.25, 0.5, 0.75)), strict=True))
     return {
-        "chosen_preferred": Figure(float(wins.mean()), *bounds),
+        "chosen_preferred": Figure(float(wins.mean()), *(bounds or (None, None))),
         "margin_mean": Figure(float(margins.mean()), *(of_mean or (None, None))),
         **{f"margin_{name}": Figure(float(value)) for name, value in quartiles.items()},
         "margin_sd": Figure(float(margins.std())),

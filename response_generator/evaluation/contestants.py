@@ -10,6 +10,7 @@ from response_generator.adapters import AdapterFile
 from response_generator.arguments import EvaluateArguments
 from response_generator.conflicts import DEFAULTS
 from response_generator.errors import InputError
+from response_generator.evaluation.rows import ADAPTER, BASELINE
 from response_generator.model import (
     add_adapter,
     check_vocabulary,
@@ -19,7 +20,6 @@ from response_generator.model import (
     load_tokenizer,
 )
 
-ADAPTER, BASELINE = "adapter", "baseline"
 BARE_BASE = "none"
 
 
@@ -51,7 +51,8 @@ def find(arguments: EvaluateArguments) -> dict[str, AdapterFile | None]:
 
 def context_length(arguments: EvaluateArguments) -> int:
     """Tokens of prompt and reply together that the loaded model can hold."""
-    positions = load_config(arguments).max_position_embeddings
+    own = load_config(arguments).max_position_embeddings
+    positions = arguments.from_pretrained.get("max_position_embeddings", own)
     if arguments.backend != "unsloth":
         return positions
     loaded = arguments.from_pretrained.get("max_seq_length") or DEFAULTS["max_seq_length"]

@@ -5,12 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from response_generator import runs
 from response_generator.errors import InputError
-from response_generator.evaluation.contestants import ADAPTER
-from response_generator.evaluation.predictions import GENERATED, JUDGED, Prediction, by_model
-from response_generator.evaluation.predictions import read as read_predictions
-from response_generator.evaluation.report import settings_of
-from response_generator.runs import RunFolder
+from response_generator.evaluation import rows as predictions
+from response_generator.evaluation.comparison import GROUPS
+from response_generator.evaluation.rows import ADAPTER, GENERATED, JUDGED, Prediction
 
 JUDGES = ("emotion_model", "emotion_labels", "gibberish_model")
 
@@ -36,7 +35,7 @@ class FinishedRuns:
 
     def settings(self) -> dict[str, str]:
         """What the runs have in common, and side by side what they have not."""
-        flat = {name: settings_of(arguments) for name, arguments in self.arguments.items()}
+        flat = {name: runs.flat(arguments) for name, arguments in self.arguments.items()}
         keys = dict.fromkeys(key for of in flat.values() for key in of)
         settings = {}
         for key in keys:
@@ -58,14 +57,26 @@ def read(folders: list[Path]) -> FinishedRuns:
     faults = [fault for folder in folders for fault in faults_of(folder)]
     if faults:
         raise InputError(*faults)
-    arguments = {str(folder): read_json(folder / "args.json") for folder in folders}
-    rows = {str(folder): by_model(read_predictions(folder, GENERATED | JUDGED))[ADAPTER] for folder in folders}
+    arguments = {name_of(folder): read_json(folder / "args.json") for folder in folders}
+    rows = {name_of(folder): replies_in(folder) for folder in folders}
     first, *others = rows
     for name in others:
         faults += differing_judges(first, name, arguments) + differing_prompts(first, name, rows)
     if faults:
         raise InputError(*faults)
     return FinishedRuns(rows, arguments)
+
+
+def name_of(folder: Path) -> str:
+    """The folder as it was typed; one called like a group of metrics.json gets its dot."""
+    return f"./{folder}" if str(folder) in GROUPS else str(folder)
+
+
+def replies_in(folder: Path) -> list[Prediction]:
+    found = predictions.by_model(predictions.read(folder, GENERATED | JUDGED))
+    if ADAPTER not in found:
+        raise InputError(f"--compare: {folder}: holds replies of {', '.join(found)}; needed: of {ADAPTER!r}")
+    return found[ADAPTER]
 
 
 def faults_of(folder: Path) -> list[str]:
@@ -109,7 +120,7 @@ def differing_prompts(first: str, name: str, rows: dict[str, list[Prediction]]) 
     return [f"--compare: {name}: row {different[0][0]} ({len(different)} in all) is another prompt than in {first}"]
 
 
-def check_place(run: RunFolder) -> None:
+def check_place(run: runs.RunFolder) -> None:
     """A comparison may be made anew in its own folder, and takes no other.
 
     Raises:

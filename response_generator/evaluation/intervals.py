@@ -9,6 +9,7 @@ LEVEL = 0.95
 TAIL = (1 - LEVEL) / 2
 BLOCK = 500  # resamples held in memory at once
 PERMUTATIONS = 9_999
+SIGNS_AT_ONCE = 2**22  # of the permutation test, in memory
 
 Interval = tuple[float, float]
 
@@ -23,9 +24,12 @@ def resamples(prompts: int, count: int, seed: int) -> Iterator[np.ndarray]:
 
 
 def percentile(replicates: np.ndarray) -> Interval | None:
-    """The percentile interval (Efron 1979); None where no resample has a value. Resamples without one are left out."""
+    """The percentile interval (Efron 1979). Resamples without a value are left out.
+
+    None where none has one, or where all are alike: that is no certainty, but a sample that shows no spread.
+    """
     values = replicates[np.isfinite(replicates)]
-    if not len(values):
+    if not len(values) or np.ptp(values) < 1e-12:
         return None
     low, high = np.quantile(values, (TAIL, 1 - TAIL))
     return float(low), float(high)
@@ -37,10 +41,18 @@ def exact_share(hits: int, prompts: int) -> Interval:
     return float(bounds.low), float(bounds.high)
 
 
-def exact_tie(prompts: int) -> Interval:
-    """Bounds of a difference of shares where no prompt differs: what either side could still have of differences."""
-    _, high = exact_share(0, prompts)
-    return -high, high
+def exact_difference(differences: np.ndarray) -> Interval | None:
+    """Bounds of a difference of shares where every prompt differs alike, by -1, 0 or 1 each; None where they do not.
+
+    Of what was seen in none of n prompts there may be `hidden` in all, and it may stand on either side: where no
+    prompt differs the difference is within ±hidden, where all do it may be less by twice that.
+    """
+    if not len(differences) or np.ptp(differences) > 0 or differences[0] not in (-1, 0, 1):
+        return None
+    _, hidden = exact_share(0, len(differences))
+    if differences[0] == 0:
+        return -hidden, hidden
+    return (1 - 2 * hidden, 1.0) if differences[0] > 0 else (-1.0, 2 * hidden - 1)
 
 
 def jackknife(whole: float, without_one: np.ndarray) -> Interval | None:
@@ -54,6 +66,11 @@ def jackknife(whole: float, without_one: np.ndarray) -> Interval | None:
     error = np.sqrt((count - 1) / count * np.square(without_one - without_one.mean()).sum())
     reach = norm.ppf(1 - TAIL) * error
     return float(whole - reach), float(whole + reach)
+
+
+def within(bounds: Interval | None, least: float, most: float) -> Interval | None:
+    """Bounds of a figure that cannot leave a range."""
+    return bounds and (max(bounds[0], least), min(bounds[1], most))
 
 
 def paired_p(differences: np.ndarray, seed: int) -> float:
@@ -72,6 +89,7 @@ def paired_p(differences: np.ndarray, seed: int) -> float:
         np.sum,
         permutation_type="samples",
         n_resamples=PERMUTATIONS,
+        batch=max(1, SIGNS_AT_ONCE // len(differing)),
         vectorized=True,
         rng=np.random.default_rng(seed),
     )

@@ -8,9 +8,9 @@ from itertools import pairwise
 import numpy as np
 from sklearn.metrics import accuracy_score, classification_report, confusion_matrix, f1_score
 
+from response_generator.completeness import is_complete
 from response_generator.emotions import EMOTIONS
-from response_generator.evaluation.predictions import Prediction
-from response_generator.scoring import is_complete
+from response_generator.evaluation.rows import Prediction
 
 NEUTRAL = EMOTIONS[0]
 AMOUNTS = ("mean_new_tokens", "mean_reference_tokens", "length_ratio", "reference_perplexity", "target_probability")
@@ -191,9 +191,9 @@ class Distinct:
             everything.update(of)
         own = np.array([sum(everything[gram] == count for gram, count in of.items()) for of in of_prompt.values()])
         totals = np.array([of.total() for of in of_prompt.values()])
-        with np.errstate(divide="ignore", invalid="ignore"):
-            without = (len(everything) - own) / (totals.sum() - totals)
-        return cls(len(everything) / max(1, totals.sum()), np.nan_to_num(without))
+        rest = totals.sum() - totals
+        # A prompt that alone has words leaves nothing to count without it.
+        return cls(len(everything) / max(1, totals.sum()), ((len(everything) - own) / np.maximum(rest, 1))[rest > 0])
 
 
 def as_replies(rows: list[Prediction]) -> list[Prediction]:

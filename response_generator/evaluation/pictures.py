@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Picture
 
+from response_generator import whole_files
 from response_generator.emotions import EMOTIONS
 from response_generator.evaluation.comparison import REFERENCE, Comparison, Figure
 from response_generator.evaluation.metrics import as_replies, confusions
@@ -33,11 +34,21 @@ def draw(comparison: Comparison, folder: Path) -> dict[str, bytes]:
         pictures["margins"] = margins(comparison)
     vectors = {}
     for name, picture in pictures.items():
-        picture.savefig(folder / f"{name}.png", dpi=110, metadata={"Software": None})
-        vector = io.BytesIO()
-        picture.savefig(vector, format="svg", metadata={"Date": None})
-        vectors[name] = vector.getvalue()
+        whole_files.write(folder / f"{name}.png", rendered(picture, "png", {"Software": None}))
+        vectors[name] = rendered(picture, "svg", {"Date": None})
     return vectors
+
+
+def rendered(picture: Picture, form: str, metadata: dict[str, None]) -> bytes:
+    content = io.BytesIO()
+    picture.savefig(content, format=form, dpi=110, metadata=metadata)
+    return content.getvalue()
+
+
+def plain(name: str) -> str:
+    """A folder's name as it is: matplotlib takes what stands between $ for a formula, and hides names like "_run"."""
+    name = name.replace("$", r"\$")
+    return f"./{name}" if name.startswith("_") else name
 
 
 def emotions(comparison: Comparison) -> Picture:
@@ -78,7 +89,7 @@ def bars(axes: Axes, comparison: Comparison, names: list[str]) -> None:
             places,
             heights,
             width,
-            label=model,
+            label=plain(model),
             color=COLOURS[number % len(COLOURS)],
             yerr=(np.maximum(heights - lows, 0), np.maximum(highs - heights, 0)),
             error_kw={"elinewidth": 1, "capsize": 2, "ecolor": "#222222"},
@@ -110,7 +121,7 @@ def confusion(comparison: Comparison) -> Picture:
             axes.text(predicted, target, counts[target, predicted], ha="center", va="center", color=colour, fontsize=9)
         axes.set_xticks(range(len(EMOTIONS)), EMOTIONS, rotation=45, ha="right")
         axes.set_yticks(range(len(EMOTIONS)), EMOTIONS)
-        axes.set_title(model)
+        axes.set_title(plain(model))
         axes.set_xlabel("what the classifier reads")
     picture.axes[0].set_ylabel("target emotion")
     return picture
@@ -129,7 +140,7 @@ def lengths(comparison: Comparison) -> Picture:
         colour = REFERENCE_COLOUR if is_reference else COLOURS[number % len(COLOURS)]
         share = np.full(len(values), 100 / len(values))
         style = {"linestyle": "--"} if is_reference else {"linewidth": 1.8}
-        axes.hist(values, edges, weights=share, histtype="step", label=model, color=colour, **style)
+        axes.hist(values, edges, weights=share, histtype="step", label=plain(model), color=colour, **style)
     axes.set_xlabel("tokens, EOS included")
     axes.set_ylabel("% of replies")
     axes.set_title("length of the replies", loc="left")

@@ -1,51 +1,22 @@
-"""predictions.jsonl: a row a model, prompt and sample. It grows while models speak; judges then complete its rows."""
+"""predictions.jsonl as it comes about: it grows while models speak; judges then complete its rows."""
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from peft import PeftModel
 from tqdm.auto import tqdm
 from transformers import PreTrainedTokenizerBase
 
-from response_generator import journal
+from response_generator import journal, json_lines, processes
 from response_generator.arguments import ScoringArguments
-from response_generator.emotions import EMOTIONS
+from response_generator.completeness import is_complete
 from response_generator.errors import InputError
-from response_generator.evaluation import rewards
+from response_generator.evaluation.rows import FILE, GENERATED, Prediction, by_model
 from response_generator.generation import Reply, Request, Sampling, answer
-from response_generator.scoring import emotions_of, gibberish_of, is_complete
+from response_generator.scoring import emotions_of, gibberish_of
 
-FILE = "predictions.jsonl"
 SPEED_FILE = "generation.jsonl"
-SHOWN_FAULTS = 10
-GENERATED = {
-    "index": int,
-    "sample": int,
-    "model": str,
-    "prompt": str,
-    "history": list,
-    "target_emotion": str,
-    "reference": str,
-    "response": str,
-    "new_tokens": int,
-    "stopped_by_limit": bool,
-    "reference_tokens": int,
-    "reference_logp": float,
-}
-JUDGED = {
-    "predicted_emotion": str,
-    "emotion_score": float,
-    "target_probability": float,
-    "gibberish_label": str,
-    "gibberish_score": float,
-    "complete": bool,
-    "reference_emotion": str,
-    "reference_gibberish": str,
-}
 
-Prediction = dict[str, Any]
 Batch = Sequence[Request]
 
 
@@ -72,6 +43,9 @@ def outstanding(folder: Path, models: Sequence[str], batches: list[Batch], sampl
             )
     if rows:
         print(f"{folder / FILE}: {len(rows)} replies are there already")
+    if processes.is_first():
+        speeds = folder / SPEED_FILE
+        json_lines.replace(speeds, json_lines.read(speeds, cut_off=True))  # without what a full disk cut off
     return {
         model: [batch for (name, batch), is_done in zip(pieces, done, strict=True) if name == model and not is_done]
         for model in models
@@ -93,32 +67,29 @@ def generate(
     """
     if not batches:
         return
-    speeds = journal.read(folder / SPEED_FILE, cut_off=True)
-    if speeds:
-        how.limit.rows = min(how.limit.rows, speeds[-1]["batch_size"])  # memory ran out before the interruption
     total = sum(map(len, batches)) * how.samples
 
     def work(batch: Batch) -> list[Prediction]:
         return [row_of(model_name, reply) for reply in answer(model, tokenizer, batch, how)]
 
-    with tqdm(total=total, desc=f"{model_name}: generating", unit="reply", dynamic_ncols=True) as bar:
+    with progress(f"{model_name}: generating", total, "reply") as bar:
 
         def written(rows: list[Prediction], seconds: float) -> None:
             bar.update(len(rows))
-            speed = {
-                "model": model_name,
-                "replies": len(rows),
-                "new_tokens": sum(row["new_tokens"] for row in rows),
-                "seconds": round(seconds, 3),
-                "batch_size": how.limit.rows,
-            }
-            journal.append(folder / SPEED_FILE, [speed])
+            new_tokens = sum(row["new_tokens"] for row in rows)
+            speed = {"model": model_name, "replies": len(rows), "new_tokens": new_tokens, "seconds": round(seconds, 3)}
+            json_lines.append(folder / SPEED_FILE, [speed])
 
         try:
             journal.work_off(folder / FILE, batches, work, written)
         except KeyboardInterrupt as interruption:
             words = f"the finished replies are in {folder / FILE}; run the same command again to go on from there"
             raise KeyboardInterrupt(words) from interruption
+
+
+def progress(task: str, total: int, unit: str) -> tqdm:
+    """A bar on the terminal of the first process."""
+    return tqdm(total=total, desc=task, unit=unit, dynamic_ncols=True, disable=not processes.is_first())
 
 
 def row_of(model: str, reply: Reply) -> Prediction:
@@ -142,7 +113,7 @@ def row_of(model: str, reply: Reply) -> Prediction:
 def speeds(folder: Path) -> dict[str, dict[str, float]]:
     """`{model: {"replies_per_second", "new_tokens_per_second"}}` over all starts of a run; none where none was kept."""
     totals: dict[str, dict[str, float]] = {}
-    for entry in journal.read(folder / SPEED_FILE, cut_off=True):
+    for entry in json_lines.read(folder / SPEED_FILE, cut_off=True):
         of_model = totals.setdefault(entry["model"], dict.fromkeys(("replies", "new_tokens", "seconds"), 0.0))
         for name in of_model:
             of_model[name] += entry[name]
@@ -151,14 +122,6 @@ def speeds(folder: Path) -> dict[str, dict[str, float]]:
         for model, total in totals.items()
         if total["seconds"]
     }
-
-
-def by_model(rows: list[Prediction]) -> dict[str, list[Prediction]]:
-    """Rows of each model, in the order of prompts and samples; models in the order of their first rows."""
-    found: dict[str, list[Prediction]] = {}
-    for row in rows:
-        found.setdefault(row["model"], []).append(row)
-    return {model: sorted(of, key=lambda row: (row["index"], row["sample"])) for model, of in found.items()}
 
 
 def judged(rows: list[Prediction], scoring: ScoringArguments) -> list[Prediction]:
@@ -185,68 +148,3 @@ def judged(rows: list[Prediction], scoring: ScoringArguments) -> list[Prediction
             }
         )
     return complete
-
-
-def as_table(rows: list[Prediction]) -> tuple[list[str], list[list[Any]]]:
-    """Columns and cells for a tracker; the history, which is no plain value, stands in the prompt."""
-    columns = [name for name in rows[0] if name != "history"]
-    return columns, [[row[name] for name in columns] for row in rows]
-
-
-def bring_along(place: Path, folder: Path) -> None:
-    """Copies what lies beside a predictions.jsonl into another run's folder: speeds, and rewards of pairs."""
-    beside = place if place.is_dir() else place.parent
-    for name in (SPEED_FILE, rewards.FILE):
-        if (beside / name).is_file():
-            shutil.copy(beside / name, folder / name)
-
-
-def read(place: Path, fields: dict[str, type]) -> list[Prediction]:
-    """The rows of a predictions.jsonl, or of the one in a run folder, with every prompt answered by every model.
-
-    Args:
-        fields: what every row must hold: GENERATED, or GENERATED | JUDGED.
-
-    Raises:
-        InputError: with the lines that are no such rows, or the prompts that a model has not answered.
-    """
-    file = place / FILE if place.is_dir() else place
-    if not file.is_file():
-        raise InputError(f"{place}: no such file, and no run folder with a {FILE}")
-    rows = journal.read(file)
-    if not rows:
-        raise InputError(f"{file}: holds no rows")
-    faults = [f"{file}, line {line}: {fault}" for line, row in enumerate(rows, 1) if (fault := fault_of(row, fields))]
-    if faults:
-        raise InputError(*faults[:SHOWN_FAULTS])
-    answered: dict[str, set] = {}
-    for row in rows:
-        answered.setdefault(row["model"], set()).add((row["index"], row["sample"]))
-    everything = set.union(*answered.values())
-    for model, places in answered.items():
-        if places != everything:
-            index, sample = min(everything - places)
-            raise InputError(
-                f"{file}: {model} has not answered row {index}, sample {sample} (and {len(everything - places) - 1} "
-                f"more): the run has not come to its end; run it again first"
-            )
-    if len(everything) * len(answered) != len(rows):
-        raise InputError(f"{file}: holds a reply of one model to one prompt and sample twice; remove one")
-    prompts = {index for index, _ in everything}
-    if len(prompts) * len({sample for _, sample in everything}) != len(everything):
-        raise InputError(f"{file}: its prompts have different numbers of replies; the run has not come to its end")
-    return rows
-
-
-def fault_of(row: Prediction, fields: dict[str, type]) -> str | None:
-    """What keeps a row from being one of predictions.jsonl."""
-    absent = [name for name in fields if name not in row]
-    if absent:
-        return f"has no {', '.join(absent)}; needed: a file that evaluate.py of this version has written"
-    for name, kind in fields.items():
-        numbers = (int, float) if kind is float else kind
-        if not isinstance(row[name], numbers) or (isinstance(row[name], bool) and kind is not bool):
-            return f"{name} is {row[name]!r}; needed: {kind.__name__}"
-    if row["target_emotion"] not in EMOTIONS:
-        return f"target_emotion is {row['target_emotion']!r}; allowed: {', '.join(EMOTIONS)}"
-    return None

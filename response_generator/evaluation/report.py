@@ -1,13 +1,12 @@
 """What people look at: report.html, summary.md and the pictures. Needs rows and figures, no model."""
 
 import base64
-import json
-import os
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from response_generator import whole_files
 from response_generator.emotions import EMOTIONS
 from response_generator.evaluation import pictures, table
 from response_generator.evaluation.claims import claims
@@ -23,7 +22,7 @@ PICTURE_WORDS = {
 }
 
 
-def write(comparison: Comparison, settings: dict[str, Any], folder: Path) -> list[Path]:
+def write(comparison: Comparison, settings: dict[str, str], folder: Path) -> list[Path]:
     """Writes report.html, summary.md and the PNG files; returns the latter.
 
     Args:
@@ -42,21 +41,14 @@ def write(comparison: Comparison, settings: dict[str, Any], folder: Path) -> lis
         settings=settings,
         emotions=EMOTIONS,
         models=comparison.models,
-        size=f"{comparison.prompts:,} prompts, {comparison.samples} to each",
         prompts=comparison.prompts,
         samples=comparison.samples,
         replies=browser_rows(comparison),
     )
-    replace(folder / "report.html", page)
-    replace(folder / "summary.md", summary(comparison))
+    # A model may write a lone surrogate, which no file in UTF-8 can hold.
+    whole_files.write(folder / "report.html", page.encode("utf-8", "replace"))
+    whole_files.write(folder / "summary.md", summary(comparison).encode("utf-8"))
     return [folder / f"{name}.png" for name in vectors]
-
-
-def replace(file: Path, text: str) -> None:
-    """Whole or not at all."""
-    part = file.with_name(file.name + ".part")
-    part.write_text(text, encoding="utf-8", errors="replace")
-    os.replace(part, file)
 
 
 def data_address(vector: bytes) -> str:
@@ -98,7 +90,7 @@ def browser_rows(comparison: Comparison) -> list[dict[str, Any]]:
 
 def summary(comparison: Comparison) -> str:
     """The claims and the table in Markdown, for a README or a pull request."""
-    header = table.header(comparison)
+    header = [escaped(heading) for heading in table.header(comparison)]
     lines = [f"**{claims(comparison)[0]}**", "", *(f"- {claim}" for claim in claims(comparison)[1:]), ""]
     lines += [f"| {' | '.join(header)} |", "|---" + "|--:" * (len(header) - 1) + "|"]
     for section in table.sections(comparison):
@@ -113,14 +105,3 @@ def summary(comparison: Comparison) -> str:
 
 def escaped(cell: str) -> str:
     return cell.replace("|", "\\|")
-
-
-def settings_of(arguments: dict[str, Any], prefix: str = "") -> dict[str, str]:
-    """Resolved arguments as one flat list, `section.key` to JSON."""
-    flat = {}
-    for key, value in arguments.items():
-        if isinstance(value, dict) and value:
-            flat |= settings_of(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = json.dumps(value, ensure_ascii=False)
-    return flat

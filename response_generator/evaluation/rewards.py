@@ -1,5 +1,7 @@
 """pair_logps.jsonl: how likely each model finds the two replies of every held-out preference pair."""
 
+import hashlib
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -8,11 +10,11 @@ import numpy as np
 from peft import PeftModel
 from tqdm.auto import tqdm
 
-from response_generator import journal
+from response_generator import journal, json_lines, processes
 from response_generator.arguments import PreferenceArguments
-from response_generator.batch_limit import BatchLimit
 from response_generator.errors import InputError
-from response_generator.evaluation.contestants import ADAPTER, BASELINE
+from response_generator.evaluation.rows import ADAPTER, BASELINE
+from response_generator.halving import in_halves
 from response_generator.likelihood import log_probabilities
 from response_generator.pairs import PairTokens
 
@@ -39,8 +41,7 @@ def outstanding(folder: Path, models: Sequence[str], pairs: PairTokens, batch_si
     pieces = [(model, batch) for model in models for batch in batches]
     rows, done = journal.taken_up(folder / FILE, [[(model, n) for n, _ in batch] for model, batch in pieces], key)
     for row in rows:
-        tokens = pairs.rows[row["index"]]
-        if [row[f"{side}_tokens"] for side in SIDES] != [len(tokens[f"{side}_ids"]) for side in SIDES]:
+        if row["tokens"] != digest(pairs.rows[row["index"]]):
             raise InputError(f"{folder / FILE}: pair {row['index']} has changed since; name another output_dir")
     return {
         model: [batch for (name, batch), is_done in zip(pieces, done, strict=True) if name == model and not is_done]
@@ -48,23 +49,29 @@ def outstanding(folder: Path, models: Sequence[str], pairs: PairTokens, batch_si
     }
 
 
-def measure(folder: Path, model_name: str, model: PeftModel, batches: list[Batch], limit: BatchLimit, pad: int) -> None:
+def digest(tokens: dict[str, list[int]]) -> str:
+    """Tells a pair from every other, as the model reads it."""
+    return hashlib.sha256(json.dumps(tokens, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def measure(folder: Path, model_name: str, model: PeftModel, batches: list[Batch], pad: int) -> None:
     """Adds the log-probabilities (nats, summed over a reply with its EOS) of both sides under one model."""
     if not batches:
         return
 
     def work(batch: Batch) -> list[dict[str, Any]]:
         texts = [(tokens["prompt_ids"], tokens[f"{side}_ids"]) for _, tokens in batch for side in SIDES]
-        logps = limit.each(lambda some: log_probabilities(model, some, pad), texts)
+        logps = in_halves(lambda some: log_probabilities(model, some, pad), texts)
         return [
-            {"index": number, "model": model_name}
+            {"index": number, "model": model_name, "tokens": digest(tokens)}
             | {f"{side}_logp": round(logps[2 * place + at], 4) for at, side in enumerate(SIDES)}
-            | {f"{side}_tokens": len(tokens[f"{side}_ids"]) for side in SIDES}
             for place, (number, tokens) in enumerate(batch)
         ]
 
     total = sum(map(len, batches))
-    with tqdm(total=total, desc=f"{model_name}: preference pairs", unit="pair", dynamic_ncols=True) as bar:
+    quiet = not processes.is_first()
+    task = f"{model_name}: preference pairs"
+    with tqdm(total=total, desc=task, unit="pair", dynamic_ncols=True, disable=quiet) as bar:
         journal.work_off(folder / FILE, batches, work, lambda rows, seconds: bar.update(len(rows)))
 
 
@@ -78,7 +85,7 @@ def margins(folder: Path, preferences: PreferenceArguments | None) -> np.ndarray
     logps = {}
     if preferences is None:
         return np.array([])
-    for row in journal.read(folder / FILE):
+    for row in json_lines.read(folder / FILE):
         logps[key(row)] = row["chosen_logp"] - row["rejected_logp"]
     pairs = sorted(index for model, index in logps if model == ADAPTER)
     return preferences.beta * np.array([logps[ADAPTER, index] - logps[BASELINE, index] for index in pairs])

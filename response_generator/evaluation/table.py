@@ -1,9 +1,11 @@
 """The table of an evaluation as text: every model beside the reference replies, and the differences, with intervals."""
 
+import sys
 from dataclasses import dataclass
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from response_generator.emotions import EMOTIONS
 from response_generator.evaluation.claims import claims, p_value
@@ -37,6 +39,13 @@ PREFERENCE = {
     "margin_median": "margin, median",
     "margin_sd": "margin, SD",
 }
+OF_EACH_EMOTION = {
+    "recall": "followed (recall), by target emotion",
+    "precision": "precision, by emotion that the classifier reads",
+    "f1": "F1, by emotion",
+}
+LOG_WIDTH = 150
+ON_PAPER_ALONE = ("precision", "f1")  # a terminal has too few lines
 PLAIN = {*AMOUNTS, *DISTINCT.values(), *(name for name in PREFERENCE if name.startswith("margin"))} - {
     "target_probability"
 }
@@ -59,17 +68,13 @@ def header(comparison: Comparison) -> list[str]:
 def sections(comparison: Comparison) -> list[Section]:
     """Rates in percent, differences in points, the rest as it is; a cell is "value [low, high]", p behind it."""
     gibberish = {f"gibberish/{label}": label for label in comparison.gibberish_labels}
-    followed = {
-        f"emotion/{emotion}/recall": f"{emotion} (n = {support_of(emotion, comparison)})"
-        for emotion in EMOTIONS
-        if support_of(emotion, comparison)
-    }
-    parts = {
-        "emotion": EMOTION,
-        "form": FORM,
-        "gibberish detector": gibberish,
-        "followed, by target emotion": followed,
-    }
+    parts = {"emotion": EMOTION, "form": FORM, "gibberish detector": gibberish}
+    for figure, title in OF_EACH_EMOTION.items():
+        parts[title] = {
+            f"emotion/{emotion}/{figure}": f"{emotion} (n = {support_of(emotion, comparison)})"
+            for emotion in EMOTIONS
+            if support_of(emotion, comparison)
+        }
     return [
         Section(title, [[words, *cells(name, comparison)] for name, words in lines.items()])
         for title, lines in parts.items()
@@ -109,17 +114,20 @@ def preference_lines(comparison: Comparison) -> list[list[str]]:
 
 def show(comparison: Comparison, speeds: dict[str, dict[str, float]]) -> None:
     """Prints the claims and the whole table."""
-    console = Console(highlight=False)
-    table = Table(
-        title=f"evaluation of {comparison.prompts} prompts, rates in %, [95 % interval]", title_justify="left"
-    )
+    # No markup: a run's folder may be called [a]. In a log lines may be as long as the table.
+    console = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else LOG_WIDTH)
+    title = f"evaluation of {comparison.prompts} prompts, rates in %, [95 % interval]"
+    table = Table(title=Text(title), title_justify="left")
     for number, heading in enumerate(header(comparison)):
-        table.add_column(heading, justify="right" if number else "left")
+        table.add_column(Text(heading), justify="right" if number else "left")
+    skipped = [OF_EACH_EMOTION[figure] for figure in ON_PAPER_ALONE]
     for section in sections(comparison):
+        if section.title in skipped:
+            continue
         table.add_section()
         table.add_row(section.title, style="bold")
         for row in section.rows:
-            table.add_row(*row)
+            table.add_row(*map(Text, row))
     console.print(table)
     for words, value in preference_lines(comparison):
         console.print(f"preference pairs ({comparison.preference['pairs'].value}): {words} {value}")

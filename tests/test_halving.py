@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from response_generator.batch_limit import BatchLimit
-from response_generator.errors import TrainingError
+from response_generator.errors import RunError
+from response_generator.halving import in_halves
 
 CPU = "[enforce fail at alloc_cpu.cpp:127] . DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."
 OUT_OF_MEMORY = {
@@ -14,7 +14,7 @@ OUT_OF_MEMORY = {
 
 
 @pytest.mark.parametrize("error", OUT_OF_MEMORY)
-def test_it_halves_says_so_and_keeps_to_it(error, capsys):
+def test_it_halves_where_it_must_and_says_so(error, capsys):
     sizes = []
 
     def work(batch):
@@ -23,21 +23,21 @@ def test_it_halves_says_so_and_keeps_to_it(error, capsys):
             raise OUT_OF_MEMORY[error]()
         return [item * 10 for item in batch]
 
-    limit = BatchLimit(12)
-    assert limit.each(work, range(10)) == [item * 10 for item in range(10)]
-    assert limit.each(work, range(4)) == [0, 10, 20, 30]
-    assert sizes == [10, 5, 2, 2, 2, 2, 2, 2, 2]
+    assert in_halves(work, range(10)) == [item * 10 for item in range(10)]
+    assert sizes == [10, 5, 3, 2, 5, 3, 2]
+    assert in_halves(work, range(4)) == [0, 10, 20, 30]
+    assert sizes[7:] == [4, 2, 2]  # tried whole, whatever came before
     said = capsys.readouterr().err
     assert "out of memory with 10 rows at once; going on with 5" in said
-    assert "out of memory with 5 rows at once; going on with 2" in said
+    assert "out of memory with 5 rows at once; going on with 3" in said
 
 
 def test_a_single_row_that_does_not_fit_ends_the_run():
     def work(batch):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 
-    with pytest.raises(TrainingError, match="out of memory with a single row"):
-        BatchLimit(2).each(work, range(2))
+    with pytest.raises(RunError, match="out of memory with a single row"):
+        in_halves(work, range(2))
 
 
 def test_other_errors_are_not_taken_for_it():
@@ -45,4 +45,4 @@ def test_other_errors_are_not_taken_for_it():
         raise RuntimeError("shapes cannot be multiplied")
 
     with pytest.raises(RuntimeError, match="cannot be multiplied"):
-        BatchLimit(2).each(work, range(2))
+        in_halves(work, range(2))

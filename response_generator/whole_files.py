@@ -1,0 +1,13 @@
+"""Files that are whole or not there at all, whatever stops the run: written aside, forced to the disk, renamed."""
+
+import os
+from pathlib import Path
+
+
+def write(file: Path, content: bytes) -> None:
+    part = file.with_name(file.name + ".part")
+    with open(part, "wb") as handle:
+        handle.write(content)
+        handle.flush()
+        os.fsync(handle.fileno())
+    os.replace(part, file)
