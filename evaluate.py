@@ -97,6 +97,7 @@ def evaluate(args: EvaluateArguments, run: RunFolder, dry_run: bool) -> None:
 
 
 def report_again(args: EvaluateArguments, run: RunFolder, options: Namespace) -> None:
+    import_backend("transformers")  # which loads the classifiers, whatever has made the replies
     from response_generator import scoring
     from response_generator.evaluation import rows
     from response_generator.evaluation.source import Source
