@@ -140,6 +140,10 @@ def test_a_claim_says_what_can_be_said():
     assert worse.startswith("The adapter follows the target emotion less often than the baseline: -28.3 points, 95 %")
     noise = claims(evaluated([True, False] * 20, [False, True] * 20))[0]
     assert "could be noise (+0.0 points, 95 % CI [-" in noise and "p = 1.0000, n = 40)." in noise
+    # Four prompts gained, none lost: the resamples are all above zero, the exact test says that a coin does it too.
+    found = evaluated([True] * 50 + [False] * 4, [True] * 54)
+    assert found.differences["adapter"]["emotion_accuracy"].low > 0
+    assert "could be noise (+7.4 points" in claims(found)[0] and "p = 0.1250" in claims(found)[0]
 
 
 def test_the_judges_own_error_stands_beside_the_claim():
