@@ -10,6 +10,7 @@ from typing import Any
 
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list, gather_object
+from tqdm.auto import tqdm
 
 from response_generator import json_lines, processes
 from response_generator.errors import InputError
@@ -62,6 +63,11 @@ def work_off(
         rows = gather_object([row for piece in mine for row in work(piece)])
         json_lines.append(file, rows)
         written(rows, time.monotonic() - began)
+
+
+def progress(task: str, total: int, unit: str) -> tqdm:
+    """A bar on the terminal of the first process."""
+    return tqdm(total=total, desc=task, unit=unit, dynamic_ncols=True, disable=not processes.is_first())
 
 
 def close() -> None:

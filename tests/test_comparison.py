@@ -61,7 +61,7 @@ def test_replies_of_one_prompt_are_no_prompts_of_their_own():
     once = compared({"adapter": rows_of(right)}, LABELS, RESAMPLES, seed=1)
     four = [each | {"sample": sample} for each in rows_of(right) for sample in range(4)]
     often = compared({"adapter": four}, LABELS, RESAMPLES, seed=1)
-    assert (often.prompts, often.samples) == (15, 4)
+    assert (often.prompts, often.samples, often.asking("anger"), often.asking("fear")) == (15, 4, 15, 0)
     assert often.figures["adapter"]["emotion_accuracy"] == once.figures["adapter"]["emotion_accuracy"]
 
 
@@ -118,7 +118,7 @@ def test_a_model_that_is_called_like_the_references_is_refused_by_its_name():
 
 def test_a_coin_is_told_from_a_preference():
     undecided = claims(evaluated(BASELINE, ADAPTER, margins=np.array([0.5, -0.2, 0.3, -0.1, 0.0])))[-2]
-    assert undecided.endswith("mean margin 0.10; 1 ties; a coin could do as well.")
+    assert undecided.endswith("mean margin 0.10; ties: 1; a coin could do as well.")
     decided = claims(evaluated(BASELINE, ADAPTER, margins=np.linspace(0.1, 2, 30)))[-2]
     assert decided.endswith("mean margin 1.05.")
 

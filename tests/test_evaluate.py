@@ -191,6 +191,8 @@ def test_replies_are_judged_again_without_a_model(evaluated, evaluation, tiny, t
         swap.get(row["predicted_emotion"], row["predicted_emotion"]) for row in before
     ]
     assert read_json(tmp_path / "run" / "args.json")["from_predictions"] == str(run)
+    page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    assert tiny.base in page and "gone/base" not in page  # its settings are those of the replies
     metrics = read_json(tmp_path / "run" / "metrics.json")
     assert metrics["preference/pairs"] == 12 and metrics["adapter/replies_per_second"] > 0
 
@@ -200,6 +202,23 @@ def test_replies_are_judged_again_without_a_model(evaluated, evaluation, tiny, t
     assert (run / "report.html").is_file()
     assert (run / "predictions.jsonl").read_bytes() == bytes_before
     assert read_json(run / "environment.json")["model"]["four_bit"] is True
+
+
+def test_pairs_cannot_be_asked_for_afterwards(evaluated, evaluation, tmp_path, capsys):
+    run, _ = evaluated
+    elsewhere = evaluation | {"output_dir": str(tmp_path / "run")}
+    fewer = {"dataset": {**evaluation["preferences"]["dataset"], "limit": 4}, "beta": 0.1}
+    assert run_here(evaluate.main, elsewhere | {"preferences": fewer}, tmp_path, "--from_predictions", str(run)) == 2
+    assert "preferences.dataset: " in capsys.readouterr().err
+    alone = tmp_path / "alone" / "predictions.jsonl"
+    alone.parent.mkdir()
+    alone.write_bytes((run / "predictions.jsonl").read_bytes())
+    assert run_here(evaluate.main, elsewhere, tmp_path, "--from_predictions", str(alone)) == 2
+    assert "has no pair_logps.jsonl: its run measured no pairs" in capsys.readouterr().err
+    (alone.parent / "args.json").write_bytes((run / "args.json").read_bytes())
+    assert run_here(evaluate.main, elsewhere, tmp_path, "--from_predictions", str(alone)) == 2
+    assert "the run is not finished; run its own command again first" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
 
 
 def test_plain_transformers_evaluates_the_bare_base_too(tiny, tmp_path):

@@ -1,10 +1,11 @@
 """What an evaluation allows to be said, in words: a difference, or that it could be noise."""
 
+from response_generator.emotions import EMOTIONS
 from response_generator.evaluation.comparison import REFERENCE, Comparison, Figure
-from response_generator.evaluation.metrics import NEUTRAL
 from response_generator.evaluation.rows import ADAPTER, BASELINE
 
 SIGNIFICANT = 0.05
+EMOTIONAL = EMOTIONS[1:]
 # What a higher share means, in words that fit "the adapter … more often".
 DEEDS = {
     "emotion_accuracy": "follows the target emotion",
@@ -61,10 +62,7 @@ def named(model: str, capital: bool = True) -> str:
 
 
 def size(comparison: Comparison, name: str = "emotion_accuracy") -> str:
-    count = comparison.prompts
-    if name == "non_neutral_accuracy":
-        rows = comparison.rows[comparison.models[0]]
-        count = len({row["index"] for row in rows if row["target_emotion"] != NEUTRAL})
+    count = comparison.asking(*EMOTIONAL) if name == "non_neutral_accuracy" else comparison.prompts
     return f"n = {count:,}" + (f" prompts with {comparison.samples} replies each" if comparison.samples > 1 else "")
 
 
@@ -90,7 +88,7 @@ def preferred(comparison: Comparison) -> str:
     share = comparison.preference["chosen_preferred"]
     mean = comparison.preference["margin_mean"]
     ties = int((comparison.margins == 0).sum())
-    tail = f"; {ties} ties" if ties else ""
+    tail = f"; ties: {ties}" if ties else ""
     if share.low is None or share.low <= 0.5 <= share.high:
         tail += "; a coin could do as well"
     return (

@@ -56,6 +56,11 @@ class Comparison:
     def samples(self) -> int:
         return len(self.rows[self.models[0]]) // self.prompts
 
+    def asking(self, *emotions: str) -> int:
+        """Prompts whose target is one of these."""
+        rows = self.rows[self.models[0]]
+        return len({row["index"] for row in rows if row["target_emotion"] in emotions})
+
     @property
     def gibberish_labels(self) -> list[str]:
         names = self.figures[self.models[0]]

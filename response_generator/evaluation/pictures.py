@@ -54,12 +54,11 @@ def plain(name: str) -> str:
 def emotions(comparison: Comparison) -> Picture:
     picture = Picture(figsize=(10, 4.5), layout="constrained")
     axes = picture.subplots()
-    present = [e for e in EMOTIONS if comparison.figures[comparison.models[0]][f"emotion/{e}/support"].value]
+    present = [emotion for emotion in EMOTIONS if comparison.asking(emotion)]
     names = ["emotion_accuracy", *(f"emotion/{emotion}/recall" for emotion in present)]
     bars(axes, comparison, names)
-    counts = [int(comparison.figures[comparison.models[0]][f"emotion/{e}/support"].value) for e in present]
     labels = [f"all\nn = {comparison.prompts}"]
-    labels += [f"{emotion}\nn = {count}" for emotion, count in zip(present, counts, strict=True)]
+    labels += [f"{emotion}\nn = {comparison.asking(emotion)}" for emotion in present]
     axes.set_xticks(range(len(names)), labels)
     axes.set_title("target emotion followed (%, 95 % interval)", loc="left")
     return picture

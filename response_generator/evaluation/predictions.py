@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from peft import PeftModel
-from tqdm.auto import tqdm
 from transformers import PreTrainedTokenizerBase
 
 from response_generator import journal, json_lines, processes
@@ -72,7 +71,7 @@ def generate(
     def work(batch: Batch) -> list[Prediction]:
         return [row_of(model_name, reply) for reply in answer(model, tokenizer, batch, how)]
 
-    with progress(f"{model_name}: generating", total, "reply") as bar:
+    with journal.progress(f"{model_name}: generating", total, "reply") as bar:
 
         def written(rows: list[Prediction], seconds: float) -> None:
             bar.update(len(rows))
@@ -85,11 +84,6 @@ def generate(
         except KeyboardInterrupt as interruption:
             words = f"the finished replies are in {folder / FILE}; run the same command again to go on from there"
             raise KeyboardInterrupt(words) from interruption
-
-
-def progress(task: str, total: int, unit: str) -> tqdm:
-    """A bar on the terminal of the first process."""
-    return tqdm(total=total, desc=task, unit=unit, dynamic_ncols=True, disable=not processes.is_first())
 
 
 def row_of(model: str, reply: Reply) -> Prediction:

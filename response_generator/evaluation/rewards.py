@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 from peft import PeftModel
-from tqdm.auto import tqdm
 
-from response_generator import journal, json_lines, processes
+from response_generator import journal, json_lines
 from response_generator.arguments import PreferenceArguments
 from response_generator.errors import InputError
 from response_generator.evaluation.rows import ADAPTER, BASELINE
@@ -68,10 +67,7 @@ def measure(folder: Path, model_name: str, model: PeftModel, batches: list[Batch
             for place, (number, tokens) in enumerate(batch)
         ]
 
-    total = sum(map(len, batches))
-    quiet = not processes.is_first()
-    task = f"{model_name}: preference pairs"
-    with tqdm(total=total, desc=task, unit="pair", dynamic_ncols=True, disable=quiet) as bar:
+    with journal.progress(f"{model_name}: preference pairs", sum(map(len, batches)), "pair") as bar:
         journal.work_off(folder / FILE, batches, work, lambda rows, seconds: bar.update(len(rows)))
 
 

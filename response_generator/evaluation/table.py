@@ -71,18 +71,14 @@ def sections(comparison: Comparison) -> list[Section]:
     parts = {"emotion": EMOTION, "form": FORM, "gibberish detector": gibberish}
     for figure, title in OF_EACH_EMOTION.items():
         parts[title] = {
-            f"emotion/{emotion}/{figure}": f"{emotion} (n = {support_of(emotion, comparison)})"
+            f"emotion/{emotion}/{figure}": f"{emotion} (n = {comparison.asking(emotion)})"
             for emotion in EMOTIONS
-            if support_of(emotion, comparison)
+            if comparison.asking(emotion)
         }
     return [
         Section(title, [[words, *cells(name, comparison)] for name, words in lines.items()])
         for title, lines in parts.items()
     ]
-
-
-def support_of(emotion: str, comparison: Comparison) -> int:
-    return int(comparison.figures[comparison.models[0]][f"emotion/{emotion}/support"].value)
 
 
 def cells(name: str, comparison: Comparison) -> list[str]:
