@@ -54,7 +54,7 @@ def arguments_of(model: type[Arguments], options: Namespace) -> Arguments:
 
 
 def described(model: type[Arguments]) -> str:
-    return "\n".join(f"  {key:<18}{field.description}" for key, field in model.model_fields.items())
+    return "\n".join(f"  {key:<20}{field.description}" for key, field in model.model_fields.items())
 
 
 def read_json_object(file: Path) -> dict[str, Any]:

@@ -36,7 +36,7 @@ def taken_up(file: Path, pieces: Sequence[Sequence[Key]], key: Callable[[Row], K
         held = {key(row): row for row in json_lines.read(file, cut_off=True)}
         strange = set(held) - {name for piece in pieces for name in piece}
         if strange:
-            raise InputError(f"{file}: holds rows of other data ({strange.pop()}); name another output_dir")
+            raise InputError(f"{file}: holds rows of other data, {strange.pop()} for one; name another output_dir")
         done = [all(name in held for name in piece) for piece in pieces]
         rows = [held[name] for piece, whole in zip(pieces, done, strict=True) if whole for name in piece]
         json_lines.replace(file, rows)

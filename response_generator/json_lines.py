@@ -34,9 +34,9 @@ def read(file: Path, cut_off: bool = False) -> list[Row]:
             if cut_off and number == len(lines):
                 print(f"{file}: line {number} was cut off; what it belongs to is done again")
                 break
-            raise InputError(f"{file}, line {number}: is no JSON ({error}); mend or remove the file") from error
+            raise InputError(f"{file}, line {number}: is no JSON ({error}); mend or delete the line") from error
         if not isinstance(row, dict):
-            raise InputError(f"{file}, line {number}: is no JSON object; mend or remove the file")
+            raise InputError(f"{file}, line {number}: is no JSON object; mend or delete the line")
         rows.append(row)
     return rows
 

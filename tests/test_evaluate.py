@@ -1,6 +1,7 @@
 """evaluate.py as a user runs it, on the tiny models: killed, split over processes, judged again, refused."""
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -159,15 +160,25 @@ def test_a_finished_run_says_so(evaluated, evaluation, tmp_path):
     assert f"{run} is finished: see report.html" in again.stdout
 
 
-def test_data_that_changed_since_are_told(evaluated, evaluation, tmp_path, capsys):
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"prompt": "another prompt"}, "answers another prompt in row 0 than dataset and chat_template give now"),
+        ({"target_emotion": "disgust"}, "answers another prompt in row 0"),
+        ({"response": 5}, "predictions.jsonl, line .*: response is 5; needed: str; mend the row, or delete it"),
+    ],
+)
+def test_rows_that_do_not_belong_are_told_before_anything_is_loaded(
+    evaluated, evaluation, tmp_path, capsys, change, words
+):
     part = tmp_path / "run"
     part.mkdir()
     rows = read_lines(evaluated[0] / "predictions.jsonl")
-    rows[0]["prompt"] = "another prompt"
-    write_rows(part / "predictions.jsonl", rows)
+    rows[0] |= change
+    write_rows(part / "predictions.jsonl", rows[:-1])  # not finished
     (part / "args.json").write_text(json.dumps(read_json(evaluated[0] / "args.json") | {"output_dir": str(part)}))
     assert run_here(evaluate.main, evaluation | {"output_dir": str(part)}, tmp_path) == 2
-    assert "answers another prompt in row 0 than dataset and chat_template give now" in capsys.readouterr().err
+    assert re.search(words, capsys.readouterr().err)
 
 
 def test_replies_are_judged_again_without_a_model(evaluated, evaluation, tiny, tmp_path):

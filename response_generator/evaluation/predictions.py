@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from peft import PeftModel
 from transformers import PreTrainedTokenizerBase
@@ -10,7 +11,7 @@ from response_generator import journal, json_lines, processes
 from response_generator.arguments import ScoringArguments
 from response_generator.completeness import is_complete
 from response_generator.errors import InputError
-from response_generator.evaluation.rows import FILE, GENERATED, Prediction, by_model
+from response_generator.evaluation.rows import FILE, GENERATED, Prediction, by_model, fault_of
 from response_generator.generation import Reply, Request, Sampling, answer
 from response_generator.scoring import emotions_of, gibberish_of
 
@@ -33,9 +34,14 @@ def outstanding(folder: Path, models: Sequence[str], batches: list[Batch], sampl
     keys = [[(model, r.dialogue.index, s) for r in batch for s in range(samples)] for model, batch in pieces]
     rows, done = journal.taken_up(folder / FILE, keys, key)
     asked = {request.dialogue.index: request for batch in batches for request in batch}
-    for row in rows:
+    for line, row in enumerate(rows, 1):
+        fault = fault_of(row, GENERATED)
+        if fault:
+            raise InputError(
+                f"{folder / FILE}, line {line}: {fault}; mend the row, or delete it to have it drawn again"
+            )
         request = asked[row["index"]]
-        if (row["prompt"], row["reference"]) != (request.prompt, request.dialogue.reference):
+        if any(row[name] != value for name, value in of_prompt(request).items()):
             raise InputError(
                 f"{folder / FILE}: answers another prompt in row {row['index']} than dataset and chat_template give "
                 f"now: they have changed since; name another output_dir"
@@ -86,16 +92,23 @@ def generate(
             raise KeyboardInterrupt(words) from interruption
 
 
+def of_prompt(request: Request) -> dict[str, Any]:
+    """What a row says of the prompt that it answers."""
+    return {
+        "prompt": request.prompt,
+        "history": request.dialogue.history,
+        "target_emotion": request.dialogue.target_emotion,
+        "reference": request.dialogue.reference,
+    }
+
+
 def row_of(model: str, reply: Reply) -> Prediction:
     request = reply.request
     return {
         "index": request.dialogue.index,
         "sample": reply.sample,
         "model": model,
-        "prompt": request.prompt,
-        "history": request.dialogue.history,
-        "target_emotion": request.dialogue.target_emotion,
-        "reference": request.dialogue.reference,
+        **of_prompt(request),
         "response": reply.response,
         "new_tokens": reply.new_tokens,
         "stopped_by_limit": reply.stopped_by_limit,

@@ -114,8 +114,8 @@ def check_prompts(file: Path, rows: list[Prediction]) -> None:
         if places != everything:
             index, sample = min(everything - places)
             raise InputError(
-                f"{file}: {model} has not answered row {index}, sample {sample} (and {len(everything - places) - 1} "
-                f"more): the run has not come to its end; run it again first"
+                f"{file}: {model} has not answered row {index}, sample {sample} ({len(everything - places)} missing "
+                f"in all): no finished run has left this file as it is"
             )
     if len(everything) * len(answered) != len(rows):
         raise InputError(f"{file}: holds a reply of one model to one prompt and sample twice; remove one")
