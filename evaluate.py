@@ -79,7 +79,7 @@ def evaluate(args: EvaluateArguments, run: RunFolder, dry_run: bool) -> None:
 
     run.start()
     tracker = Tracker.start(args.wandb, run.path, run.arguments)
-    batches = generation.batches(requests, args.batch_size)
+    batches = generation.batches(requests, args.batch_size, lambda request: request.length)
     replies = predictions.outstanding(run.path, list(sides), batches, args.samples_per_prompt)
     rewarded = rewards.outstanding(run.path, list(sides), held_out, args.batch_size) if held_out else {}
     how = generation.Sampling(config, args.seed, args.samples_per_prompt)

@@ -1,13 +1,13 @@
 """What watches a training run: the log file, the progress bar, the tracker."""
 
 import json
-import os
 import time
 from pathlib import Path
 
 from tqdm.auto import tqdm
 from transformers import TrainerCallback
 
+from response_generator import json_lines
 from response_generator.pairs import pairs_a_step
 from response_generator.tracking import Tracker
 
@@ -38,9 +38,7 @@ class LogFile(TrainerCallback):
         if not state.is_world_process_zero:
             return
         kept = [entry for entry in read_log(self.file) if entry["step"] <= state.global_step]
-        part = self.file.with_suffix(".part")
-        part.write_text("".join(json.dumps(entry) + "\n" for entry in kept), encoding="utf-8")
-        os.replace(part, self.file)
+        json_lines.replace(self.file, kept)
         if kept:
             self.started = time.monotonic() - kept[-1]["seconds"]
 
@@ -50,10 +48,7 @@ class LogFile(TrainerCallback):
         if not (state.is_world_process_zero and self.training and logs) or "train_loss" in logs:
             return
         entry = {"step": state.global_step, "seconds": round(time.monotonic() - self.started, 3), **logs}
-        with open(self.file, "a", encoding="utf-8") as log:
-            log.write(json.dumps(entry) + "\n")
-            log.flush()
-            os.fsync(log.fileno())  # a checkpoint that survives a power loss finds the lines before it
+        json_lines.append(self.file, [entry])  # on the disk: a checkpoint that survives finds the lines before it
         self.tracker.log(logs, step=state.global_step)
 
     def on_train_end(self, args, state, control, **kwargs):

@@ -9,10 +9,9 @@ from typing import Any
 
 from response_generator.arguments import DatasetArguments
 from response_generator.emotions import EMOTIONS
-from response_generator.errors import InputError
+from response_generator.errors import InputError, refuse_rows
 from response_generator.sources import is_local
 
-SHOWN_FAULTS = 10
 MARKED = re.compile(r"\s*\[EMOTION\]\s*(?P<emotion>.*?)\s*\[/EMOTION\]\s*(?P<dialog>.*)", re.DOTALL)
 
 # A message's content is {"emotion", "dialog"} or, in preference data, a plain string.
@@ -71,10 +70,7 @@ def parsed(dataset: DatasetArguments, parse: Callable[[int, dict], Any], columns
             rows.append(parse(index, row))
         except BadRow as fault:
             faults.append(f"{place} {fault}")
-    if len(faults) > SHOWN_FAULTS:
-        faults[SHOWN_FAULTS:] = [f"{dataset.path}: and {len(faults) - SHOWN_FAULTS} more rows like these"]
-    if faults:
-        raise InputError(*faults)
+    refuse_rows(dataset.path, faults)
     if not rows:
         raise InputError(f"{dataset.path} (split {dataset.split}): holds no rows")
     return rows

@@ -1,10 +1,10 @@
 """Seeded multinomial sampling in left-padded batches."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -13,12 +13,12 @@ from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 from response_generator.chat_template import Renderer
 from response_generator.data import Dialogue
-from response_generator.errors import InputError, RunError
+from response_generator.errors import InputError, RunError, refuse_rows
 from response_generator.halving import in_halves
 from response_generator.likelihood import log_probabilities
 from response_generator.pairs import split_ids
 
-SHOWN_FAULTS = 10
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,10 @@ class Request:
     prompt: str
     prompt_ids: list[int]
     reference_ids: list[int]
+
+    @property
+    def length(self) -> int:
+        return len(self.prompt_ids)
 
     @classmethod
     def of(cls, dialogue: Dialogue, renderer: Renderer) -> "Request":
@@ -83,22 +87,19 @@ def check_context(requests: Sequence[Request], max_new_tokens: int, context: int
     """Raises InputError when a prompt with its reply, or with its reference, is longer than the model's context."""
     faults = []
     for request in requests:
-        prompt, reply = len(request.prompt_ids), max(max_new_tokens, len(request.reference_ids))
+        prompt, reply = request.length, max(max_new_tokens, len(request.reference_ids))
         if prompt + reply > context:
             faults.append(
                 f"dataset, row {request.dialogue.index}: {prompt} tokens of prompt and up to {reply} of reply; the "
                 f"model's context holds {context}: leave the row out, or load the model with a longer one (unsloth: "
                 f"from_pretrained.max_seq_length)"
             )
-    if len(faults) > SHOWN_FAULTS:
-        faults[SHOWN_FAULTS:] = [f"dataset: and {len(faults) - SHOWN_FAULTS} more rows like these"]
-    if faults:
-        raise InputError(*faults)
+    refuse_rows("dataset", faults)
 
 
-def batches(requests: Sequence[Request], size: int) -> list[tuple[Request, ...]]:
-    """Requests of like length together, the longest first: what does not fit into memory does not fit at once."""
-    by_length = sorted(requests, key=lambda request: -len(request.prompt_ids))
+def batches(items: Iterable[Item], size: int, length: Callable[[Item], int]) -> list[tuple[Item, ...]]:
+    """Items of like length together, the longest first: what does not fit into memory does not fit at once."""
+    by_length = sorted(items, key=lambda item: -length(item))
     return [tuple(by_length[start : start + size]) for start in range(0, len(by_length), size)]
 
 

@@ -45,6 +45,28 @@ def taken_up(file: Path, pieces: Sequence[Sequence[Key]], key: Callable[[Row], K
     return rows, done
 
 
+def outstanding(
+    file: Path,
+    models: Sequence[str],
+    batches: Sequence[Any],
+    keys: Callable[[str, Any], Sequence[Key]],
+    key: Callable[[Row], Key],
+) -> tuple[list[Row], dict[str, list[Any]]]:
+    """What is left of every model's doing every batch: the rows that are there, and `{model: batches to do}`.
+
+    Args:
+        keys: the keys of the rows that a model writes for a batch.
+        key: see `taken_up`, which says what is raised, too.
+    """
+    pieces = [(model, batch) for model in models for batch in batches]
+    rows, done = taken_up(file, [keys(*piece) for piece in pieces], key)
+    left: dict[str, list[Any]] = {model: [] for model in models}
+    for (model, batch), is_done in zip(pieces, done, strict=True):
+        if not is_done:
+            left[model].append(batch)
+    return rows, left
+
+
 def work_off(
     file: Path,
     pieces: Sequence[Any],

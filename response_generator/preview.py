@@ -71,7 +71,7 @@ def show_scores(pairs: list[Pair]) -> None:
 
 def show_requests(requests: list[Request], renderer: Renderer, config: GenerationConfig, replies_each: int) -> None:
     """Prints the first prompt as the model will see it, how long the prompts are, and how much there is to write."""
-    lengths = [len(request.prompt_ids) for request in requests]
+    lengths = [request.length for request in requests]
     console.print("\n[bold]the first prompt, special tokens written out[/bold]")
     console.print(Text(requests[0].prompt, style="dim"), soft_wrap=True)
     for mark in renderer.missing_marks(requests[0].prompt):

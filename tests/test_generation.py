@@ -45,8 +45,14 @@ def answered(speaker, renderer, requests, settings, size, seed=0, samples=1):
     """Replies to `requests`, in their order and that of the samples."""
     config = generation_config(settings, renderer.tokenizer)
     how = Sampling(config, seed, samples)
-    replies = [reply for batch in batches(requests, size) for reply in answer(speaker, renderer.tokenizer, batch, how)]
+    replies = [
+        reply for batch in batches(requests, size, length) for reply in answer(speaker, renderer.tokenizer, batch, how)
+    ]
     return sorted(replies, key=lambda reply: (reply.request.dialogue.index, reply.sample))
+
+
+def length(request: Request) -> int:
+    return request.length
 
 
 GREEDY = {"max_new_tokens": 12, "do_sample": False}
@@ -75,7 +81,7 @@ def test_a_seed_fixes_the_replies_and_another_changes_them(speaker, renderer, re
 def test_a_reply_does_not_depend_on_what_was_drawn_before_it(speaker, renderer, requests):
     """What resumption and several processes rest on."""
     everything = answered(speaker, renderer, requests, HOT, 2, seed=1, samples=2)
-    last = batches(requests, 2)[-1]
+    last = batches(requests, 2, length)[-1]
     torch.rand(5)
     alone = answered(speaker, renderer, list(last), HOT, 2, seed=1, samples=2)
     assert words(alone) == words(reply for reply in everything if reply.request in last)

@@ -10,6 +10,7 @@ from response_generator.evaluation import intervals, metrics
 from response_generator.evaluation.rows import Prediction
 
 REFERENCE = "reference"  # the replies that people wrote, judged as the models' are
+REFERENCE_WORDS = "reference replies"  # what people are told
 GROUPS = (REFERENCE, "difference", "preference")  # of metrics.json, beside the models; no model may be called so
 OF_REFERENCES = (
     "emotion_accuracy emotion_f1_weighted emotion_f1_macro emotion_f1_micro_without_neutral non_neutral_accuracy "
@@ -52,6 +53,11 @@ class Comparison:
     def prompts(self) -> int:
         return len({row["index"] for row in self.rows[self.models[0]]})
 
+    @cached_property
+    def references(self) -> list[Prediction]:
+        """The reference replies as if a model had given them."""
+        return metrics.as_replies(self.rows[self.models[0]])
+
     @property
     def samples(self) -> int:
         return len(self.rows[self.models[0]]) // self.prompts
@@ -80,8 +86,7 @@ class Comparison:
                 flat[f"{group}/{name}"] = figure.value
                 bounds = {part: bound for part, bound in asdict(figure).items() if part != "value"}
                 flat |= {f"{group}/{name}/{part}": bound for part, bound in bounds.items() if bound is not None}
-        judged = self.rows | {REFERENCE: metrics.as_replies(self.rows[self.models[0]])}
-        for model, rows in judged.items():
+        for model, rows in (self.rows | {REFERENCE: self.references}).items():
             for target, counts in zip(metrics.EMOTIONS, metrics.confusions(rows).tolist(), strict=True):
                 flat |= {
                     f"{model}/confusion/{target}/{predicted}": count

@@ -10,8 +10,8 @@ from matplotlib.figure import Figure as Picture
 
 from response_generator import whole_files
 from response_generator.emotions import EMOTIONS
-from response_generator.evaluation.comparison import REFERENCE, Comparison, Figure
-from response_generator.evaluation.metrics import as_replies, confusions
+from response_generator.evaluation.comparison import REFERENCE, REFERENCE_WORDS, Comparison, Figure
+from response_generator.evaluation.metrics import confusions
 
 matplotlib.rcParams["svg.hashsalt"] = "evaluation"  # the same figures give the same bytes
 COLOURS = ("#7a8ca3", "#d9622b", "#2b8a6e", "#8a4fbf", "#b3892b", "#3b6fd4")
@@ -97,7 +97,7 @@ def bars(axes: Axes, comparison: Comparison, names: list[str]) -> None:
     for place, name in enumerate(names):
         if name in comparison.figures[REFERENCE]:
             value = comparison.figures[REFERENCE][name].value * 100
-            label = None if reached else "reference replies"
+            label = None if reached else REFERENCE_WORDS
             axes.plot((place - 0.45, place + 0.45), (value, value), "--", color=REFERENCE_COLOUR, lw=1.2, label=label)
             reached = True
     axes.set_ylim(0, 119)  # room for the legend above the longest bar
@@ -109,7 +109,7 @@ def bars(axes: Axes, comparison: Comparison, names: list[str]) -> None:
 
 def confusion(comparison: Comparison) -> Picture:
     """Shares of each target emotion's replies, side by side, with the references' at the end."""
-    everyone = comparison.rows | {"reference replies": as_replies(comparison.rows[comparison.models[0]])}
+    everyone = comparison.rows | {REFERENCE_WORDS: comparison.references}
     picture = Picture(figsize=(4.4 * len(everyone), 4.8), layout="constrained")
     for axes, (model, rows) in zip(picture.subplots(1, len(everyone), squeeze=False)[0], everyone.items(), strict=True):
         counts = confusions(rows)
@@ -129,9 +129,8 @@ def confusion(comparison: Comparison) -> Picture:
 def lengths(comparison: Comparison) -> Picture:
     picture = Picture(figsize=(10, 3.8), layout="constrained")
     axes = picture.subplots()
-    first = comparison.rows[comparison.models[0]]
     counts = {model: [row["new_tokens"] for row in rows] for model, rows in comparison.rows.items()}
-    counts["reference replies"] = [row["reference_tokens"] for row in as_replies(first)]
+    counts[REFERENCE_WORDS] = [row["reference_tokens"] for row in comparison.references]
     longest = max(max(values) for values in counts.values())
     edges = np.linspace(0, longest + 1, min(40, longest + 1) + 1)
     for number, (model, values) in enumerate(counts.items()):

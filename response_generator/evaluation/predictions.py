@@ -30,9 +30,11 @@ def outstanding(folder: Path, models: Sequence[str], batches: list[Batch], sampl
     Raises:
         InputError: when what is there answers other prompts.
     """
-    pieces = [(model, batch) for model in models for batch in batches]
-    keys = [[(model, r.dialogue.index, s) for r in batch for s in range(samples)] for model, batch in pieces]
-    rows, done = journal.taken_up(folder / FILE, keys, key)
+
+    def keys(model: str, batch: Batch) -> list[tuple]:
+        return [(model, request.dialogue.index, sample) for request in batch for sample in range(samples)]
+
+    rows, left = journal.outstanding(folder / FILE, models, batches, keys, key)
     asked = {request.dialogue.index: request for batch in batches for request in batch}
     for line, row in enumerate(rows, 1):
         fault = fault_of(row, GENERATED)
@@ -51,10 +53,7 @@ def outstanding(folder: Path, models: Sequence[str], batches: list[Batch], sampl
     if processes.is_first():
         speeds = folder / SPEED_FILE
         json_lines.replace(speeds, json_lines.read(speeds, cut_off=True))  # without what a full disk cut off
-    return {
-        model: [batch for (name, batch), is_done in zip(pieces, done, strict=True) if name == model and not is_done]
-        for model in models
-    }
+    return left
 
 
 def generate(

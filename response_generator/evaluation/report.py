@@ -91,7 +91,8 @@ def browser_rows(comparison: Comparison) -> list[dict[str, Any]]:
 def summary(comparison: Comparison) -> str:
     """The claims and the table in Markdown, for a README or a pull request."""
     header = [escaped(heading) for heading in table.header(comparison)]
-    lines = [f"**{claims(comparison)[0]}**", "", *(f"- {claim}" for claim in claims(comparison)[1:]), ""]
+    first, *others = claims(comparison)
+    lines = [f"**{first}**", "", *(f"- {claim}" for claim in others), ""]
     lines += [f"| {' | '.join(header)} |", "|---" + "|--:" * (len(header) - 1) + "|"]
     for section in table.sections(comparison):
         lines.append(f"| **{section.title}** {'| ' * (len(header) - 1)}|")

@@ -13,6 +13,7 @@ from response_generator import journal, json_lines
 from response_generator.arguments import PreferenceArguments
 from response_generator.errors import InputError
 from response_generator.evaluation.rows import ADAPTER, BASELINE
+from response_generator.generation import batches
 from response_generator.halving import in_halves
 from response_generator.likelihood import log_probabilities
 from response_generator.pairs import PairTokens
@@ -34,18 +35,15 @@ def outstanding(folder: Path, models: Sequence[str], pairs: PairTokens, batch_si
         InputError: when what an earlier start has left is of other pairs.
     """
     lengths = pairs.lengths()["whole"]
-    order = sorted(range(len(lengths)), key=lambda number: -lengths[number])
-    size = max(1, batch_size // len(SIDES))
-    batches = [[(number, pairs.rows[number]) for number in order[at : at + size]] for at in range(0, len(order), size)]
-    pieces = [(model, batch) for model in models for batch in batches]
-    rows, done = journal.taken_up(folder / FILE, [[(model, n) for n, _ in batch] for model, batch in pieces], key)
+    numbered = list(enumerate(pairs.rows))
+    of_like_length = batches(numbered, max(1, batch_size // len(SIDES)), lambda pair: lengths[pair[0]])
+    rows, left = journal.outstanding(
+        folder / FILE, models, of_like_length, lambda model, batch: [(model, number) for number, _ in batch], key
+    )
     for row in rows:
         if row["tokens"] != digest(pairs.rows[row["index"]]):
             raise InputError(f"{folder / FILE}: pair {row['index']} has changed since; name another output_dir")
-    return {
-        model: [batch for (name, batch), is_done in zip(pieces, done, strict=True) if name == model and not is_done]
-        for model in models
-    }
+    return left
 
 
 def digest(tokens: dict[str, list[int]]) -> str:
@@ -53,9 +51,9 @@ def digest(tokens: dict[str, list[int]]) -> str:
     return hashlib.sha256(json.dumps(tokens, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def measure(folder: Path, model_name: str, model: PeftModel, batches: list[Batch], pad: int) -> None:
+def measure(folder: Path, model_name: str, model: PeftModel, left: list[Batch], pad: int) -> None:
     """Adds the log-probabilities (nats, summed over a reply with its EOS) of both sides under one model."""
-    if not batches:
+    if not left:
         return
 
     def work(batch: Batch) -> list[dict[str, Any]]:
@@ -67,8 +65,8 @@ def measure(folder: Path, model_name: str, model: PeftModel, batches: list[Batch
             for place, (number, tokens) in enumerate(batch)
         ]
 
-    with journal.progress(f"{model_name}: preference pairs", sum(map(len, batches)), "pair") as bar:
-        journal.work_off(folder / FILE, batches, work, lambda rows, seconds: bar.update(len(rows)))
+    with journal.progress(f"{model_name}: preference pairs", sum(map(len, left)), "pair") as bar:
+        journal.work_off(folder / FILE, left, work, lambda rows, seconds: bar.update(len(rows)))
 
 
 def margins(folder: Path, preferences: PreferenceArguments | None) -> np.ndarray:

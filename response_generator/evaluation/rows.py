@@ -7,11 +7,10 @@ from typing import Any
 from response_generator import json_lines
 from response_generator.data import BadRow, checked_messages
 from response_generator.emotions import EMOTIONS
-from response_generator.errors import InputError
+from response_generator.errors import InputError, refuse_rows
 from response_generator.runs import PREDICTIONS
 
 FILE = PREDICTIONS
-SHOWN_FAULTS = 10
 ADAPTER, BASELINE = "adapter", "baseline"  # the two models of a run
 GENERATED = {
     "index": int,
@@ -73,10 +72,7 @@ def read(place: Path, fields: dict[str, type]) -> list[Prediction]:
     if not rows:
         raise InputError(f"{file}: holds no rows")
     faults = [f"{file}, line {line}: {fault}" for line, row in enumerate(rows, 1) if (fault := fault_of(row, fields))]
-    if len(faults) > SHOWN_FAULTS:
-        faults[SHOWN_FAULTS:] = [f"{file}: and {len(faults) - SHOWN_FAULTS} more lines like these"]
-    if faults:
-        raise InputError(*faults)
+    refuse_rows(str(file), faults, "lines")
     check_prompts(file, rows)
     return rows
 

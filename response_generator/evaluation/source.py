@@ -1,6 +1,5 @@
 """Replies that another run has written, for --from_predictions: where they are, and what of that run goes with them."""
 
-import json
 import shutil
 from dataclasses import dataclass
 from functools import cached_property
@@ -8,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from response_generator.arguments import EvaluateArguments
+from response_generator.command_line import read_json_object
 from response_generator.errors import InputError
 from response_generator.evaluation import rewards, rows
 from response_generator.evaluation.predictions import SPEED_FILE
@@ -32,7 +32,7 @@ class Source:
     def arguments(self) -> dict[str, Any]:
         """Of the run that wrote the replies; empty where they lie in no run folder."""
         file = self.folder / "args.json"
-        return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+        return read_json_object(file) if file.is_file() else {}
 
     def settings(self, resolved: dict[str, Any]) -> dict[str, Any]:
         """What made the replies, by the run that did; what judges them, by the args of this one."""

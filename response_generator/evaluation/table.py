@@ -9,7 +9,7 @@ from rich.text import Text
 
 from response_generator.emotions import EMOTIONS
 from response_generator.evaluation.claims import claims, p_value
-from response_generator.evaluation.comparison import REFERENCE, Comparison, Figure
+from response_generator.evaluation.comparison import REFERENCE, REFERENCE_WORDS, Comparison, Figure
 from response_generator.evaluation.metrics import AMOUNTS, DISTINCT
 
 EMOTION = {
@@ -62,7 +62,7 @@ class Section:
 def header(comparison: Comparison) -> list[str]:
     first, *others = comparison.models
     between = ["difference"] if len(others) == 1 else [f"{model} − {first}" for model in others]
-    return ["", *comparison.models, *(between if others else []), "reference replies"]
+    return ["", *comparison.models, *(between if others else []), REFERENCE_WORDS]
 
 
 def sections(comparison: Comparison) -> list[Section]:
