@@ -18,7 +18,7 @@ from pathlib import Path
 from response_generator import command_line, preflight, processes
 from response_generator.arguments import EvaluateArguments
 from response_generator.backends import import_backend
-from response_generator.data import read_dialogues, read_pairs
+from response_generator.data import read_dialogues, read_pairs, skipped_metrics
 from response_generator.runs import RunFolder
 
 
@@ -52,19 +52,20 @@ def read_options() -> Namespace:
 
 
 def evaluate(args: EvaluateArguments, run: RunFolder, dry_run: bool) -> None:
-    dialogues = read_dialogues(args.dataset)
-    pairs = read_pairs(args.preferences.dataset) if args.preferences else []
+    dialogues, skipped = read_dialogues(args.dataset)
+    pairs, skipped_pairs = read_pairs(args.preferences.dataset) if args.preferences else ([], {})
 
     import_backend(args.backend)  # unsloth has to be imported before transformers, trl and peft
     from response_generator import generation, journal, model, preview, scoring
     from response_generator.chat_template import Renderer
     from response_generator.evaluation import contestants, predictions, rewards, rows
     from response_generator.pairs import tokenised
+    from response_generator.tokenizer import load_tokenizer
     from response_generator.tracking import Tracker
 
     scoring.check_labels(args.scoring)
     sides = contestants.find(args)
-    tokenizer = model.load_tokenizer(args, sides[contestants.ADAPTER])
+    tokenizer = load_tokenizer(args, sides[contestants.ADAPTER])
     renderer = Renderer.of(tokenizer, args.chat_template)
     config = generation.generation_config(args.generation, tokenizer)
     context = contestants.context_length(args)
@@ -74,6 +75,7 @@ def evaluate(args: EvaluateArguments, run: RunFolder, dry_run: bool) -> None:
     preview.show_requests(requests, renderer, config, len(sides) * args.samples_per_prompt)
     if held_out:
         preview.show_counts("preferences", held_out, renderer)
+    preview.show_skipped({"dataset": skipped, "preferences.dataset": skipped_pairs})
     if dry_run:
         return
 
@@ -86,14 +88,18 @@ def evaluate(args: EvaluateArguments, run: RunFolder, dry_run: bool) -> None:
     if any(replies.values()) or any(rewarded.values()):
         speaker = contestants.load(args, sides)
         run.note_environment(model.facts(speaker))
+        run.note_commits(preflight.adapters_and_data(args))
         for name, adapter in sides.items():
             with contestants.speaking_as(speaker, adapter, name):
                 predictions.generate(run.path, name, speaker, tokenizer, replies[name], how)
                 rewards.measure(run.path, name, speaker, rewarded.get(name, []), tokenizer.pad_token_id)
         del speaker  # the card is the judges' now
     journal.close()
+    counts = skipped_metrics("dataset", args.dataset, skipped)
+    if args.preferences:
+        counts |= skipped_metrics("preferences.dataset", args.preferences.dataset, skipped_pairs)
     if processes.is_first():
-        judge_and_report(args, run, rows.read(run.path, rows.GENERATED), run.arguments, tracker)
+        judge_and_report(args, run, rows.read(run.path, rows.GENERATED), run.arguments, counts, tracker)
 
 
 def report_again(args: EvaluateArguments, run: RunFolder, options: Namespace) -> None:
@@ -114,14 +120,18 @@ def report_again(args: EvaluateArguments, run: RunFolder, options: Namespace) ->
     if not run.holds(source.place):
         run.start()
         source.bring_along(run.path)
-    judge_and_report(args, run, replies, settings, Tracker.start(args.wandb, run.path, run.arguments))
+    tracker = Tracker.start(args.wandb, run.path, run.arguments)
+    judge_and_report(args, run, replies, settings, source.skipped_rows(), tracker)
 
 
-def judge_and_report(args: EvaluateArguments, run: RunFolder, replies: list[dict], settings: dict, tracker) -> None:
+def judge_and_report(
+    args: EvaluateArguments, run: RunFolder, replies: list[dict], settings: dict, counts: dict[str, int], tracker
+) -> None:
     from response_generator import json_lines, runs, scoring
     from response_generator.evaluation import comparison, predictions, report, rewards, rows, table
 
     judged = predictions.judged(replies, args.scoring)
+    run.note_commits(preflight.classifiers(args))
     json_lines.replace(run.path / rows.FILE, judged)
     found = comparison.compared(
         rows.by_model(judged),
@@ -133,6 +143,7 @@ def judge_and_report(args: EvaluateArguments, run: RunFolder, replies: list[dict
     speeds = predictions.speeds(run.path)
     pictures = report.write(found, runs.flat(settings), run.path)
     figures = found.flat() | {f"{model}/{key}": value for model, of in speeds.items() for key, value in of.items()}
+    figures |= counts
     run.write_json("metrics.json", figures)
     table.show(found, speeds)
     tracker.log_table("predictions", *rows.as_table(judged))

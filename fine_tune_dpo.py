@@ -12,7 +12,7 @@ from pathlib import Path
 from response_generator import command_line, export, hub, preflight, processes
 from response_generator.arguments import DPOArguments
 from response_generator.backends import import_backend
-from response_generator.data import read_pairs
+from response_generator.data import read_pairs, skipped_metrics
 
 
 def main() -> None:
@@ -24,8 +24,8 @@ def main() -> None:
         if args.export and not Path(args.export.path).exists():
             print(f"it is not exported yet: python -m response_generator.export {run.path}")
         return
-    train_pairs = read_pairs(args.dataset)
-    held_out_pairs = read_pairs(args.eval_dataset) if args.eval_dataset else []
+    train_pairs, skipped = read_pairs(args.dataset)
+    held_out_pairs, skipped_held_out = read_pairs(args.eval_dataset) if args.eval_dataset else ([], {})
 
     import_backend(args.backend)  # unsloth has to be imported before transformers, trl and peft
     from response_generator import checks, configuration, model, preview, reference, rehearsal, report, training
@@ -33,19 +33,21 @@ def main() -> None:
     from response_generator.chat_template import Renderer
     from response_generator.health import Watch
     from response_generator.pairs import tokenised
+    from response_generator.tokenizer import load_tokenizer
     from response_generator.tracking import Tracker
 
     config = configuration.training_config(args)
     start = model.find_start(args)
     frozen = model.find_reference(args, start)
     export.check_base(args, start)
-    tokenizer = model.load_tokenizer(args, start)
+    tokenizer = load_tokenizer(args, start)
     renderer = Renderer.of(tokenizer, args.chat_template)
     train = tokenised(train_pairs, renderer, config.max_length)
     held_out = tokenised(held_out_pairs, renderer, config.max_length) if held_out_pairs else None
     preview.show_pairs("training", train, renderer)
     if held_out:
         preview.show_counts("held out", held_out, renderer)
+    preview.show_skipped({"dataset": skipped, "eval_dataset": skipped_held_out})
     preview.show_scores(train_pairs)
     preview.show_steps(len(train.rows), config)
     if options.dry_run:
@@ -58,6 +60,7 @@ def main() -> None:
     tracker = Tracker.start(args.wandb, run.path, run.arguments)
     policy = model.load_policy(args, start)
     run.note_environment(model.facts(policy))
+    run.note_commits(preflight.adapters_and_data(args))
     watch = Watch(config.beta)
     watchers = [LogFile(run.path / "log.jsonl", tracker), ProgressBar(), watch, *configuration.early_stopping(args.dpo)]
     trainer = training.build_trainer(policy, tokenizer, config, train, held_out, watchers)
@@ -67,6 +70,8 @@ def main() -> None:
         reference.precompute(trainer)
     metrics = checks.check_start(trainer, start, frozen) | training.train(trainer)
     checks.check_end(policy, start, frozen)
+    metrics |= skipped_metrics("dataset", args.dataset, skipped)
+    metrics |= skipped_metrics("eval_dataset", args.eval_dataset, skipped_held_out)
     if not processes.is_first():
         return
 

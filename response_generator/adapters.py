@@ -1,24 +1,30 @@
-"""LoRA adapters as files: what they hold, and whether they fit a base model, read without loading any weight."""
+"""LoRA adapters: what their files hold and whether they fit a base model, without loading any weight; then onto a
+model, and back into files."""
 
 import json
+import re
 import struct
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from peft import PeftModel
+from peft.utils import ModulesToSaveWrapper
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM, PretrainedConfig
+from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 
 from response_generator.errors import InputError
 
 PREFIX = "base_model.model."
+COPY = re.compile(r"(.+)\.(?:modules_to_save|original_module)\.(\w+)")
 EMBEDDINGS = ("embed_tokens", "lm_head")
 
 
 @dataclass(frozen=True)
 class AdapterFile:
-    """An adapter folder. `shapes` are the tensors' by their name in the file."""
+    """An adapter folder. `shapes` are the tensors' by their name in the file, each table once."""
 
     folder: Path
     config: dict[str, Any]
@@ -35,7 +41,7 @@ class AdapterFile:
                 header = json.loads(file.read(struct.unpack("<Q", file.read(8))[0]))
         except (OSError, ValueError, struct.error) as error:
             raise InputError(f"adapter: {folder}: damaged ({error}); fetch or train it again") from error
-        shapes = {name: tuple(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__"}
+        shapes = {name: tuple(header[name]["shape"]) for name in without_copies(header)}
         return cls(folder, config, shapes)
 
     @property
@@ -50,15 +56,17 @@ class AdapterFile:
 
     @property
     def replaces_base_embeddings(self) -> bool:
-        """True when the embeddings are stored as the base's own, not under `modules_to_save`: two cannot coexist."""
-        return self.embedding_rows is not None and not self.config.get("modules_to_save")
+        """True when embeddings are stored as the base's own, not under `modules_to_save`: two cannot coexist."""
+        brought = {part for name in self.shapes for part in EMBEDDINGS if name.endswith(f"{part}.weight")}
+        return not brought <= set(self.config.get("modules_to_save") or ())
 
     @property
     def has_tokenizer(self) -> bool:
         return (self.folder / "tokenizer_config.json").is_file()
 
     def tensors(self) -> dict[str, torch.Tensor]:
-        return load_file(self.folder / "adapter_model.safetensors")
+        tensors = load_file(self.folder / "adapter_model.safetensors")
+        return {name: tensors[name] for name in self.shapes}
 
     def check_fits(self, key: str, base: PretrainedConfig) -> None:
         """Compares LoRA shapes with the base's layers, built without weights.
@@ -85,6 +93,17 @@ class AdapterFile:
                 )
 
 
+def without_copies(names: Iterable[str]) -> list[str]:
+    """The names of a file's tensors without the second and third copy of a table.
+
+    PEFT 0.11 and others wrote an embedding of `modules_to_save` as X.weight, which is what they load, again as
+    X.modules_to_save.weight, and the base's own as X.original_module.weight.
+    """
+    known = set(names) - {"__metadata__"}
+    copies = {name for name in known if (table := COPY.fullmatch(name)) and f"{table[1]}.{table[2]}" in known}
+    return sorted(known - copies)
+
+
 def key_in_model(name_in_file: str, adapter_name: str) -> str:
     """The name of a file's tensor inside a PeftModel, where each adapter's weights carry its name."""
     layer, dot, part = name_in_file.rpartition(".lora_")
@@ -93,3 +112,57 @@ def key_in_model(name_in_file: str, adapter_name: str) -> str:
         return f"{layer}.lora_{matrix}.{adapter_name}.{rest or 'weight'}"  # DoRA's magnitudes are stored without it
     module, _, parameter = name_in_file.rpartition(".")
     return f"{module}.modules_to_save.{adapter_name}.{parameter}"
+
+
+def add_adapter(
+    model: PreTrainedModel | PeftModel, adapter: AdapterFile, name: str, trainable: bool = False
+) -> PeftModel:
+    """Puts an adapter on the model under `name` and makes it the active one; LoRA weights are fp32, and so are whole
+    modules that the adapter brings when it is `trainable`.
+
+    An adapter that brings embeddings for added tokens gets a base resized to them.
+    """
+    rows = adapter.embedding_rows
+    if rows is not None and rows != model.get_input_embeddings().weight.shape[0]:
+        # The adapter's rows overwrite all of them, so there is nothing to gain from a careful start.
+        model.resize_token_embeddings(rows, mean_resizing=False)
+    if isinstance(model, PeftModel):
+        model.load_adapter(adapter.folder, adapter_name=name, is_trainable=trainable)
+        model.set_adapter(name)
+    else:
+        model = PeftModel.from_pretrained(model, adapter.folder, adapter_name=name, is_trainable=trainable)
+    if trainable:
+        load_whole_modules(model, adapter, name)
+    return model
+
+
+def load_whole_modules(model: PeftModel, adapter: AdapterFile, name: str) -> None:
+    """Gives the modules that an adapter replaces whole, such as embeddings, the values of its file in fp32.
+
+    PEFT loads them into copies of the base's modules, in the base's dtype: bfloat16 would round what was trained.
+    """
+    weights = dict(model.named_parameters())
+    for key, tensor in adapter.tensors().items():
+        weight = weights.get(key_in_model(key, name))
+        if weight is not None and ".lora_" not in key:
+            weight.data = tensor.to(weight.device, torch.float32)
+
+
+def write_adapter(model: PeftModel, name: str, folder: Path) -> None:
+    """Writes one adapter of the model: LoRA, and each whole module that it brings once."""
+    model.save_pretrained(folder, selected_adapters=[name], save_embedding_layers=has_embeddings_to_save(model))
+
+
+def has_embeddings_to_save(model: PeftModel) -> bool:
+    """True when the base's embeddings were resized and no adapter holds them: then they have to be saved beside LoRA.
+
+    PEFT would decide by asking the hub, take no network for "not resized", and save tables that the adapter holds
+    three times.
+    """
+    base = model.get_base_model()
+    tables = (base.get_input_embeddings(), base.get_output_embeddings())
+    if all(isinstance(table, ModulesToSaveWrapper) for table in tables):
+        return False
+    config = base.config
+    original = type(config).from_pretrained(config._name_or_path, revision=config._commit_hash)
+    return original.vocab_size != config.vocab_size

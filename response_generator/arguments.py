@@ -26,17 +26,20 @@ class ChatTemplateArguments(Section):
 
 class DatasetArguments(Section):
     path: str
-    """A hub id, or a local .json, .jsonl or .parquet file, or a folder of such files named after their split."""
+    """A hub id (owner/name or owner/name@revision), a local .json, .jsonl or .parquet file, or a folder of such files
+    named after their split."""
     name: str | None = None
     """Configuration of a hub data set."""
     split: str = "train"
     """Split to read; a single local file is one split, whatever it is called."""
     revision: str | None = None
-    """Branch, tag or commit of a hub data set."""
+    """Branch, tag or commit of a hub data set; the same as @revision in its path."""
     num_proc: int | None = Field(default=None, ge=1)
     """Processes that load a hub data set."""
     limit: int | None = Field(default=None, ge=1)
     """Read only the first rows."""
+    skip_bad_rows: bool = False
+    """Leave out rows that cannot be used, and count them; false: refuse the data set, and name them."""
 
 
 class WandbArguments(Section):
@@ -68,6 +71,8 @@ class ScoringArguments(Section):
     """Text-classification model that tells clean text from gibberish."""
     batch_size: int = Field(default=32, ge=1)
     """Replies classified at once."""
+    clean_up_tokenization_spaces: bool = False
+    """Classify "fine." where the text is "fine ."; the file of predictions keeps the text as it is."""
 
 
 class ModelArguments(Section):
@@ -78,7 +83,7 @@ class ModelArguments(Section):
     backend: Literal["unsloth", "transformers"]
     """Which loader: unsloth (CUDA or its CPU backend), or plain transformers with bitsandbytes."""
     base_model: str
-    """Hub id or folder of the base model."""
+    """Hub id (owner/name or owner/name@revision) or folder of the base model."""
     adapter: str
     """Hub id or folder of the LoRA adapter: what DPO starts from, what evaluate.py evaluates."""
     from_pretrained: dict[str, Any]

@@ -1,5 +1,6 @@
 """The one renderer: what training learns from and what evaluation generates from are written by the same code."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,11 +71,10 @@ class Renderer:
         return bos + prompt
 
     def with_one_eos(self, completion: str) -> str:
+        """A completion that came as text, spaces and all: one EOS at its end, none doubled."""
         eos = self.tokenizer.eos_token
-        completion = completion.rstrip()
-        while completion.endswith(eos):
-            completion = completion[: -len(eos)].rstrip()
-        return completion + eos
+        written = re.fullmatch(rf"(.*?)(?:{re.escape(eos)}\s*)+", completion, re.DOTALL)
+        return (written[1] if written else completion) + eos
 
     def missing_marks(self, prompt: str) -> list[str]:
         return [mark for mark in self.marks if mark not in prompt]

@@ -1,17 +1,17 @@
-"""Dialogues and preference pairs, read from a file or the hub and checked row by row, before any model is loaded."""
+"""Dialogues and preference pairs, checked row by row, before any model is loaded."""
 
-import json
 import re
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from response_generator.arguments import DatasetArguments
+from response_generator.dataset_rows import kind, read_rows
 from response_generator.emotions import EMOTIONS
 from response_generator.errors import InputError, refuse_rows
-from response_generator.sources import is_local
 
+SKIPPED_ROWS = "skipped_rows"  # in the names of metrics
 MARKED = re.compile(r"\s*\[EMOTION\]\s*(?P<emotion>.*?)\s*\[/EMOTION\]\s*(?P<dialog>.*)", re.DOTALL)
 
 # A message's content is {"emotion", "dialog"} or, in preference data, a plain string.
@@ -45,21 +45,38 @@ class Pair:
 
 
 class BadRow(ValueError):
-    """Why one row cannot be used."""
+    """Why one row cannot be used: the reason, then, after a semicolon, what is needed instead."""
+
+    @property
+    def reason(self) -> str:
+        return str(self).partition(";")[0]
 
 
-def read_dialogues(dataset: DatasetArguments) -> list[Dialogue]:
-    """Reads evaluation rows; see `Dialogue`. Raises InputError with the faults of the first bad rows."""
+Skipped = Counter[str]  # rows that were left out, by the reason
+
+
+def read_dialogues(dataset: DatasetArguments) -> tuple[list[Dialogue], Skipped]:
+    """Reads evaluation rows, see `Dialogue`, and counts the bad ones that `skip_bad_rows` leaves out.
+
+    Raises:
+        InputError: with the faults of the first bad rows, where they are not to be skipped; or when no row is left.
+    """
     return parsed(dataset, parse_dialogue, columns={"prompt"})
 
 
-def read_pairs(dataset: DatasetArguments) -> list[Pair]:
-    """Reads preference rows; see `Pair`. Raises InputError with the faults of the first bad rows."""
+def read_pairs(dataset: DatasetArguments) -> tuple[list[Pair], Skipped]:
+    """Reads preference rows, see `Pair`, and counts the bad ones that `skip_bad_rows` leaves out.
+
+    Raises:
+        InputError: with the faults of the first bad rows, where they are not to be skipped; or when no row is left.
+    """
     return parsed(dataset, parse_pair, columns={"prompt", "chosen", "rejected"})
 
 
-def parsed(dataset: DatasetArguments, parse: Callable[[int, dict], Any], columns: set[str]) -> list[Any]:
-    rows, faults = [], []
+def parsed(
+    dataset: DatasetArguments, parse: Callable[[int, dict], Any], columns: set[str]
+) -> tuple[list[Any], Skipped]:
+    rows, faults, skipped = [], [], Counter()
     for index, (place, row) in enumerate(read_rows(dataset)):
         try:
             if not isinstance(row, dict):
@@ -70,10 +87,20 @@ def parsed(dataset: DatasetArguments, parse: Callable[[int, dict], Any], columns
             rows.append(parse(index, row))
         except BadRow as fault:
             faults.append(f"{place} {fault}")
-    refuse_rows(dataset.path, faults)
-    if not rows:
+            skipped[fault.reason] += 1
+    if not rows and not faults:
         raise InputError(f"{dataset.path} (split {dataset.split}): holds no rows")
-    return rows
+    if not rows or not dataset.skip_bad_rows:
+        refuse_rows(dataset.path, faults)
+    return rows, skipped
+
+
+def skipped_metrics(key: str, dataset: DatasetArguments | None, skipped: Skipped) -> dict[str, int]:
+    """The account of `skip_bad_rows` for metrics.json: `key/skipped_rows`, in all and by reason."""
+    if dataset is None or not dataset.skip_bad_rows:
+        return {}
+    name = f"{key}/{SKIPPED_ROWS}"
+    return {name: skipped.total()} | {f"{name}/{reason}": count for reason, count in sorted(skipped.items())}
 
 
 def parse_dialogue(index: int, row: dict) -> Dialogue:
@@ -89,7 +116,7 @@ def parse_pair(index: int, row: dict) -> Pair:
     if isinstance(prompt, str):
         for name, text in (("prompt", prompt), ("chosen", chosen), ("rejected", rejected)):
             if not isinstance(text, str) or not text.strip():
-                raise BadRow(f"{name} is {kind(text)}; the prompt is text, so needed: text")
+                raise BadRow(f"{name} is {kind(text)}; needed: text, as the prompt is text")
     else:
         prompt = checked_messages(prompt, "prompt", strings=True)
         if prompt[-1]["role"] != "user":
@@ -143,85 +170,3 @@ def checked_content(content: Any, place: str, strings: bool) -> Content:
     if not isinstance(dialog, str) or not dialog.strip():
         raise BadRow(f"{place}: dialog is {kind(dialog)}; needed: text")
     return {"emotion": emotion, "dialog": dialog}
-
-
-def kind(value: Any) -> str:
-    if value in ("", [], {}):
-        return "empty"
-    return {list: "a list", dict: "an object", str: "text", type(None): "null"}.get(type(value), repr(value)[:40])
-
-
-def read_rows(dataset: DatasetArguments) -> Iterator[tuple[str, Any]]:
-    """Yields the first `limit` rows with the place to name in an error: file and line, or row number."""
-    for number, row in enumerate(read_local(dataset) if is_local(dataset.path) else read_hub(dataset)):
-        if number == dataset.limit:
-            return
-        yield row
-
-
-def read_local(dataset: DatasetArguments) -> Iterator[tuple[str, Any]]:
-    file = Path(dataset.path)
-    if file.is_dir():
-        files = [path for ending in (".jsonl", ".json", ".parquet") for path in file.glob(dataset.split + ending)]
-        if not files:
-            raise InputError(f"dataset: {file}: holds no {dataset.split}.jsonl, .json or .parquet")
-        file = files[0]
-    try:
-        yield from read_file(file)
-    except UnicodeDecodeError as error:
-        raise InputError(f"{file}: is not UTF-8 ({error.reason} at byte {error.start}); convert it") from error
-
-
-def read_file(file: Path) -> Iterator[tuple[str, Any]]:
-    if file.suffix == ".parquet":
-        yield from read_parquet(file)
-    elif file.suffix == ".jsonl":
-        with open(file, encoding="utf-8") as lines:
-            for number, line in enumerate(lines, 1):
-                if line.strip():
-                    yield f"{file}, line {number}:", parse_json(line, f"{file}, line {number}")
-    else:
-        rows = parse_json(file.read_text(encoding="utf-8"), str(file))
-        if not isinstance(rows, list):
-            raise InputError(f"{file}: holds {kind(rows)}; needed: a list of rows")
-        yield from ((f"{file}, row {number}:", row) for number, row in enumerate(rows))
-
-
-def parse_json(text: str, place: str) -> Any:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        at = f"line {error.lineno}, column {error.colno}" if error.lineno > 1 else f"column {error.colno}"
-        raise InputError(f"{place}: broken JSON at {at}: {error.msg}") from error
-
-
-def read_parquet(file: Path) -> Iterator[tuple[str, Any]]:
-    from pyarrow import ArrowInvalid, parquet
-
-    try:
-        table = parquet.ParquetFile(file)
-    except ArrowInvalid as error:
-        raise InputError(f"{file}: cannot be read as parquet ({error})") from error
-    number = 0
-    for batch in table.iter_batches():
-        for row in batch.to_pylist():
-            yield f"{file}, row {number}:", row
-            number += 1
-
-
-def read_hub(dataset: DatasetArguments) -> Iterator[tuple[str, Any]]:
-    from datasets import load_dataset
-    from datasets.exceptions import DatasetsError
-
-    try:
-        rows = load_dataset(
-            dataset.path,
-            dataset.name,
-            split=dataset.split,
-            revision=dataset.revision,
-            num_proc=dataset.num_proc,
-        )
-    except (DatasetsError, ValueError, OSError, RuntimeError) as error:  # RuntimeError: a data set that is a script
-        raise InputError(f"dataset.path: {dataset.path}: {error}") from error
-    for number, row in enumerate(rows):
-        yield f"{dataset.path}, row {number}:", row

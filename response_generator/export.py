@@ -21,7 +21,7 @@ from safetensors import SafetensorError
 from response_generator import command_line, processes
 from response_generator.arguments import DPOArguments
 from response_generator.errors import InputError, RunError
-from response_generator.sources import adapter_faults, is_local
+from response_generator.sources import adapter_faults, is_local, pretrained
 from response_generator.validation import validated
 
 if TYPE_CHECKING:  # `faults` is asked for before torch is imported
@@ -133,7 +133,7 @@ def merge_here(arguments: DPOArguments, adapter: Path) -> str:
     import_backend("transformers")
     from response_generator.adapters import AdapterFile
     from response_generator.chat_template import Renderer
-    from response_generator.model import load_tokenizer
+    from response_generator.tokenizer import load_tokenizer
 
     source = AdapterFile.read(adapter)
     check_base(arguments, source)
@@ -170,14 +170,17 @@ def write_and_compare(arguments: DPOArguments, source, renderer, folder: Path) -
     import torch
     from transformers import AutoModelForCausalLM
 
-    from response_generator.model import TRAINED, add_adapter, load_config
+    from response_generator.adapters import add_adapter
+    from response_generator.model import TRAINED, load_config
 
     dtype = getattr(torch, arguments.export.dtype)
     trust = arguments.from_pretrained.get("trust_remote_code", False)
     # What `from_pretrained` says of the base itself, such as rope_parameters: the adapter was trained on that.
     own = {*load_config(arguments).to_dict(), "rope_scaling"} - NOT_OF_THE_MODEL
     fields = {key: value for key, value in arguments.from_pretrained.items() if key in own}
-    base = AutoModelForCausalLM.from_pretrained(arguments.base_model, dtype=dtype, trust_remote_code=trust, **fields)
+    base = AutoModelForCausalLM.from_pretrained(
+        **pretrained(arguments.base_model), dtype=dtype, trust_remote_code=trust, **fields
+    )
     adapted = add_adapter(base, source, TRAINED).eval()
     expected = log_probabilities(adapted, renderer)
     with adapted.disable_adapter():

@@ -1,4 +1,4 @@
-"""The base model in 4 bits, its tokenizer, and adapters on it. Adapter names live here and nowhere else."""
+"""The base model in 4 bits, and adapters on it. Adapter names live here and nowhere else."""
 
 import importlib.util
 from typing import Any
@@ -8,7 +8,6 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
-    AutoTokenizer,
     BitsAndBytesConfig,
     PretrainedConfig,
     PreTrainedModel,
@@ -17,39 +16,17 @@ from transformers import (
 )
 
 from response_generator import library_keywords, processes
-from response_generator.adapters import AdapterFile
+from response_generator.adapters import AdapterFile, add_adapter
 from response_generator.arguments import DPOArguments, ModelArguments
 from response_generator.errors import InputError
 from response_generator.precision import compute_dtype
-from response_generator.sources import adapter_folder
+from response_generator.sources import adapter_folder, pretrained
+from response_generator.tokenizer import load_tokenizer
 
 TRAINED = "default"  # the only name TRL trains
 REFERENCE = "ref"  # the only name TRL takes for a frozen reference
 
 LLAMA_ONLY = {"pretraining_tp", "mlp_bias"}
-
-
-def load_tokenizer(arguments: ModelArguments, adapter: AdapterFile | None) -> PreTrainedTokenizerBase:
-    """The adapter's own tokenizer where it brings one, else the base's, with the special tokens of the args.
-
-    Raises:
-        InputError: when the tokenizer has no EOS, or no pad token of its own.
-    """
-    source = adapter.folder if adapter and adapter.has_tokenizer else arguments.base_model
-    trust = arguments.from_pretrained.get("trust_remote_code", False)
-    tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=trust)
-    try:
-        tokenizer.add_special_tokens(dict(arguments.chat_template.special_tokens))
-    except (ValueError, TypeError) as error:
-        raise InputError(f"chat_template.special_tokens: {error}") from error
-    if tokenizer.eos_token is None:
-        raise InputError(f"base_model: {source}: its tokenizer has no eos token")
-    if tokenizer.pad_token in (None, tokenizer.eos_token):
-        raise InputError(
-            f"chat_template.special_tokens: the tokenizer of {source} pads with "
-            f"{tokenizer.pad_token or 'nothing'}; set pad_token to a token other than {tokenizer.eos_token}"
-        )
-    return tokenizer
 
 
 def load_config(arguments: ModelArguments) -> PretrainedConfig:
@@ -59,7 +36,7 @@ def load_config(arguments: ModelArguments) -> PretrainedConfig:
         InputError: when a keyword of `from_pretrained` is a field that this kind of model does not have.
     """
     trust = arguments.from_pretrained.get("trust_remote_code", False)
-    config = AutoConfig.from_pretrained(arguments.base_model, trust_remote_code=trust)
+    config = AutoConfig.from_pretrained(**pretrained(arguments.base_model), trust_remote_code=trust)
     foreign = [key for key in arguments.from_pretrained if key in LLAMA_ONLY and not hasattr(config, key)]
     if foreign:
         raise InputError(
@@ -173,23 +150,26 @@ def usable_attention(wanted: str | None) -> str | None:
 
 def load_base(arguments: ModelArguments) -> PreTrainedModel:
     """Loads the base model through the chosen backend, frozen."""
-    keywords = dict(arguments.from_pretrained)
+    keywords = arguments.from_pretrained | pretrained(arguments.base_model)
     if "attn_implementation" in keywords:
         keywords["attn_implementation"] = usable_attention(keywords["attn_implementation"])
     loader = load_with_unsloth if arguments.backend == "unsloth" else load_with_transformers
-    model = loader(arguments.base_model, keywords)
+    model = loader(keywords)
     return model.requires_grad_(False)
 
 
-def load_with_unsloth(base_model: str, keywords: dict[str, Any]) -> PreTrainedModel:
+def load_with_unsloth(keywords: dict[str, Any]) -> PreTrainedModel:
     from unsloth import FastLanguageModel
 
+    if "revision" in keywords:
+        # Otherwise unsloth may load a copy that it has quantised before, from a repository without this revision.
+        keywords["use_exact_model_name"] = True
     # Its tokenizer is not used: one tokenizer, loaded above, serves data, training and generation.
-    model, _ = FastLanguageModel.from_pretrained(base_model, **keywords)
+    model, _ = FastLanguageModel.from_pretrained(keywords.pop("pretrained_model_name_or_path"), **keywords)
     return model
 
 
-def load_with_transformers(base_model: str, keywords: dict[str, Any]) -> PreTrainedModel:
+def load_with_transformers(keywords: dict[str, Any]) -> PreTrainedModel:
     four_bit = keywords.pop("load_in_4bit", False)
     unused = sorted(set(keywords) & library_keywords.unsloth_only())
     if unused:
@@ -211,30 +191,12 @@ def load_with_transformers(base_model: str, keywords: dict[str, Any]) -> PreTrai
         keywords["device_map"] = "cpu"
     elif processes.count() > 1:
         keywords["device_map"] = {"": torch.cuda.current_device()}  # "auto" would spread every copy over all cards
-    model = AutoModelForCausalLM.from_pretrained(base_model, **keywords)
+    model = AutoModelForCausalLM.from_pretrained(**keywords)
     for layer in model.modules():
         # bitsandbytes repacks 4-bit CPU weights at the first forward without gradients, and backward is wrong after.
         if hasattr(layer, "support_avx512bf16_for_cpu"):
             layer.support_avx512bf16_for_cpu = False
     return model
-
-
-def add_adapter(
-    model: PreTrainedModel | PeftModel, adapter: AdapterFile, name: str, trainable: bool = False
-) -> PeftModel:
-    """Puts an adapter on the model under `name` and makes it the active one; LoRA weights are fp32.
-
-    An adapter that brings embeddings for added tokens gets a base resized to them.
-    """
-    rows = adapter.embedding_rows
-    if rows is not None and rows != model.get_input_embeddings().weight.shape[0]:
-        # The adapter's rows overwrite all of them, so there is nothing to gain from a careful start.
-        model.resize_token_embeddings(rows, mean_resizing=False)
-    if isinstance(model, PeftModel):
-        model.load_adapter(adapter.folder, adapter_name=name, is_trainable=trainable)
-        model.set_adapter(name)
-        return model
-    return PeftModel.from_pretrained(model, adapter.folder, adapter_name=name, is_trainable=trainable)
 
 
 def facts(adapted: PeftModel) -> dict[str, Any]:
@@ -244,6 +206,7 @@ def facts(adapted: PeftModel) -> dict[str, Any]:
         "model": {
             "class": type(model).__name__,
             "loaded_from": model.config._name_or_path,
+            "commit": model.config._commit_hash,
             "attention": model.config._attn_implementation,
             "four_bit": bool(getattr(model, "is_loaded_in_4bit", False)),
             "dtype": str(model.dtype).removeprefix("torch."),

@@ -6,10 +6,18 @@ from pathlib import Path
 from urllib.parse import urlparse
 
 from response_generator import checkpoints, export, hub, processes
-from response_generator.arguments import DPOArguments, EvaluateArguments, WandbArguments
+from response_generator.arguments import DatasetArguments, DPOArguments, EvaluateArguments, WandbArguments
 from response_generator.errors import InputError
 from response_generator.runs import RunFolder
-from response_generator.sources import adapter_faults, dataset_faults, file_faults, hub_faults, is_local, model_faults
+from response_generator.sources import (
+    adapter_faults,
+    dataset_faults,
+    dataset_source,
+    file_faults,
+    hub_faults,
+    is_local,
+    model_faults,
+)
 
 WANDB_WAYS_OUT = (
     "wandb.mode is online, but there is no key; set WANDB_API_KEY, or run `wandb login` once, "
@@ -43,14 +51,12 @@ def check(arguments: DPOArguments | EvaluateArguments, predictions: Path | None 
         faults += prediction_faults(predictions)
     faults += [fault for key, name in models.items() for fault in model_faults(key, name)]
     faults += [fault for key, name in adapters.items() for fault in adapter_faults(key, name)]
-    faults += [fault for key, name in datasets.items() for fault in dataset_faults(key, name)]
+    faults += [fault for key, data in datasets.items() for fault in dataset_faults(key, data.path, data.revision)]
     faults += wandb_faults(arguments.wandb)
     if isinstance(arguments, DPOArguments):
         faults += process_faults(run.path) + processes.faults(arguments.dpo)
         faults += export.faults(arguments) + hub.faults(arguments.push_to_hub)
-    on_hub = {key: (name, "model") for key, name in {**models, **adapters}.items() if not is_local(name)}
-    on_hub |= {f"{key}.path": (name, "dataset") for key, name in datasets.items() if not is_local(name)}
-    faults += hub_faults(on_hub)
+    faults += hub_faults(on_hub(models, adapters, datasets))
     if faults:
         raise InputError(*faults)
     return run
@@ -64,15 +70,15 @@ def process_faults(run: Path) -> list[str]:
     return [f"output_dir: {checkpoint}: not written by {processes.count()} process(es); start as many as before"]
 
 
-def named_sources(arguments) -> tuple[dict[str, str], dict[str, str], dict[str, str]]:
-    """`{key: name}` of the models, adapters and data sets that a run reads."""
+def named_sources(arguments) -> tuple[dict[str, str], dict[str, str], dict[str, DatasetArguments]]:
+    """`{key: name}` of the models and adapters, and `{key: section}` of the data sets that a run reads."""
     models = {"base_model": arguments.base_model}
     adapters = {"adapter": arguments.adapter} if arguments.adapter is not None else {}
-    datasets = {"dataset": arguments.dataset.path}
+    datasets = {"dataset": arguments.dataset}
     if isinstance(arguments, EvaluateArguments):
         models |= judges(arguments)
         if arguments.preferences is not None:
-            datasets["preferences.dataset"] = arguments.preferences.dataset.path
+            datasets["preferences.dataset"] = arguments.preferences.dataset
         if arguments.baseline_adapter not in (None, "none"):
             adapters["baseline_adapter"] = arguments.baseline_adapter
     if isinstance(arguments, DPOArguments):
@@ -81,8 +87,29 @@ def named_sources(arguments) -> tuple[dict[str, str], dict[str, str], dict[str, 
         if arguments.export is not None and arguments.export.base_model is not None:
             models["export.base_model"] = arguments.export.base_model
         if arguments.eval_dataset is not None:
-            datasets["eval_dataset"] = arguments.eval_dataset.path
+            datasets["eval_dataset"] = arguments.eval_dataset
     return models, adapters, datasets
+
+
+def on_hub(
+    models: dict[str, str], adapters: dict[str, str], datasets: dict[str, DatasetArguments]
+) -> dict[str, tuple[str, str]]:
+    """`{key: (name with its revision, "model", "adapter" or "dataset")}` of what lies in repositories of the hub."""
+    found = {key: (name, "model") for key, name in models.items()}
+    found |= {key: (name, "adapter") for key, name in adapters.items()}
+    found |= {f"{key}.path": (dataset_source(data.path, data.revision), "dataset") for key, data in datasets.items()}
+    return {key: (name, kind) for key, (name, kind) in found.items() if not is_local(name)}
+
+
+def adapters_and_data(arguments) -> dict[str, tuple[str, str]]:
+    """What is read from the hub besides models, as `on_hub` has it."""
+    _, adapters, datasets = named_sources(arguments)
+    return on_hub({}, adapters, datasets)
+
+
+def classifiers(arguments: EvaluateArguments) -> dict[str, tuple[str, str]]:
+    """The classifiers that are read from the hub, as `on_hub` has it."""
+    return on_hub(judges(arguments), {}, {})
 
 
 def prediction_faults(place: Path) -> list[str]:

@@ -1,6 +1,7 @@
 """What a person sees before a run starts: one example with its loss mask, token lengths, and what was left out."""
 
 import math
+from functools import partial
 
 import numpy as np
 from rich.console import Console
@@ -10,7 +11,7 @@ from transformers import GenerationConfig
 from trl import DPOConfig
 
 from response_generator.chat_template import Renderer
-from response_generator.data import Pair
+from response_generator.data import Pair, Skipped
 from response_generator.generation import Request
 from response_generator.memory import MemoryEstimate, device_memory, rows
 from response_generator.pairs import PairTokens, pairs_a_step
@@ -23,7 +24,7 @@ def show_pairs(name: str, tokens: PairTokens, renderer: Renderer) -> None:
     """Prints the first pair as the trainer will see it, then the account of all pairs."""
     row = tokens.rows[0]
     console.print(f"\n[bold]{name}: the first pair, decoded from its tokens[/bold] (the loss falls on ⟦…⟧ alone)")
-    decode = renderer.tokenizer.decode
+    decode = partial(renderer.tokenizer.decode, clean_up_tokenization_spaces=False)
     example = Text(decode(row["prompt_ids"]), style="dim")
     for side, colour in (("chosen", "green"), ("rejected", "red")):
         example.append(f"\n  {side:<9}", style="bold not dim")
@@ -53,6 +54,13 @@ def show_counts(name: str, tokens: PairTokens, renderer: Renderer) -> None:
             f"tokens? Evaluation will show the model prompts that hold it"
         )
         console.print(Text(words, style="yellow"))
+
+
+def show_skipped(skipped: dict[str, Skipped]) -> None:
+    """Prints how many rows of each data set were left out as bad ones, and why."""
+    for key, reasons in skipped.items():
+        for reason, count in sorted(reasons.items()):
+            console.print(Text(f"{key}: skipped {count} bad row(s): {reason}", style="yellow"), soft_wrap=True)
 
 
 def show_scores(pairs: list[Pair]) -> None:

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from tqdm.auto import tqdm
 from trl.trainer.utils import disable_dropout_in_model, hash_module
 
-from response_generator.adapters import AdapterFile
+from response_generator.adapters import AdapterFile, load_whole_modules
 from response_generator.model import REFERENCE, TRAINED
 from response_generator.trainer import PreferenceTrainer
 
@@ -27,6 +27,7 @@ def replace(policy: PeftModel, adapter: AdapterFile) -> None:
     """Makes `adapter` the reference, in the place of the copy that TRL made; ranks and targets may differ."""
     policy.delete_adapter(REFERENCE)
     policy.load_adapter(adapter.folder, adapter_name=REFERENCE, is_trainable=False)
+    load_whole_modules(policy, adapter, REFERENCE)
     for layer in policy.modules():
         if isinstance(layer, LoraLayer) and REFERENCE in layer.lora_dropout:
             # As TRL did with the copy: dropout would make another reference of every step.

@@ -17,7 +17,7 @@ from response_generator.arguments import DPOArguments
 from response_generator.errors import RunError
 from response_generator.pairs import PairTokens, pairs_a_step
 from response_generator.reference import COLUMNS
-from response_generator.sources import is_local
+from response_generator.sources import is_local, split_revision
 from response_generator.trainer import LengthGroupedEpochs
 
 STEPS = 3  # the longest batch, then two ordinary ones, which are timed
@@ -83,15 +83,15 @@ def expected_memory(
 
 def at_hand(arguments: DPOArguments) -> bool:
     """True when loading the base needs no download."""
-    name = arguments.base_model
+    name, revision = split_revision(arguments.base_model)
     if is_local(name):
         return True
-    if arguments.backend == "unsloth" and torch.cuda.is_available():
+    if arguments.backend == "unsloth" and torch.cuda.is_available() and revision is None:
         from unsloth.models.loader_utils import get_model_name  # it loads a copy that it has quantised before
 
         name = get_model_name(name, load_in_4bit=arguments.from_pretrained.get("load_in_4bit", True)) or name
     weights = ("model.safetensors", "model.safetensors.index.json")
-    return any(isinstance(try_to_load_from_cache(name, file), str) for file in weights)
+    return any(isinstance(try_to_load_from_cache(name, file, revision=revision), str) for file in weights)
 
 
 def rehearse(

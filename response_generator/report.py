@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from response_generator.sources import is_local
+from response_generator.sources import is_local, split_revision
 
 TRAINING_FIGURES = {
     "start_loss": "loss before the first step (ln 2 = 0.6931)",
@@ -63,7 +63,8 @@ def write_model_card(
         {words: figure(name, metrics[name]) for name, words in TRAINING_FIGURES.items() if name in metrics}
     )
     # The hub takes its own names there, and no folders.
-    base = "" if is_local(arguments["base_model"]) else f"base_model: {arguments['base_model']}\n"
+    repository = split_revision(arguments["base_model"])[0]
+    base = "" if is_local(repository) else f"base_model: {repository}\n"
     held_out = arguments["eval_dataset"]
     data = {
         "pairs": f"{pairs} of `{arguments['dataset']['path']}`, split {arguments['dataset']['split']}",

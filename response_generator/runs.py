@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from response_generator import processes, whole_files
+from response_generator.sources import loaded_commits
 
 PREDICTIONS = "predictions.jsonl"
 PACKAGES = "torch transformers trl peft unsloth unsloth_zoo bitsandbytes datasets accelerate wandb".split()
@@ -78,14 +79,23 @@ class RunFolder:
         """Adds to environment.json; a run that goes on without loading its model keeps what is known of that."""
         if not processes.is_first():
             return
-        file = self.path / "environment.json"
-        known = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-        self.write_json("environment.json", known | facts)
+        self.write_json("environment.json", read_json(self.path / "environment.json") | facts)
+
+    def note_commits(self, repositories: dict[str, tuple[str, str]]) -> None:
+        """Adds to environment.json the commits at which repositories of the hub were read, see `loaded_commits`."""
+        if processes.is_first():
+            known = read_json(self.path / "environment.json").get("commits", {})
+            self.note_environment({"commits": known | loaded_commits(repositories)})
 
     def write_json(self, name: str, value: Any) -> None:
         """A reader never sees half a file."""
         text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
         whole_files.write(self.path / name, text.encode("utf-8"))
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """The object in a file; an empty one where there is no file."""
+    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
 
 
 def differing_keys(one: dict, other: dict, prefix: str = "") -> list[str]:

@@ -11,6 +11,7 @@ from response_generator.arguments import ScoringArguments
 from response_generator.emotions import EMOTIONS
 from response_generator.errors import InputError
 from response_generator.halving import in_halves
+from response_generator.sources import pretrained
 
 MAX_CLASSIFIED_TOKENS = 512  # what BERT-like classifiers take; a reply is far shorter
 
@@ -62,19 +63,24 @@ def emotion_labels(scoring: ScoringArguments) -> list[str]:
 
 
 def label_names(model: str) -> list[str]:
-    names = AutoConfig.from_pretrained(model).id2label
+    names = AutoConfig.from_pretrained(**pretrained(model)).id2label
     return [names[number] for number in range(len(names))]
 
 
-def classify(texts: Sequence[str], model: str, names: list[str], batch_size: int, task: str) -> list[Verdict]:
+def classify(texts: Sequence[str], model: str, names: list[str], scoring: ScoringArguments, task: str) -> list[Verdict]:
     """Runs a text-classification model over `texts`.
 
     Args:
         names: the label of each of its ids; ids of one name are one label, with their probabilities added.
+        scoring: says how many texts at once, and whether "fine ." is shown to the model as "fine.".
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    tokenizer = AutoTokenizer.from_pretrained(model)
-    classifier = AutoModelForSequenceClassification.from_pretrained(model, dtype=torch.float32).to(device).eval()
+    tokenizer = AutoTokenizer.from_pretrained(**pretrained(model))
+    classifier = AutoModelForSequenceClassification.from_pretrained(**pretrained(model), dtype=torch.float32)
+    classifier = classifier.to(device).eval()
+
+    if scoring.clean_up_tokenization_spaces:
+        texts = [tokenizer.clean_up_tokenization(text) for text in texts]
 
     def verdicts_on(some: Sequence[str]) -> list[Verdict]:
         batch = tokenizer(
@@ -86,8 +92,8 @@ def classify(texts: Sequence[str], model: str, names: list[str], batch_size: int
 
     verdicts = []
     with tqdm(total=len(texts), desc=task, unit="reply", dynamic_ncols=True) as bar:
-        for start in range(0, len(texts), batch_size):
-            verdicts += in_halves(verdicts_on, texts[start : start + batch_size])
+        for start in range(0, len(texts), scoring.batch_size):
+            verdicts += in_halves(verdicts_on, texts[start : start + scoring.batch_size])
             bar.update(len(verdicts) - bar.n)
     return verdicts
 
@@ -100,9 +106,8 @@ def verdict_of(names: list[str], probabilities: list[float]) -> Verdict:
 
 
 def emotions_of(texts: Sequence[str], scoring: ScoringArguments) -> list[Verdict]:
-    return classify(texts, scoring.emotion_model, emotion_labels(scoring), scoring.batch_size, "emotion")
+    return classify(texts, scoring.emotion_model, emotion_labels(scoring), scoring, "emotion")
 
 
 def gibberish_of(texts: Sequence[str], scoring: ScoringArguments) -> list[Verdict]:
-    names = label_names(scoring.gibberish_model)
-    return classify(texts, scoring.gibberish_model, names, scoring.batch_size, "gibberish")
+    return classify(texts, scoring.gibberish_model, label_names(scoring.gibberish_model), scoring, "gibberish")

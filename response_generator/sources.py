@@ -1,4 +1,5 @@
-"""Where a name in the args leads: a file or folder here, or a repository on the hub. Checked before anything loads."""
+"""Where a name in the args leads: a file or folder here, or a repository on the hub, which may be written with the
+revision to read: `owner/name@revision`. Checked before anything loads."""
 
 import os
 from pathlib import Path
@@ -6,15 +7,38 @@ from pathlib import Path
 from response_generator.errors import InputError
 
 DATA_ENDINGS = (".json", ".jsonl", ".parquet")
+CONFIG_FILES = {"model": "config.json", "adapter": "adapter_config.json"}
+ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
+COMMITS_SEARCHED = 20  # for one that holds an adapter, where the named revision does not
 HUB_TIMEOUT = 8.0  # seconds; the libraries would retry for minutes
 
 
 def looks_like_path(name: str) -> bool:
-    return name.startswith((".", "/")) or name.count("/") > 1 or name.endswith(DATA_ENDINGS)
+    repository = name.partition("@")[0]  # a revision may hold slashes: refs/pr/1
+    return name.startswith((".", "/")) or repository.count("/") > 1 or name.endswith(DATA_ENDINGS)
 
 
 def is_local(name: str) -> bool:
-    return looks_like_path(name) or Path(name).exists()
+    return looks_like_path(name) or Path(name).exists() or Path(name.partition("@")[0]).exists()
+
+
+def split_revision(name: str) -> tuple[str, str | None]:
+    """Repository and revision of `owner/name@revision`; None where no revision is written, and for every local path."""
+    if is_local(name) or "@" not in name:
+        return name, None
+    repository, _, revision = name.partition("@")
+    return repository, revision
+
+
+def pretrained(name: str) -> dict[str, str]:
+    """The keywords with which every `from_pretrained` of transformers finds a model or tokenizer."""
+    repository, revision = split_revision(name)
+    return {"pretrained_model_name_or_path": repository} | ({"revision": revision} if revision else {})
+
+
+def dataset_source(path: str, revision: str | None) -> str:
+    """The one name of a data set whose revision may be written in its path or beside it."""
+    return path if revision is None or is_local(path) or "@" in path else f"{path}@{revision}"
 
 
 def model_faults(key: str, name: str) -> list[str]:
@@ -36,7 +60,10 @@ def adapter_faults(key: str, name: str) -> list[str]:
     return []
 
 
-def dataset_faults(key: str, name: str) -> list[str]:
+def dataset_faults(key: str, name: str, revision: str | None = None) -> list[str]:
+    written = split_revision(name)[1]
+    if revision is not None and written not in (None, revision):
+        return [f"{key}: path asks for the revision {written}, revision for {revision}; keep one of the two"]
     if not is_local(name):
         return []
     if not Path(name).exists():
@@ -53,20 +80,23 @@ def file_faults(key: str, name: str) -> list[str]:
 def missing(name: str) -> str:
     path = Path(name)
     if not path.exists():
+        here = name.partition("@")[0]
+        if here != name and Path(here).exists():
+            return f"{here} is on this machine, where nothing has a revision; remove {name.removeprefix(here)}"
         return "no such file or folder"
     return "is a folder of something else" if path.is_dir() else "is a file"
 
 
 def hub_faults(repositories: dict[str, tuple[str, str]]) -> list[str]:
-    """Asks the hub once for each repository, and gives up at the first sign of no network.
+    """Asks the hub once for each repository at its revision, and gives up at the first sign of no network.
 
     Args:
-        repositories: `{key in the args: (hub id, "model" or "dataset")}`, local ones left out.
+        repositories: `{key in the args: (hub id, with its revision or without, "model", "adapter" or "dataset")}`,
+            local ones left out.
     """
     if not repositories:
         return []
     import httpx
-    from huggingface_hub import HfApi, constants
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
 
     faults = []
@@ -74,8 +104,7 @@ def hub_faults(repositories: dict[str, tuple[str, str]]) -> list[str]:
     for key, (name, kind) in repositories.items():
         if unreachable is None:
             try:
-                HfApi().repo_info(name, repo_type=kind, timeout=HUB_TIMEOUT)
-                HfApi().auth_check(name, repo_type=kind)  # anyone may read about a gated repository
+                faults += [f"{key}: {name}: {fault}" for fault in repository_faults(name, kind)]
                 continue
             except HFValidationError:
                 faults.append(f"{key}: {name}: no such file or folder, and not a hub id")
@@ -91,18 +120,59 @@ def hub_faults(repositories: dict[str, tuple[str, str]]) -> list[str]:
                 f"connect, or name a local copy"
             )
     if unreachable and not faults:
-        # Everything is in the cache: the libraries must not look for news of it for minutes.
-        os.environ["HF_HUB_OFFLINE"] = "1"
-        constants.HF_HUB_OFFLINE = True
-        if any(kind == "dataset" for _, kind in repositories.values()):
-            from datasets import config
-
-            config.HF_HUB_OFFLINE = True
+        forget_hub(with_datasets=any(kind == "dataset" for _, kind in repositories.values()))
     return faults
 
 
+def repository_faults(name: str, kind: str) -> list[str]:
+    """What a repository that the hub has lacks for its use; raises the hub's errors."""
+    from huggingface_hub import HfApi
+
+    repository, revision = split_revision(name)
+    repo_type = "dataset" if kind == "dataset" else "model"
+    found = HfApi().repo_info(repository, revision=revision, repo_type=repo_type, timeout=HUB_TIMEOUT)
+    HfApi().auth_check(repository, repo_type=repo_type)  # anyone may read about a gated repository
+    files = {file.rfilename for file in found.siblings or []}
+    absent = [file for file in ADAPTER_FILES if file not in files]
+    if kind != "adapter" or not absent:
+        return []
+    with_adapter = last_commit_with_adapter(repository)
+    way_out = (
+        f"the last commit that holds one is {with_adapter}: write {repository}@{with_adapter}"
+        if with_adapter
+        else f"write owner/name@revision with a revision that does (looked at its last {COMMITS_SEARCHED} commits)"
+    )
+    return [f"holds no LoRA adapter at this revision (no {' and no '.join(absent)}); {way_out}"]
+
+
+def last_commit_with_adapter(repository: str) -> str | None:
+    """The newest commit of `main` that holds a LoRA adapter as safetensors."""
+    from huggingface_hub import HfApi
+
+    for commit in HfApi().list_repo_commits(repository)[:COMMITS_SEARCHED]:
+        if all(HfApi().file_exists(repository, file, revision=commit.commit_id) for file in ADAPTER_FILES):
+            return commit.commit_id
+    return None
+
+
+def forget_hub(with_datasets: bool) -> None:
+    """Everything is in the cache: the libraries must not look for news of it for minutes."""
+    from huggingface_hub import constants
+
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    constants.HF_HUB_OFFLINE = True
+    if with_datasets:
+        from datasets import config
+
+        config.HF_HUB_OFFLINE = True
+
+
 def refusal(error) -> str:
+    from huggingface_hub.errors import RevisionNotFoundError
+
     status = error.response.status_code if error.response is not None else "?"
+    if isinstance(error, RevisionNotFoundError):
+        return "the hub has this repository, but no such revision; write a branch, a tag or a whole commit id"
     if status in (401, 403, 404):
         return (
             f"the hub has no such repository for you (HTTP {status}); check the name, or set HF_TOKEN if it is private"
@@ -111,17 +181,32 @@ def refusal(error) -> str:
 
 
 def is_cached(name: str, kind: str) -> bool:
-    from huggingface_hub import try_to_load_from_cache
-
     if kind == "dataset":
         from datasets import config
         from datasets.naming import camelcase_to_snakecase
 
-        owner, slash, own_name = name.rpartition("/")
+        owner, slash, own_name = split_revision(name)[0].rpartition("/")
         folder = owner + slash.replace("/", "___") + camelcase_to_snakecase(own_name)
         return Path(config.HF_DATASETS_CACHE, folder).is_dir()
-    files = ("config.json", "adapter_config.json")
-    return any(isinstance(try_to_load_from_cache(name, file), str) for file in files)
+    return cached_commit(name, CONFIG_FILES[kind]) is not None
+
+
+def cached_commit(name: str, file: str) -> str | None:
+    """The commit of a hub repository whose `file` was downloaded for the revision in `name`; None where none was."""
+    from huggingface_hub import try_to_load_from_cache
+
+    repository, revision = split_revision(name)
+    path = try_to_load_from_cache(repository, file, revision=revision)
+    return Path(path).parent.name if isinstance(path, str) else None
+
+
+def loaded_commits(repositories: dict[str, tuple[str, str]]) -> dict[str, str | None]:
+    """`{key: commit}` at which each repository, named as for `hub_faults`, was last read; None where it was not."""
+    return {
+        key: cached_commit(name, CONFIG_FILES[kind])
+        for key, (name, kind) in repositories.items()
+        if kind in CONFIG_FILES
+    }
 
 
 def adapter_folder(name: str) -> Path:
@@ -134,7 +219,9 @@ def adapter_folder(name: str) -> Path:
         return Path(name)
     from huggingface_hub import snapshot_download
 
-    folder = snapshot_download(name, allow_patterns=["*.json", "*.jinja", "*.model", "adapter_model.safetensors"])
+    repository, revision = split_revision(name)
+    patterns = ["*.json", "*.jinja", "*.model", "adapter_model.safetensors"]
+    folder = snapshot_download(repository, revision=revision, allow_patterns=patterns)
     faults = adapter_faults("adapter", folder)
     if faults:
         raise InputError(*faults)

@@ -13,6 +13,7 @@ from transformers.trainer_utils import rotate_checkpoints
 from trl import DPOTrainer
 
 from response_generator import checkpoints
+from response_generator.adapters import write_adapter
 from response_generator.errors import RunError
 from response_generator.model import TRAINED
 from response_generator.pairs import pairs_a_step
@@ -70,7 +71,7 @@ class PreferenceTrainer(DPOTrainer):
     def _save(self, output_dir=None, state_dict=None):
         # With a `ref` folder beside it, transformers would restore `ref` alone and resume from the SFT weights.
         directory = output_dir or self.args.output_dir
-        self.accelerator.unwrap_model(self.model).save_pretrained(directory, selected_adapters=[TRAINED])
+        write_adapter(self.accelerator.unwrap_model(self.model), TRAINED, Path(directory))
         self.processing_class.save_pretrained(directory)
         Path(directory, "README.md").unlink()  # PEFT's form to fill in; the finished adapter gets a card of ours
 

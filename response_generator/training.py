@@ -15,6 +15,7 @@ from transformers import (
 from trl import DPOConfig
 
 from response_generator import checkpoints
+from response_generator.adapters import write_adapter
 from response_generator.errors import RunError
 from response_generator.interruption import StopRequest
 from response_generator.model import REFERENCE, TRAINED
@@ -208,7 +209,7 @@ def peak_memory_gb() -> float:
 
 def save_adapter(policy: PeftModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
     """Writes the trained adapter, its tokenizer and template: what evaluate.py and PeftModel load."""
-    policy.save_pretrained(folder, selected_adapters=[TRAINED])
+    write_adapter(policy, TRAINED, folder)
     tokenizer.save_pretrained(folder)
     for file in folder.iterdir():
         checkpoints.flush(file)  # before metrics.json says that the run is finished

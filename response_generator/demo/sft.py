@@ -41,7 +41,7 @@ SFT = {
 
 def main(folder: Path) -> None:
     args = validated(DPOArguments, command_line.read_json_object(DPO_ARGS), str(DPO_ARGS))
-    dialogues = read_dialogues(DIALOGUES)
+    dialogues, _ = read_dialogues(DIALOGUES)
 
     import_backend(args.backend)  # unsloth has to be imported before transformers, trl and peft
     import torch
@@ -53,9 +53,10 @@ def main(folder: Path) -> None:
     from response_generator import model
     from response_generator.chat_template import Renderer
     from response_generator.precision import fast_bf16
+    from response_generator.tokenizer import load_tokenizer
 
     set_seed(args.seed)
-    tokenizer = model.load_tokenizer(args, adapter=None)
+    tokenizer = load_tokenizer(args, adapter=None)
     renderer = Renderer.of(tokenizer, args.chat_template)
     policy = get_peft_model(model.load_base(args), LoraConfig(**LORA))
     trainer = SFTTrainer(

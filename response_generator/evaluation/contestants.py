@@ -6,19 +6,18 @@ from contextlib import contextmanager
 import torch
 from peft import PeftModel
 
-from response_generator.adapters import AdapterFile
+from response_generator.adapters import AdapterFile, add_adapter
 from response_generator.arguments import EvaluateArguments
 from response_generator.conflicts import DEFAULTS
 from response_generator.errors import InputError
 from response_generator.evaluation.rows import ADAPTER, BASELINE
 from response_generator.model import (
-    add_adapter,
     check_vocabulary,
     find_adapter,
     load_base,
     load_config,
-    load_tokenizer,
 )
+from response_generator.tokenizer import load_tokenizer
 
 BARE_BASE = "none"
 

@@ -11,7 +11,7 @@ from response_generator.evaluation import rows as predictions
 from response_generator.evaluation.comparison import GROUPS
 from response_generator.evaluation.rows import ADAPTER, GENERATED, JUDGED, Prediction
 
-JUDGES = ("emotion_model", "emotion_labels", "gibberish_model")
+JUDGES = ("emotion_model", "emotion_labels", "gibberish_model", "clean_up_tokenization_spaces")
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from typing import Any
 
 from response_generator.arguments import EvaluateArguments
 from response_generator.command_line import read_json_object
+from response_generator.data import SKIPPED_ROWS
 from response_generator.errors import InputError
 from response_generator.evaluation import rewards, rows
 from response_generator.evaluation.predictions import SPEED_FILE
@@ -53,6 +54,12 @@ class Source:
         asked = arguments.preferences.dataset.model_dump(mode="json")
         if measured is not None and measured != asked:
             raise InputError(f"preferences.dataset: {self.folder} measured the pairs of {measured}; name these")
+
+    def skipped_rows(self) -> dict[str, int]:
+        """The account of the rows that the run left out as bad ones."""
+        file = self.folder / "metrics.json"
+        metrics = read_json_object(file) if file.is_file() else {}
+        return {name: count for name, count in metrics.items() if f"/{SKIPPED_ROWS}" in name}
 
     def bring_along(self, folder: Path) -> None:
         """Copies what lies beside the replies into another run's folder: speeds, and log-probabilities of pairs."""
