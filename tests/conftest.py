@@ -18,6 +18,12 @@ from response_generator.backends import import_backend  # noqa: E402 (after the 
 
 import_backend("unsloth")  # before any test module imports transformers, trl or peft
 
+from published_models import (  # noqa: E402
+    MARKERS,
+    SPECIAL_TOKENS,
+    write_published_adapter,
+    write_published_base,
+)
 from tiny_models import ROOT, demo_rows, write_tiny_adapter, write_tiny_base, write_tiny_classifier  # noqa: E402
 
 CHATML = str(ROOT / "response_generator" / "templates" / "chatml_emotion.jinja")
@@ -113,6 +119,25 @@ def tiny(tmp_path_factory) -> Tiny:
     write_rows(folder / "pairs.jsonl", demo_rows("preferences_train", 12))
     write_rows(folder / "dialogues.jsonl", demo_rows("dialogues_test", 6))
     return Tiny(folder)
+
+
+@pytest.fixture(scope="session")
+def published(tmp_path_factory) -> Path:
+    """A folder of models of the published build: base, adapter_two_tables (fp32), adapter_three_copies (bf16)."""
+    folder = tmp_path_factory.mktemp("published")
+    write_published_base(folder / "base")
+    write_published_adapter(folder / "base", folder / "adapter_two_tables", copies=False)
+    write_published_adapter(folder / "base", folder / "adapter_three_copies", copies=True)
+    return folder
+
+
+def published_dpo(tiny: Tiny, published: Path, output: Path, adapter: str, **dpo) -> dict:
+    """Args of a short run on the published build, in bf16 whatever the processor."""
+    values = tiny.dpo(output, base_model=str(published / "base"), adapter=str(published / adapter), eval_dataset=None)
+    values["from_pretrained"] |= {"dtype": "bfloat16"}
+    values["chat_template"] = {"file": LLAMA2, "special_tokens": SPECIAL_TOKENS, "marks": MARKERS}
+    values["dpo"] |= {"bf16": True, "num_train_epochs": 1, "save_steps": 1} | dpo
+    return values
 
 
 def script_environment() -> dict[str, str]:

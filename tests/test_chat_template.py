@@ -19,17 +19,17 @@ def renderer(tiny, file, bos="<s>", eos="</s>", **more) -> Renderer:
 def test_llama2_golden(tiny):
     of = renderer(tiny, LLAMA2, system_prompt="SYSTEM")
     assert of.prompt(HISTORY, "happiness") == (
-        "<s>[INST] <<SYS>>\nSYSTEM\n<</SYS>>\n\n"
+        "<s>[INST]<<SYS>>\nSYSTEM\n<</SYS>>\n\n"
         "[EMOTION] happiness [/EMOTION] I got the job ! [/INST] "
         "[EMOTION] surprise [/EMOTION] Really ? Congratulations ! </s>\n"
-        "<s>[INST] [EMOTION] neutral [/EMOTION] Thank you . [/INST] [EMOTION] happiness [/EMOTION]"
+        "<s>[INST] [EMOTION] neutral [/EMOTION] Thank you . [/INST] [EMOTION] happiness [/EMOTION] "
     )
-    assert of.completion(HISTORY, "happiness", REPLY) == " Bye . </s>"
+    assert of.completion(HISTORY, "happiness", REPLY) == "Bye . </s>"
 
 
 def test_llama2_without_a_system_prompt(tiny):
     prompt = renderer(tiny, LLAMA2).prompt(HISTORY[:1], "fear")
-    assert prompt == "<s>[INST] [EMOTION] happiness [/EMOTION] I got the job ! [/INST] [EMOTION] fear [/EMOTION]"
+    assert prompt == "<s>[INST] [EMOTION] happiness [/EMOTION] I got the job ! [/INST] [EMOTION] fear [/EMOTION] "
 
 
 def test_chatml_golden(tiny):
@@ -62,6 +62,10 @@ def test_one_bos_and_one_eos(tiny):
         ids = of.encode(of.with_one_eos(reply))
         assert ids.count(of.tokenizer.eos_token_id) == 1
         assert ids[-1] == of.tokenizer.eos_token_id
+    # Text is used as it stands: only an EOS is added, or taken away where there are several.
+    assert of.with_one_bos("  [INST] Hi . [/INST] ") == "<s>  [INST] Hi . [/INST] "
+    texts = {" Hi . ": " Hi . </s>", " Hi . </s>\n": " Hi . </s>", " Hi .\n</s> </s>": " Hi .\n</s>"}
+    assert {text: of.with_one_eos(text) for text in texts} == texts
     conversation = of.encode(of.prompt(HISTORY, "fear") + of.completion(HISTORY, "fear", REPLY))
     # The published format begins each of the two exchanges with a BOS; none is doubled.
     assert conversation.count(of.tokenizer.bos_token_id) == 2

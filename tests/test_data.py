@@ -6,7 +6,8 @@ import pytest
 from conftest import HISTORY, write_rows
 
 from response_generator.arguments import DatasetArguments
-from response_generator.data import read_dialogues, read_hub, read_pairs, read_rows
+from response_generator.data import read_dialogues, read_pairs, skipped_metrics
+from response_generator.dataset_rows import read_hub, read_rows
 from response_generator.errors import InputError
 
 REPLY = {"role": "assistant", "content": {"emotion": "happiness", "dialog": "You earned it !"}}
@@ -20,7 +21,7 @@ def dataset(tmp_path, rows, name="rows.jsonl", **more) -> DatasetArguments:
 
 
 def test_a_dialogue_splits_before_its_last_turn(tmp_path):
-    (dialogue,) = read_dialogues(dataset(tmp_path, [{"prompt": [*HISTORY, REPLY]}]))
+    (dialogue,), _ = read_dialogues(dataset(tmp_path, [{"prompt": [*HISTORY, REPLY]}]))
     assert dialogue.history == HISTORY
     assert (dialogue.target_emotion, dialogue.reference) == ("happiness", "You earned it !")
 
@@ -31,7 +32,9 @@ def test_pairs_as_objects_strings_and_plain_messages(tmp_path):
         "chosen": [{"role": "assistant", "content": "[EMOTION] fear [/EMOTION] Who is there ?"}],
         "rejected": [{"role": "assistant", "content": "Hello ."}],
     }
-    objects, strings, messages = read_pairs(dataset(tmp_path, [OBJECTS, STRINGS | {"chosen_score": 9.5}, plain]))
+    rows, skipped = read_pairs(dataset(tmp_path, [OBJECTS, STRINGS | {"chosen_score": 9.5}, plain]))
+    objects, strings, messages = rows
+    assert not skipped
     assert objects.chosen == {"emotion": "happiness", "dialog": "You earned it !"}
     assert (strings.prompt, strings.chosen_score, strings.rejected_score) == (STRINGS["prompt"], 9.5, None)
     # A mark written into a completion is the prompt's: it becomes the target emotion.
@@ -44,12 +47,18 @@ def test_json_parquet_folder_and_limit_read_the_same_rows(tmp_path):
     from pyarrow import parquet
 
     rows = [OBJECTS, OBJECTS | {"rejected": [REPLY]}, OBJECTS]
-    expected = read_pairs(dataset(tmp_path, rows, "train.jsonl"))
+    expected, _ = read_pairs(dataset(tmp_path, rows, "train.jsonl"))
     (tmp_path / "rows.json").write_text(json.dumps(rows), encoding="utf-8")
     parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "rows.parquet")
     for name in ("rows.json", "rows.parquet", "."):
-        assert read_pairs(DatasetArguments(path=str(tmp_path / name))) == expected
-    assert read_pairs(DatasetArguments(path=str(tmp_path / "rows.json"), limit=2)) == expected[:2]
+        assert read_pairs(DatasetArguments(path=str(tmp_path / name)))[0] == expected
+    assert read_pairs(DatasetArguments(path=str(tmp_path / "rows.json"), limit=2))[0] == expected[:2]
+    # A repository of the hub, as `hf download` leaves it.
+    (tmp_path / "clone" / "data").mkdir(parents=True)
+    for part, some in enumerate((rows[:1], rows[1:])):
+        table = pyarrow.Table.from_pylist(some)
+        parquet.write_table(table, tmp_path / "clone" / "data" / f"train-0000{part}-of-00002.parquet")
+    assert read_pairs(DatasetArguments(path=str(tmp_path / "clone")))[0] == expected
 
 
 def test_the_hub_reader_reads_the_same_rows(tmp_path, monkeypatch):
@@ -75,7 +84,8 @@ def test_the_hub_reader_reads_the_same_rows(tmp_path, monkeypatch):
         (OBJECTS | {"rejected": [HISTORY[0]]}, "rejected is not an assistant message"),
         (OBJECTS | {"chosen_score": "high"}, "chosen_score is text; needed: a number"),
         (STRINGS | {"rejected": ""}, "rejected is empty"),
-        (STRINGS | {"rejected": [ANGRY]}, "rejected is a list; the prompt is text"),
+        (STRINGS | {"rejected": " \n"}, "rejected is blank; needed: text, as the prompt is text"),
+        (STRINGS | {"rejected": [ANGRY]}, "rejected is a list; needed: text, as the prompt is text"),
         ([1], "is a list; needed: an object"),
     ],
 )
@@ -90,7 +100,7 @@ def test_bad_pairs_name_their_line(tmp_path, row, words):
     ("content", "words"),
     [
         ({"emotion": "joy", "dialog": "Yes ."}, "emotion is 'joy'; allowed: neutral, anger"),
-        ({"emotion": "fear", "dialog": "  "}, "needed: text"),
+        ({"emotion": "fear", "dialog": "  "}, "dialog is blank; needed: text"),
         ({"emotion": "fear"}, "needed: an object with emotion and dialog"),
         ("Yes .", "content is text"),
     ],
@@ -104,6 +114,24 @@ def test_bad_turns_of_a_dialogue(tmp_path, content, words):
 def test_a_dialogue_that_ends_with_the_user(tmp_path):
     with pytest.raises(InputError, match="the last turn must be the assistant's"):
         read_dialogues(dataset(tmp_path, [{"prompt": HISTORY}]))
+
+
+def test_bad_rows_may_be_skipped_and_are_counted_by_reason(tmp_path):
+    bad = [STRINGS | {"rejected": " "}, {"prompt": "Hi ."}, STRINGS | {"rejected": " "}, [1]]
+    data = dataset(tmp_path, [STRINGS, *bad, STRINGS], skip_bad_rows=True)
+    pairs, skipped = read_pairs(data)
+    assert [pair.index for pair in pairs] == [0, 5]  # their places in the file
+    assert skipped == {"rejected is blank": 2, "has no chosen, rejected": 1, "is a list": 1}
+    assert skipped_metrics("dataset", data, skipped) == {
+        "dataset/skipped_rows": 4,
+        "dataset/skipped_rows/has no chosen, rejected": 1,
+        "dataset/skipped_rows/is a list": 1,
+        "dataset/skipped_rows/rejected is blank": 2,
+    }
+    whole = dataset(tmp_path, [STRINGS], "whole.jsonl", skip_bad_rows=True)
+    assert skipped_metrics("dataset", whole, read_pairs(whole)[1]) == {"dataset/skipped_rows": 0}
+    with pytest.raises(InputError, match="line 1: rejected is blank"):
+        read_pairs(dataset(tmp_path, bad, "bad.jsonl", skip_bad_rows=True))
 
 
 def test_many_bad_rows_are_counted_not_listed(tmp_path):

@@ -19,7 +19,7 @@ SPLITS = ("train", "validation", "test")
 
 
 def dialogues(split):
-    return read_dialogues(DatasetArguments(path=str(DEMO_DATA / f"dialogues_{split}.jsonl")))
+    return read_dialogues(DatasetArguments(path=str(DEMO_DATA / f"dialogues_{split}.jsonl")))[0]
 
 
 def raw_pairs(split) -> list[dict]:
@@ -51,8 +51,8 @@ def test_no_dialogue_is_another_one_with_words_exchanged():
 
 
 def test_pairs_are_enough_and_fail_in_all_four_ways_and_stay_in_their_split():
-    assert len(read_pairs(DatasetArguments(path=str(DEMO_DATA / "preferences_train.jsonl")))) >= 300
-    assert len(read_pairs(DatasetArguments(path=str(DEMO_DATA / "preferences_validation.jsonl")))) >= 70
+    assert len(read_pairs(DatasetArguments(path=str(DEMO_DATA / "preferences_train.jsonl")))[0]) >= 300
+    assert len(read_pairs(DatasetArguments(path=str(DEMO_DATA / "preferences_validation.jsonl")))[0]) >= 70
     for split in ("train", "validation"):
         assert {row["failure"] for row in raw_pairs(split)} == {"wrong emotion", "cut off", "word salad", "evasive"}
         own = {row.history[-1]["content"]["dialog"] for row in dialogues(split)}

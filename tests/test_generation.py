@@ -5,8 +5,7 @@ import torch
 from conftest import CHATML
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from response_generator import model as models
-from response_generator.adapters import AdapterFile
+from response_generator.adapters import AdapterFile, add_adapter
 from response_generator.arguments import ChatTemplateArguments, DatasetArguments, EvaluateArguments
 from response_generator.chat_template import Renderer
 from response_generator.data import read_dialogues
@@ -27,7 +26,7 @@ from response_generator.generation import (
 @pytest.fixture(scope="module")
 def speaker(tiny):
     base = AutoModelForCausalLM.from_pretrained(tiny.base, dtype=torch.float32)
-    return models.add_adapter(base, AdapterFile.read(tiny.folder / "adapter"), contestants.ADAPTER).eval()
+    return add_adapter(base, AdapterFile.read(tiny.folder / "adapter"), contestants.ADAPTER).eval()
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +36,7 @@ def renderer(tiny):
 
 @pytest.fixture(scope="module")
 def requests(tiny, renderer):
-    dialogues = read_dialogues(DatasetArguments(path=str(tiny.folder / "dialogues.jsonl")))
+    dialogues, _ = read_dialogues(DatasetArguments(path=str(tiny.folder / "dialogues.jsonl")))
     return [Request.of(dialogue, renderer) for dialogue in dialogues]
 
 

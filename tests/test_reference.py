@@ -9,7 +9,7 @@ from tiny_models import write_tiny_adapter
 
 from response_generator import checks, reference
 from response_generator import model as models
-from response_generator.adapters import AdapterFile
+from response_generator.adapters import AdapterFile, add_adapter
 from response_generator.arguments import DPOArguments
 from response_generator.errors import InputError, RunError
 from response_generator.precision import fast_bf16
@@ -54,7 +54,7 @@ def test_another_reference_speaks_as_a_model_with_that_adapter_alone(tiny, tmp_p
     assert list(trainer.model.peft_config) == ["default", "ref"]
     assert not any(weight.requires_grad for name, weight in trainer.model.named_parameters() if ".ref." in name)
 
-    alone = models.add_adapter(models.load_base(other), frozen, "alone").eval()
+    alone = add_adapter(models.load_base(other), frozen, "alone").eval()
     expected = torch.stack([plain_logps(alone, row) for row in trainer.train_dataset])
     assert reference_logps(trainer) == pytest.approx(expected, abs=0.6)  # bf16, other batches: tenths of a nat
     policy = torch.stack([plain_logps(trainer.model.eval(), row) for row in trainer.train_dataset])

@@ -8,6 +8,7 @@ from response_generator import model as models
 from response_generator.arguments import DPOArguments
 from response_generator.chat_template import Renderer
 from response_generator.pairs import PairTokens, tokenised
+from response_generator.tokenizer import load_tokenizer
 from response_generator.validation import validated
 
 
@@ -48,7 +49,7 @@ def test_the_whole_run_is_counted(tiny, tmp_path):
 def test_real_steps_are_timed_and_nothing_is_left(tiny, tmp_path, dpo):
     arguments = arguments_for(tiny, tmp_path, **dpo)
     start = models.find_start(arguments)
-    tokenizer = models.load_tokenizer(arguments, start)
+    tokenizer = load_tokenizer(arguments, start)
     train = tokenised(PAIRS, Renderer.of(tokenizer, arguments.chat_template), 256)
     told = rehearsal.rehearse(arguments, tokenizer, start, train)
     assert 0 < told.step_seconds < told.train_seconds

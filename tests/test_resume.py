@@ -19,6 +19,7 @@ from response_generator.chat_template import Renderer
 from response_generator.data import parse_pair
 from response_generator.errors import RunError
 from response_generator.pairs import tokenised
+from response_generator.tokenizer import load_tokenizer
 from response_generator.tracking import Tracker
 from response_generator.trainer import LengthGroupedEpochs
 from response_generator.validation import validated
@@ -45,7 +46,7 @@ def session(tiny, run: Path, *callbacks, **dpo):
     arguments = validated(DPOArguments, values, "args.json")
     config = configuration.training_config(arguments)
     start = model.find_start(arguments)
-    tokenizer = model.load_tokenizer(arguments, start)
+    tokenizer = load_tokenizer(arguments, start)
     tokens = tokenised(PAIRS, Renderer.of(tokenizer, arguments.chat_template), config.max_length)
     watchers = [LogFile(run / "log.jsonl", Tracker()), *configuration.early_stopping(arguments.dpo), *callbacks]
     policy = model.load_policy(arguments, start)

@@ -10,13 +10,14 @@ from trl import DPOConfig, DPOTrainer
 
 from response_generator import checkpoints, checks, configuration, reference, training
 from response_generator import model as models
-from response_generator.adapters import AdapterFile
+from response_generator.adapters import AdapterFile, add_adapter
 from response_generator.arguments import DPOArguments, EvaluateArguments
 from response_generator.chat_template import Renderer
 from response_generator.data import parse_pair
 from response_generator.errors import InputError, RunError
 from response_generator.evaluation import contestants
 from response_generator.pairs import tokenised
+from response_generator.tokenizer import load_tokenizer
 from response_generator.validation import validated
 
 PAIRS = [parse_pair(number, row) for number, row in enumerate(demo_rows("preferences_train", 8))]
@@ -33,7 +34,7 @@ def set_up(arguments, **dpo):
     config = configuration.training_config(arguments)
     source = models.find_start(arguments)
     frozen = models.find_reference(arguments, source)
-    tokenizer = models.load_tokenizer(arguments, source)
+    tokenizer = load_tokenizer(arguments, source)
     renderer = Renderer.of(tokenizer, arguments.chat_template)
     policy = models.load_policy(arguments, source)
     tokens = tokenised(PAIRS, renderer, config.max_length)
@@ -136,7 +137,7 @@ def test_small_steps_are_not_rounded_away(arguments):
 
 
 def test_a_frozen_adapter_is_told_before_training(arguments, monkeypatch):
-    frozen = models.add_adapter(
+    frozen = add_adapter(
         models.load_base(arguments),
         AdapterFile.read(models.adapter_folder(arguments.adapter)),
         models.TRAINED,

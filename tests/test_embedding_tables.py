@@ -1,0 +1,113 @@
+"""Adapters that bring embedding tables: loaded as the file has them, saved once, good for another run. In bf16."""
+
+import os
+import signal
+
+import pytest
+import torch
+from conftest import published_dpo
+from safetensors.torch import load_file
+from test_resume import At
+from test_training import PAIRS
+
+from response_generator import checks, configuration, memory, model, reference, training
+from response_generator.adapters import AdapterFile, key_in_model
+from response_generator.arguments import DPOArguments
+from response_generator.chat_template import Renderer
+from response_generator.pairs import tokenised
+from response_generator.tokenizer import load_tokenizer
+from response_generator.validation import validated
+
+TABLES = ("base_model.model.lm_head.weight", "base_model.model.model.embed_tokens.weight")
+ADAPTERS = ("adapter_two_tables", "adapter_three_copies")
+
+
+def train(values: dict, *callbacks):
+    """fine_tune_dpo.py on these args, up to the saved adapter: `(trainer, start, the adapter's folder)`."""
+    arguments = validated(DPOArguments, values, "args.json")
+    config = configuration.training_config(arguments)
+    start = model.find_start(arguments)
+    frozen = model.find_reference(arguments, start)
+    tokenizer = load_tokenizer(arguments, start)
+    tokens = tokenised(PAIRS, Renderer.of(tokenizer, arguments.chat_template), config.max_length)
+    policy = model.load_policy(arguments, start)
+    trainer = training.build_trainer(policy, tokenizer, config, tokens, None, list(callbacks))
+    if frozen:
+        reference.replace(policy, frozen)
+    checks.check_start(trainer, start, frozen)
+    training.train(trainer)
+    checks.check_end(policy, start, frozen)
+    folder = trainer.args.output_dir + "/adapter"
+    training.save_adapter(policy, tokenizer, training.Path(folder))
+    return trainer, start, folder
+
+
+def bytes_of(folder) -> bytes:
+    return (training.Path(folder) / "adapter_model.safetensors").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def trained(tiny, published, tmp_path_factory):
+    """`{adapter: (trainer, start, folder of the trained adapter)}`"""
+    folder = tmp_path_factory.mktemp("tables")
+    return {name: train(published_dpo(tiny, published, folder / name, name)) for name in ADAPTERS}
+
+
+@pytest.mark.parametrize("name", ADAPTERS)
+def test_policy_and_reference_hold_the_values_of_the_file(name, trained):
+    trainer, start, _ = trained[name]
+    weights = dict(trainer.model.named_parameters())
+    tensors = start.tensors()
+    assert set(TABLES) <= set(tensors)
+    for table in TABLES:
+        held = weights[key_in_model(table, "ref")]
+        assert held.dtype == torch.float32 and not held.requires_grad
+        assert torch.equal(held, tensors[table].float())
+        policy = weights[key_in_model(table, "default")]
+        assert policy.dtype == torch.float32 and policy.requires_grad
+        assert not torch.equal(policy, held)  # it has learned
+    assert trainer.model.get_base_model().dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("name", ADAPTERS)
+def test_a_table_is_saved_once(name, trained):
+    trainer, start, folder = trained[name]
+    tensors = load_file(f"{folder}/adapter_model.safetensors")
+    assert set(tensors) == set(start.shapes)
+    assert {tensors[table].dtype for table in TABLES} == {torch.float32}
+    numbers = sum(tensor.numel() for tensor in tensors.values())
+    checkpoint = training.Path(trainer.args.output_dir, "checkpoint-2")
+    sizes = {file.name: file.stat().st_size for file in checkpoint.iterdir()}
+    assert sizes["adapter_model.safetensors"] == os.path.getsize(f"{folder}/adapter_model.safetensors")
+    # LoRA and two tables in fp32, and two moments of each.
+    held = sizes["adapter_model.safetensors"] + sizes["optimizer.pt"]
+    assert 4 * 3 * numbers < held < 1.1 * 4 * 3 * numbers
+
+
+def test_three_copies_are_counted_once(published, trained):
+    shapes = {name: memory.trained_shapes(AdapterFile.read(published / name)) for name in ADAPTERS}
+    assert shapes["adapter_three_copies"] == shapes["adapter_two_tables"]
+    (trainer, _, _) = trained["adapter_three_copies"]
+    learned = sum(weight.numel() for weight in trainer.model.parameters() if weight.requires_grad)
+    assert memory.parameters(shapes["adapter_three_copies"]) == learned
+
+
+@pytest.mark.parametrize("name", ADAPTERS)
+def test_a_stopped_run_resumes_to_the_same_bytes(name, tiny, published, trained, tmp_path):
+    values = published_dpo(tiny, published, tmp_path / "run", name)
+    with pytest.raises(KeyboardInterrupt):
+        train(values, At(1, lambda: os.kill(os.getpid(), signal.SIGTERM)))
+    _, _, folder = train(values)
+    assert bytes_of(folder) == bytes_of(trained[name][2])
+
+
+def test_the_trained_adapter_starts_another_run_and_is_a_reference(tiny, published, trained, tmp_path):
+    folder = trained["adapter_two_tables"][2]
+    values = published_dpo(tiny, published, tmp_path / "second", "adapter_two_tables") | {"adapter": folder}
+    trainer, start, _ = train(values)
+    held = trainer.model.get_parameter(key_in_model(TABLES[0], "ref"))
+    assert torch.equal(held, load_file(f"{folder}/adapter_model.safetensors")[TABLES[0]])
+    values = published_dpo(tiny, published, tmp_path / "other", "adapter_two_tables")
+    trainer, _, _ = train(values | {"reference_adapter": folder})
+    held = trainer.model.get_parameter(key_in_model(TABLES[0], "ref"))
+    assert torch.equal(held, load_file(f"{folder}/adapter_model.safetensors")[TABLES[0]])

@@ -1,0 +1,100 @@
+"""An adapter's tokenizer encodes as its tokenizer.json says, and text that comes as text is used as it stands."""
+
+import json
+import shutil
+
+import pytest
+from conftest import LLAMA2, published_dpo
+from published_models import MARKERS
+from tokenizers import Tokenizer
+from transformers import AutoTokenizer
+
+from response_generator.adapters import AdapterFile
+from response_generator.arguments import DPOArguments
+from response_generator.chat_template import Renderer
+from response_generator.data import parse_pair
+from response_generator.errors import InputError
+from response_generator.pairs import tokenised
+from response_generator.tokenizer import check_tokens, load_tokenizer
+from response_generator.validation import validated
+
+TEXTS = (
+    "<s>[INST] [EMOTION] fear [/EMOTION] Who is there ? [/INST] [EMOTION] neutral [/EMOTION] ",
+    "[/EMOTION] Hello . </s>\n",
+    "[/EMOTION]Hello",
+    "  neutral   Hello .  ",
+)
+
+
+@pytest.fixture(scope="module")
+def arguments(tiny, published, tmp_path_factory):
+    values = published_dpo(tiny, published, tmp_path_factory.mktemp("run"), "adapter_two_tables")
+    return validated(DPOArguments, values, "args.json")
+
+
+@pytest.fixture(scope="module")
+def tokenizer(arguments, published):
+    return load_tokenizer(arguments, AdapterFile.read(published / "adapter_two_tables"))
+
+
+def ids(tokenizer, text: str) -> list[int]:
+    return tokenizer(text, add_special_tokens=False)["input_ids"]
+
+
+def test_an_adapters_tokenizer_is_its_file_whatever_class_its_config_names(tokenizer, published, tmp_path):
+    written = Tokenizer.from_file(str(published / "adapter_two_tables" / "tokenizer.json"))
+    expected = [written.encode(text, add_special_tokens=False).ids for text in TEXTS]
+    assert [ids(tokenizer, text) for text in TEXTS] == expected
+    # The class that transformers chooses has other tokens in three of the four.
+    chosen = AutoTokenizer.from_pretrained(published / "adapter_two_tables")
+    assert [ids(chosen, text) == tokens for text, tokens in zip(TEXTS, expected, strict=True)].count(True) == 0
+    # Saved beside the trained adapter, it is the same for everyone who loads it.
+    tokenizer.save_pretrained(tmp_path)
+    assert [ids(AutoTokenizer.from_pretrained(tmp_path), text) for text in TEXTS] == expected
+
+
+def test_a_tokenizer_that_encodes_otherwise_than_its_file_is_refused(published, tokenizer):
+    folder = published / "adapter_two_tables"
+    check_tokens(tokenizer, folder)
+    with pytest.raises(InputError, match="the loaded tokenizer encodes .* its tokenizer.json as .* has not learned"):
+        check_tokens(AutoTokenizer.from_pretrained(folder), folder)
+
+
+def test_special_tokens_of_the_args_that_change_the_encoding_are_refused(arguments, published, tmp_path):
+    """ "Hello" as one token, for which the adapter has trained nothing, though it has a row to spare."""
+    folder = tmp_path / "adapter"
+    shutil.copytree(published / "adapter_two_tables", folder)
+    written = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+    for token in written["added_tokens"]:
+        if token["content"] == "[INST]":
+            token["rstrip"] = True  # takes the space after it; the args' own [INST] does not
+    (folder / "tokenizer.json").write_text(json.dumps(written), encoding="utf-8")
+    with pytest.raises(InputError, match=r"chat_template.special_tokens"):
+        load_tokenizer(arguments, AdapterFile.read(folder))
+
+
+def test_text_rows_are_used_as_they_stand(arguments, tokenizer, published):
+    renderer = Renderer.of(tokenizer, arguments.chat_template)
+    row = {"prompt": "   neutral   Hello ?     neutral   ", "chosen": " Fine . ", "rejected": "Go "}
+    (tokens,) = tokenised([parse_pair(0, row)], renderer, None).rows
+    written = Tokenizer.from_file(str(published / "adapter_two_tables" / "tokenizer.json"))
+    for side in ("chosen", "rejected"):
+        whole = tokens["prompt_ids"] + tokens[f"{side}_ids"]
+        assert whole == written.encode(f"<s>{row['prompt']}{row[side]}</s>", add_special_tokens=False).ids
+        assert written.id_to_token(whole[-2]) == "▁" and whole[-1] == tokenizer.eos_token_id
+    assert tokens["prompt_ids"].count(tokenizer.bos_token_id) == 1
+
+
+def test_the_published_template_is_the_authors_to_the_token(arguments, tokenizer):
+    assert arguments.chat_template.file == LLAMA2
+    renderer = Renderer.of(tokenizer, arguments.chat_template)
+    history = [{"role": "user", "content": {"emotion": "fear", "dialog": " Hello "}}]
+    prompt = tokenizer.convert_ids_to_tokens(renderer.encode(renderer.prompt(history, "neutral")))
+    reply = {"emotion": "neutral", "dialog": "Hello "}
+    text = renderer.prompt(history, "neutral") + renderer.completion(history, "neutral", reply)
+    whole = tokenizer.convert_ids_to_tokens(renderer.encode(text))
+    assert prompt[:2] == ["<s>", "[INST]"] and set(MARKERS) <= set(prompt)
+    # Alone, the space at a prompt's end is one token with the "▁" that the normalizer puts before it; before a word
+    # it is not, and that is what the adapter learned.
+    assert prompt[-2:] == ["[/EMOTION]", "▁▁"]
+    assert whole[len(prompt) - 1 :] == ["▁", "▁He", "ll", "o", "▁", "</s>"]
