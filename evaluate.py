@@ -15,7 +15,7 @@ import sys
 from argparse import Namespace
 from pathlib import Path
 
-from response_generator import command_line, preflight, processes
+from response_generator import command_line, commits, preflight, processes
 from response_generator.arguments import EvaluateArguments
 from response_generator.backends import import_backend
 from response_generator.data import read_dialogues, read_pairs, skipped_metrics
@@ -88,7 +88,7 @@ def evaluate(args: EvaluateArguments, run: RunFolder, dry_run: bool) -> None:
     if any(replies.values()) or any(rewarded.values()):
         speaker = contestants.load(args, sides)
         run.note_environment(model.facts(speaker))
-        run.note_commits(preflight.adapters_and_data(args))
+        run.note_commits(commits.of_adapters_and_data(args))
         for name, adapter in sides.items():
             with contestants.speaking_as(speaker, adapter, name):
                 predictions.generate(run.path, name, speaker, tokenizer, replies[name], how)
@@ -131,7 +131,7 @@ def judge_and_report(
     from response_generator.evaluation import comparison, predictions, report, rewards, rows, table
 
     judged = predictions.judged(replies, args.scoring)
-    run.note_commits(preflight.classifiers(args))
+    run.note_commits(commits.of_classifiers(args))
     json_lines.replace(run.path / rows.FILE, judged)
     found = comparison.compared(
         rows.by_model(judged),

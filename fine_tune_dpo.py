@@ -9,7 +9,7 @@ output_dir: adapter/ (what evaluate.py reads), metrics.json, log.jsonl, training
 import sys
 from pathlib import Path
 
-from response_generator import command_line, export, hub, preflight, processes
+from response_generator import command_line, commits, export, hub, preflight, processes
 from response_generator.arguments import DPOArguments
 from response_generator.backends import import_backend
 from response_generator.data import read_pairs, skipped_metrics
@@ -60,7 +60,7 @@ def main() -> None:
     tracker = Tracker.start(args.wandb, run.path, run.arguments)
     policy = model.load_policy(args, start)
     run.note_environment(model.facts(policy))
-    run.note_commits(preflight.adapters_and_data(args))
+    run.note_commits(commits.of_adapters_and_data(args))
     watch = Watch(config.beta)
     watchers = [LogFile(run.path / "log.jsonl", tracker), ProgressBar(), watch, *configuration.early_stopping(args.dpo)]
     trainer = training.build_trainer(policy, tokenizer, config, train, held_out, watchers)

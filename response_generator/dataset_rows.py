@@ -7,7 +7,7 @@ from typing import Any
 
 from response_generator.arguments import DatasetArguments
 from response_generator.errors import InputError
-from response_generator.sources import dataset_source, is_local, split_revision
+from response_generator.sources import dataset_source, is_commit, is_local, split_revision
 
 
 def read_rows(dataset: DatasetArguments) -> Iterator[tuple[str, Any]]:
@@ -77,19 +77,46 @@ def read_hub(dataset: DatasetArguments) -> Iterator[tuple[str, Any]]:
     from datasets import load_dataset
     from datasets.exceptions import DatasetsError
 
-    path, revision = split_revision(dataset_source(dataset.path, dataset.revision))
+    repository, revision = split_revision(dataset_source(dataset.path, dataset.revision))
     try:
-        rows = load_dataset(
-            path,
-            dataset.name,
-            split=dataset.split,
-            revision=revision,
-            num_proc=dataset.num_proc,
-        )
+        rows = load_dataset(repository, dataset.name, split=dataset.split, revision=revision, num_proc=dataset.num_proc)
     except (DatasetsError, ValueError, OSError, RuntimeError) as error:  # RuntimeError: a data set that is a script
         raise InputError(f"dataset.path: {dataset.path}: {error}") from error
+    check_commit(dataset, revision)
     for number, row in enumerate(rows):
         yield f"{dataset.path}, row {number}:", row
+
+
+def check_commit(dataset: DatasetArguments, revision: str | None) -> None:
+    """Raises InputError where `datasets` has taken other rows than those of the revision.
+
+    Without a network it takes what it has prepared last, whatever the revision, and only a commit tells that.
+    """
+    from huggingface_hub import constants
+
+    if revision is None or is_local(dataset.path):
+        return
+    if is_commit(revision):
+        found = dataset_commit(dataset)
+        if found not in (None, revision):
+            raise InputError(
+                f"dataset.path: {dataset.path}: the hub cannot be reached, and the cache holds commit {found}, not "
+                f"{revision}; connect, or name a local copy"
+            )
+    elif constants.HF_HUB_OFFLINE:
+        raise InputError(
+            f"dataset.path: {dataset.path}: without the hub it cannot be told which commit {revision} is; connect, or "
+            f"write the whole commit id"
+        )
+
+
+def dataset_commit(dataset: DatasetArguments) -> str | None:
+    """The commit that `load_dataset` takes for these arguments; None where it cannot be told."""
+    from datasets import load_dataset_builder
+
+    repository, revision = split_revision(dataset_source(dataset.path, dataset.revision))
+    commit = load_dataset_builder(repository, dataset.name, revision=revision).hash
+    return commit if is_commit(commit) else None
 
 
 def kind(value: Any) -> str:

@@ -101,17 +101,6 @@ def on_hub(
     return {key: (name, kind) for key, (name, kind) in found.items() if not is_local(name)}
 
 
-def adapters_and_data(arguments) -> dict[str, tuple[str, str]]:
-    """What is read from the hub besides models, as `on_hub` has it."""
-    _, adapters, datasets = named_sources(arguments)
-    return on_hub({}, adapters, datasets)
-
-
-def classifiers(arguments: EvaluateArguments) -> dict[str, tuple[str, str]]:
-    """The classifiers that are read from the hub, as `on_hub` has it."""
-    return on_hub(judges(arguments), {}, {})
-
-
 def prediction_faults(place: Path) -> list[str]:
     if not place.exists():
         return [f"--from_predictions {place}: no such file or folder"]

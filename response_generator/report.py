@@ -100,7 +100,8 @@ def draw_training(log: list[dict], picture: Path) -> None:
         panel.set_title(title)
         panel.set_xlabel("step")
         panel.grid(alpha=0.3)
-        panel.legend(fontsize=8)
+        if panel.has_data():
+            panel.legend(fontsize=8)
     axes.flat[0].axhline(0.6931, color="grey", linewidth=0.8, linestyle="--")
     axes.flat[3].set_ylim(-0.02, 1.02)
     figure.savefig(picture, dpi=110)

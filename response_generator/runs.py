@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from response_generator import processes, whole_files
-from response_generator.sources import loaded_commits
 
 PREDICTIONS = "predictions.jsonl"
 PACKAGES = "torch transformers trl peft unsloth unsloth_zoo bitsandbytes datasets accelerate wandb".split()
@@ -81,11 +80,10 @@ class RunFolder:
             return
         self.write_json("environment.json", read_json(self.path / "environment.json") | facts)
 
-    def note_commits(self, repositories: dict[str, tuple[str, str]]) -> None:
-        """Adds to environment.json the commits at which repositories of the hub were read, see `loaded_commits`."""
-        if processes.is_first():
-            known = read_json(self.path / "environment.json").get("commits", {})
-            self.note_environment({"commits": known | loaded_commits(repositories)})
+    def note_commits(self, commits: dict[str, str | None]) -> None:
+        """Adds to environment.json the commits at which repositories of the hub were read."""
+        known = read_json(self.path / "environment.json").get("commits", {})
+        self.note_environment({"commits": known | commits})
 
     def write_json(self, name: str, value: Any) -> None:
         """A reader never sees half a file."""

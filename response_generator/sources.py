@@ -2,12 +2,12 @@
 revision to read: `owner/name@revision`. Checked before anything loads."""
 
 import os
+import re
 from pathlib import Path
 
 from response_generator.errors import InputError
 
 DATA_ENDINGS = (".json", ".jsonl", ".parquet")
-CONFIG_FILES = {"model": "config.json", "adapter": "adapter_config.json"}
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 COMMITS_SEARCHED = 20  # for one that holds an adapter, where the named revision does not
 HUB_TIMEOUT = 8.0  # seconds; the libraries would retry for minutes
@@ -28,6 +28,10 @@ def split_revision(name: str) -> tuple[str, str | None]:
         return name, None
     repository, _, revision = name.partition("@")
     return repository, revision
+
+
+def is_commit(revision: str | None) -> bool:
+    return revision is not None and re.fullmatch("[0-9a-f]{40}", revision) is not None
 
 
 def pretrained(name: str) -> dict[str, str]:
@@ -185,10 +189,11 @@ def is_cached(name: str, kind: str) -> bool:
         from datasets import config
         from datasets.naming import camelcase_to_snakecase
 
-        owner, slash, own_name = split_revision(name)[0].rpartition("/")
-        folder = owner + slash.replace("/", "___") + camelcase_to_snakecase(own_name)
-        return Path(config.HF_DATASETS_CACHE, folder).is_dir()
-    return cached_commit(name, CONFIG_FILES[kind]) is not None
+        repository, revision = split_revision(name)
+        owner, slash, own_name = repository.rpartition("/")
+        folder = Path(config.HF_DATASETS_CACHE, owner + slash.replace("/", "___") + camelcase_to_snakecase(own_name))
+        return any(folder.glob(f"*/*/{revision if is_commit(revision) else '*'}"))
+    return cached_commit(name, ADAPTER_FILES[0] if kind == "adapter" else "config.json") is not None
 
 
 def cached_commit(name: str, file: str) -> str | None:
@@ -198,15 +203,6 @@ def cached_commit(name: str, file: str) -> str | None:
     repository, revision = split_revision(name)
     path = try_to_load_from_cache(repository, file, revision=revision)
     return Path(path).parent.name if isinstance(path, str) else None
-
-
-def loaded_commits(repositories: dict[str, tuple[str, str]]) -> dict[str, str | None]:
-    """`{key: commit}` at which each repository, named as for `hub_faults`, was last read; None where it was not."""
-    return {
-        key: cached_commit(name, CONFIG_FILES[kind])
-        for key, (name, kind) in repositories.items()
-        if kind in CONFIG_FILES
-    }
 
 
 def adapter_folder(name: str) -> Path:

@@ -1,0 +1,19 @@
+"""The commit of every hub repository that a run has read, for environment.json."""
+
+from response_generator.arguments import EvaluateArguments
+from response_generator.dataset_rows import dataset_commit
+from response_generator.preflight import judges, named_sources
+from response_generator.sources import ADAPTER_FILES, cached_commit, is_local
+
+Commits = dict[str, str | None]  # by the key in the args; None where it cannot be told
+
+
+def of_adapters_and_data(arguments) -> Commits:
+    """Of the adapters and data sets on the hub. That of the base model is `model.commit`: unsloth may load a copy."""
+    _, adapters, datasets = named_sources(arguments)
+    commits = {key: cached_commit(name, ADAPTER_FILES[0]) for key, name in adapters.items() if not is_local(name)}
+    return commits | {key: dataset_commit(data) for key, data in datasets.items() if not is_local(data.path)}
+
+
+def of_classifiers(arguments: EvaluateArguments) -> Commits:
+    return {key: cached_commit(name, "config.json") for key, name in judges(arguments).items() if not is_local(name)}
