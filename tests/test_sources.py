@@ -57,7 +57,7 @@ def test_a_hub_id_without_a_network_is_told_soon(tmp_path):
     )
     assert time.monotonic() - started < 20
     assert done.returncode == 2
-    for name in ("meta-llama/Llama-2-7b-hf", "hermeschen1116/daily_dialog_for_RG", "madhurjindal/autonlp"):
+    for name in ("unsloth/llama-2-7b-bnb-4bit", "hermeschen1116/daily_dialog_for_RG", "madhurjindal/autonlp"):
         assert name in done.stderr
     assert done.stderr.count("the hub cannot be reached (no network)") == len(done.stderr.splitlines()) == 5
     assert not (tmp_path / "run").exists()

@@ -1,0 +1,151 @@
+"""owner/name@revision: a run reads what was published at that commit, and says which commit that was."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT, read_json, run_script, script_environment, write_rows
+from local_hub import LocalHub
+from tiny_models import demo_rows
+
+from response_generator.sources import (
+    dataset_faults,
+    dataset_source,
+    is_local,
+    model_faults,
+    pretrained,
+    split_revision,
+)
+
+OLD, NEW = "1" * 40, "2" * 40
+REPOSITORIES = ("base", "adapter", "emotion", "gibberish")
+
+
+@pytest.fixture(scope="module")
+def hub(tiny, tmp_path_factory):
+    """Every name at two commits: `OLD` with the tag v1, and main, which is good for nothing."""
+    folder = tmp_path_factory.mktemp("hub")
+    emptied = folder / "emptied"
+    emptied.mkdir()
+    (emptied / "README.md").write_text("moved away\n", encoding="utf-8")
+    for name, rows in (("pairs", demo_rows("preferences_train", 8)), ("dialogues", demo_rows("dialogues_test", 4))):
+        (folder / name / "old").mkdir(parents=True)
+        (folder / name / "new").mkdir()
+        write_rows(folder / name / "old" / "train.jsonl", rows)
+        write_rows(folder / name / "new" / "train.jsonl", rows[:1])
+    with LocalHub() as hub:
+        for name in REPOSITORIES:
+            hub.add("model", f"owner/{name}", {OLD: tiny.folder / name, NEW: emptied}, {"main": NEW, "v1": OLD})
+        for name in ("pairs", "dialogues"):
+            commits = {OLD: folder / name / "old", NEW: folder / name / "new"}
+            hub.add("dataset", f"owner/{name}", commits, {"main": NEW, "v1": OLD})
+        hub.home = folder / "home"
+        yield hub
+
+
+def on_hub(values: dict, **changes) -> dict:
+    return values | {"base_model": "owner/base@v1", "adapter": f"owner/adapter@{OLD}"} | changes
+
+
+def test_a_run_reads_the_revisions_that_it_names_and_notes_their_commits(hub, tiny, tmp_path):
+    values = on_hub(
+        tiny.dpo(tmp_path / "run", dataset={"path": "owner/pairs@v1"}),
+        reference_adapter="owner/adapter@v1",
+        eval_dataset={"path": "owner/pairs", "revision": OLD, "limit": 2},
+    )
+    done = run_script("fine_tune_dpo.py", values, tmp_path, **hub.variables(hub.home))
+    assert done.returncode == 0, done.stderr
+    assert "pairs read 8" in done.stdout
+    environment = read_json(tmp_path / "run" / "environment.json")
+    assert (environment["model"]["loaded_from"], environment["model"]["commit"]) == ("owner/base", OLD)
+    assert environment["commits"] == dict.fromkeys(("adapter", "reference_adapter", "dataset", "eval_dataset"), OLD)
+    card = (tmp_path / "run" / "adapter" / "README.md").read_text(encoding="utf-8")
+    assert "base_model: owner/base\n" in card
+    files = [path for _, path in hub.requests if "/resolve/" in path]
+    assert files and not [path for path in files if NEW in path or "/main/" in path]
+
+
+def test_classifiers_too_have_revisions(hub, tiny, tmp_path):
+    values = on_hub(tiny.evaluate(tmp_path / "run", dataset={"path": "owner/dialogues@v1"}))
+    scoring = {"emotion_model": "owner/emotion@v1", "gibberish_model": f"owner/gibberish@{OLD}"}
+    done = run_script("evaluate.py", values | {"scoring": scoring}, tmp_path, **hub.variables(hub.home))
+    assert done.returncode == 0, done.stderr
+    commits = read_json(tmp_path / "run" / "environment.json")["commits"]
+    assert commits == dict.fromkeys(("adapter", "dataset", "scoring.emotion_model", "scoring.gibberish_model"), OLD)
+
+
+def test_a_revision_without_an_adapter_is_told_with_the_way_out(hub, tiny, tmp_path):
+    values = tiny.dpo(tmp_path / "run", adapter="owner/adapter", dataset={"path": "owner/pairs@nothing"})
+    values["base_model"] = "owner/base@v2"
+    done = run_script("fine_tune_dpo.py", values, tmp_path, **hub.variables(tmp_path / "home"))
+    assert done.returncode == 2
+    base, adapter, pairs = done.stderr.splitlines()
+    assert "base_model: owner/base@v2: the hub has this repository, but no such revision" in base
+    assert "adapter: owner/adapter: holds no LoRA adapter at this revision" in adapter
+    assert f"the last commit that holds one is {OLD}: write owner/adapter@{OLD}" in adapter
+    assert "dataset.path: owner/pairs@nothing: the hub has this repository, but no such revision" in pairs
+    assert not (tmp_path / "run").exists()
+
+
+READ = """
+import json, sys
+from response_generator.arguments import DatasetArguments
+from response_generator.data import read_pairs
+from response_generator.errors import InputError
+try:
+    print(len(read_pairs(DatasetArguments(**json.loads(sys.argv[1])))[0]))
+except InputError as error:
+    print(error)
+"""
+
+
+def test_without_the_hub_no_other_rows_are_taken(hub, tmp_path):
+    """`datasets` takes what it has prepared last, whatever revision is asked for."""
+    environment = script_environment() | hub.variables(tmp_path / "home") | {"PYTHONPATH": str(ROOT)}
+
+    def read(offline: bool, **dataset) -> str:
+        command = [sys.executable, "-c", READ, json.dumps({"path": "owner/pairs"} | dataset)]
+        variables = environment | ({"HF_HUB_OFFLINE": "1"} if offline else {})
+        done = subprocess.run(command, env=variables, cwd=tmp_path, capture_output=True, text=True, check=True)
+        return done.stdout.splitlines()[-1]
+
+    assert read(False, revision=OLD) == "8"
+    assert read(True, revision=OLD) == "8"
+    assert f"the cache holds commit {OLD}, not {NEW}" in read(True, revision=NEW)
+    assert "it cannot be told which commit v1 is" in read(True, path="owner/pairs@v1")
+
+
+@pytest.mark.parametrize(
+    ("name", "parts"),
+    [
+        ("owner/name", ("owner/name", None)),
+        ("owner/name@v1", ("owner/name", "v1")),
+        ("owner/name@refs/pr/1", ("owner/name", "refs/pr/1")),
+        ("name@v1", ("name", "v1")),
+        ("./owner/name@v1", ("./owner/name@v1", None)),
+        ("runs/2026/name@v1", ("runs/2026/name@v1", None)),
+    ],
+)
+def test_names_and_their_revisions(name, parts):
+    assert split_revision(name) == parts
+
+
+def test_a_folder_of_this_machine_has_no_revision(tiny, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(tiny.base, "owner/base@v1")
+    assert is_local("owner/base@v1") and model_faults("base_model", "owner/base@v1") == []  # a folder may be called so
+    assert pretrained("owner/base@v1") == {"pretrained_model_name_or_path": "owner/base@v1"}
+    shutil.copytree(tiny.base, "owner/base")
+    shutil.rmtree("owner/base@v1")
+    (fault,) = model_faults("base_model", "owner/base@v1")
+    assert "owner/base is on this machine, where nothing has a revision; remove @v1" in fault
+
+
+def test_the_revision_of_a_data_set_is_written_once():
+    assert dataset_source("owner/name", "v1") == dataset_source("owner/name@v1", None) == "owner/name@v1"
+    assert dataset_source("rows.jsonl", "v1") == "rows.jsonl"
+    assert dataset_faults("dataset", "owner/name@v1", "v1") == []
+    (fault,) = dataset_faults("dataset", "owner/name@v1", "v2")
+    assert fault == "dataset: path asks for the revision v1, revision for v2; keep one of the two"
