@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from urllib.parse import urlparse
 
-from response_generator import checkpoints, export, hub, processes
+from response_generator import card, checkpoints, export, hub, processes
 from response_generator.arguments import DatasetArguments, DPOArguments, EvaluateArguments, WandbArguments
 from response_generator.errors import InputError
 from response_generator.runs import RunFolder
@@ -53,6 +53,8 @@ def check(arguments: DPOArguments | EvaluateArguments, predictions: Path | None 
     faults += [fault for key, name in adapters.items() for fault in adapter_faults(key, name)]
     faults += [fault for key, data in datasets.items() for fault in dataset_faults(key, data.path, data.revision)]
     faults += wandb_faults(arguments.wandb)
+    if isinstance(arguments, DPOArguments) or (arguments.backend == "unsloth" and predictions is None):
+        faults += card.faults()  # TRL's loss and unsloth's kernels are Triton's
     if isinstance(arguments, DPOArguments):
         faults += process_faults(run.path) + processes.faults(arguments.dpo)
         faults += export.faults(arguments) + hub.faults(arguments.push_to_hub)

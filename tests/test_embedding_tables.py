@@ -2,18 +2,23 @@
 
 import os
 import signal
+from pathlib import Path
 
 import pytest
 import torch
 from conftest import published_dpo
+from peft import PeftModel
 from safetensors.torch import load_file
 from test_resume import At
 from test_training import PAIRS
+from transformers import AutoModelForCausalLM
 
-from response_generator import checks, configuration, memory, model, reference, training
+from response_generator import checks, configuration, export, memory, model, reference, training
 from response_generator.adapters import AdapterFile, key_in_model
-from response_generator.arguments import DPOArguments
+from response_generator.arguments import DPOArguments, EvaluateArguments
 from response_generator.chat_template import Renderer
+from response_generator.evaluation import contestants
+from response_generator.likelihood import log_probabilities
 from response_generator.pairs import tokenised
 from response_generator.tokenizer import load_tokenizer
 from response_generator.validation import validated
@@ -38,12 +43,12 @@ def train(values: dict, *callbacks):
     training.train(trainer)
     checks.check_end(policy, start, frozen)
     folder = trainer.args.output_dir + "/adapter"
-    training.save_adapter(policy, tokenizer, training.Path(folder))
+    training.save_adapter(policy, tokenizer, Path(folder))
     return trainer, start, folder
 
 
 def bytes_of(folder) -> bytes:
-    return (training.Path(folder) / "adapter_model.safetensors").read_bytes()
+    return (Path(folder) / "adapter_model.safetensors").read_bytes()
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +81,7 @@ def test_a_table_is_saved_once(name, trained):
     assert set(tensors) == set(start.shapes)
     assert {tensors[table].dtype for table in TABLES} == {torch.float32}
     numbers = sum(tensor.numel() for tensor in tensors.values())
-    checkpoint = training.Path(trainer.args.output_dir, "checkpoint-2")
+    checkpoint = Path(trainer.args.output_dir, "checkpoint-2")
     sizes = {file.name: file.stat().st_size for file in checkpoint.iterdir()}
     assert sizes["adapter_model.safetensors"] == os.path.getsize(f"{folder}/adapter_model.safetensors")
     # LoRA and two tables in fp32, and two moments of each.
@@ -111,3 +116,34 @@ def test_the_trained_adapter_starts_another_run_and_is_a_reference(tiny, publish
     trainer, _, _ = train(values | {"reference_adapter": folder})
     held = trainer.model.get_parameter(key_in_model(TABLES[0], "ref"))
     assert torch.equal(held, load_file(f"{folder}/adapter_model.safetensors")[TABLES[0]])
+
+
+def test_the_trained_adapter_is_evaluated_beside_the_one_it_started_from(tiny, published, trained, tmp_path):
+    """In the base's bf16, as PEFT loads it: how likely a reply is differs from fp32 by rounding alone."""
+    folder = trained["adapter_two_tables"][2]
+    dpo = published_dpo(tiny, published, tmp_path, "adapter_two_tables")
+    values = tiny.evaluate(tmp_path, **{key: dpo[key] for key in ("base_model", "from_pretrained", "chat_template")})
+    values |= {"adapter": folder, "baseline_adapter": dpo["adapter"]}
+    arguments = validated(EvaluateArguments, values, "args.json")
+    sides = contestants.find(arguments)
+    model_of_both = contestants.load(arguments, sides)
+    pair = ([1, 5, 9, 500, 17], [30, 504, 2])  # of the base's and of the added tokens
+    for name, file in (("baseline", dpo["adapter"]), ("adapter", folder)):
+        with contestants.speaking_as(model_of_both, sides[name], name):
+            (found,) = log_probabilities(model_of_both, [pair], pad=500)
+        base = AutoModelForCausalLM.from_pretrained(published / "base", dtype=torch.float32)
+        base.resize_token_embeddings(505, mean_resizing=False)
+        (expected,) = log_probabilities(PeftModel.from_pretrained(base, file).eval(), [pair], pad=500)
+        assert found == pytest.approx(expected, rel=0.02)
+
+
+def test_the_trained_adapter_is_exported_with_its_tables(tiny, published, trained, tmp_path):
+    folder = trained["adapter_two_tables"][2]
+    values = published_dpo(tiny, published, tmp_path / "run", "adapter_two_tables")
+    values |= {"export": {"path": str(tmp_path / "merged")}}
+    values["from_pretrained"].pop("dtype")
+    export.merge_here(validated(DPOArguments, values, "args.json"), Path(folder))
+    merged = AutoModelForCausalLM.from_pretrained(tmp_path / "merged")
+    tables = load_file(f"{folder}/adapter_model.safetensors")
+    assert torch.equal(merged.lm_head.weight, tables[TABLES[0]].bfloat16())
+    assert torch.equal(merged.model.embed_tokens.weight, tables[TABLES[1]].bfloat16())
