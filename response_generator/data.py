@@ -106,7 +106,7 @@ def skipped_metrics(key: str, dataset: DatasetArguments | None, skipped: Skipped
 def parse_dialogue(index: int, row: dict) -> Dialogue:
     turns = checked_messages(row["prompt"], "prompt", strings=False)
     if len(turns) < 2 or turns[-1]["role"] != "assistant":
-        raise BadRow(f"ends with {turns[-1]['role']} (turn {len(turns)}); the last turn must be the assistant's")
+        raise BadRow(f"prompt ends with {turns[-1]['role']}; the last turn (here {len(turns)}) must be the assistant's")
     last = turns[-1]["content"]
     return Dialogue(index, turns[:-1], last["emotion"], last["dialog"])
 

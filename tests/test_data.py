@@ -112,7 +112,7 @@ def test_bad_turns_of_a_dialogue(tmp_path, content, words):
 
 
 def test_a_dialogue_that_ends_with_the_user(tmp_path):
-    with pytest.raises(InputError, match="the last turn must be the assistant's"):
+    with pytest.raises(InputError, match="prompt ends with user; the last turn .* must be the assistant"):
         read_dialogues(dataset(tmp_path, [{"prompt": HISTORY}]))
 
 

@@ -10,6 +10,7 @@ from conftest import ROOT, read_json, run_script, script_environment, write_rows
 from local_hub import LocalHub
 from tiny_models import demo_rows
 
+from response_generator.evaluation.source import Source
 from response_generator.sources import (
     dataset_faults,
     dataset_source,
@@ -30,7 +31,10 @@ def hub(tiny, tmp_path_factory):
     emptied = folder / "emptied"
     emptied.mkdir()
     (emptied / "README.md").write_text("moved away\n", encoding="utf-8")
-    for name, rows in (("pairs", demo_rows("preferences_train", 8)), ("dialogues", demo_rows("dialogues_test", 4))):
+    pairs, dialogues = demo_rows("preferences_train", 8), demo_rows("dialogues_test", 4)
+    pairs.append(pairs[0] | {"chosen": []})
+    dialogues.append({"prompt": dialogues[0]["prompt"][:-1]})  # ends with the user
+    for name, rows in (("pairs", pairs), ("dialogues", dialogues)):
         (folder / name / "old").mkdir(parents=True)
         (folder / name / "new").mkdir()
         write_rows(folder / name / "old" / "train.jsonl", rows)
@@ -51,13 +55,16 @@ def on_hub(values: dict, **changes) -> dict:
 
 def test_a_run_reads_the_revisions_that_it_names_and_notes_their_commits(hub, tiny, tmp_path):
     values = on_hub(
-        tiny.dpo(tmp_path / "run", dataset={"path": "owner/pairs@v1"}),
+        tiny.dpo(tmp_path / "run", dataset={"path": "owner/pairs@v1", "skip_bad_rows": True}),
         reference_adapter="owner/adapter@v1",
         eval_dataset={"path": "owner/pairs", "revision": OLD, "limit": 2},
     )
     done = run_script("fine_tune_dpo.py", values, tmp_path, **hub.variables(hub.home))
     assert done.returncode == 0, done.stderr
-    assert "pairs read 8" in done.stdout
+    assert "pairs read 8" in done.stdout and "dataset: skipped 1 bad row(s): chosen is empty" in done.stdout
+    metrics = read_json(tmp_path / "run" / "metrics.json")
+    skipped = {name: value for name, value in metrics.items() if "skipped_rows" in name}
+    assert skipped == {"dataset/skipped_rows": 1, "dataset/skipped_rows/chosen is empty": 1}
     environment = read_json(tmp_path / "run" / "environment.json")
     assert (environment["model"]["loaded_from"], environment["model"]["commit"]) == ("owner/base", OLD)
     assert environment["commits"] == dict.fromkeys(("adapter", "reference_adapter", "dataset", "eval_dataset"), OLD)
@@ -70,8 +77,13 @@ def test_a_run_reads_the_revisions_that_it_names_and_notes_their_commits(hub, ti
 def test_classifiers_too_have_revisions(hub, tiny, tmp_path):
     values = on_hub(tiny.evaluate(tmp_path / "run", dataset={"path": "owner/dialogues@v1"}))
     scoring = {"emotion_model": "owner/emotion@v1", "gibberish_model": f"owner/gibberish@{OLD}"}
+    values["dataset"]["skip_bad_rows"] = True
     done = run_script("evaluate.py", values | {"scoring": scoring}, tmp_path, **hub.variables(hub.home))
     assert done.returncode == 0, done.stderr
+    assert "prompts 4," in done.stdout and "dataset: skipped 1 bad row(s): prompt ends with user" in done.stdout
+    counted = {"dataset/skipped_rows": 1, "dataset/skipped_rows/prompt ends with user": 1}
+    assert read_json(tmp_path / "run" / "metrics.json").items() >= counted.items()
+    assert Source(tmp_path / "run").skipped_rows() == counted  # --from_predictions says it again
     commits = read_json(tmp_path / "run" / "environment.json")["commits"]
     assert commits == dict.fromkeys(("adapter", "dataset", "scoring.emotion_model", "scoring.gibberish_model"), OLD)
 
@@ -95,7 +107,7 @@ from response_generator.arguments import DatasetArguments
 from response_generator.data import read_pairs
 from response_generator.errors import InputError
 try:
-    print(len(read_pairs(DatasetArguments(**json.loads(sys.argv[1])))[0]))
+    print(len(read_pairs(DatasetArguments(**json.loads(sys.argv[1]), skip_bad_rows=True))[0]))
 except InputError as error:
     print(error)
 """

@@ -1,0 +1,36 @@
+"""What the classifiers are shown, and what becomes of their labels."""
+
+import pytest
+from tiny_models import write_tiny_classifier
+
+from response_generator.arguments import ScoringArguments
+from response_generator.emotions import EMOTIONS
+from response_generator.errors import InputError
+from response_generator.scoring import check_labels, emotions_of, gibberish_of
+
+
+def scoring(tiny, **changes) -> ScoringArguments:
+    models = {name: str(tiny.folder / name.removesuffix("_model")) for name in ("emotion_model", "gibberish_model")}
+    return ScoringArguments(**models | changes)
+
+
+def test_replies_are_cleaned_up_where_the_args_say_so(tiny):
+    as_written, cleaned_up = scoring(tiny), scoring(tiny, clean_up_tokenization_spaces=True)
+    tokenised, plain = "fine . Let ' s go , I do n't mind !", "fine. Let's go, I don't mind!"
+    for classify in (emotions_of, gibberish_of):
+        assert classify([tokenised], cleaned_up) == classify([plain], as_written)
+        assert classify([tokenised], as_written) != classify([plain], as_written)
+
+
+def test_a_classifiers_own_label_is_mapped_by_name(tiny, tmp_path):
+    labels = tuple("joy" if emotion == "happiness" else emotion for emotion in EMOTIONS)
+    write_tiny_classifier(tmp_path, tiny.folder / "base", labels)
+    of_joy = scoring(tiny, emotion_model=str(tmp_path))
+    with pytest.raises(InputError, match="its labels are neutral, anger, disgust, fear, joy"):
+        check_labels(of_joy)
+    mapped = of_joy.model_copy(update={"emotion_labels": {"joy": "happiness"}})
+    check_labels(mapped)
+    (verdict,) = emotions_of(["I got the job !"], mapped)
+    assert list(verdict.probabilities) == list(EMOTIONS)
+    with pytest.raises(InputError, match="scoring.emotion_labels: joy: no label of"):
+        check_labels(scoring(tiny, emotion_labels={"joy": "happiness"}))
