@@ -2,6 +2,7 @@
 
 import logging
 import os
+import sys
 
 
 def import_backend(name: str) -> None:
@@ -13,3 +14,13 @@ def import_backend(name: str) -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     if name == "unsloth":
         import unsloth  # noqa: F401
+
+
+def has_unsloth_gpu_code() -> bool:
+    """Whether this process runs unsloth's GPU code: its own models, kernels and trainer.
+
+    unsloth chooses once, at import: where it finds no card it loads its CPU backend, which is plain transformers, PEFT
+    and TRL. Ask this, not torch, where unsloth's code matters and not the device.
+    """
+    unsloth = sys.modules.get("unsloth")
+    return unsloth is not None and unsloth.DEVICE_TYPE != "cpu"

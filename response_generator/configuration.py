@@ -47,6 +47,11 @@ def training_config(arguments: DPOArguments) -> DPOConfig:
         raise InputError(f"dpo: {error}") from error
 
 
+def has_gradient_checkpointing(arguments: DPOArguments) -> bool:
+    """Whether layers are computed again for backward: `dpo.gradient_checkpointing`, which TRL has on by default."""
+    return {**trls_defaults(), **arguments.dpo}["gradient_checkpointing"]
+
+
 def trls_defaults() -> dict[str, Any]:
     """DPOConfig's defaults as TRL wrote them: on a GPU unsloth puts a subclass in its place, with others."""
     original = next(kind for kind in reversed(DPOConfig.__mro__) if kind.__name__ == "DPOConfig")

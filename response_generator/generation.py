@@ -11,6 +11,7 @@ import torch
 from peft import PeftModel
 from transformers import GenerationConfig, PreTrainedTokenizerBase
 
+from response_generator.backends import has_unsloth_gpu_code
 from response_generator.chat_template import Renderer
 from response_generator.data import Dialogue
 from response_generator.errors import InputError, RunError, refuse_rows
@@ -166,8 +167,8 @@ def new_tokens(
     with padding_side(tokenizer, "left"):
         batch = tokenizer(prompts, return_tensors="pt", padding=True, add_special_tokens=False)
     batch = batch.to(model.device)
-    # unsloth's fast generation on a GPU reads the pad token from a keyword alone; elsewhere the keyword is deprecated.
-    pad = {"pad_token_id": config.pad_token_id} if model.device.type == "cuda" else {}
+    # unsloth's fast generation reads the pad token from a keyword alone; elsewhere the keyword is deprecated.
+    pad = {"pad_token_id": config.pad_token_id} if has_unsloth_gpu_code() else {}
     with torch.inference_mode():
         whole = model.generate(
             input_ids=batch["input_ids"],

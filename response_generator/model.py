@@ -1,6 +1,5 @@
 """The base model in 4 bits, and adapters on it. Adapter names live here and nowhere else."""
 
-import importlib.util
 from typing import Any
 
 import torch
@@ -15,9 +14,10 @@ from transformers import (
     set_seed,
 )
 
-from response_generator import library_keywords, processes
+from response_generator import attention, configuration, library_keywords, processes
 from response_generator.adapters import AdapterFile, add_adapter
 from response_generator.arguments import DPOArguments, ModelArguments
+from response_generator.backends import has_unsloth_gpu_code
 from response_generator.errors import InputError
 from response_generator.precision import compute_dtype
 from response_generator.sources import adapter_folder, pretrained
@@ -109,15 +109,19 @@ def find_reference(arguments: DPOArguments, start: AdapterFile | None) -> Adapte
 
 def load_policy(arguments: DPOArguments, adapter: AdapterFile | None) -> PeftModel:
     """The base with `adapter`, or a new one, on it, trainable."""
+    checkpointing = arguments.from_pretrained.get("use_gradient_checkpointing", "unsloth")
+    if has_unsloth_gpu_code() and not configuration.has_gradient_checkpointing(arguments):
+        # unsloth's trainer follows the mode that the model was given, whatever TRL's configuration says.
+        checkpointing = False
+        keywords = {**arguments.from_pretrained, "use_gradient_checkpointing": checkpointing}
+        arguments = arguments.model_copy(update={"from_pretrained": keywords})
     base = load_base(arguments)
     policy = add_adapter(base, adapter, TRAINED, trainable=True) if adapter else new_adapter(base, arguments)
-    if arguments.backend == "unsloth" and torch.cuda.is_available():
+    if has_unsloth_gpu_code():
         from unsloth import FastLanguageModel
 
         # Fused LoRA kernels. This marks every LoRA weight trainable, so it must come before the reference exists.
-        policy = FastLanguageModel.patch_peft_model(
-            policy, arguments.from_pretrained.get("use_gradient_checkpointing", "unsloth")
-        )
+        policy = FastLanguageModel.patch_peft_model(policy, checkpointing)
     return policy
 
 
@@ -137,24 +141,16 @@ def check_vocabulary(tokenizer: PreTrainedTokenizerBase, adapter: AdapterFile | 
         )
 
 
-def usable_attention(wanted: str | None) -> str | None:
-    """flash_attention_2 where it can run, else sdpa, and says so."""
-    if wanted != "flash_attention_2":
-        return wanted
-    if torch.cuda.is_available() and importlib.util.find_spec("flash_attn"):
-        return wanted
-    lacking = "the package flash-attn" if torch.cuda.is_available() else "a CUDA device"
-    print(f"attn_implementation: flash_attention_2 needs {lacking}; using sdpa")
-    return "sdpa"
-
-
 def load_base(arguments: ModelArguments) -> PreTrainedModel:
     """Loads the base model through the chosen backend, frozen."""
     keywords = arguments.from_pretrained | pretrained(arguments.base_model)
-    if "attn_implementation" in keywords:
-        keywords["attn_implementation"] = usable_attention(keywords["attn_implementation"])
+    wanted = keywords.get("attn_implementation")
+    if wanted is not None:
+        keywords["attn_implementation"] = attention.usable(wanted)
     loader = load_with_unsloth if arguments.backend == "unsloth" else load_with_transformers
     model = loader(keywords)
+    if wanted is not None:
+        attention.say_departure(wanted, attention.used_by(model))
     return model.requires_grad_(False)
 
 
@@ -207,7 +203,7 @@ def facts(adapted: PeftModel) -> dict[str, Any]:
             "class": type(model).__name__,
             "loaded_from": model.config._name_or_path,
             "commit": model.config._commit_hash,
-            "attention": model.config._attn_implementation,
+            "attention": attention.used_by(model),
             "four_bit": bool(getattr(model, "is_loaded_in_4bit", False)),
             "dtype": str(model.dtype).removeprefix("torch."),
             "device": str(model.device),

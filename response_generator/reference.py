@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from tqdm.auto import tqdm
 from trl.trainer.utils import disable_dropout_in_model, hash_module
 
+from response_generator import attention
 from response_generator.adapters import AdapterFile, load_whole_modules
 from response_generator.model import REFERENCE, TRAINED
 from response_generator.trainer import PreferenceTrainer
@@ -101,7 +102,7 @@ def cache_key(trainer: PreferenceTrainer, dataset: Dataset, weights: str) -> str
         "weights": weights,
         "adapter": {key: str(value) for key, value in model.peft_config[REFERENCE].to_dict().items()},
         "model": {key: str(value) for key, value in model.config.to_dict().items() if key != "_name_or_path"},
-        "attention": model.config._attn_implementation,
+        "attention": attention.used_by(model.get_base_model()),
         "rows": [[row[f"{part}_ids"] for part in ("prompt", "chosen", "rejected")] for row in dataset],
         "max_length": args.max_length,
         "precision": {"bf16": args.bf16, "fp16": args.fp16, "base": str(model.dtype), "tf32": str(args.tf32)},

@@ -11,9 +11,10 @@ from peft import LoraConfig
 from transformers import PreTrainedTokenizerBase, TrainerCallback
 from trl import DPOConfig
 
-from response_generator import configuration, memory, model, training
+from response_generator import attention, configuration, memory, model, training
 from response_generator.adapters import AdapterFile
 from response_generator.arguments import DPOArguments
+from response_generator.backends import has_unsloth_gpu_code
 from response_generator.errors import RunError
 from response_generator.pairs import PairTokens, pairs_a_step
 from response_generator.reference import COLUMNS
@@ -66,14 +67,14 @@ def expected_memory(
         shapes = memory.trained_shapes(start)
     else:
         shapes = memory.new_lora_shapes(base, LoraConfig(**arguments.lora, task_type="CAUSAL_LM"))
-    unsloths_kernels = arguments.backend == "unsloth" and torch.cuda.is_available()
+    unsloths_kernels = has_unsloth_gpu_code()
     return memory.estimate(
         base,
         shapes,
         memory.longest_batch(train.lengths(), config.per_device_train_batch_size),
         config,
         four_bit=loading.get("load_in_4bit", arguments.backend == "unsloth"),
-        attention=model.usable_attention(loading.get("attn_implementation", "sdpa")),
+        attention=attention.usable(loading.get("attn_implementation", attention.SDPA)),
         fused=unsloths_kernels,
         offloaded=unsloths_kernels and loading.get("use_gradient_checkpointing", "unsloth") == "unsloth",
         process=memory.resident(),
@@ -86,7 +87,7 @@ def at_hand(arguments: DPOArguments) -> bool:
     name, revision = split_revision(arguments.base_model)
     if is_local(name):
         return True
-    if arguments.backend == "unsloth" and torch.cuda.is_available() and revision is None:
+    if has_unsloth_gpu_code() and revision is None:
         from unsloth.models.loader_utils import get_model_name  # it loads a copy that it has quantised before
 
         name = get_model_name(name, load_in_4bit=arguments.from_pretrained.get("load_in_4bit", True)) or name

@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import torch
 from peft import PeftModel
 
 from response_generator.adapters import AdapterFile, add_adapter
 from response_generator.arguments import EvaluateArguments
+from response_generator.backends import has_unsloth_gpu_code
 from response_generator.conflicts import DEFAULTS
 from response_generator.errors import InputError
 from response_generator.evaluation.rows import ADAPTER, BASELINE
@@ -55,8 +55,8 @@ def context_length(arguments: EvaluateArguments) -> int:
     if arguments.backend != "unsloth":
         return positions
     loaded = arguments.from_pretrained.get("max_seq_length") or DEFAULTS["max_seq_length"]
-    # unsloth stretches the positions of a model on a card, and does not on a CPU.
-    return loaded if torch.cuda.is_available() else min(loaded, positions)
+    # unsloth's GPU code stretches the positions of a model, its CPU backend does not.
+    return loaded if has_unsloth_gpu_code() else min(loaded, positions)
 
 
 def load(arguments: EvaluateArguments, contestants: dict[str, AdapterFile | None]) -> PeftModel:

@@ -1,0 +1,91 @@
+"""unsloth's GPU model code on a processor: importing this module loads it, in place of its CPU backend.
+
+Triton's kernels, and what asks for a card, are replaced here, each by the plain torch or transformers code of the same
+function. The rest is unsloth's own, as a card gets it: loader, fast Llama forward, fused LoRA, decoding, trainer and
+the patches of TRL, which UNSLOTH_ALLOW_CPU=1 alone leaves out. 4-bit kernels, flash attention and a card's memory
+cannot be had. Import it first, in a process of its own: unsloth chooses its code once a process.
+"""
+
+import contextlib
+import os
+
+os.environ |= {
+    "UNSLOTH_ALLOW_CPU": "1",
+    "CUDA_VISIBLE_DEVICES": "",
+    "UNSLOTH_COMPILE_DISABLE": "1",
+    "UNSLOTH_DISABLE_STATISTICS": "1",  # it would ask the card for its size
+}
+import unsloth  # noqa: F401, I001  (before torch and transformers are used)
+import torch
+from transformers.models.llama import modeling_llama
+from unsloth.kernels import fast_lora
+from unsloth.models import _utils, llama, rl
+
+TransformersRotaryEmbedding = modeling_llama.LlamaRotaryEmbedding  # unsloth replaces them when it loads a model
+transformers_rms_norm = modeling_llama.LlamaRMSNorm.forward
+
+
+class RotaryEmbedding(TransformersRotaryEmbedding):
+    """For unsloth's tables of cosines and sines, one a card: transformers' own, asked in unsloth's way."""
+
+    def extend_rope_embedding(self, *args, **kwargs):
+        """The tables have no size to extend; they are computed when they are asked for."""
+
+    def get_cached(self, seq_len: int, device_index: int | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+        cosines, sines = TransformersRotaryEmbedding.forward(self, self.inv_freq, torch.arange(seq_len)[None])
+        return cosines[0], sines[0]
+
+
+def rotate(queries, keys, cosines, sines, position_ids=None):
+    """For the Triton kernel of rotary embeddings."""
+    rows = slice(queries.shape[2]) if position_ids is None else position_ids.long()
+    cosines, sines = cosines[rows].to(queries.dtype), sines[rows].to(queries.dtype)
+    if position_ids is None:
+        cosines, sines = cosines[None], sines[None]
+    return modeling_llama.apply_rotary_pos_emb(queries, keys, cosines, sines)
+
+
+def rms_norm(layer, states, **options):
+    """For the Triton kernel of RMSNorm; its options choose what it keeps for backward."""
+    return transformers_rms_norm(layer, states)
+
+
+def gated(gate, up):
+    """For the Triton kernel of SwiGLU's forward."""
+    return torch.nn.functional.silu(gate.float()).to(gate.dtype) * up
+
+
+def gated_backward(grad, gate, up):
+    """For the Triton kernel of SwiGLU's backward, which writes its three results over its arguments."""
+    sigmoid = gate.float().sigmoid()
+    activated = (gate.float() * sigmoid).to(gate.dtype)
+    of_up = grad * activated
+    of_gate = (grad * up).float() * sigmoid * (1 + gate.float() * (1 - sigmoid))
+    output = activated * up
+    grad.copy_(output)
+    up.copy_(of_gate.to(up.dtype))
+    gate.copy_(of_up)
+    return grad, gate, up
+
+
+llama.LlamaRotaryEmbedding = RotaryEmbedding
+llama.fast_rope_embedding = rotate
+llama.fast_rms_layernorm = rms_norm
+fast_lora.swiglu_fg_kernel = gated
+fast_lora.swiglu_DWf_DW_dfg_kernel = gated_backward
+
+# Questions to a card, answered as an Ampere card would, and calls that only a card can take.
+llama.get_device_stats = lambda *_, **__: ("a processor", "no CUDA.", 0)
+llama.is_bfloat16_supported = lambda: True
+llama.DEVICE_COUNT, llama.DEVICE_TYPE_TORCH = 1, "cpu"  # buffers for decoding lie on the first card
+_utils.patch_unsloth_smart_gradient_checkpointing = lambda **_: None  # its checkpoints leave the card; torch's stay
+torch.cuda.get_device_capability = lambda *_: (8, 6)
+torch.cuda.device = lambda *_: contextlib.nullcontext()
+torch.cuda.current_device = lambda: 0
+torch.cuda.synchronize = torch.cuda.empty_cache = lambda *_: None
+
+# unsloth.models.rl.PatchFastRL, from where UNSLOTH_ALLOW_CPU=1 makes it return.
+rl.patch_trl_disable_gradient_checkpointing()
+rl.patch_trl_fused_lm_head_devices()
+rl.patch_trl_fused_lm_head_kernel()
+rl._patch_trl_rl_trainers("dpo_trainer")
