@@ -1,20 +1,20 @@
-"""What the GPU path promises, checked where there is no GPU: unsloth's compiled trainer, and every keyword we pass."""
+"""What the GPU path promises, checked where there is no GPU: unsloth's GPU code, kernels apart."""
 
-import ast
-import importlib
-import inspect
 import json
 import subprocess
 import sys
 
 import peft
 import pytest
+import torch
 import transformers
 from conftest import ROOT, script_environment
 from tiny_models import write_tiny_adapter
 
 from response_generator import configuration
 from response_generator.arguments import DPOArguments
+from response_generator.generation import generation_config, up_to_eos
+from response_generator.likelihood import log_probabilities
 from response_generator.validation import validated
 
 # None of them is TRL's default, and none is unsloth's.
@@ -32,19 +32,40 @@ ASKED = {
     "beta": 0.2,
     "eval_strategy": "epoch",
     "save_strategy": "epoch",
+    "gradient_checkpointing": False,
     "bf16": True,  # as on a card, whatever this processor does well
 }
 
 
+# Of the published adapter: unsloth fuses LoRA where all of these have it.
+PROJECTIONS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+GREEDY = {"max_new_tokens": 8, "min_new_tokens": 2, "do_sample": False}
+
+
 @pytest.fixture(scope="module")
-def compiled(tiny, tmp_path_factory):
-    """`(args, what the process on unsloth's GPU code reports)`, with a reference from another adapter."""
-    folder = tmp_path_factory.mktemp("compiled")
-    write_tiny_adapter(tiny.folder / "base", folder / "other", seed=5)
-    values = tiny.dpo(folder / "whole", reference_adapter=str(folder / "other"), dpo=ASKED, seed=7)
-    (folder / "args.json").write_text(json.dumps(values), encoding="utf-8")
+def contract_args(tiny, tmp_path_factory) -> dict[str, dict]:
+    """Args of a training with a reference from another adapter, and of an evaluation of the same two adapters."""
+    folder = tmp_path_factory.mktemp("contract")
+    for name, seed in (("start", 1), ("other", 5)):
+        lora = {"target_modules": PROJECTIONS, "lora_dropout": 0.1, "use_rslora": True}
+        write_tiny_adapter(tiny.folder / "base", folder / name, seed=seed, **lora)
+    own = {"adapter": str(folder / "start"), "seed": 7}
+    own["from_pretrained"] = tiny.common(folder)["from_pretrained"] | {"load_in_4bit": False}
+    return {
+        "dpo": tiny.dpo(folder / "whole", reference_adapter=str(folder / "other"), dpo=ASKED, **own),
+        "evaluate": tiny.evaluate(
+            folder / "evaluate", baseline_adapter=str(folder / "other"), generation=GREEDY, **own
+        ),
+    }
+
+
+@pytest.fixture(scope="module")
+def on_gpu_code(contract_args, tmp_path_factory) -> dict:
+    """What the process on unsloth's GPU code reports, and the lines that it printed before."""
+    folder = tmp_path_factory.mktemp("gpu_code")
+    (folder / "args.json").write_text(json.dumps(contract_args), encoding="utf-8")
     done = subprocess.run(
-        [sys.executable, str(ROOT / "tests" / "compiled_trainer.py"), "args.json"],
+        [sys.executable, str(ROOT / "tests" / "run_on_gpu_code.py"), "args.json"],
         cwd=folder,
         env=script_environment() | {"PYTHONPATH": str(ROOT)},
         capture_output=True,
@@ -53,18 +74,32 @@ def compiled(tiny, tmp_path_factory):
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    return values, json.loads(done.stdout.splitlines()[-1])
+    *lines, report = done.stdout.splitlines()
+    return json.loads(report) | {"printed": lines}
 
 
-def test_the_trainer_under_ours_is_unsloths_compiled_one(compiled):
-    assert compiled[1]["trainers"][:3] == ["PreferenceTrainer", "UnslothDPOTrainer", "_UnslothDPOTrainer"]
+def test_the_trainer_under_ours_is_unsloths_compiled_one(on_gpu_code):
+    assert on_gpu_code["trainers"][:3] == ["PreferenceTrainer", "UnslothDPOTrainer", "_UnslothDPOTrainer"]
 
 
-def test_every_argument_is_the_one_of_the_cpu_path(compiled):
+def test_what_a_card_runs_in_place_of_peft_and_trl_ran(on_gpu_code):
+    report = on_gpu_code["whole"]
+    assert report["unsloths"] == {
+        "qkv": "apply_lora_qkv",
+        "o": "apply_lora_o",
+        "mlp": "apply_lora_mlp_swiglu",
+        "loop": "_fast_inner_training_loop",
+        "lm_head": "_UnslothFusedLinearHead",
+        "checkpointing_off": "_noop_disable_gradient_checkpointing",
+    }
+    # Policy and reference, in each of 12 batches, and in each of 2 evaluations on an epoch's end and one at the end.
+    assert report["lm_head_kernel_calls"] >= 24
+
+
+def test_every_argument_is_the_one_of_the_cpu_path(on_gpu_code, contract_args):
     """The args' own, and TRL's defaults for the rest: unsloth's are batch 4 x 2, 5e-5, adamw_8bit, seed 3407."""
-    values, report = compiled
-    expected = configuration.training_config(validated(DPOArguments, values, "args.json")).to_dict()
-    config = report["whole"]["config"]
+    expected = configuration.training_config(validated(DPOArguments, contract_args["dpo"], "args.json")).to_dict()
+    config = on_gpu_code["whole"]["config"]
     # Where files go; a field of TRL's tokenising, which we do not use; unsloth's own checkpointing; the CPU backend's
     # choice of AdamW kernel, and its float32 on a processor without bfloat16.
     may_differ = {"output_dir", "dataset_num_proc", "gradient_checkpointing_kwargs", "optim", "bf16"}
@@ -75,25 +110,81 @@ def test_every_argument_is_the_one_of_the_cpu_path(compiled):
     assert [config[name] for name in asked] == ["0.003", "7", "adamw_torch", "True"]
 
 
-def test_policy_and_reference_are_the_named_adapters(compiled):
-    report = compiled[1]["whole"]
+def test_policy_and_reference_are_the_named_adapters(on_gpu_code):
+    report = on_gpu_code["whole"]
     assert report["adapters"] == ["default", "ref"]
     assert report["trained"] and all(".default." in name for name in report["trained"])
     assert report["metrics"]["start_gap"] > 1  # another reference: checked against its file, bit by bit, in the process
     assert len(report["losses"]) == report["metrics"]["steps"] == 4
     assert report["dtypes"] == ["torch.float32"]  # after training and evaluating
+    assert report["facts"]["dtype"] == "bfloat16"
     assert report["metrics"]["eval_loss"] > 0
 
 
-def test_a_stopped_run_resumes_to_the_same_weights(compiled):
-    report = compiled[1]
-    assert "checkpoint-3 is saved; run the same command again" in report["stopped"]["interrupted"]
-    assert report["resumed"]["losses"] == report["whole"]["losses"]
-    assert report["resumed"]["weights"] == report["whole"]["weights"]
+def test_a_reference_that_is_a_copy_starts_at_ln_2(on_gpu_code):
+    metrics = on_gpu_code["checkpointed"]["metrics"]
+    assert metrics["start_loss"] == pytest.approx(0.6931, abs=1e-4)
+    assert metrics["start_gap"] < 1e-3
 
 
-def test_the_gpu_loader_takes_what_we_give_it(compiled):
-    signatures = compiled[1]["signatures"]
+def test_gradient_checkpointing_is_what_the_args_say(on_gpu_code):
+    # 12 batches, each through policy and reference; with checkpoints backward runs the policy's layers once more.
+    assert on_gpu_code["whole"]["passes_in_training"] == 24
+    assert on_gpu_code["checkpointed"]["passes_in_training"] == 9  # 3 batches in one step
+
+
+def test_a_stopped_run_resumes_to_the_same_bytes(on_gpu_code):
+    assert "checkpoint-3 is saved; run the same command again" in on_gpu_code["stopped"]["interrupted"]
+    assert on_gpu_code["resumed"]["losses"] == on_gpu_code["whole"]["losses"]
+    assert on_gpu_code["resumed"]["adapter"] == on_gpu_code["whole"]["adapter"] != on_gpu_code["stopped"]["adapter"]
+
+
+@pytest.fixture(scope="module")
+def on_plain_transformers(contract_args, on_gpu_code) -> dict:
+    """The evaluation's figures of `on_gpu_code`, by transformers and PEFT alone."""
+    found = {}
+    values = contract_args["evaluate"]
+    tokenizer = transformers.AutoTokenizer.from_pretrained(values["base_model"])
+    config = generation_config(values["generation"], tokenizer)
+    for name, folder in (("adapter", values["adapter"]), ("baseline", values["baseline_adapter"])):
+        base = transformers.AutoModelForCausalLM.from_pretrained(values["base_model"], dtype=torch.float32)
+        model = peft.PeftModel.from_pretrained(base, folder).eval()
+        model.generation_config = base.generation_config = config
+        texts = on_gpu_code["evaluation"]["texts"]
+        replies = []
+        for prompt, _ in texts:
+            whole = model.generate(input_ids=torch.tensor([prompt]), attention_mask=torch.ones(1, len(prompt)))
+            replies.append(up_to_eos(whole[0, len(prompt) :].tolist(), tokenizer.eos_token_id))
+        found[name] = {"logps": log_probabilities(model, texts, tokenizer.pad_token_id), "replies": replies}
+    return found
+
+
+@pytest.mark.parametrize("name", ["adapter", "baseline"])
+def test_each_of_two_adapters_says_what_it_says_under_plain_transformers(name, on_gpu_code, on_plain_transformers):
+    ours, plain = on_gpu_code["evaluation"][name], on_plain_transformers[name]
+    assert ours["logps"] == pytest.approx(plain["logps"], abs=0.01)
+    assert ours["replies"] == plain["replies"]
+    assert on_gpu_code["evaluation"]["adapter"]["logps"] != pytest.approx(
+        on_gpu_code["evaluation"]["baseline"]["logps"], abs=1
+    )
+
+
+def test_the_fused_kernels_compute_what_plain_transformers_does(on_gpu_code, on_plain_transformers):
+    assert on_gpu_code["fused_logps"] == pytest.approx(on_plain_transformers["adapter"]["logps"], abs=0.01)
+
+
+def test_the_attention_that_runs_is_recorded(on_gpu_code):
+    # unsloth takes what is installed, whatever the args name.
+    assert on_gpu_code["whole"]["facts"]["attention"] == on_gpu_code["evaluation"]["facts"]["attention"] == "sdpa"
+    assert "attn_implementation: flash_attention_2 needs a CUDA device; using sdpa" in on_gpu_code["printed"]
+    told = "attn_implementation: unsloth does not take sdpa for this model; using flash_attention_2"
+    assert told in on_gpu_code["printed"]
+    assert on_gpu_code["flash"]["facts"]["attention"] == "flash_attention_2"
+    assert on_gpu_code["flash"]["calls"] == 2  # in each layer
+
+
+def test_the_gpu_loader_takes_what_we_give_it(on_gpu_code):
+    signatures = on_gpu_code["signatures"]
     published = json.loads((ROOT / "args" / "dpo_arg.json").read_text(encoding="utf-8"))["from_pretrained"]
     passed_on = {
         "attn_implementation",
@@ -105,70 +196,3 @@ def test_the_gpu_loader_takes_what_we_give_it(compiled):
     assert signatures["from_pretrained"][0] == "model_name" and "kwargs" in signatures["from_pretrained"]
     assert signatures["patch_peft_model"][:2] == ["model", "use_gradient_checkpointing"]
     assert signatures["for_inference"][0] == "model"
-
-
-LIBRARIES = ("transformers", "trl", "peft")
-OWNERS = (
-    transformers.PreTrainedModel,
-    transformers.PreTrainedTokenizerBase,
-    transformers.Trainer,
-    transformers.GenerationMixin,
-    peft.PeftModel,
-)
-
-
-def library_calls() -> list[tuple[str, str, list, set[str]]]:
-    """`(place, name, callables it may be, keywords)` of every call with keywords that can reach one of the libraries:
-    names imported from them, and methods that one of their classes has."""
-    found = []
-    for file in [*sorted((ROOT / "response_generator").rglob("*.py")), *ROOT.glob("*.py")]:
-        tree = ast.parse(file.read_text(encoding="utf-8"))
-        imported = {}
-        for node in ast.walk(tree):
-            if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in LIBRARIES:
-                module = importlib.import_module(node.module)
-                imported |= {name.name: getattr(module, name.name) for name in node.names}
-        for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
-            keywords = {keyword.arg for keyword in call.keywords if keyword.arg}
-            callables = called(call.func, imported)
-            if keywords and callables and ast.unparse(call.func) not in ("self.tracker.log", "self.run.log"):  # wandb's
-                found.append((f"{file.name}:{call.lineno}", ast.unparse(call.func), callables, keywords))
-    return found
-
-
-def called(function: ast.expr, imported: dict) -> list:
-    if isinstance(function, ast.Name):
-        return [imported[function.id]] if function.id in imported else []
-    if not isinstance(function, ast.Attribute):
-        return []
-    owner = function.value.id if isinstance(function.value, ast.Name) else None
-    owners = [imported[owner]] if owner in imported else OWNERS
-    return [getattr(kind, function.attr) for kind in owners if hasattr(kind, function.attr)]
-
-
-# Named in no signature: the methods pass them on.
-PASSED_ON = {
-    "from_pretrained": {"dtype", "trust_remote_code", "id2label", "label2id", "num_labels"},  # configuration and hub
-    "decode": {"clean_up_tokenization_spaces"},  # the tokenizer's backend
-    "SFTTrainer": {"model", "processing_class", "train_dataset"},  # which unsloth has wrapped
-    "generate": {"input_ids", "attention_mask"},  # the model's inputs
-    "GenerationConfig": {"pad_token_id", "eos_token_id"},  # its attributes
-}
-
-
-def accepts(callable_, keyword: str) -> bool:
-    return keyword in inspect.signature(callable_).parameters
-
-
-def test_every_keyword_is_in_the_pinned_signatures():
-    calls = library_calls()
-    names = {name for _, name, _, _ in calls}
-    assert {"LoraConfig", "policy.load_adapter", "policy.save_pretrained", "trainer.train"} <= names
-    unknown = [
-        f"{place} {name}({keyword}=)"
-        for place, name, callables, keywords in calls
-        for keyword in keywords
-        if keyword not in PASSED_ON.get(name.rpartition(".")[2], ())
-        and not any(accepts(callable_, keyword) for callable_ in callables)
-    ]
-    assert unknown == []

@@ -15,7 +15,7 @@ os.environ |= {
     "UNSLOTH_COMPILE_DISABLE": "1",
     "UNSLOTH_DISABLE_STATISTICS": "1",  # it would ask the card for its size
 }
-import unsloth  # noqa: F401, I001  (before torch and transformers are used)
+import unsloth  # noqa: F401, I001  (first: it patches the others)
 import torch
 from transformers.models.llama import modeling_llama
 from unsloth.kernels import fast_lora
@@ -77,6 +77,7 @@ fast_lora.swiglu_DWf_DW_dfg_kernel = gated_backward
 # Questions to a card, answered as an Ampere card would, and calls that only a card can take.
 llama.get_device_stats = lambda *_, **__: ("a processor", "no CUDA.", 0)
 llama.is_bfloat16_supported = lambda: True
+llama._base_weight_dtype = lambda *_: torch.bfloat16  # in fp32, where results can be compared, it would not fuse LoRA
 llama.DEVICE_COUNT, llama.DEVICE_TYPE_TORCH = 1, "cpu"  # buffers for decoding lie on the first card
 _utils.patch_unsloth_smart_gradient_checkpointing = lambda **_: None  # its checkpoints leave the card; torch's stay
 torch.cuda.get_device_capability = lambda *_: (8, 6)

@@ -1,0 +1,177 @@
+"""The program on unsloth's GPU code, without a GPU: run by test_gpu_contract.py.
+
+    python run_on_gpu_code.py ARGS_FILE
+
+unsloth chooses its GPU code or its CPU backend once a process, at import, so this is a process of its own. ARGS_FILE
+holds the args of a training ("dpo") and of an evaluation ("evaluate"), with bases that are not quantised: the kernels
+of 4-bit weights are the card's. It prints one JSON object.
+"""
+
+import hashlib
+import inspect
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+import unsloth_gpu_code  # noqa: F401  (it loads unsloth)
+
+# isort: split
+import torch
+import unsloth
+from transformers import TrainerCallback
+from unsloth.utils import attention_dispatch
+from unsloth_zoo.fused_losses.fused_linear import CALLS
+
+from response_generator import checks, configuration, generation, model, reference, training
+from response_generator.arguments import DPOArguments, EvaluateArguments
+from response_generator.chat_template import Renderer
+from response_generator.data import read_dialogues, read_pairs
+from response_generator.evaluation import contestants
+from response_generator.likelihood import log_probabilities
+from response_generator.pairs import tokenised
+from response_generator.trainer import PreferenceTrainer
+from response_generator.validation import validated
+
+
+class Terminate(TrainerCallback):
+    def on_step_end(self, args, state, control, **kwargs):
+        if state.global_step == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+def session(values: dict, output: str, *callbacks, **dpo) -> dict:
+    """One process's worth of fine_tune_dpo.py, up to the trained adapter."""
+    changed = {"output_dir": output, "dpo": values["dpo"] | dpo}
+    arguments = validated(DPOArguments, values | changed, "args.json")
+    config = configuration.training_config(arguments)
+    start = model.find_start(arguments)
+    frozen = model.find_reference(arguments, start)
+    tokenizer = model.load_tokenizer(arguments, start)
+    pairs = tokenised(read_pairs(arguments.dataset), Renderer.of(tokenizer, arguments.chat_template), config.max_length)
+    policy = model.load_policy(arguments, start)
+    trainer = training.build_trainer(policy, tokenizer, config, pairs, pairs, list(callbacks))
+    if frozen:
+        reference.replace(policy, frozen)
+    told = None
+    metrics = checks.check_start(trainer, start, frozen)
+    passes, kernel_calls = counted_passes(policy), CALLS["logprobs"]
+    try:
+        metrics |= training.train(trainer)
+        checks.check_end(policy, start, frozen)
+    except KeyboardInterrupt as interruption:
+        told = str(interruption)
+    training.save_adapter(policy, tokenizer, Path(output, "adapter"))
+    return {
+        "config": {name: str(value) for name, value in trainer.args.to_dict().items()},
+        "facts": model.facts(policy)["model"],
+        "adapters": list(policy.peft_config),
+        "dtypes": sorted({str(weight.dtype) for name, weight in policy.named_parameters() if ".lora_" in name}),
+        "trained": sorted(name for name, weight in policy.named_parameters() if weight.requires_grad),
+        "unsloths": unsloths_parts(policy, trainer),
+        "lm_head_kernel_calls": CALLS["logprobs"] - kernel_calls,
+        "passes_in_training": len(passes),
+        "metrics": metrics,
+        "losses": [entry["loss"] for entry in trainer.state.log_history if "loss" in entry],
+        "interrupted": told,
+        "adapter": hashlib.sha256(Path(output, "adapter", "adapter_model.safetensors").read_bytes()).hexdigest(),
+    }
+
+
+def counted_passes(policy) -> list[bool]:
+    """A list that grows with every pass through the first layer in training, those for backward alone included."""
+    passes = []
+    layer = policy.get_base_model().model.layers[0]
+    layer.register_forward_pre_hook(lambda layer, _: passes.append(True) if layer.training else None)
+    return passes
+
+
+def unsloths_parts(policy, trainer) -> dict[str, str]:
+    """Names of the functions that run where a card has unsloth's in place of transformers' and PEFT's."""
+    layer = policy.get_base_model().model.layers[0]
+    return {
+        "qkv": layer.self_attn.apply_qkv.__name__,
+        "o": layer.self_attn.apply_o.__name__,
+        "mlp": layer.mlp.forward.__name__,
+        "loop": trainer._inner_training_loop.__name__,
+        "lm_head": type(sys.modules["trl.trainer.utils"]._ChunkedLogProbFunction).__name__,
+        "checkpointing_off": sys.modules["trl.trainer.dpo_trainer"].disable_gradient_checkpointing.__name__,
+    }
+
+
+def in_fp32(arguments):
+    """Loads in fp32, where rounding hides no fault; JSON has no name for it that unsloth's GPU code takes."""
+    return arguments.model_copy(update={"from_pretrained": {**arguments.from_pretrained, "dtype": torch.float32}})
+
+
+def evaluation(values: dict) -> dict:
+    """What evaluate.py computes of each adapter on one base: log-probabilities (nats) and replies as token ids."""
+    arguments = in_fp32(validated(EvaluateArguments, values, "args.json"))
+    found = contestants.find(arguments)
+    tokenizer = model.load_tokenizer(arguments, found["adapter"])
+    renderer = Renderer.of(tokenizer, arguments.chat_template)
+    requests = [generation.Request.of(dialogue, renderer) for dialogue in read_dialogues(arguments.dataset)]
+    texts = [(request.prompt_ids, request.reference_ids) for request in requests]
+    config = generation.generation_config(arguments.generation, tokenizer)
+    speaker = contestants.load(arguments, found)
+    speaker.generation_config = speaker.get_base_model().generation_config = config
+    report = {"facts": model.facts(speaker)["model"], "texts": texts}
+    for name, adapter in found.items():
+        with contestants.speaking_as(speaker, adapter, name):
+            report[name] = {
+                "logps": log_probabilities(speaker, texts, tokenizer.pad_token_id),
+                "replies": generation.new_tokens(speaker, tokenizer, [each.prompt for each in requests], config),
+            }
+    return report
+
+
+def fused_log_probabilities(values: dict, texts: list) -> list[float]:
+    """Of a policy as it trains, by the fused kernels, in nats; without the dropout of training."""
+    arguments = in_fp32(validated(DPOArguments, values, "args.json"))
+    policy = model.load_policy(arguments, model.find_start(arguments)).train()
+    for layer in policy.modules():
+        if isinstance(layer, torch.nn.Dropout):
+            layer.p = 0.0
+    return log_probabilities(policy, texts, pad=0)
+
+
+def with_flash_attention(values: dict, texts: list) -> dict:
+    """What is recorded of a policy that asked for sdpa where flash-attn is installed, and its calls in one pass."""
+    calls = []
+
+    def flash_attn_func(queries, keys, values, causal):
+        """flash-attn's; tensors are (sequences, tokens, heads, numbers)."""
+        calls.append(True)
+        by_head = [each.transpose(1, 2) for each in (queries, keys, values)]
+        attended = torch.nn.functional.scaled_dot_product_attention(*by_head, is_causal=causal, enable_gqa=True)
+        return attended.transpose(1, 2)
+
+    attention_dispatch.HAS_FLASH_ATTENTION, attention_dispatch.flash_attn_func = True, flash_attn_func
+    sdpa = {"from_pretrained": values["from_pretrained"] | {"attn_implementation": "sdpa"}}
+    arguments = validated(DPOArguments, values | sdpa, "args.json")
+    policy = model.load_policy(arguments, model.find_start(arguments)).train()
+    log_probabilities(policy, texts, pad=0)
+    return {"facts": model.facts(policy)["model"], "calls": len(calls)}
+
+
+if __name__ == "__main__":
+    given = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    dpo = given["dpo"]
+    report = {
+        "signatures": {
+            name: list(inspect.signature(getattr(unsloth.FastLanguageModel, name)).parameters)
+            for name in ("from_pretrained", "patch_peft_model", "for_inference")
+        },
+        "trainers": [kind.__name__ for kind in PreferenceTrainer.__mro__],
+        "whole": session(dpo, "whole"),
+        "stopped": session(dpo, "run", Terminate()),
+        "resumed": session(dpo, "run"),
+        "checkpointed": session(
+            dpo | {"reference_adapter": None}, "checkpointed", gradient_checkpointing=True, max_steps=1
+        ),
+        "evaluation": evaluation(given["evaluate"]),
+    }
+    texts = report["evaluation"]["texts"]
+    report |= {"fused_logps": fused_log_probabilities(dpo, texts), "flash": with_flash_attention(dpo, texts)}
+    print("\n" + json.dumps(report))
