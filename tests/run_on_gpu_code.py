@@ -31,6 +31,7 @@ from response_generator.data import read_dialogues, read_pairs
 from response_generator.evaluation import contestants
 from response_generator.likelihood import log_probabilities
 from response_generator.pairs import tokenised
+from response_generator.tokenizer import load_tokenizer
 from response_generator.trainer import PreferenceTrainer
 from response_generator.validation import validated
 
@@ -48,8 +49,9 @@ def session(values: dict, output: str, *callbacks, **dpo) -> dict:
     config = configuration.training_config(arguments)
     start = model.find_start(arguments)
     frozen = model.find_reference(arguments, start)
-    tokenizer = model.load_tokenizer(arguments, start)
-    pairs = tokenised(read_pairs(arguments.dataset), Renderer.of(tokenizer, arguments.chat_template), config.max_length)
+    tokenizer = load_tokenizer(arguments, start)
+    pairs, _ = read_pairs(arguments.dataset)
+    pairs = tokenised(pairs, Renderer.of(tokenizer, arguments.chat_template), config.max_length)
     policy = model.load_policy(arguments, start)
     trainer = training.build_trainer(policy, tokenizer, config, pairs, pairs, list(callbacks))
     if frozen:
@@ -109,9 +111,10 @@ def evaluation(values: dict) -> dict:
     """What evaluate.py computes of each adapter on one base: log-probabilities (nats) and replies as token ids."""
     arguments = in_fp32(validated(EvaluateArguments, values, "args.json"))
     found = contestants.find(arguments)
-    tokenizer = model.load_tokenizer(arguments, found["adapter"])
+    tokenizer = load_tokenizer(arguments, found["adapter"])
     renderer = Renderer.of(tokenizer, arguments.chat_template)
-    requests = [generation.Request.of(dialogue, renderer) for dialogue in read_dialogues(arguments.dataset)]
+    dialogues, _ = read_dialogues(arguments.dataset)
+    requests = [generation.Request.of(dialogue, renderer) for dialogue in dialogues]
     texts = [(request.prompt_ids, request.reference_ids) for request in requests]
     config = generation.generation_config(arguments.generation, tokenizer)
     speaker = contestants.load(arguments, found)
