@@ -14,12 +14,14 @@ import os
 import signal
 import sys
 from pathlib import Path
+from unittest import mock
 
 import unsloth_gpu_code  # noqa: F401  (it loads unsloth)
 
 # isort: split
 import torch
 import unsloth
+from torch._dynamo.utils import counters as dynamo_counters
 from transformers import TrainerCallback
 from unsloth.utils import attention_dispatch
 from unsloth_zoo.fused_losses.fused_linear import CALLS
@@ -150,12 +152,13 @@ def with_flash_attention(values: dict, texts: list) -> dict:
         attended = torch.nn.functional.scaled_dot_product_attention(*by_head, is_causal=causal, enable_gqa=True)
         return attended.transpose(1, 2)
 
-    attention_dispatch.HAS_FLASH_ATTENTION, attention_dispatch.flash_attn_func = True, flash_attn_func
     sdpa = {"from_pretrained": values["from_pretrained"] | {"attn_implementation": "sdpa"}}
     arguments = validated(DPOArguments, values | sdpa, "args.json")
-    policy = model.load_policy(arguments, model.find_start(arguments)).train()
-    log_probabilities(policy, texts, pad=0)
-    return {"facts": model.facts(policy)["model"], "calls": len(calls)}
+    installed = {"HAS_FLASH_ATTENTION": True, "flash_attn_func": flash_attn_func}
+    with mock.patch.multiple(attention_dispatch, **installed):
+        policy = model.load_policy(arguments, model.find_start(arguments)).train()
+        log_probabilities(policy, texts, pad=0)
+        return {"facts": model.facts(policy)["model"], "calls": len(calls)}
 
 
 if __name__ == "__main__":
@@ -177,4 +180,7 @@ if __name__ == "__main__":
     }
     texts = report["evaluation"]["texts"]
     report |= {"fused_logps": fused_log_probabilities(dpo, texts), "flash": with_flash_attention(dpo, texts)}
+    os.environ["UNSLOTH_BLOCK_COMPILE"] = "1"
+    report["compiled"] = session(dpo, "compiled", max_steps=1)
+    report["compiled"]["graphs"] = dynamo_counters["stats"]["unique_graphs"]
     print("\n" + json.dumps(report))

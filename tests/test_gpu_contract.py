@@ -96,6 +96,13 @@ def test_what_a_card_runs_in_place_of_peft_and_trl_ran(on_gpu_code):
     assert report["lm_head_kernel_calls"] >= 24
 
 
+def test_compiled_layers_compute_what_others_do_for_policy_and_reference(on_gpu_code):
+    report = on_gpu_code["compiled"]
+    assert report["graphs"] > 0  # where unsloth cannot compile a layer it goes on without
+    assert report["losses"] == pytest.approx(on_gpu_code["whole"]["losses"][:1], abs=1e-3)
+    assert report["metrics"]["start_gap"] == pytest.approx(on_gpu_code["whole"]["metrics"]["start_gap"], abs=0.1)
+
+
 def test_every_argument_is_the_one_of_the_cpu_path(on_gpu_code, contract_args):
     """The args' own, and TRL's defaults for the rest: unsloth's are batch 4 x 2, 5e-5, adamw_8bit, seed 3407."""
     expected = configuration.training_config(validated(DPOArguments, contract_args["dpo"], "args.json")).to_dict()

@@ -8,11 +8,12 @@ cannot be had. Import it first, in a process of its own: unsloth chooses its cod
 
 import contextlib
 import os
+from unittest import mock
 
 os.environ |= {
     "UNSLOTH_ALLOW_CPU": "1",
     "CUDA_VISIBLE_DEVICES": "",
-    "UNSLOTH_COMPILE_DISABLE": "1",
+    "UNSLOTH_BLOCK_COMPILE": "0",  # tracing takes 12 seconds; "1" before a model is loaded has its layers compiled
     "UNSLOTH_DISABLE_STATISTICS": "1",  # it would ask the card for its size
 }
 import unsloth  # noqa: F401, I001  (first: it patches the others)
@@ -68,6 +69,21 @@ def gated_backward(grad, gate, up):
     return grad, gate, up
 
 
+unsloths_block_compile, torchs_compile = llama._legacy_block_compile, torch.compile
+
+
+def traced(function, options, **keywords):
+    """For torch.compile with Inductor, which takes a C++ compiler and a minute: traced alike, then run by torch."""
+    return torchs_compile(function, backend="aot_eager", **keywords)
+
+
+def block_compile(model):
+    """For unsloth's compilation of each layer, which asks for a card first."""
+    with mock.patch("torch.cuda.is_available", lambda: True), mock.patch("torch.compile", traced):
+        return unsloths_block_compile(model)
+
+
+llama._legacy_block_compile = block_compile
 llama.LlamaRotaryEmbedding = RotaryEmbedding
 llama.fast_rope_embedding = rotate
 llama.fast_rms_layernorm = rms_norm
