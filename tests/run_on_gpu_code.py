@@ -26,7 +26,7 @@ from transformers import TrainerCallback
 from unsloth.utils import attention_dispatch
 from unsloth_zoo.fused_losses.fused_linear import CALLS
 
-from response_generator import checks, configuration, generation, model, reference, training
+from response_generator import checks, configuration, generation, model, reference, rehearsal, training
 from response_generator.arguments import DPOArguments, EvaluateArguments
 from response_generator.chat_template import Renderer
 from response_generator.data import read_dialogues, read_pairs
@@ -76,6 +76,7 @@ def session(values: dict, output: str, *callbacks, **dpo) -> dict:
         "unsloths": unsloths_parts(policy, trainer),
         "lm_head_kernel_calls": CALLS["logprobs"] - kernel_calls,
         "passes_in_training": len(passes),
+        "estimated_activations": rehearsal.expected_memory(arguments, config, start, pairs).activations,
         "metrics": metrics,
         "losses": [entry["loss"] for entry in trainer.state.log_history if "loss" in entry],
         "interrupted": told,

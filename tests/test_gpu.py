@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, VISIBLE_DEVICES, losses, read_json, read_lines, run_script, script_environment
+from conftest import ROOT, STEPS, VISIBLE_DEVICES, losses, read_json, read_lines, run_script, script_environment
 from test_interruptions import logged, once
 
 pytestmark = [
@@ -69,8 +69,53 @@ def test_four_bit_weights_train_on_the_card(on_card):
 
 
 def test_flash_attention_is_used_where_it_is_installed(on_card):
-    expected = "flash_attention_2" if importlib.util.find_spec("flash_attn") else "sdpa"
+    installed = [name for name in ("flash_attn", "xformers") if importlib.util.find_spec(name)]
+    expected = {"flash_attn": "flash_attention_2", "xformers": "xformers"}[installed[0]] if installed else "sdpa"
     assert read_json(on_card / "environment.json")["model"]["attention"] == expected
+
+
+def test_unsloth_chooses_the_attention_and_the_run_says_so(on_card, tiny, tmp_path):
+    values = tiny.dpo(tmp_path / "run")
+    values["from_pretrained"]["attn_implementation"] = "eager"
+    out = finish(start("fine_tune_dpo.py", values, tmp_path))
+    used = read_json(on_card / "environment.json")["model"]["attention"]
+    assert read_json(tmp_path / "run" / "environment.json")["model"]["attention"] == used
+    assert f"attn_implementation: unsloth does not take eager for this model; using {used}" in out
+
+
+# The script, with a count of the passes through the first layer in training, those for backward alone included.
+COUNTING = """
+import runpy, sys
+from response_generator.backends import import_backend
+import_backend("unsloth")
+from response_generator import model
+
+passes, load_policy = [], model.load_policy
+
+def counted(*args):
+    policy = load_policy(*args)
+    layer = policy.get_base_model().model.layers[0]
+    layer.register_forward_pre_hook(lambda layer, _: passes.append(1) if layer.training else None)
+    return policy
+
+model.load_policy = counted
+try:
+    runpy.run_path(sys.argv[0], run_name="__main__")
+finally:
+    print("passes", sum(passes))
+"""
+
+
+@pytest.mark.parametrize(("checkpointing", "passes_a_step"), [(False, 2), (True, 3)])
+def test_gradient_checkpointing_is_what_the_args_say(checkpointing, passes_a_step, tiny, tmp_path):
+    values = tiny.dpo(tmp_path / "run")
+    values["dpo"]["gradient_checkpointing"] = checkpointing
+    (tmp_path / "args.json").write_text(json.dumps(values), encoding="utf-8")
+    code = f"import sys; sys.argv = [{str(ROOT / 'fine_tune_dpo.py')!r}, '--json_file', 'args.json']\n{COUNTING}"
+    command, seen = [sys.executable, "-c", code], environment() | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=tmp_path, env=seen, capture_output=True, text=True, check=False)
+    # The policy's passes and the reference's in each of 6 steps.
+    assert f"passes {passes_a_step * STEPS}" in done.stdout, done.stderr
 
 
 def test_a_stopped_run_resumes(on_card, tiny, tmp_path):

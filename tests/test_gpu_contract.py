@@ -140,6 +140,12 @@ def test_gradient_checkpointing_is_what_the_args_say(on_gpu_code):
     assert on_gpu_code["checkpointed"]["passes_in_training"] == 9  # 3 batches in one step
 
 
+def test_the_memory_estimate_follows_gradient_checkpointing(on_gpu_code):
+    without, checkpointed = (on_gpu_code[name]["estimated_activations"] for name in ("whole", "checkpointed"))
+    # A token in 16 bits: 704 numbers in each of two fused layers; or the inputs of three, unsloth's checkpoints.
+    assert without * 3 * 64 == checkpointed * 2 * 704
+
+
 def test_a_stopped_run_resumes_to_the_same_bytes(on_gpu_code):
     assert "checkpoint-3 is saved; run the same command again" in on_gpu_code["stopped"]["interrupted"]
     assert on_gpu_code["resumed"]["losses"] == on_gpu_code["whole"]["losses"]
