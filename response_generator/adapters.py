@@ -61,6 +61,11 @@ class AdapterFile:
         return not brought <= set(self.config.get("modules_to_save") or ())
 
     @property
+    def layers(self) -> set[str]:
+        """The layers of the base that it adapts."""
+        return {name.partition(".lora_A.")[0].removeprefix(PREFIX) for name in self.shapes if ".lora_A." in name}
+
+    @property
     def has_tokenizer(self) -> bool:
         return (self.folder / "tokenizer_config.json").is_file()
 

@@ -13,6 +13,7 @@ HELD_OUT_METRICS = (
     "loss rewards/chosen rewards/rejected rewards/accuracies rewards/margins logps/chosen logps/rejected "
     "logits/chosen logits/rejected mean_token_accuracy entropy"
 ).split()
+DTYPES = ("bfloat16", "float16", "float32")
 SAMPLING = ("random", "group_by_length", "sequential")
 COUNTS = (
     "per_device_train_batch_size per_device_eval_batch_size gradient_accumulation_steps precompute_ref_batch_size "
@@ -28,6 +29,12 @@ REFUSED = {
     "eval_on_start": "a resumed run would do it again; the start is checked in any case",
 }
 DEFAULTS = {"save_steps": 500, "logging_steps": 10, "max_length": 1024, "max_seq_length": 2048}  # TRL's; unsloth's
+
+
+def of_loading(loading: dict[str, Any]) -> Iterator[str]:
+    """Every value of `from_pretrained` that no loader takes; their kinds are checked elsewhere."""
+    if loading.get("dtype") not in (None, *DTYPES):
+        yield f"from_pretrained.dtype: got {loading['dtype']!r}; allowed: {', '.join(DTYPES)}, null"
 
 
 def of_evaluation(values: dict[str, Any]) -> Iterator[str]:

@@ -147,6 +147,8 @@ def load_base(arguments: ModelArguments) -> PreTrainedModel:
     wanted = keywords.get("attn_implementation")
     if wanted is not None:
         keywords["attn_implementation"] = attention.usable(wanted)
+    if keywords.get("dtype") is not None:
+        keywords["dtype"] = getattr(torch, keywords["dtype"])  # unsloth's GPU code takes no name
     loader = load_with_unsloth if arguments.backend == "unsloth" else load_with_transformers
     model = loader(keywords)
     if wanted is not None:

@@ -49,6 +49,8 @@ def validated(model: type[Arguments], values: dict[str, Any], file: str) -> Argu
         faults += conflicts.of_training(values)
     if isinstance(values.get("generation"), dict):
         faults += conflicts.of_evaluation(values)
+    if isinstance(values.get("from_pretrained"), dict):
+        faults += conflicts.of_loading(values["from_pretrained"])
     if faults:
         raise InputError(*(f"{file}: {fault}" for fault in faults))
     return arguments

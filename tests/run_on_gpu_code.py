@@ -105,14 +105,14 @@ def unsloths_parts(policy, trainer) -> dict[str, str]:
     }
 
 
-def in_fp32(arguments):
-    """Loads in fp32, where rounding hides no fault; JSON has no name for it that unsloth's GPU code takes."""
-    return arguments.model_copy(update={"from_pretrained": {**arguments.from_pretrained, "dtype": torch.float32}})
+def in_fp32(values: dict) -> dict:
+    """Loads in fp32, where rounding hides no fault."""
+    return values | {"from_pretrained": values["from_pretrained"] | {"dtype": "float32"}}
 
 
 def evaluation(values: dict) -> dict:
     """What evaluate.py computes of each adapter on one base: log-probabilities (nats) and replies as token ids."""
-    arguments = in_fp32(validated(EvaluateArguments, values, "args.json"))
+    arguments = validated(EvaluateArguments, in_fp32(values), "args.json")
     found = contestants.find(arguments)
     tokenizer = load_tokenizer(arguments, found["adapter"])
     renderer = Renderer.of(tokenizer, arguments.chat_template)
@@ -134,7 +134,7 @@ def evaluation(values: dict) -> dict:
 
 def fused_log_probabilities(values: dict, texts: list) -> list[float]:
     """Of a policy as it trains, by the fused kernels, in nats; without the dropout of training."""
-    arguments = in_fp32(validated(DPOArguments, values, "args.json"))
+    arguments = validated(DPOArguments, in_fp32(values), "args.json")
     policy = model.load_policy(arguments, model.find_start(arguments)).train()
     for layer in policy.modules():
         if isinstance(layer, torch.nn.Dropout):

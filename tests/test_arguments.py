@@ -40,7 +40,11 @@ def test_every_args_file_loads():
 def test_the_published_dpo_run_is_the_seeds():
     args = validated(DPOArguments, read(ROOT / "args" / "dpo_arg.json"), "dpo_arg.json")
     assert args.output_dir == "./checkpoints"
-    assert args.adapter == "hermeschen1116/response_generator_for_emotion_chat_bot"
+    # The base that the adapter was trained on, and the last commit that holds an adapter.
+    assert args.base_model == "unsloth/llama-2-7b-bnb-4bit"
+    name, _, commit = args.adapter.partition("@")
+    assert name == "hermeschen1116/response_generator_for_emotion_chat_bot"
+    assert commit == "bbe8102695f6cceed52aeca9a1d1588a61a8e9e3"
     assert args.dataset.path == "Shotaro30678/rlhf-RG-trl-style-v3"
     assert args.from_pretrained == {
         "attn_implementation": "flash_attention_2",
@@ -72,6 +76,10 @@ def test_the_published_dpo_run_is_the_seeds():
 
 def test_the_published_evaluation_is_the_seeds():
     args = validated(EvaluateArguments, read(ROOT / "args" / "evaluate_arg.json"), "evaluate_arg.json")
+    trained = validated(DPOArguments, read(ROOT / "args" / "dpo_arg.json"), "dpo_arg.json")
+    assert (args.base_model, args.baseline_adapter) == (trained.base_model, trained.adapter)
+    assert args.adapter == f"{trained.output_dir}/adapter"
+    assert args.scoring.clean_up_tokenization_spaces and args.scoring.emotion_labels == {"joy": "happiness"}
     assert (args.dataset.path, args.dataset.split, args.dataset.num_proc) == (
         "hermeschen1116/daily_dialog_for_RG",
         "test",
@@ -126,6 +134,7 @@ def test_all_faults_are_told_at_once():
         ("dpo", "f_divergence_type", "kl", "allowed: reverse_kl"),
         ("from_pretrained", "load_in_4bits", True, 'did you mean "load_in_4bit"?'),
         ("from_pretrained", "token", "hf_x", "HF_TOKEN"),
+        ("from_pretrained", "dtype", "bf16", "allowed: bfloat16, float16, float32, null"),
         ("dataset", "splt", "train", 'did you mean "split"?'),
         ("dataset", "limit", 0, "greater than or equal to 1"),
         ("wandb", "mode", "onlin", "'online', 'offline' or 'disabled'"),

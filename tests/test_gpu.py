@@ -9,8 +9,23 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, STEPS, VISIBLE_DEVICES, losses, read_json, read_lines, run_script, script_environment
+import torch
+from conftest import (
+    ROOT,
+    STEPS,
+    VISIBLE_DEVICES,
+    losses,
+    published_dpo,
+    read_json,
+    read_lines,
+    run_script,
+    script_environment,
+)
+from safetensors.torch import load_file
 from test_interruptions import logged, once
+from tiny_models import write_tiny_adapter
+
+from response_generator.adapters import AdapterFile
 
 pytestmark = [
     pytest.mark.gpu,
@@ -142,7 +157,38 @@ def test_the_trained_adapter_is_evaluated_on_the_card(on_card, tiny, tmp_path):
     assert on_both[0] == pytest.approx(on_both[1], rel=0.03)
 
 
-@pytest.mark.skipif("HF_TOKEN" not in os.environ, reason="the published models are gated: set HF_TOKEN")
+def test_an_adapter_with_embedding_tables_trains_resumes_starts_another_run_and_is_evaluated(tiny, published, tmp_path):
+    """The published run's shape: bf16 base in 4 bits, all projections, both tables, the authors' tokens."""
+    values = published_dpo(tiny, published, tmp_path / "run", "adapter_two_tables", num_train_epochs=2)
+    process = start("fine_tune_dpo.py", values, tmp_path)
+    once(logged(tmp_path / "run", 1), process)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=300)
+    assert process.returncode == 130
+    finish(start("fine_tune_dpo.py", values, tmp_path))
+    adapter = tmp_path / "run" / "adapter"
+    held = load_file(adapter / "adapter_model.safetensors")
+    assert {tensor.dtype for name, tensor in held.items() if ".lora_" not in name} == {torch.float32}
+    assert set(held) == set(AdapterFile.read(published / "adapter_two_tables").shapes)
+    second = values | {"adapter": str(adapter), "output_dir": str(tmp_path / "second")}
+    finish(start("fine_tune_dpo.py", second, tmp_path))
+    assert read_json(tmp_path / "second" / "metrics.json")["start_loss"] == pytest.approx(0.6931, abs=2e-3)
+    shared = {key: values[key] for key in ("base_model", "from_pretrained", "chat_template")}
+    both = {"adapter": str(adapter), "baseline_adapter": values["adapter"]}
+    finish(start("evaluate.py", tiny.evaluate(tmp_path / "evaluation", **shared, **both), tmp_path))
+
+
+def test_two_adapters_on_different_layers_are_refused(on_card, tiny, tmp_path):
+    write_tiny_adapter(tiny.folder / "base", tmp_path / "other", target_modules=["q_proj", "up_proj"])
+    values = tiny.evaluate(tmp_path / "run", adapter=tiny.adapter, baseline_adapter=str(tmp_path / "other"))
+    process = start("evaluate.py", values, tmp_path)
+    _, said = process.communicate(timeout=300)
+    assert process.returncode == 2
+    assert "are not on the same layers" in said
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.skipif("RUN_PUBLISHED" not in os.environ, reason="downloads 4 GB: set RUN_PUBLISHED=1")
 def test_the_published_run_fits_a_card_of_24_gb(tmp_path):
     values = read_json(ROOT / "args" / "dpo_arg.json") | {"output_dir": str(tmp_path / "run")}
     values["chat_template"]["file"] = str(ROOT / values["chat_template"]["file"])
@@ -152,5 +198,5 @@ def test_the_published_run_fits_a_card_of_24_gb(tmp_path):
         "train_sampling_strategy": "group_by_length",
     }  # begins with the longest batch
     values["wandb"]["mode"] = "disabled"
-    finish(start("fine_tune_dpo.py", values, tmp_path, HF_TOKEN=os.environ["HF_TOKEN"]))
+    finish(start("fine_tune_dpo.py", values, tmp_path))
     assert read_json(tmp_path / "run" / "metrics.json")["peak_memory_gb"] < CARD_MEMORY_GB
