@@ -3,8 +3,8 @@
     python run_on_gpu_code.py ARGS_FILE
 
 unsloth chooses its GPU code or its CPU backend once a process, at import, so this is a process of its own. ARGS_FILE
-holds the args of a training ("dpo") and of an evaluation ("evaluate"), with bases that are not quantised: the kernels
-of 4-bit weights are the card's. It prints one JSON object.
+holds the args of a training ("dpo"), of one of an adapter with embedding tables ("tables"), and of an evaluation
+("evaluate"), with bases that are not quantised: the kernels of 4-bit weights are the card's. It prints one JSON object.
 """
 
 import hashlib
@@ -71,7 +71,7 @@ def session(values: dict, output: str, *callbacks, **dpo) -> dict:
         "config": {name: str(value) for name, value in trainer.args.to_dict().items()},
         "facts": model.facts(policy)["model"],
         "adapters": list(policy.peft_config),
-        "dtypes": sorted({str(weight.dtype) for name, weight in policy.named_parameters() if ".lora_" in name}),
+        "dtypes": sorted({str(weight.dtype) for name, weight in policy.named_parameters() if of_an_adapter(name)}),
         "trained": sorted(name for name, weight in policy.named_parameters() if weight.requires_grad),
         "unsloths": unsloths_parts(policy, trainer),
         "lm_head_kernel_calls": CALLS["logprobs"] - kernel_calls,
@@ -82,6 +82,10 @@ def session(values: dict, output: str, *callbacks, **dpo) -> dict:
         "interrupted": told,
         "adapter": hashlib.sha256(Path(output, "adapter", "adapter_model.safetensors").read_bytes()).hexdigest(),
     }
+
+
+def of_an_adapter(name: str) -> bool:
+    return ".lora_" in name or ".modules_to_save." in name
 
 
 def counted_passes(policy) -> list[bool]:
@@ -181,6 +185,9 @@ if __name__ == "__main__":
     }
     texts = report["evaluation"]["texts"]
     report |= {"fused_logps": fused_log_probabilities(dpo, texts), "flash": with_flash_attention(dpo, texts)}
+    report["tables"] = session(given["tables"], "tables")
+    trained = given["tables"] | {"adapter": "tables/adapter"}
+    report["tables_again"] = session(trained, "tables_again", max_steps=1)
     os.environ["UNSLOTH_BLOCK_COMPILE"] = "1"
     report["compiled"] = session(dpo, "compiled", max_steps=1)
     report["compiled"]["graphs"] = dynamo_counters["stats"]["unique_graphs"]

@@ -4,8 +4,10 @@ import re
 
 import pytest
 from conftest import run_here
+from tiny_models import write_tiny_adapter
 
 import evaluate
+from response_generator.evaluation import contestants
 
 REFUSED = {
     "a prompt longer than the context": (
@@ -40,3 +42,17 @@ def test_what_cannot_be_evaluated_is_refused_and_nothing_written(case, tiny, eva
     assert run_here(evaluate.main, evaluation | {"output_dir": str(tmp_path / "run")} | changes, tmp_path) == 2
     assert re.search(words, capsys.readouterr().err)
     assert not (tmp_path / "run").exists()
+
+
+def test_two_adapters_on_other_layers_are_refused_where_unsloth_would_crash(tiny, tmp_path, capsys, monkeypatch):
+    write_tiny_adapter(tiny.folder / "base", tmp_path / "other", target_modules=["q_proj", "up_proj"])
+    both = tiny.evaluate(tmp_path / "run", baseline_adapter=str(tmp_path / "other"))
+    assert run_here(evaluate.main, both, tmp_path, "--dry_run") == 0  # as on a processor
+    monkeypatch.setattr(contestants, "has_unsloth_gpu_code", lambda: True)
+    assert run_here(evaluate.main, both, tmp_path) == 2
+    said = capsys.readouterr().err
+    assert "are not on the same layers (for example model.layers.0.mlp.down_proj)" in said
+    assert "evaluate.py --compare RUN_FOLDER RUN_FOLDER" in said
+    assert not (tmp_path / "run").exists()
+    bare = tiny.evaluate(tmp_path / "run", baseline_adapter="none")
+    assert run_here(evaluate.main, bare, tmp_path, "--dry_run") == 0

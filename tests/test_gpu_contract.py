@@ -8,7 +8,7 @@ import peft
 import pytest
 import torch
 import transformers
-from conftest import ROOT, script_environment
+from conftest import ROOT, published_dpo, script_environment
 from tiny_models import write_tiny_adapter
 
 from response_generator import configuration
@@ -43,15 +43,19 @@ GREEDY = {"max_new_tokens": 8, "min_new_tokens": 2, "do_sample": False}
 
 
 @pytest.fixture(scope="module")
-def contract_args(tiny, tmp_path_factory) -> dict[str, dict]:
-    """Args of a training with a reference from another adapter, and of an evaluation of the same two adapters."""
+def contract_args(tiny, published, tmp_path_factory) -> dict[str, dict]:
+    """Args of a training with a reference from another adapter, of an evaluation of the same two adapters, and of a
+    training of the published adapter's build."""
     folder = tmp_path_factory.mktemp("contract")
     for name, seed in (("start", 1), ("other", 5)):
         lora = {"target_modules": PROJECTIONS, "lora_dropout": 0.1, "use_rslora": True}
         write_tiny_adapter(tiny.folder / "base", folder / name, seed=seed, **lora)
     own = {"adapter": str(folder / "start"), "seed": 7}
     own["from_pretrained"] = tiny.common(folder)["from_pretrained"] | {"load_in_4bit": False}
+    tables = published_dpo(tiny, published, folder / "tables", "adapter_three_copies")
+    tables["from_pretrained"]["load_in_4bit"] = False
     return {
+        "tables": tables,
         "dpo": tiny.dpo(folder / "whole", reference_adapter=str(folder / "other"), dpo=ASKED, **own),
         "evaluate": tiny.evaluate(
             folder / "evaluate", baseline_adapter=str(folder / "other"), generation=GREEDY, **own
@@ -150,6 +154,15 @@ def test_a_stopped_run_resumes_to_the_same_bytes(on_gpu_code):
     assert "checkpoint-3 is saved; run the same command again" in on_gpu_code["stopped"]["interrupted"]
     assert on_gpu_code["resumed"]["losses"] == on_gpu_code["whole"]["losses"]
     assert on_gpu_code["resumed"]["adapter"] == on_gpu_code["whole"]["adapter"] != on_gpu_code["stopped"]["adapter"]
+
+
+def test_embedding_tables_are_trained_in_fp32_and_start_another_run(on_gpu_code, published):
+    for report in (on_gpu_code["tables"], on_gpu_code["tables_again"]):
+        assert report["dtypes"] == ["torch.float32"]
+        assert report["facts"]["dtype"] == "bfloat16"
+        assert report["metrics"]["start_loss"] == pytest.approx(0.6931, abs=1e-4)
+        assert sum("modules_to_save" in name for name in report["trained"]) == 2
+    assert on_gpu_code["tables"]["metrics"]["steps"] == 3
 
 
 @pytest.fixture(scope="module")

@@ -39,6 +39,7 @@ def find(arguments: EvaluateArguments) -> dict[str, AdapterFile | None]:
         tokenizer = load_tokenizer(arguments, contestants[ADAPTER])
         base_rows = load_config(arguments).vocab_size
         check_vocabulary(tokenizer, contestants[BASELINE], base_rows, "baseline_adapter")
+    check_layers(contestants)
     replacing = [file.folder for file in contestants.values() if file and file.replaces_base_embeddings]
     if replacing and len(contestants) > 1:
         raise InputError(
@@ -46,6 +47,20 @@ def find(arguments: EvaluateArguments) -> dict[str, AdapterFile | None]:
             f"in one run; evaluate each in a run of its own"
         )
     return contestants
+
+
+def check_layers(contestants: dict[str, AdapterFile | None]) -> None:
+    """Raises InputError where unsloth's decoding would look for an adapter in layers that it is not on, and crash."""
+    adapters = [adapter for adapter in contestants.values() if adapter]
+    if not has_unsloth_gpu_code() or len({frozenset(adapter.layers) for adapter in adapters}) < 2:
+        return
+    one, other = adapters
+    example = min(one.layers ^ other.layers)
+    raise InputError(
+        f"baseline_adapter: {one.folder} and {other.folder} are not on the same layers (for example {example}): "
+        f"unsloth cannot generate with both on a card; evaluate each in a run of its own, then compare them: "
+        f"evaluate.py --compare RUN_FOLDER RUN_FOLDER"
+    )
 
 
 def context_length(arguments: EvaluateArguments) -> int:
