@@ -16,7 +16,8 @@ HIDDEN = ("", "-1", "NoDevFiles")  # values of CUDA_VISIBLE_DEVICES that show no
 def faults() -> list[str]:
     """Why the card of this machine could not be used; empty where there is none, or where it is hidden."""
     hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in HIDDEN or os.environ.get("UNSLOTH_FORCE_CPU") == "1"
-    return [] if hidden or not DRIVER_FILE.exists() else driver_faults() + compiler_faults()
+    found = [] if hidden or not DRIVER_FILE.exists() else driver_faults() + compiler_faults()
+    return [f"{fault}; to run on the processor, hide the card: CUDA_VISIBLE_DEVICES=" for fault in found]
 
 
 def driver_faults() -> list[str]:

@@ -9,11 +9,19 @@ Commits = dict[str, str | None]  # by the key in the args; None where it cannot 
 
 
 def of_adapters_and_data(arguments) -> Commits:
-    """Of the adapters and data sets on the hub. That of the base model is `model.commit`: unsloth may load a copy."""
-    _, adapters, datasets = named_sources(arguments)
-    commits = {key: cached_commit(name, ADAPTER_FILES[0]) for key, name in adapters.items() if not is_local(name)}
+    """Of the adapters, the data sets and the base of an export, as far as they are on the hub.
+
+    That of the base model is `model.commit` of environment.json: unsloth may load a copy from another repository.
+    """
+    models, adapters, datasets = named_sources(arguments)
+    commits = of_models({key: name for key, name in models.items() if key == "export.base_model"})
+    commits |= {key: cached_commit(name, ADAPTER_FILES[0]) for key, name in adapters.items() if not is_local(name)}
     return commits | {key: dataset_commit(data) for key, data in datasets.items() if not is_local(data.path)}
 
 
 def of_classifiers(arguments: EvaluateArguments) -> Commits:
-    return {key: cached_commit(name, "config.json") for key, name in judges(arguments).items() if not is_local(name)}
+    return of_models(judges(arguments))
+
+
+def of_models(names: dict[str, str]) -> Commits:
+    return {key: cached_commit(name, "config.json") for key, name in names.items() if not is_local(name)}
