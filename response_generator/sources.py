@@ -19,7 +19,8 @@ def looks_like_path(name: str) -> bool:
 
 
 def is_local(name: str) -> bool:
-    return looks_like_path(name) or Path(name).exists() or Path(name.partition("@")[0]).exists()
+    repository = name.partition("@")[0]
+    return looks_like_path(name) or Path(name).exists() or (repository != "" and Path(repository).exists())
 
 
 def split_revision(name: str) -> tuple[str, str | None]:
@@ -106,6 +107,9 @@ def hub_faults(repositories: dict[str, tuple[str, str]]) -> list[str]:
     faults = []
     unreachable = None
     for key, (name, kind) in repositories.items():
+        if "" in split_revision(name):
+            faults.append(f"{key}: {name}: allowed: owner/name, or owner/name@revision")
+            continue
         if unreachable is None:
             try:
                 faults += [f"{key}: {name}: {fault}" for fault in repository_faults(name, kind)]

@@ -14,6 +14,7 @@ from response_generator.evaluation.source import Source
 from response_generator.sources import (
     dataset_faults,
     dataset_source,
+    hub_faults,
     is_local,
     model_faults,
     pretrained,
@@ -153,6 +154,14 @@ def test_a_folder_of_this_machine_has_no_revision(tiny, tmp_path, monkeypatch):
     shutil.rmtree("owner/base@v1")
     (fault,) = model_faults("base_model", "owner/base@v1")
     assert "owner/base is on this machine, where nothing has a revision; remove @v1" in fault
+
+
+def test_both_parts_must_be_there(hub):
+    faults = hub_faults({"base_model": ("owner/base@", "model"), "adapter": ("@v1", "adapter")})
+    assert faults == [
+        "base_model: owner/base@: allowed: owner/name, or owner/name@revision",
+        "adapter: @v1: allowed: owner/name, or owner/name@revision",
+    ]
 
 
 def test_the_revision_of_a_data_set_is_written_once():
