@@ -96,8 +96,9 @@ def evaluate(args: EvaluateArguments, run: RunFolder, dry_run: bool) -> None:
         del speaker  # the card is the judges' now
     journal.close()
     counts = skipped_metrics("dataset", args.dataset, skipped)
-    if args.preferences:
+    if held_out:
         counts |= skipped_metrics("preferences.dataset", args.preferences.dataset, skipped_pairs)
+        counts |= held_out.dropped_metrics("preferences.dataset")
     if processes.is_first():
         judge_and_report(args, run, rows.read(run.path, rows.GENERATED), run.arguments, counts, tracker)
 
@@ -121,7 +122,7 @@ def report_again(args: EvaluateArguments, run: RunFolder, options: Namespace) ->
         run.start()
         source.bring_along(run.path)
     tracker = Tracker.start(args.wandb, run.path, run.arguments)
-    judge_and_report(args, run, replies, settings, source.skipped_rows(), tracker)
+    judge_and_report(args, run, replies, settings, source.left_out(), tracker)
 
 
 def judge_and_report(

@@ -70,8 +70,10 @@ def main() -> None:
         reference.precompute(trainer)
     metrics = checks.check_start(trainer, start, frozen) | training.train(trainer)
     checks.check_end(policy, start, frozen)
-    metrics |= skipped_metrics("dataset", args.dataset, skipped)
-    metrics |= skipped_metrics("eval_dataset", args.eval_dataset, skipped_held_out)
+    metrics |= skipped_metrics("dataset", args.dataset, skipped) | train.dropped_metrics("dataset")
+    if held_out:
+        metrics |= skipped_metrics("eval_dataset", args.eval_dataset, skipped_held_out)
+        metrics |= held_out.dropped_metrics("eval_dataset")
     if not processes.is_first():
         return
 

@@ -95,9 +95,9 @@ def parsed(
     return rows, skipped
 
 
-def skipped_metrics(key: str, dataset: DatasetArguments | None, skipped: Skipped) -> dict[str, int]:
+def skipped_metrics(key: str, dataset: DatasetArguments, skipped: Skipped) -> dict[str, int]:
     """The account of `skip_bad_rows` for metrics.json: `key/skipped_rows`, in all and by reason."""
-    if dataset is None or not dataset.skip_bad_rows:
+    if not dataset.skip_bad_rows:
         return {}
     name = f"{key}/{SKIPPED_ROWS}"
     return {name: skipped.total()} | {f"{name}/{reason}": count for reason, count in sorted(skipped.items())}

@@ -10,6 +10,12 @@ from response_generator.chat_template import Renderer
 from response_generator.data import Pair
 from response_generator.errors import InputError
 
+DROPPED_PAIRS = "dropped_pairs"  # in the names of metrics
+TOO_LONG = "prompt too long"
+SAME = "chosen and rejected are the same"
+ONLY_EOS = "a completion is nothing but EOS"
+INNER_EOS = "EOS before the end of a completion"
+
 
 @dataclass
 class PairTokens:
@@ -20,7 +26,7 @@ class PairTokens:
 
     rows: list[dict[str, list[int]]] = field(default_factory=list)
     read: int = 0
-    dropped: int = 0
+    dropped: Counter = field(default_factory=Counter)  # by the reason
     truncated: int = 0
     merged: int = 0
     missing_marks: Counter = field(default_factory=Counter)
@@ -28,6 +34,12 @@ class PairTokens:
     def dataset(self) -> Dataset:
         """The rows with their whole length, by which `train_sampling_strategy: "group_by_length"` batches."""
         return Dataset.from_list(self.rows).add_column("length", self.lengths()["whole"])
+
+    def dropped_metrics(self, key: str) -> dict[str, int]:
+        """The account of the dropped pairs for metrics.json: `key/dropped_pairs`, in all and by reason."""
+        name = f"{key}/{DROPPED_PAIRS}"
+        counts = {f"{name}/{reason}": count for reason, count in sorted(self.dropped.items())}
+        return {name: self.dropped.total()} | counts if counts else {}
 
     def lengths(self) -> dict[str, list[int]]:
         """Token counts of each part, over the pairs in use."""
@@ -44,8 +56,9 @@ def pairs_a_step(config: TrainingArguments) -> int:
 def tokenised(pairs: list[Pair], renderer: Renderer, max_length: int | None) -> PairTokens:
     """Renders and tokenises pairs.
 
-    A pair whose prompt leaves no room for a completion within `max_length` tokens is dropped; a longer completion
-    loses its end, as TRL's `keep_start` has it. Both are counted.
+    Dropped, and counted by reason, are pairs that teach nothing or something wrong: whose prompt leaves no room for a
+    completion within `max_length` tokens, whose completions are the same, or hold nothing but EOS, or an EOS before
+    their end. A longer completion loses its end, as TRL's `keep_start` has it, and is counted.
 
     Raises:
         InputError: when no pair is left.
@@ -54,19 +67,41 @@ def tokenised(pairs: list[Pair], renderer: Renderer, max_length: int | None) -> 
     for pair in pairs:
         prompt, chosen, rejected = texts(pair, renderer)
         tokens.missing_marks.update(renderer.missing_marks(prompt))
+        misplaced = misplaced_eos(pair, renderer)
+        if misplaced:
+            tokens.dropped[misplaced] += 1
+            continue
         prompt_ids, (chosen_ids, rejected_ids) = split_ids(prompt, (chosen, rejected), renderer)
         tokens.merged += len(prompt_ids) < len(renderer.encode(prompt))
         room = max_length - len(prompt_ids) if max_length is not None else max(len(chosen_ids), len(rejected_ids))
         if room <= 0:
-            tokens.dropped += 1
+            tokens.dropped[TOO_LONG] += 1
+            continue
+        if chosen_ids[:room] == rejected_ids[:room]:
+            tokens.dropped[SAME] += 1
             continue
         tokens.truncated += max(len(chosen_ids), len(rejected_ids)) > room
         tokens.rows.append(
             {"prompt_ids": prompt_ids, "chosen_ids": chosen_ids[:room], "rejected_ids": rejected_ids[:room]}
         )
     if not tokens.rows:
-        raise InputError(f"max_length: {max_length} tokens leave no room after any prompt; raise it")
+        reasons = ", ".join(f"{reason} ({count})" for reason, count in sorted(tokens.dropped.items()))
+        hint = f"; max_length is {max_length}: raise it" if TOO_LONG in tokens.dropped else ""
+        raise InputError(f"no pair can be used: {reasons}{hint}")
     return tokens
+
+
+def misplaced_eos(pair: Pair, renderer: Renderer) -> str | None:
+    """Why an EOS in one of the completions makes the pair useless: the template, and the model, would stop there."""
+    eos = renderer.tokenizer.eos_token
+    for completion in (pair.chosen, pair.rejected):
+        written = completion if isinstance(completion, str) else completion["dialog"]
+        words = renderer.with_one_eos(written).removesuffix(eos)
+        if not words.strip():
+            return ONLY_EOS
+        if eos in words:
+            return INNER_EOS
+    return None
 
 
 def texts(pair: Pair, renderer: Renderer) -> tuple[str, str, str]:

@@ -37,9 +37,11 @@ def show_pairs(name: str, tokens: PairTokens, renderer: Renderer) -> None:
 def show_counts(name: str, tokens: PairTokens, renderer: Renderer) -> None:
     """Prints what became of the pairs, and what is wrong with them."""
     console.print(
-        f"{name}: pairs read {tokens.read}, used {len(tokens.rows)}, dropped (prompt too long) {tokens.dropped}, "
-        f"completions cut {tokens.truncated}"
+        f"{name}: pairs read {tokens.read}, used {len(tokens.rows)}, dropped {tokens.dropped.total()}, completions cut "
+        f"{tokens.truncated}"
     )
+    for reason, count in sorted(tokens.dropped.items()):
+        console.print(f"[yellow]dropped {count}: {reason}[/yellow]")
     if tokens.truncated:
         console.print("[yellow]a cut completion has lost its EOS: raise max_length, or filter such pairs[/yellow]")
     if tokens.merged:

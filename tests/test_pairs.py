@@ -63,7 +63,7 @@ def test_tokens_are_those_of_the_whole_text(chatml):
 def test_a_prompt_that_merges_with_its_reply_is_counted(chatml):
     # " the" is one token of the tiny vocabulary, so a prompt that ends in " th" shares a token with the reply "e".
     assert len(chatml.encode(" the")) == 1
-    merging = Pair(0, "a th", "e", "e", None, None)
+    merging = Pair(0, "a th", "e", "ere", None, None)
     tokens = tokenised([merging], chatml, None)
     assert tokens.merged == 1
     (row,) = tokens.rows
@@ -77,16 +77,55 @@ def test_max_length_drops_prompts_and_cuts_completions_and_says_so(chatml):
     longer, shorter = max(chosen, rejected), min(chosen, rejected)
 
     exact = tokenised([OBJECTS], chatml, prompt + longer)
-    assert (exact.dropped, exact.truncated, exact.rows) == (0, 0, [row])
+    assert (exact.dropped, exact.truncated, exact.rows) == ({}, 0, [row])
     cut = tokenised([OBJECTS], chatml, prompt + shorter)
-    assert (cut.dropped, cut.truncated) == (0, 1)
+    assert (cut.dropped, cut.truncated) == ({}, 1)
     assert max(len(cut.rows[0]["chosen_ids"]), len(cut.rows[0]["rejected_ids"])) == shorter
 
     short = Pair(1, "Hi .", "a", "b", None, None)
     some = tokenised([OBJECTS, short], chatml, prompt)
-    assert (some.read, some.dropped, len(some.rows)) == (2, 1, 1)
-    with pytest.raises(InputError, match="leave no room"):
+    assert (some.read, some.dropped, len(some.rows)) == (2, {"prompt too long": 1}, 1)
+    with pytest.raises(InputError, match=r"no pair can be used: prompt too long \(1\); max_length is \d+: raise it"):
         tokenised([OBJECTS], chatml, prompt)
+
+
+SAME, ONLY_EOS, INNER_EOS = (
+    "chosen and rejected are the same",
+    "a completion is nothing but EOS",
+    "EOS before the end of a completion",
+)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "rejected", "reason"),
+    [
+        ("Hi .", "Hi .", SAME),
+        ("Hi .", "Hi .<|im_end|>\n", SAME),
+        ("Hi .", " <|im_end|>", ONLY_EOS),
+        ("Hi .<|im_end|> Go .", "No .", INNER_EOS),
+        ("Hi .<|im_end|> <|im_end|>\n", " Hi .", None),  # another space is another completion
+    ],
+)
+def test_pairs_that_teach_nothing_are_dropped_and_counted(chatml, chosen, rejected, reason):
+    emotion = {"emotion": "fear"}
+    as_text = Pair(0, "Hello ?", chosen, rejected, None, None)
+    as_messages = Pair(0, HISTORY, emotion | {"dialog": chosen}, emotion | {"dialog": rejected}, None, None)
+    tokens = tokenised([OBJECTS, as_text], chatml, None)
+    assert tokens.dropped == ({reason: 1} if reason else {})
+    if reason:
+        assert tokens.dropped_metrics("dataset") == {"dataset/dropped_pairs": 1, f"dataset/dropped_pairs/{reason}": 1}
+        assert tokenised([OBJECTS, as_messages], chatml, None).dropped == {reason: 1}
+        with pytest.raises(InputError, match=f"no pair can be used: {reason}"):
+            tokenised([as_text], chatml, None)
+
+
+def test_completions_that_differ_only_where_they_are_cut_are_the_same(chatml):
+    pair = Pair(0, "Hi .", "one two three four", "one two three five", None, None)
+    (row,) = tokenised([pair], chatml, None).rows
+    assert row["chosen_ids"][0] == row["rejected_ids"][0]
+    other = Pair(1, "Hi .", "two", "one", None, None)
+    tokens = tokenised([other, pair], chatml, len(row["prompt_ids"]) + 1)
+    assert (tokens.dropped, len(tokens.rows), tokens.truncated) == ({SAME: 1}, 1, 1)
 
 
 def test_lengths_are_of_the_longer_reply(chatml):

@@ -39,7 +39,7 @@ def test_it_shows_the_example_the_lengths_and_the_attention_really_used(trained)
     shown = done.stdout
     assert "<|im_start|>assistant" in shown
     assert "chosen   ⟦" in shown and "<|im_end|>⟧" in shown
-    assert "training: pairs read 12, used 12, dropped (prompt too long) 0, completions cut 0" in shown
+    assert "training: pairs read 12, used 12, dropped 0, completions cut 0" in shown
     assert f"batch 4, 3 steps an epoch, {STEPS} steps in all" in shown
     assert shown.count("attn_implementation: flash_attention_2 needs a CUDA device; using sdpa") == 1
     model = read_json(run / "environment.json")["model"]
@@ -70,7 +70,7 @@ def test_a_dry_run_shows_everything_and_writes_nothing(tiny, tmp_path):
     assert done.returncode == 0, done.stderr
     shown = done.stdout
     assert "training: pairs read 12" in shown and "held out: pairs read 4" in shown
-    assert int(shown.partition("dropped (prompt too long) ")[2].partition(",")[0]) > 0
+    assert int(shown.partition(", dropped ")[2].partition(",")[0]) > 0
     assert "the marks '<|im_start|>user ', '<|im_end|>' are in every prompt" in shown
     assert "steps in all" in shown and "activations of the longest batch" in shown
     estimated = float(re.search(r"in all +│ +([\d.]+)", shown)[1])

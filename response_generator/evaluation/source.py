@@ -12,6 +12,7 @@ from response_generator.data import SKIPPED_ROWS
 from response_generator.errors import InputError
 from response_generator.evaluation import rewards, rows
 from response_generator.evaluation.predictions import SPEED_FILE
+from response_generator.pairs import DROPPED_PAIRS
 
 JUDGED_ANEW = ("seed", "scoring", "preferences", "bootstrap_resamples", "wandb", "output_dir", "from_predictions")
 
@@ -55,11 +56,13 @@ class Source:
         if measured is not None and measured != asked:
             raise InputError(f"preferences.dataset: {self.folder} measured the pairs of {measured}; name these")
 
-    def skipped_rows(self) -> dict[str, int]:
-        """The account of the rows that the run left out as bad ones."""
+    def left_out(self) -> dict[str, int]:
+        """The account of the rows that the run skipped as bad ones, and of the pairs that it dropped."""
         file = self.folder / "metrics.json"
         metrics = read_json_object(file) if file.is_file() else {}
-        return {name: count for name, count in metrics.items() if f"/{SKIPPED_ROWS}" in name}
+        return {
+            name: count for name, count in metrics.items() if f"/{SKIPPED_ROWS}" in name or f"/{DROPPED_PAIRS}" in name
+        }
 
     def bring_along(self, folder: Path) -> None:
         """Copies what lies beside the replies into another run's folder: speeds, and log-probabilities of pairs."""
