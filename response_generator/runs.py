@@ -11,9 +11,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from response_generator import processes, whole_files
+from response_generator import processes, run_lock, whole_files
 
 PREDICTIONS = "predictions.jsonl"
+PAIR_LOGPS = "pair_logps.jsonl"
+WANDB_ID = "wandb_id"
+RESULT_FILES = ("log.jsonl", "metrics.json", PREDICTIONS, PAIR_LOGPS)
+OF_ONE_START = ("environment.json", WANDB_ID)
 PACKAGES = "torch transformers trl peft unsloth unsloth_zoo bitsandbytes datasets accelerate wandb".split()
 
 
@@ -33,6 +37,13 @@ class RunFolder:
         """metrics.json is written last."""
         return (self.path / "metrics.json").is_file()
 
+    @property
+    def has_results(self) -> bool:
+        """Whether a step was saved or logged, or a reply written."""
+        files = [self.path / name for name in RESULT_FILES]
+        written = any(file.is_file() and file.stat().st_size for file in files)
+        return written or any(self.path.glob("checkpoint-*")) or (self.path / "adapter").exists()
+
     def holds(self, place: Path) -> bool:
         """Whether these are this run's own predictions, named by their file or by the folder."""
         return place.resolve() in (self.path.resolve(), (self.path / PREDICTIONS).resolve())
@@ -45,8 +56,12 @@ class RunFolder:
             nearest = next(place for place in (self.path, *self.path.absolute().parents) if place.exists())
             with tempfile.TemporaryDirectory(dir=nearest):
                 pass
+            holder = run_lock.find_holder(self.path)
+            if holder:
+                return [run_lock.refusal(self.path, holder)]
+            found = list(self.path.iterdir()) if self.path.is_dir() else []
             # A start that a full disk ended leaves half a file.
-            content = [file for file in self.path.iterdir() if file.suffix != ".part"] if self.path.is_dir() else []
+            content = [file for file in found if file.suffix != ".part" and file.name != run_lock.FILE]
             return self.faults_of_content() if content else []
         except OSError as error:
             return [f"output_dir: {self.path}: cannot be written ({error.strerror}); name another folder"]
@@ -63,14 +78,25 @@ class RunFolder:
             return []
         if not isinstance(earlier, dict):
             return [f"output_dir: {file}: is not the args.json of a run; name another folder"]
+        if not self.has_results:
+            return []  # a start that failed, perhaps for these very arguments
         keys = ", ".join(differing_keys(earlier, self.arguments))
         return [f"output_dir: {self.path}: holds another run; differing: {keys}; name another folder"]
 
     def start(self) -> None:
-        """Creates the folder and writes args.json and environment.json; of several processes the first one does."""
+        """Creates and locks the folder, and writes args.json and environment.json; of several processes the first one
+        does.
+
+        Raises:
+            InputError: when another process has started in the folder since it was checked.
+        """
         if not processes.is_first():
             return
         self.path.mkdir(parents=True, exist_ok=True)
+        run_lock.hold(self.path)
+        if read_json(self.path / "args.json") != self.arguments:
+            for name in OF_ONE_START:  # of a start that failed with other arguments
+                (self.path / name).unlink(missing_ok=True)
         self.write_json("args.json", self.arguments)
         self.note_environment(environment())
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from response_generator import processes
 from response_generator.arguments import WandbArguments
+from response_generator.runs import WANDB_ID
 
 
 class Tracker:
@@ -79,7 +80,7 @@ def begin(settings: WandbArguments, folder: Path, config: dict[str, Any]):
 
 def own_id(folder: Path) -> str:
     """The id under which this run folder is known to wandb, so that a resumed run continues its own curves."""
-    file = folder / "wandb_id"
+    file = folder / WANDB_ID
     if not file.is_file():
         file.write_text(secrets.token_hex(4) + "\n", encoding="utf-8")
     return file.read_text(encoding="utf-8").strip()

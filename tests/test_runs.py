@@ -1,9 +1,14 @@
 """Run folders: which may be used, and what is written into them."""
 
 import json
+import re
+import subprocess
+import sys
 
 import pytest
+from conftest import ROOT, script_environment
 
+from response_generator.errors import InputError
 from response_generator.runs import RunFolder, differing_keys
 
 ARGUMENTS = {"seed": 1, "dpo": {"beta": 0.1}}
@@ -18,8 +23,43 @@ def test_a_new_folder_is_free_and_stays_unwritten(tmp_path):
 def test_the_same_run_may_go_on_and_another_is_refused_by_its_keys(tmp_path):
     RunFolder(tmp_path, ARGUMENTS).write_json("args.json", ARGUMENTS)
     assert RunFolder(tmp_path, ARGUMENTS).faults() == []
-    (fault,) = RunFolder(tmp_path, {"seed": 2, "dpo": {"beta": 0.2}, "new": None}).faults()
-    assert "holds another run; differing: dpo.beta, seed; name another folder" in fault
+    other = RunFolder(tmp_path, {"seed": 2, "dpo": {"beta": 0.2}, "new": None})
+    assert other.faults() == []  # nothing was trained and nothing was said: a start that failed
+    for result in ("log.jsonl", "predictions.jsonl"):
+        (tmp_path / result).write_text("{}\n", encoding="utf-8")
+        (fault,) = other.faults()
+        assert "holds another run; differing: dpo.beta, seed; name another folder" in fault
+        (tmp_path / result).unlink()
+
+
+def test_a_start_with_other_arguments_leaves_nothing_of_the_one_that_failed(tmp_path):
+    failed = RunFolder(tmp_path, ARGUMENTS)
+    failed.start()
+    failed.note_environment({"model": {"attention": "sdpa"}})
+    again = RunFolder(tmp_path, {"seed": 2})
+    again.start()
+    assert json.loads((tmp_path / "args.json").read_text(encoding="utf-8")) == {"seed": 2}
+    assert "model" not in json.loads((tmp_path / "environment.json").read_text(encoding="utf-8"))
+
+
+HOLD = "import sys; from pathlib import Path; from response_generator import run_lock; "
+HOLD += "run_lock.hold(Path(sys.argv[1])); print('held', flush=True); sys.stdin.read()"
+
+
+def test_a_second_start_is_told_who_works_in_the_folder_until_that_process_dies(tmp_path):
+    RunFolder(tmp_path, ARGUMENTS).write_json("args.json", ARGUMENTS)
+    command = [sys.executable, "-c", HOLD, str(tmp_path)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(command, cwd=ROOT, env=script_environment(), text=True, **pipes) as first:
+        assert first.stdout.readline() == "held\n"
+        (fault,) = RunFolder(tmp_path, ARGUMENTS).faults()
+        assert re.search(rf"in use by process {first.pid} on \S+, started 20\d\d-.*; wait for its end", fault)
+        with pytest.raises(InputError, match=f"in use by process {first.pid} on"):
+            RunFolder(tmp_path, ARGUMENTS).start()
+        first.kill()
+    assert RunFolder(tmp_path, ARGUMENTS).faults() == []
+    RunFolder(tmp_path, ARGUMENTS).start()
+    assert RunFolder(tmp_path, ARGUMENTS).faults() == []  # this process itself
 
 
 def test_a_folder_of_something_else_is_refused(tmp_path):

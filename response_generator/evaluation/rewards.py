@@ -17,8 +17,9 @@ from response_generator.generation import batches
 from response_generator.halving import in_halves
 from response_generator.likelihood import log_probabilities
 from response_generator.pairs import PairTokens
+from response_generator.runs import PAIR_LOGPS
 
-FILE = "pair_logps.jsonl"
+FILE = PAIR_LOGPS
 SIDES = ("chosen", "rejected")
 
 Batch = Sequence[tuple[int, dict[str, list[int]]]]  # pairs with their numbers

@@ -1,0 +1,50 @@
+"""One process at a time in a run folder. The system releases the lock when its process ends, however it ends."""
+
+import fcntl
+import os
+import socket
+import time
+from pathlib import Path
+from typing import TextIO
+
+from response_generator.errors import InputError
+
+FILE = "run.lock"
+HELD: dict[Path, TextIO] = {}  # open as long as this process runs: closing a file releases its lock
+
+
+def find_holder(folder: Path) -> str | None:
+    """Who works in the folder, for a message; None when nobody does, or this process itself."""
+    file = folder / FILE
+    if folder.resolve() in HELD or not file.is_file():
+        return None
+    with open(file, encoding="utf-8") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return handle.read().strip() or "another process"
+    return None
+
+
+def hold(folder: Path) -> None:
+    """Takes the lock of a folder for the rest of this process.
+
+    Raises:
+        InputError: when another process has it.
+    """
+    if folder.resolve() in HELD:
+        return
+    handle = open(folder / FILE, "a+", encoding="utf-8")  # noqa: SIM115 (open as long as the process)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        handle.close()
+        raise InputError(refusal(folder, find_holder(folder) or "another process")) from None
+    handle.truncate(0)
+    handle.write(f"process {os.getpid()} on {socket.gethostname()}, started {time.strftime('%Y-%m-%d %H:%M:%S')}\n")
+    handle.flush()
+    HELD[folder.resolve()] = handle
+
+
+def refusal(folder: Path, holder: str) -> str:
+    return f"output_dir: {folder}: in use by {holder}; wait for its end, or name another folder"
