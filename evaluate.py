@@ -25,7 +25,7 @@ from response_generator.runs import RunFolder
 def main() -> None:
     options = read_options()
     if options.compare:
-        folders = [str(folder) for folder in options.compare]
+        folders = [str(folder.absolute()) for folder in options.compare]
         compare(options.compare, RunFolder.at(options.output_dir or "comparison", {"compare": folders}))
         return
     args = command_line.arguments_of(EvaluateArguments, options)
@@ -39,10 +39,13 @@ def main() -> None:
 
 
 def read_options() -> Namespace:
+    path = command_line.path_argument
     parser, one_of = command_line.parser_for(EvaluateArguments, __doc__)
-    one_of.add_argument("--compare", nargs="+", type=Path, metavar="RUN_FOLDER", help="finished runs to compare")
-    parser.add_argument("--from_predictions", type=Path, metavar="FILE", help="a predictions.jsonl, or its run folder")
-    parser.add_argument("--output_dir", metavar="FOLDER", help="where --compare writes (default: comparison)")
+    one_of.add_argument("--compare", nargs="+", type=path, metavar="RUN_FOLDER", help="finished runs to compare")
+    parser.add_argument("--from_predictions", type=path, metavar="FILE", help="a predictions.jsonl, or its run folder")
+    parser.add_argument(
+        "--output_dir", type=path, metavar="FOLDER", help="where --compare writes (default: comparison)"
+    )
     options = parser.parse_args()
     if options.output_dir and not options.compare:
         parser.error("--output_dir goes with --compare; with an args file: --set output_dir=FOLDER")

@@ -2,11 +2,23 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag
 
 from response_generator.emotions import EMOTIONS
+from response_generator.paths import resolve_path
+from response_generator.ranges import LARGEST_SEED, MAX_WORKERS
+from response_generator.sources import resolve_source
 
 LABELS_BY_ID, LABELS_BY_NAME = "by id", "by name"
+MAX_SAMPLES_PER_PROMPT, MAX_RESAMPLES = 1000, 1_000_000
+
+LocalPath = Annotated[str, AfterValidator(resolve_path)]  # of this machine
+Source = Annotated[str, AfterValidator(resolve_source)]  # a hub id, or a path of this machine
+BARE_BASE = "none"
+
+
+def resolve_baseline(name: str) -> str:
+    return name if name == BARE_BASE else resolve_source(name)
 
 
 class Section(BaseModel):
@@ -14,7 +26,7 @@ class Section(BaseModel):
 
 
 class ChatTemplateArguments(Section):
-    file: str
+    file: LocalPath
     """The Jinja template (a file)."""
     special_tokens: dict[str, Any] = {}
     """Tokens to add to the tokenizer, in the words of `add_special_tokens`: pad_token, additional_special_tokens …"""
@@ -25,7 +37,7 @@ class ChatTemplateArguments(Section):
 
 
 class DatasetArguments(Section):
-    path: str
+    path: Source
     """A hub id (owner/name or owner/name@revision), a local .json, .jsonl or .parquet file, or a folder of such files
     named after their split."""
     name: str | None = None
@@ -34,7 +46,7 @@ class DatasetArguments(Section):
     """Split to read; a single local file is one split, whatever it is called."""
     revision: str | None = None
     """Branch, tag or commit of a hub data set; the same as @revision in its path."""
-    num_proc: int | None = Field(default=None, ge=1)
+    num_proc: int | None = Field(default=None, ge=1, le=MAX_WORKERS)
     """Processes that load a hub data set."""
     limit: int | None = Field(default=None, ge=1)
     """Read only the first rows."""
@@ -63,11 +75,11 @@ EmotionLabels = Annotated[
 
 
 class ScoringArguments(Section):
-    emotion_model: str
+    emotion_model: Source
     """Text-classification model (hub id or folder) that names a reply's emotion."""
     emotion_labels: EmotionLabels | None = None
     """The emotion of each of the classifier's labels, by name or as a list in the order of ids; null: its own names."""
-    gibberish_model: str
+    gibberish_model: Source
     """Text-classification model that tells clean text from gibberish."""
     batch_size: int = Field(default=32, ge=1)
     """Replies classified at once."""
@@ -76,15 +88,15 @@ class ScoringArguments(Section):
 
 
 class ModelArguments(Section):
-    output_dir: str
+    output_dir: LocalPath
     """Run folder."""
-    seed: int = Field(ge=0)
+    seed: int = Field(ge=0, le=LARGEST_SEED)
     """One seed for everything."""
     backend: Literal["unsloth", "transformers"]
     """Which loader: unsloth (CUDA or its CPU backend), or plain transformers with bitsandbytes."""
-    base_model: str
+    base_model: Source
     """Hub id (owner/name or owner/name@revision) or folder of the base model."""
-    adapter: str
+    adapter: Source
     """Hub id or folder of the LoRA adapter: what DPO starts from, what evaluate.py evaluates."""
     from_pretrained: dict[str, Any]
     """Keyword arguments of FastLanguageModel.from_pretrained (unsloth) or AutoModelForCausalLM (transformers)."""
@@ -97,9 +109,9 @@ class ModelArguments(Section):
 
 
 class ExportArguments(Section):
-    path: str
+    path: LocalPath
     """Folder of the merged model: base and adapter in one, 16-bit safetensors."""
-    base_model: str | None = None
+    base_model: Source | None = None
     """The 16-bit base to merge into; null: base_model."""
     dtype: Literal["bfloat16", "float16"] = "bfloat16"
     """Of the merged weights."""
@@ -113,9 +125,9 @@ class HubArguments(Section):
 
 
 class DPOArguments(ModelArguments):
-    adapter: str | None
+    adapter: Source | None
     """Hub id or folder of the LoRA adapter that DPO starts from; null: a new one, made from the section lora."""
-    reference_adapter: str | None = None
+    reference_adapter: Source | None = None
     """What policy is compared with; null: a frozen copy of `adapter` (for a new LoRA that is the bare base)."""
     lora: dict[str, Any] | None = None
     """Keywords of PEFT's LoraConfig, when adapter is null."""
@@ -132,16 +144,16 @@ class DPOArguments(ModelArguments):
 class PreferenceArguments(Section):
     dataset: DatasetArguments
     """Held-out preference pairs."""
-    beta: float = Field(gt=0)
+    beta: float = Field(gt=0, le=1e6)
     """Of the implicit reward: beta times the log-probability that a reply gains over the baseline."""
 
 
 class EvaluateArguments(ModelArguments):
-    baseline_adapter: str | None = None
+    baseline_adapter: Annotated[str, AfterValidator(resolve_baseline)] | None = None
     """null: no baseline; "none": the bare base model; else a second adapter, evaluated on the same prompts."""
     batch_size: int = Field(ge=1)
     """Prompts generated at once."""
-    samples_per_prompt: int = Field(default=1, ge=1)
+    samples_per_prompt: int = Field(default=1, ge=1, le=MAX_SAMPLES_PER_PROMPT)
     """Replies drawn to every prompt; intervals then resample prompts, not replies."""
     generation: dict[str, Any]
     """Any field of transformers' GenerationConfig; pad and eos come from the tokenizer."""
@@ -149,5 +161,5 @@ class EvaluateArguments(ModelArguments):
     """The classifiers that judge the replies."""
     preferences: PreferenceArguments | None = None
     """Held-out pairs on which the adapter's implicit reward against the baseline is measured; null: none."""
-    bootstrap_resamples: int = Field(default=10_000, ge=100)
+    bootstrap_resamples: int = Field(default=10_000, ge=100, le=MAX_RESAMPLES)
     """Resamples of the prompts from which the 95 % intervals are read."""

@@ -4,12 +4,12 @@ import errno
 import json
 import signal
 import sys
-from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from argparse import ArgumentParser, ArgumentTypeError, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from response_generator import processes
+from response_generator import paths, processes, strict_json
 from response_generator.errors import InputError, RunError
 from response_generator.validation import Arguments, validated
 
@@ -29,13 +29,13 @@ def parser_for(model: type[Arguments], description: str) -> tuple[ArgumentParser
         formatter_class=RawDescriptionHelpFormatter,
     )
     one_of = parser.add_mutually_exclusive_group(required=True)
-    one_of.add_argument("--json_file", metavar="FILE", help="the args file: one complete run")
+    one_of.add_argument("--json_file", type=path_argument, metavar="FILE", help="the args file: one complete run")
     parser.add_argument(
         "--set",
         action="append",
         default=[],
         metavar="KEY.PATH=VALUE",
-        help="override one value of the file (VALUE is JSON, else a string); repeatable",
+        help="override one value of the file (VALUE is JSON, else text; null: as if the key were absent); repeatable",
     )
     parser.add_argument("--dry_run", action="store_true", help="check everything, show the data, change nothing")
     return parser, one_of
@@ -47,39 +47,22 @@ def arguments_of(model: type[Arguments], options: Namespace) -> Arguments:
     Raises:
         InputError: with every fault found.
     """
-    values = read_json_object(Path(options.json_file))
+    values = strict_json.read_object(options.json_file)
     for assignment in options.set:
         override(values, assignment)
-    return validated(model, values, options.json_file)
+    return validated(model, values, str(options.json_file))
+
+
+def path_argument(written: str) -> Path:
+    """A path of the command line, as it is shown: home folder and variables put in, relative where it is written so."""
+    try:
+        return Path(paths.expand(written))
+    except ValueError as error:
+        raise ArgumentTypeError(f"{written!r}: {error}") from error
 
 
 def described(model: type[Arguments]) -> str:
     return "\n".join(f"  {key:<20}{field.description}" for key, field in model.model_fields.items())
-
-
-def read_json_object(file: Path) -> dict[str, Any]:
-    """Reads one JSON object, refusing what JSON proper refuses: repeated keys and NaN."""
-
-    def without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        keys = [key for key, _ in pairs]
-        repeated = sorted({key for key in keys if keys.count(key) > 1})
-        if repeated:
-            raise InputError(f"{file}: {', '.join(repeated)}: written twice; keep one")
-        return dict(pairs)
-
-    def no_constant(name: str):
-        raise InputError(f"{file}: {name} is not JSON; write a number")
-
-    try:
-        text = file.read_text(encoding="utf-8")
-        values = json.loads(text, object_pairs_hook=without_repeats, parse_constant=no_constant)
-    except json.JSONDecodeError as error:
-        raise InputError(f"{file}: broken JSON at line {error.lineno}, column {error.colno}: {error.msg}") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"--json_file {file}: cannot be read ({error})") from error
-    if not isinstance(values, dict):
-        raise InputError(f"{file}: holds a {type(values).__name__}; an args file is one JSON object")
-    return values
 
 
 def override(values: dict[str, Any], assignment: str) -> None:
@@ -89,7 +72,7 @@ def override(values: dict[str, Any], assignment: str) -> None:
         raise InputError(f"--set {assignment}: write KEY.PATH=VALUE, for example --set dpo.beta=0.2")
     try:
         value = json.loads(text, parse_constant=str)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         value = text
     *parents, last = path.split(".")
     for parent in parents:

@@ -15,10 +15,6 @@ HELD_OUT_METRICS = (
 ).split()
 DTYPES = ("bfloat16", "float16", "float32")
 SAMPLING = ("random", "group_by_length", "sequential")
-COUNTS = (
-    "per_device_train_batch_size per_device_eval_batch_size gradient_accumulation_steps precompute_ref_batch_size "
-    "early_stopping_patience"
-).split()
 REFUSED = {
     "sync_ref_model": "TRL cannot do it with an adapter",
     "save_only_model": "such a checkpoint cannot be resumed from",
@@ -42,6 +38,9 @@ def of_evaluation(values: dict[str, Any]) -> Iterator[str]:
     generation = values["generation"]
     if generation.get("max_new_tokens") is None:
         yield "generation.max_new_tokens: missing; without it a reply would end after 20 tokens, the prompt's included"
+    least, most = generation.get("min_new_tokens"), generation.get("max_new_tokens")
+    if isinstance(least, int) and isinstance(most, int) and least > most:
+        yield f"generation.min_new_tokens: got {least}; allowed: up to max_new_tokens ({most})"
     several = values.get("samples_per_prompt", 1)
     if several != 1 and not generation.get("do_sample"):
         yield f"samples_per_prompt: {several} replies to a prompt would be the same one; set generation.do_sample: true"
@@ -53,11 +52,6 @@ def of_training(values: dict[str, Any]) -> list[str]:
     """Every conflict in the values of a DPO args file; their kinds are checked elsewhere."""
     dpo = values["dpo"]
     found = [f"dpo.{key}: {why}; remove the key" for key, why in REFUSED.items() if dpo.get(key)]
-    found += [
-        f"dpo.{key}: got {dpo[key]}; allowed: 1 or more"
-        for key in COUNTS
-        if isinstance(dpo.get(key), int) and dpo[key] < 1
-    ]
     found += losses(dpo)
     found += lengths_and_order(values, dpo)
     found += held_out(dpo, has_eval_dataset=bool(values.get("eval_dataset")))

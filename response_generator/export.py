@@ -5,7 +5,6 @@
 exports a finished run, from its args.json, when it was not exported yet or the export failed.
 """
 
-import json
 import multiprocessing
 import os
 import sys
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from safetensors import SafetensorError
 
-from response_generator import command_line, processes
+from response_generator import command_line, processes, strict_json
 from response_generator.arguments import DPOArguments
 from response_generator.errors import InputError, RunError
 from response_generator.sources import adapter_faults, is_local, pretrained
@@ -63,12 +62,10 @@ def base_faults(arguments: DPOArguments) -> list[str]:
     key, name = sixteen_bit_base(arguments)
     if not is_local(name):
         return []
-    if not Path(name, "config.json").is_file():
-        return []  # preflight tells of missing models
     try:
-        config = json.loads(Path(name, "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        return [f"{key}: {name}: its config.json cannot be read ({error}); fetch the model again"]
+        config = strict_json.read_object(Path(name, "config.json"))
+    except InputError:
+        return []  # preflight tells of damaged models
     return quantisation_faults(key, name, config.get("quantization_config"))
 
 
@@ -223,7 +220,7 @@ def read_run(folder: Path, assignments: list[str]) -> DPOArguments:
     """The arguments of a run, with the section `export` changed as `assignments` say; InputError for their faults."""
     if not (folder / "args.json").is_file():
         raise InputError(f"RUN_FOLDER: {folder}: holds no args.json; name the output_dir of a finished training run")
-    values = command_line.read_json_object(folder / "args.json")
+    values = strict_json.read_object(folder / "args.json")
     for assignment in assignments:
         if not assignment.startswith("export."):
             raise InputError(f"--set {assignment}: allowed: keys of the section export; the rest was trained as it is")
@@ -242,7 +239,12 @@ def main() -> None:
     parser = ArgumentParser(
         "python -m response_generator.export", description=__doc__, formatter_class=RawDescriptionHelpFormatter
     )
-    parser.add_argument("run_folder", metavar="RUN_FOLDER", type=Path, help="output_dir of a finished training run")
+    parser.add_argument(
+        "run_folder",
+        type=command_line.path_argument,
+        metavar="RUN_FOLDER",
+        help="output_dir of a finished training run",
+    )
     parser.add_argument("--set", action="append", default=[], metavar="export.KEY=VALUE", help="repeatable")
     options = parser.parse_args()
     merge(read_run(options.run_folder, options.set), options.run_folder / "adapter")

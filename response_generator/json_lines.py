@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from response_generator import processes, whole_files
+from response_generator import processes, strict_json, whole_files
 from response_generator.errors import InputError
 
 Row = dict[str, Any]
@@ -29,7 +29,8 @@ def read(file: Path, cut_off: bool = False) -> list[Row]:
         lines.pop()
     for number, line in enumerate(lines, 1):
         try:
-            row = json.loads(line)
+            # A lone surrogate, which JSON can write and UTF-8 cannot, comes back as it was written.
+            row = strict_json.parse(line.decode("utf-8", "surrogatepass"), allow_nan=True)
         except ValueError as error:
             if cut_off and number == len(lines):
                 print(f"{file}: line {number} was cut off; what it belongs to is done again")

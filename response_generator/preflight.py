@@ -6,7 +6,7 @@ from pathlib import Path
 from urllib.parse import urlparse
 
 from response_generator import card, checkpoints, export, hub, processes
-from response_generator.arguments import DatasetArguments, DPOArguments, EvaluateArguments, WandbArguments
+from response_generator.arguments import BARE_BASE, DatasetArguments, DPOArguments, EvaluateArguments, WandbArguments
 from response_generator.errors import InputError
 from response_generator.runs import RunFolder
 from response_generator.sources import (
@@ -40,7 +40,7 @@ def check(arguments: DPOArguments | EvaluateArguments, predictions: Path | None 
     """
     run = RunFolder.at(arguments.output_dir, arguments.model_dump(mode="json"))
     if predictions is not None and not run.holds(predictions):
-        run.arguments["from_predictions"] = str(predictions)
+        run.arguments["from_predictions"] = str(predictions.absolute())
     faults = run.faults()
     if not faults and run.is_finished and predictions is None:
         return run  # its results are there, wherever its sources have gone
@@ -81,7 +81,7 @@ def named_sources(arguments) -> tuple[dict[str, str], dict[str, str], dict[str, 
         models |= judges(arguments)
         if arguments.preferences is not None:
             datasets["preferences.dataset"] = arguments.preferences.dataset
-        if arguments.baseline_adapter not in (None, "none"):
+        if arguments.baseline_adapter not in (None, BARE_BASE):
             adapters["baseline_adapter"] = arguments.baseline_adapter
     if isinstance(arguments, DPOArguments):
         if arguments.reference_adapter is not None:

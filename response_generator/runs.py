@@ -11,7 +11,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from response_generator import processes, run_lock, whole_files
+from response_generator import processes, run_lock, strict_json, whole_files
+from response_generator.errors import InputError
 
 PREDICTIONS = "predictions.jsonl"
 PAIR_LOGPS = "pair_logps.jsonl"
@@ -71,13 +72,11 @@ class RunFolder:
         if not file.is_file():
             return [f"output_dir: {self.path}: not empty, and not a run folder (no args.json); name another folder"]
         try:
-            earlier = json.loads(file.read_text(encoding="utf-8"))
-        except ValueError as error:
-            return [f"output_dir: {file}: cannot be read ({error}); move the folder away or name another"]
+            earlier = strict_json.read_object(file)
+        except InputError as error:
+            return [f"output_dir: {error}; move the folder away or name another"]
         if earlier == self.arguments:
             return []
-        if not isinstance(earlier, dict):
-            return [f"output_dir: {file}: is not the args.json of a run; name another folder"]
         if not self.has_results:
             return []  # a start that failed, perhaps for these very arguments
         keys = ", ".join(differing_keys(earlier, self.arguments))
@@ -119,7 +118,7 @@ class RunFolder:
 
 def read_json(file: Path) -> dict[str, Any]:
     """The object in a file; an empty one where there is no file."""
-    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    return strict_json.read_object(file) if file.is_file() else {}
 
 
 def differing_keys(one: dict, other: dict, prefix: str = "") -> list[str]:

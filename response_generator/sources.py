@@ -5,6 +5,7 @@ import os
 import re
 from pathlib import Path
 
+from response_generator import paths
 from response_generator.errors import InputError
 
 DATA_ENDINGS = (".json", ".jsonl", ".parquet")
@@ -21,6 +22,12 @@ def looks_like_path(name: str) -> bool:
 def is_local(name: str) -> bool:
     repository = name.partition("@")[0]
     return looks_like_path(name) or Path(name).exists() or (repository != "" and Path(repository).exists())
+
+
+def resolve_source(name: str) -> str:
+    """A path of this machine made whole, see `paths.resolve_path`; any other name, a hub id, as it is."""
+    expanded = paths.expand(name)
+    return paths.resolve_path(expanded) if is_local(expanded) else name
 
 
 def split_revision(name: str) -> tuple[str, str | None]:

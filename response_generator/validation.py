@@ -4,8 +4,9 @@ from difflib import get_close_matches
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 
-from response_generator import conflicts, library_keywords
+from response_generator import conflicts, library_keywords, ranges, strict_json
 from response_generator.arguments import LABELS_BY_ID, LABELS_BY_NAME, ModelArguments
 from response_generator.errors import InputError
 
@@ -26,17 +27,21 @@ NAMES_OF_THE_SEED = {
     "ref_adapter_name": "TRL has no such field any more: the frozen adapter is always called 'ref'",
 }
 
+LARGEST_EXACT_INTEGER = 2**53  # of a float
 
 Arguments = TypeVar("Arguments", bound=ModelArguments)
 
 
 def validated(model: type[Arguments], values: dict[str, Any], file: str) -> Arguments:
-    """Builds the arguments of a script.
+    """Builds the arguments of a script. A key whose value is null is taken as if it were not there.
 
     Raises:
         InputError: with every fault of the file at once.
     """
-    faults = []
+    faults = [f"{key}: {fault}" for key, fault in strict_json.find_unusable(values)]
+    if faults:
+        raise InputError(*(f"{file}: {fault}" for fault in faults))
+    values = without_nulls(model, values)
     arguments = None
     try:
         arguments = model.model_validate(values)
@@ -56,6 +61,36 @@ def validated(model: type[Arguments], values: dict[str, Any], file: str) -> Argu
     return arguments
 
 
+def without_nulls(model: type[BaseModel], values: dict[str, Any]) -> dict[str, Any]:
+    """The values without the keys that are null and may be left out, sections included; unknown keys stay, to be told.
+
+    In `generation` an integer becomes a float where a number is needed: transformers refuses a temperature of 2.
+    """
+    kept = {}
+    for key, value in values.items():
+        field = model.model_fields.get(key)
+        if value is None and field is not None and not field.is_required():
+            continue
+        if isinstance(value, dict) and key in KEYWORD_SECTIONS:
+            value = keywords_without_nulls(key, value)
+        elif isinstance(value, dict) and field is not None and section_in(field):
+            value = without_nulls(section_in(field), value)
+        kept[key] = value
+    return kept
+
+
+def keywords_without_nulls(section: str, values: dict[str, Any]) -> dict[str, Any]:
+    accepted = library_keywords.accepted_kinds(section)
+    floats = set()
+    if section == "generation":
+        floats = {key for key, kinds in accepted.items() if "number" in kinds and "integer" not in kinds}
+    return {
+        key: float(value) if key in floats and type(value) is int and abs(value) < LARGEST_EXACT_INTEGER else value
+        for key, value in values.items()
+        if value is not None or key not in accepted
+    }
+
+
 def fault_line(model: type[BaseModel], fault: dict) -> str:
     """One pydantic error in our words: key, value received, what is allowed, what was perhaps meant."""
     key = ".".join(str(part) for part in fault["loc"] if part not in (LABELS_BY_ID, LABELS_BY_NAME))
@@ -63,29 +98,36 @@ def fault_line(model: type[BaseModel], fault: dict) -> str:
         return unknown_key(key, list(section_of(model, fault["loc"]).model_fields))
     if fault["type"] == "missing":
         return f"{key}: missing; it has no default"
+    if fault["type"] == "value_error":
+        return f"{key}: got {shown(fault['input'])}; {fault['ctx']['error']}"
     allowed = fault["msg"].replace("Input should be ", "").replace("a valid ", "")
     return f"{key}: got {shown(fault['input'])}; allowed: {allowed}"
 
 
 def section_of(model: type[BaseModel], location: tuple) -> type[BaseModel]:
     for part in location[:-1]:
-        annotation = model.model_fields[part].annotation
-        members = [annotation, *getattr(annotation, "__args__", ())]
-        model = next(member for member in members if isinstance(member, type) and issubclass(member, BaseModel))
+        model = section_in(model.model_fields[part])
     return model
 
 
+def section_in(field: FieldInfo) -> type[BaseModel] | None:
+    """The section that a key holds; None for a key that holds a value."""
+    members = [field.annotation, *getattr(field.annotation, "__args__", ())]
+    return next((member for member in members if isinstance(member, type) and issubclass(member, BaseModel)), None)
+
+
 def keyword_faults(section: str, values: dict[str, Any]) -> list[str]:
-    """Checks a section whose keys are a library's own keywords: their names, and the kinds of their values."""
+    """Checks a section whose keys are a library's own keywords: their names, and kinds and ranges of their values."""
     accepted = library_keywords.accepted_kinds(section)
     faults = []
     for key, value in values.items():
-        kinds = accepted.get(key)
+        kinds, kind = accepted.get(key), library_keywords.kind_of(value)
         if kinds is None:
             faults.append(unknown_key(f"{section}.{key}", list(accepted)))
-        elif kinds and library_keywords.kind_of(value) not in kinds:
-            if not (library_keywords.kind_of(value) == "integer" and "number" in kinds):
-                faults.append(f"{section}.{key}: got {shown(value)}; allowed: {' or '.join(kinds)}")
+        elif kinds and kind not in kinds and not (kind == "integer" and "number" in kinds):
+            faults.append(f"{section}.{key}: got {shown(value)}; allowed: {' or '.join(kinds)}")
+        elif allowed := ranges.find_out_of_range(section, key, value):
+            faults.append(f"{section}.{key}: got {shown(value)}; allowed: {allowed}")
     return faults
 
 

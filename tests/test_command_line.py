@@ -7,8 +7,9 @@ import sys
 import pytest
 from conftest import ROOT, script_environment
 
-from response_generator.command_line import override, read_json_object
+from response_generator.command_line import override
 from response_generator.errors import InputError
+from response_generator.strict_json import read_object
 
 
 def test_override_reads_json_and_falls_back_to_text():
@@ -32,20 +33,23 @@ def test_an_override_without_key_or_value_is_refused(assignment):
         ('{"seed": 1, "seed": 2}', "seed: written twice"),
         ('{"beta": NaN}', "NaN is not JSON"),
         ("[1, 2]", "holds a list"),
-        ("", "broken JSON at line 1, column 1"),
+        ("", "broken JSON at column 1"),
+        ("\ufeff[]", "holds a list"),
+        ("[" * 9000, "nested more than 100"),
+        (f'{{"seed": {"1" * 5000}}}', "more digits"),
     ],
 )
 def test_broken_args_files(tmp_path, text, words):
     file = tmp_path / "args.json"
     file.write_text(text, encoding="utf-8")
     with pytest.raises(InputError) as error:
-        read_json_object(file)
+        read_object(file)
     assert words in str(error.value)
 
 
 def test_a_missing_args_file(tmp_path):
     with pytest.raises(InputError, match="cannot be read"):
-        read_json_object(tmp_path / "none.json")
+        read_object(tmp_path / "none.json")
 
 
 @pytest.mark.parametrize("script", ["fine_tune_dpo.py", "evaluate.py"])

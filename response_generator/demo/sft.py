@@ -8,7 +8,7 @@ writes what lies in response_generator/demo/sft_adapter.
 import sys
 from pathlib import Path
 
-from response_generator import command_line
+from response_generator import strict_json
 from response_generator.arguments import DatasetArguments, DPOArguments
 from response_generator.backends import import_backend
 from response_generator.data import Dialogue, read_dialogues
@@ -40,7 +40,7 @@ SFT = {
 
 
 def main(folder: Path) -> None:
-    args = validated(DPOArguments, command_line.read_json_object(DPO_ARGS), str(DPO_ARGS))
+    args = validated(DPOArguments, strict_json.read_object(DPO_ARGS), str(DPO_ARGS))
     dialogues, _ = read_dialogues(DIALOGUES)
 
     import_backend(args.backend)  # unsloth has to be imported before transformers, trl and peft

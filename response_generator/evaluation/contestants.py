@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from peft import PeftModel
 
 from response_generator.adapters import AdapterFile, add_adapter
-from response_generator.arguments import EvaluateArguments
+from response_generator.arguments import BARE_BASE, EvaluateArguments
 from response_generator.backends import has_unsloth_gpu_code
 from response_generator.conflicts import DEFAULTS
 from response_generator.errors import InputError
@@ -18,8 +18,6 @@ from response_generator.model import (
     load_config,
 )
 from response_generator.tokenizer import load_tokenizer
-
-BARE_BASE = "none"
 
 
 def find(arguments: EvaluateArguments) -> dict[str, AdapterFile | None]:

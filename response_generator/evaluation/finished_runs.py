@@ -4,8 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from response_generator import runs
-from response_generator.command_line import read_json_object
+from response_generator import runs, strict_json
 from response_generator.errors import InputError
 from response_generator.evaluation import rows as predictions
 from response_generator.evaluation.comparison import GROUPS
@@ -57,7 +56,7 @@ def read(folders: list[Path]) -> FinishedRuns:
     faults = [fault for folder in folders for fault in faults_of(folder)]
     if faults:
         raise InputError(*faults)
-    arguments = {name_of(folder): read_json_object(folder / "args.json") for folder in folders}
+    arguments = {name_of(folder): strict_json.read_object(folder / "args.json") for folder in folders}
     rows = {name_of(folder): replies_in(folder) for folder in folders}
     first, *others = rows
     for name in others:
@@ -84,7 +83,7 @@ def faults_of(folder: Path) -> list[str]:
         return [f"--compare: {folder}: no run folder (no args.json)"]
     if not (folder / "metrics.json").is_file():
         return [f"--compare: {folder}: is not finished (no metrics.json); run it to its end first"]
-    if "scoring" not in read_json_object(folder / "args.json"):
+    if "scoring" not in strict_json.read_object(folder / "args.json"):
         return [f"--compare: {folder}: is no evaluation of an adapter"]
     return []
 

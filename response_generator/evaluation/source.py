@@ -6,8 +6,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from response_generator import strict_json
 from response_generator.arguments import EvaluateArguments
-from response_generator.command_line import read_json_object
 from response_generator.data import SKIPPED_ROWS
 from response_generator.errors import InputError
 from response_generator.evaluation import rewards, rows
@@ -34,7 +34,7 @@ class Source:
     def arguments(self) -> dict[str, Any]:
         """Of the run that wrote the replies; empty where they lie in no run folder."""
         file = self.folder / "args.json"
-        return read_json_object(file) if file.is_file() else {}
+        return strict_json.read_object(file) if file.is_file() else {}
 
     def settings(self, resolved: dict[str, Any]) -> dict[str, Any]:
         """What made the replies, by the run that did; what judges them, by the args of this one."""
@@ -59,7 +59,7 @@ class Source:
     def left_out(self) -> dict[str, int]:
         """The account of the rows that the run skipped as bad ones, and of the pairs that it dropped."""
         file = self.folder / "metrics.json"
-        metrics = read_json_object(file) if file.is_file() else {}
+        metrics = strict_json.read_object(file) if file.is_file() else {}
         return {
             name: count for name, count in metrics.items() if f"/{SKIPPED_ROWS}" in name or f"/{DROPPED_PAIRS}" in name
         }

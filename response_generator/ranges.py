@@ -1,0 +1,160 @@
+"""The range of every number in the sections whose keys are a library's own, from what that library accepts."""
+
+from dataclasses import dataclass
+
+LARGEST = 2**31 - 1  # of a count; torch and the C libraries below it hold many of them in 32 bits
+LARGEST_SEED = 2**32 - 1  # numpy's; transformers' set_seed seeds it too
+MAX_WORKERS = 256
+MAX_BEAMS = 100
+
+
+@dataclass(frozen=True)
+class Range:
+    """Numbers from `low` to `high`; `open_low` and `open_high` leave the bound itself out."""
+
+    low: float
+    high: float
+    open_low: bool = False
+    open_high: bool = False
+
+    def __contains__(self, number: float) -> bool:
+        above = number > self.low if self.open_low else number >= self.low
+        return above and (number < self.high if self.open_high else number <= self.high)
+
+    def __str__(self) -> str:
+        low = f"more than {self.low:g}" if self.open_low else f"from {self.low:g}"
+        return f"{low} {'to less than' if self.open_high else 'to'} {self.high:g}"
+
+
+def from_to(low: float, high: float) -> Range:
+    return Range(low, high)
+
+
+def above_to(low: float, high: float) -> Range:
+    return Range(low, high, open_low=True)
+
+
+def from_below(low: float, high: float) -> Range:
+    return Range(low, high, open_high=True)
+
+
+COUNT, COUNT_OR_ZERO = from_to(1, LARGEST), from_to(0, LARGEST)
+STEPS = above_to(0, LARGEST)  # below 1 it is a share of all steps
+SEED = from_to(0, LARGEST_SEED)
+SHARE = from_to(0, 1)
+TOKEN_ID = COUNT_OR_ZERO
+POSITIVE, NOT_NEGATIVE = above_to(0, 1e6), from_to(0, 1e6)
+ANY_NUMBER = from_to(-1e6, 1e6)
+
+RANGES: dict[str, dict[str, Range]] = {
+    "dpo": {
+        "adam_beta1": from_below(0, 1),
+        "adam_beta2": from_below(0, 1),
+        "adam_epsilon": SHARE,
+        "beta": POSITIVE,
+        "data_seed": SEED,
+        "dataloader_num_workers": from_to(0, MAX_WORKERS),
+        "dataloader_prefetch_factor": COUNT,
+        "ddp_bucket_cap_mb": COUNT,
+        "ddp_timeout": COUNT,
+        "discopop_tau": POSITIVE,
+        "early_stopping_patience": COUNT,
+        "early_stopping_threshold": NOT_NEGATIVE,
+        "eval_accumulation_steps": COUNT,
+        "eval_delay": COUNT_OR_ZERO,
+        "eval_steps": STEPS,
+        "f_alpha_divergence_coef": POSITIVE,  # the divergence divides by it
+        "gradient_accumulation_steps": COUNT,
+        "label_smoothing": from_below(0, 0.5),  # at a half, both replies are preferred alike
+        "label_smoothing_factor": from_below(0, 1),
+        "ld_alpha": SHARE,
+        "learning_rate": above_to(0, 1),
+        "local_rank": from_to(-1, LARGEST),
+        "logging_steps": STEPS,
+        "max_grad_norm": NOT_NEGATIVE,
+        "max_length": from_to(2, LARGEST),  # a token of the prompt and one of the reply
+        "max_steps": from_to(-1, LARGEST),
+        "neftune_noise_alpha": NOT_NEGATIVE,
+        "num_train_epochs": above_to(0, 1e6),
+        "pad_to_multiple_of": COUNT,
+        "per_device_eval_batch_size": COUNT,
+        "per_device_train_batch_size": COUNT,
+        "precompute_ref_batch_size": COUNT,
+        "ref_model_mixup_alpha": SHARE,
+        "ref_model_sync_steps": COUNT,
+        "router_aux_loss_coef": NOT_NEGATIVE,
+        "save_steps": STEPS,
+        "save_total_limit": COUNT,
+        "torch_empty_cache_steps": COUNT,
+        "warmup_steps": COUNT_OR_ZERO,  # below 1 it is a share of all steps
+        "weight_decay": NOT_NEGATIVE,
+    },
+    "lora": {
+        "layers_to_transform": COUNT_OR_ZERO,
+        "lora_alpha": COUNT,
+        "lora_dropout": from_below(0, 1),
+        "qalora_group_size": COUNT,
+        "r": COUNT,
+    },
+    "generation": {
+        "assistant_confidence_threshold": SHARE,
+        "assistant_ensemble_weight": SHARE,
+        "decoder_start_token_id": TOKEN_ID,
+        "encoder_no_repeat_ngram_size": COUNT_OR_ZERO,
+        "encoder_repetition_penalty": POSITIVE,
+        "epsilon_cutoff": from_below(0, 1),
+        "eta_cutoff": from_below(0, 1),
+        "exponential_decay_length_penalty": NOT_NEGATIVE,
+        "forced_bos_token_id": TOKEN_ID,
+        "forced_eos_token_id": TOKEN_ID,
+        "guidance_scale": POSITIVE,
+        "length_penalty": ANY_NUMBER,
+        "max_cache_len": COUNT,
+        "max_length": COUNT,
+        "max_matching_ngram_size": COUNT,
+        "max_new_tokens": COUNT,
+        "max_time": POSITIVE,
+        "min_length": COUNT_OR_ZERO,
+        "min_new_tokens": COUNT_OR_ZERO,
+        "min_p": SHARE,
+        "no_repeat_ngram_size": COUNT_OR_ZERO,
+        "num_assistant_tokens": COUNT,
+        "num_beams": from_to(1, MAX_BEAMS),
+        "prompt_lookup_num_tokens": COUNT,
+        "repetition_penalty": POSITIVE,
+        "temperature": POSITIVE,  # for greedy decoding: do_sample false
+        "top_h": above_to(0, 1),
+        "top_k": COUNT_OR_ZERO,
+        "top_p": SHARE,
+        "typical_p": above_to(0, 1),
+    },
+    "from_pretrained": {
+        "attention_dropout": from_below(0, 1),
+        "bos_token_id": TOKEN_ID,
+        "eos_token_id": TOKEN_ID,
+        "gpu_memory_utilization": above_to(0, 1),
+        "head_dim": COUNT,
+        "hidden_size": COUNT,
+        "initializer_range": NOT_NEGATIVE,
+        "intermediate_size": COUNT,
+        "max_lora_rank": COUNT,
+        "max_position_embeddings": COUNT,
+        "max_seq_length": COUNT,
+        "num_attention_heads": COUNT,
+        "num_hidden_layers": COUNT,
+        "num_key_value_heads": COUNT,
+        "pad_token_id": TOKEN_ID,
+        "pretraining_tp": COUNT,
+        "random_state": SEED,
+        "rms_norm_eps": above_to(0, 1),
+        "vocab_size": COUNT,
+    },
+}
+
+
+def find_out_of_range(section: str, key: str, value: object) -> Range | None:
+    """The range that a number, or one in a list, is outside of; None where it is inside, or no number."""
+    allowed = RANGES[section].get(key)
+    numbers = value if isinstance(value, list) else [value]
+    numbers = [number for number in numbers if isinstance(number, (int, float)) and not isinstance(number, bool)]
+    return None if allowed is None or all(number in allowed for number in numbers) else allowed

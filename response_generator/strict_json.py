@@ -1,0 +1,101 @@
+"""JSON that somebody else wrote: parsed strictly, and whatever is wrong with it is told in words."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from response_generator.errors import InputError
+
+MAX_NESTING = 100  # brackets; nothing that is read here needs a tenth of it
+
+
+class JSONError(ValueError):
+    """What is wrong with a text, without its place."""
+
+
+def parse(text: str, allow_nan: bool = False) -> Any:
+    """Parses one JSON value.
+
+    Args:
+        allow_nan: take NaN and Infinity, which Python's and pandas' writers produce and JSON does not know.
+
+    Raises:
+        JSONError: for broken JSON, repeated keys, numbers too long to read, and more than `MAX_NESTING` brackets.
+    """
+    constants = {} if allow_nan else {"parse_constant": refuse_constant}
+    try:
+        value = json.loads(text, object_pairs_hook=object_without_repeats, **constants)
+    except json.JSONDecodeError as error:
+        place = f"line {error.lineno}, column {error.colno}" if error.lineno > 1 else f"column {error.colno}"
+        raise JSONError(f"broken JSON at {place}: {error.msg}") from error
+    except JSONError:
+        raise
+    except ValueError as error:  # Python's limit for the digits of an integer
+        raise JSONError("holds an integer of more digits than Python reads (4300)") from error
+    except RecursionError as error:
+        raise JSONError(f"is nested more than {MAX_NESTING} brackets deep") from error
+    if text.count("[") + text.count("{") > MAX_NESTING and nesting(value) > MAX_NESTING:
+        raise JSONError(f"is nested more than {MAX_NESTING} brackets deep")
+    return value
+
+
+def read_object(file: Path) -> dict[str, Any]:
+    """Reads the one object of a JSON file, with or without a byte order mark.
+
+    Raises:
+        InputError: when it cannot be read, or holds anything else.
+    """
+    try:
+        value = parse(file.read_text(encoding="utf-8-sig"))
+    except JSONError as error:
+        raise InputError(f"{file}: {error}") from error
+    except (OSError, ValueError) as error:  # not UTF-8, or a name that no file can have
+        raise InputError(f"{file}: cannot be read ({error})") from error
+    if not isinstance(value, dict):
+        raise InputError(f"{file}: holds a {type(value).__name__}; needed: one JSON object")
+    return value
+
+
+def object_without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        repeated = sorted({key for key in keys if keys.count(key) > 1})
+        raise JSONError(f"{', '.join(repeated)}: written twice; keep one")
+    return found
+
+
+def refuse_constant(name: str):
+    raise JSONError(f"{name} is not JSON; write a number")
+
+
+def nesting(value: Any) -> int:
+    """How many brackets deep a value is nested."""
+    depth, level = 0, [value]
+    while level := [part for part in level if isinstance(part, (list, dict))]:
+        depth += 1
+        level = [inner for part in level for inner in (part.values() if isinstance(part, dict) else part)]
+    return depth
+
+
+def unwritable(text: str) -> str | None:
+    """The first character of a text that no file, name or tokenizer takes; None where there is none."""
+    character = next((each for each in text if each == "\0" or "\ud800" <= each <= "\udfff"), None)
+    return None if character is None else f"U+{ord(character):04X}"
+
+
+def find_unusable(value: Any, key: str = "") -> list[tuple[str, str]]:
+    """`(key path, what is wrong)` of every number and text in a parsed value that nothing here can use."""
+    if isinstance(value, dict):
+        parts = [(f"{key}.{name}" if key else name, inner) for name, inner in value.items()]
+        found = [(key, f"the key {name!r} holds {unwritable(name)}") for name in value if unwritable(name)]
+    elif isinstance(value, list):
+        parts, found = [(f"{key}.{number}", inner) for number, inner in enumerate(value)], []
+    elif isinstance(value, float) and not math.isfinite(value):
+        return [(key, f"got {value}; allowed: a finite number")]
+    elif isinstance(value, str) and unwritable(value):
+        return [(key, f"got {value[:40]!r}; it holds {unwritable(value)}, which is no character; write it anew")]
+    else:
+        return []
+    return found + [fault for name, inner in parts for fault in find_unusable(inner, name)]

@@ -1,0 +1,121 @@
+"""Every number has a range, and null means that a key is not given."""
+
+import pytest
+from annotated_types import Ge, Gt, Le
+from conftest import ROOT, read_json
+from pydantic import BaseModel
+
+from response_generator import arguments, library_keywords, ranges
+from response_generator.arguments import DPOArguments, EvaluateArguments
+from response_generator.errors import InputError
+from response_generator.validation import validated
+
+
+def read(script: str) -> tuple[type[arguments.ModelArguments], dict]:
+    model = DPOArguments if script == "dpo" else EvaluateArguments
+    return model, read_json(ROOT / "args" / f"{script}_arg.json")
+
+
+def faults_of(script: str, path: str, value) -> list[str]:
+    model, values = read(script)
+    section, _, key = path.rpartition(".")
+    (values[section] if section else values)[key] = value
+    try:
+        validated(model, values, "args.json")
+    except InputError as error:
+        return error.faults
+    return []
+
+
+@pytest.mark.parametrize("section", ["dpo", "lora", "generation", "from_pretrained"])
+def test_every_number_of_a_library_has_a_range(section):
+    kinds = library_keywords.accepted_kinds(section)
+    numeric = {key for key, names in kinds.items() if {"integer", "number"} & set(names)}
+    assert numeric == set(ranges.RANGES[section])
+
+
+def test_every_number_of_ours_has_a_range():
+    sections = [kind for kind in vars(arguments).values() if isinstance(kind, type) and issubclass(kind, BaseModel)]
+    numeric = {}
+    for section in sections:
+        for key, field in section.model_fields.items():
+            kinds = {field.annotation, *getattr(field.annotation, "__args__", ())}
+            if {int, float} & kinds:
+                numeric[f"{section.__name__}.{key}"] = {type(bound) for bound in field.metadata}
+    assert len(numeric) >= 8
+    unbounded = {"DatasetArguments.limit", "ScoringArguments.batch_size", "EvaluateArguments.batch_size"}
+    for name, bounds in numeric.items():
+        assert bounds & {Ge, Gt}, name
+        # A batch, or a limit, larger than the data takes all of it.
+        assert Le in bounds or name in unbounded, name
+
+
+@pytest.mark.parametrize(
+    ("script", "key", "bad", "good"),
+    [
+        ("dpo", "dpo.beta", (0, 0.0, -0.1, 1e9), (1e-6, 1)),
+        ("dpo", "dpo.learning_rate", (0, -1e-5, 1.5), (1e-9, 1.0)),
+        ("dpo", "dpo.num_train_epochs", (0, -1), (0.5, 3)),
+        ("dpo", "dpo.max_steps", (-2,), (-1, 7)),
+        ("dpo", "dpo.dataloader_num_workers", (-1, 100_000), (0, 4)),
+        ("dpo", "dpo.data_seed", (-1, 2**32), (0, 2**32 - 1)),
+        ("dpo", "dpo.gradient_accumulation_steps", (0, -4, 2**40), (1,)),
+        ("dpo", "dpo.per_device_train_batch_size", (0, -8), (100_000,)),
+        ("dpo", "dpo.label_smoothing", (-0.1, 0.5, 1), (0, 0.4)),
+        ("dpo", "dpo.warmup_steps", (-1,), (0, 0.1, 10)),
+        ("dpo", "dpo.adam_beta2", (1, -0.1), (0.999,)),
+        ("dpo", "dpo.weight_decay", (-0.1,), (0,)),
+        ("dpo", "dpo.max_length", (0, 1), (2,)),
+        ("dpo", "dpo.save_steps", (0, -1), (0.5, 100)),
+        ("dpo", "seed", (-1, 2**32), (0, 2**32 - 1)),
+        ("dpo", "dataset.num_proc", (0, 100_000), (1, 16)),
+        ("dpo", "from_pretrained.max_seq_length", (0,), (4096,)),
+        ("dpo", "from_pretrained.gpu_memory_utilization", (0, 1.1), (1.0,)),
+        ("evaluate", "generation.temperature", (0, -1.0), (0.7, 2)),
+        ("evaluate", "generation.top_k", (-1,), (0, 50)),
+        ("evaluate", "generation.top_p", (-0.1, 1.1), (0, 0.9, 1)),
+        ("evaluate", "generation.min_p", (-0.1, 1.1), (0.1,)),
+        ("evaluate", "generation.typical_p", (0, 1.1), (0.9,)),
+        ("evaluate", "generation.repetition_penalty", (0, -1.1), (1, 1.2)),
+        ("evaluate", "generation.no_repeat_ngram_size", (-1,), (0, 3)),
+        ("evaluate", "generation.num_beams", (0, -1, 101), (1,)),
+        ("evaluate", "generation.max_new_tokens", (0, -5), (10,)),
+        ("evaluate", "generation.min_new_tokens", (-1, 151), (0, 150)),
+        ("evaluate", "generation.exponential_decay_length_penalty", ([-1, 1.1],), ([5, 1.1],)),
+        ("evaluate", "samples_per_prompt", (0, 10**6), (4,)),
+        ("evaluate", "bootstrap_resamples", (99, 10**9), (1000,)),
+    ],
+)
+def test_numbers_outside_their_range_are_told(script, key, bad, good):
+    for value in bad:
+        faults = [
+            fault for fault in faults_of(script, key, value) if fault.startswith(f"args.json: {key}: got {value}")
+        ]
+        assert len(faults) == 1 and "allowed: " in faults[0], value
+    for value in good:
+        assert faults_of(script, key, value) == []
+
+
+def test_no_number_is_infinite():
+    assert faults_of("dpo", "dpo.beta", float("1e999")) == ["args.json: dpo.beta: got inf; allowed: a finite number"]
+
+
+def test_an_integer_of_generation_becomes_the_number_that_transformers_needs():
+    model, values = read("evaluate")
+    values["generation"] |= {"temperature": 2, "repetition_penalty": 2}
+    settings = validated(model, values, "args.json").generation
+    assert [type(settings[key]) for key in ("temperature", "repetition_penalty", "top_k")] == [float, float, int]
+
+
+def test_null_means_not_given_everywhere():
+    model, values = read("dpo")
+    values["from_pretrained"]["pretraining_tp"] = None
+    values["dpo"] |= {"beta": None, "max_length": None}
+    values["dataset"]["split"] = None
+    values["chat_template"]["marks"] = None
+    found = validated(model, values, "args.json")
+    assert "pretraining_tp" not in found.from_pretrained
+    assert not {"beta", "max_length"} & set(found.dpo)
+    assert (found.dataset.split, found.chat_template.marks) == ("train", [])
+    assert faults_of("dpo", "base_model", None) == ["args.json: base_model: got None (null); allowed: string"]
+    assert faults_of("dpo", "dpo.betta", None) == ['args.json: dpo.betta: unknown key; did you mean "beta"?']
