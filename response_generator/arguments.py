@@ -21,6 +21,12 @@ def resolve_baseline(name: str) -> str:
     return name if name == BARE_BASE else resolve_source(name)
 
 
+def check_split(name: str) -> str:
+    if "/" in name or not name.strip():
+        raise ValueError("a split is a name, such as train")
+    return name
+
+
 class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True)
 
@@ -42,7 +48,7 @@ class DatasetArguments(Section):
     named after their split."""
     name: str | None = None
     """Configuration of a hub data set."""
-    split: str = "train"
+    split: Annotated[str, AfterValidator(check_split)] = "train"
     """Split to read; a single local file is one split, whatever it is called."""
     revision: str | None = None
     """Branch, tag or commit of a hub data set; the same as @revision in its path."""

@@ -6,12 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from response_generator import strict_json
 from response_generator.arguments import DatasetArguments
 from response_generator.dataset_rows import kind, read_rows
 from response_generator.emotions import EMOTIONS
 from response_generator.errors import InputError, refuse_rows
 
 SKIPPED_ROWS = "skipped_rows"  # in the names of metrics
+USED_COLUMNS = {"prompt", "chosen", "rejected", "chosen_score", "rejected_score"}
 MARKED = re.compile(r"\s*\[EMOTION\]\s*(?P<emotion>.*?)\s*\[/EMOTION\]\s*(?P<dialog>.*)", re.DOTALL)
 
 # A message's content is {"emotion", "dialog"} or, in preference data, a plain string.
@@ -84,6 +86,9 @@ def parsed(
             absent = sorted(columns - {key for key, value in row.items() if value is not None})
             if absent:
                 raise BadRow(f"has no {', '.join(absent)}; its columns: {', '.join(row) or 'none'}")
+            unusable = strict_json.find_unusable({key: row[key] for key in USED_COLUMNS & set(row)})
+            if unusable:
+                raise BadRow(": ".join(unusable[0]))
             rows.append(parse(index, row))
         except BadRow as fault:
             faults.append(f"{place} {fault}")
@@ -127,7 +132,8 @@ def parse_pair(index: int, row: dict) -> Pair:
 
 def completion(messages: Any, name: str) -> Content:
     if not isinstance(messages, list) or len(messages) != 1:
-        raise BadRow(f"{name} is {kind(messages)}; needed: a list of one assistant message")
+        number = f" of {len(messages)}" if isinstance(messages, list) and messages else ""
+        raise BadRow(f"{name} is {kind(messages)}{number}; needed: a list of one assistant message")
     message = messages[0]
     if not isinstance(message, dict) or message.get("role") != "assistant":
         raise BadRow(f"{name} is not an assistant message")
@@ -149,6 +155,10 @@ def checked_messages(messages: Any, name: str, strings: bool) -> list[Message]:
         place = f"{name}, turn {number + 1}"
         expected = "assistant" if number % 2 else "user"
         role = message.get("role") if isinstance(message, dict) else None
+        if role == "system":
+            raise BadRow(
+                f"{place}: role is 'system'; put its text into chat_template.system_prompt, and remove the turn"
+            )
         if role != expected:
             raise BadRow(f"{place}: role is {role!r}; needed {expected!r}: roles alternate from user")
         turns.append({"role": role, "content": checked_content(message.get("content"), place, strings)})

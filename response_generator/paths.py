@@ -21,6 +21,8 @@ def expand(written: str) -> str:
     """Puts home folder and environment variables in; see `resolve_path` for what is raised."""
     if not written.strip():
         raise ValueError("it is blank")
+    if "\0" in written:
+        raise ValueError("no path holds the character U+0000")
     expanded = os.path.expandvars(os.path.expanduser(written))
     if expanded.startswith("~") and not os.path.lexists(expanded):
         raise ValueError(f"there is no user {expanded.partition('/')[0][1:]!r}; write the whole path")

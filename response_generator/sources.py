@@ -80,6 +80,8 @@ def dataset_faults(key: str, name: str, revision: str | None = None) -> list[str
         return []
     if not Path(name).exists():
         return [f"{key}.path: {name}: {missing(name)}; needed: {', '.join(DATA_ENDINGS)}, a folder, or a hub id"]
+    if not Path(name).is_file() and not Path(name).is_dir():
+        return [f"{key}.path: {name}: is neither a file nor a folder (a pipe?); write the rows into a file"]
     if Path(name).is_file() and not name.endswith(DATA_ENDINGS):
         return [f"{key}.path: {name}: unknown kind of file; allowed: {', '.join(DATA_ENDINGS)}"]
     return []

@@ -79,23 +79,23 @@ def nesting(value: Any) -> int:
     return depth
 
 
-def unwritable(text: str) -> str | None:
-    """The first character of a text that no file, name or tokenizer takes; None where there is none."""
-    character = next((each for each in text if each == "\0" or "\ud800" <= each <= "\udfff"), None)
-    return None if character is None else f"U+{ord(character):04X}"
+def lone_surrogate(text: str) -> str | None:
+    """The first half of a character without its other half, which no file and no tokenizer takes; else None."""
+    half = next((each for each in text if "\ud800" <= each <= "\udfff"), None)
+    return None if half is None else f"U+{ord(half):04X}, which is half a character"
 
 
 def find_unusable(value: Any, key: str = "") -> list[tuple[str, str]]:
     """`(key path, what is wrong)` of every number and text in a parsed value that nothing here can use."""
     if isinstance(value, dict):
         parts = [(f"{key}.{name}" if key else name, inner) for name, inner in value.items()]
-        found = [(key, f"the key {name!r} holds {unwritable(name)}") for name in value if unwritable(name)]
+        found = [(key, f"the key {name!r} holds {lone_surrogate(name)}") for name in value if lone_surrogate(name)]
     elif isinstance(value, list):
         parts, found = [(f"{key}.{number}", inner) for number, inner in enumerate(value)], []
     elif isinstance(value, float) and not math.isfinite(value):
         return [(key, f"got {value}; allowed: a finite number")]
-    elif isinstance(value, str) and unwritable(value):
-        return [(key, f"got {value[:40]!r}; it holds {unwritable(value)}, which is no character; write it anew")]
+    elif isinstance(value, str) and lone_surrogate(value):
+        return [(key, f"holds {lone_surrogate(value)}; write the text anew")]
     else:
         return []
     return found + [fault for name, inner in parts for fault in find_unusable(inner, name)]

@@ -80,7 +80,7 @@ def test_the_hub_reader_reads_the_same_rows(tmp_path, monkeypatch):
         (OBJECTS | {"prompt": HISTORY[:2]}, "prompt ends with assistant"),
         (OBJECTS | {"prompt": []}, "prompt is empty"),
         (OBJECTS | {"chosen": "Hello ."}, "chosen is text; needed: a list of one assistant message"),
-        (OBJECTS | {"chosen": [REPLY, REPLY]}, "chosen is a list; needed: a list of one"),
+        (OBJECTS | {"chosen": [REPLY, REPLY]}, "chosen is a list of 2; needed: a list of one"),
         (OBJECTS | {"rejected": [HISTORY[0]]}, "rejected is not an assistant message"),
         (OBJECTS | {"chosen_score": "high"}, "chosen_score is text; needed: a number"),
         (STRINGS | {"rejected": ""}, "rejected is empty"),
@@ -146,7 +146,7 @@ def test_empty_and_broken_files(tmp_path):
         read_pairs(dataset(tmp_path, []))
     file = tmp_path / "broken.jsonl"
     file.write_text(json.dumps(OBJECTS) + '\n{"prompt": \n', encoding="utf-8")
-    with pytest.raises(InputError, match=r"broken\.jsonl, line 2: broken JSON at line 2, column 1:"):
+    with pytest.raises(InputError, match=r"broken\.jsonl, line 2: broken JSON at column 11:"):
         read_pairs(DatasetArguments(path=str(file)))
     (tmp_path / "rows.parquet").write_bytes(b"no parquet")
     with pytest.raises(InputError, match="cannot be read as parquet"):
