@@ -66,7 +66,7 @@ def evaluate(args: EvaluateArguments, run: RunFolder, dry_run: bool) -> None:
     from response_generator.tokenizer import load_tokenizer
     from response_generator.tracking import Tracker
 
-    scoring.check_labels(args.scoring)
+    scoring.check_classifiers(args.scoring)
     sides = contestants.find(args)
     tokenizer = load_tokenizer(args, sides[contestants.ADAPTER])
     renderer = Renderer.of(tokenizer, args.chat_template)
@@ -114,7 +114,7 @@ def report_again(args: EvaluateArguments, run: RunFolder, options: Namespace) ->
     from response_generator.tracking import Tracker
 
     source = Source(options.from_predictions)
-    scoring.check_labels(args.scoring)
+    scoring.check_classifiers(args.scoring)
     replies = source.rows()
     source.check_preferences(args)
     print(f"{source.place}: {len(replies)} replies of {', '.join(rows.by_model(replies))}")

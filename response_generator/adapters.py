@@ -1,20 +1,20 @@
 """LoRA adapters: what their files hold and whether they fit a base model, without loading any weight; then onto a
 model, and back into files."""
 
-import json
 import re
-import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from peft import PeftModel
-from peft.utils import ModulesToSaveWrapper
+from peft import LoraConfig, PeftModel, get_peft_model
+from peft.utils import ModulesToSaveWrapper, get_peft_model_state_dict
+from safetensors import safe_open
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 
+from response_generator import model_files, strict_json
 from response_generator.errors import InputError
 
 PREFIX = "base_model.model."
@@ -33,16 +33,12 @@ class AdapterFile:
     @classmethod
     def read(cls, folder: Path) -> "AdapterFile":
         """Raises InputError when the folder's files are damaged."""
-        weights = folder / "adapter_model.safetensors"
-        try:
-            config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
-            # A safetensors file begins with the length of its header, then the header as JSON.
-            with open(weights, "rb") as file:
-                header = json.loads(file.read(struct.unpack("<Q", file.read(8))[0]))
-        except (OSError, ValueError, struct.error) as error:
-            raise InputError(f"adapter: {folder}: damaged ({error}); fetch or train it again") from error
-        shapes = {name: tuple(header[name]["shape"]) for name in without_copies(header)}
-        return cls(folder, config, shapes)
+        errors = model_files.find_adapter_errors(folder)
+        if errors:
+            raise InputError(*(f"adapter: {error}" for error in errors))
+        config = strict_json.read_object(folder / model_files.ADAPTER_CONFIG)
+        shapes = model_files.read_shapes(folder / model_files.ADAPTER_WEIGHTS)
+        return cls(folder, config, {name: shapes[name] for name in without_copies(shapes)})
 
     @property
     def embedding_rows(self) -> int | None:
@@ -74,28 +70,79 @@ class AdapterFile:
         return {name: tensors[name] for name in self.shapes}
 
     def check_fits(self, key: str, base: PretrainedConfig) -> None:
-        """Compares LoRA shapes with the base's layers, built without weights.
+        """Compares its tensors with those that PEFT makes from its configuration on the base, built without weights.
 
         Raises:
-            InputError: when the adapter was made for another base, or is no LoRA adapter.
+            InputError: when the adapter was made for another base, or holds other tensors than its configuration
+                asks for: PEFT would leave some out, or start some anew.
         """
-        if self.config.get("peft_type") != "LORA":
-            raise InputError(f"{key}: {self.folder}: is a {self.config.get('peft_type')} adapter; allowed: LORA")
-        with torch.device("meta"):
-            layers = dict(AutoModelForCausalLM.from_config(base).named_modules())
+        place = f"{key}: {self.folder}"
+        layers, expected = self.expected_shapes(place, base)
         for name, shape in self.shapes.items():
             layer, _, part = name.removeprefix(PREFIX).rpartition(".lora_")
-            if part not in ("A.weight", "B.weight"):
-                continue
-            side, size = ("in", shape[1]) if part.startswith("A") else ("out", shape[0])
-            expected = getattr(layers.get(layer), f"{side}_features", None)
-            if expected != size:
-                made_for = self.config.get("base_model_name_or_path")
-                here = f"{expected} in base_model" if layer in layers else "base_model has no such layer"
-                raise InputError(
-                    f"{key}: {self.folder}: made for another base model ({made_for}): "
-                    f"{layer} has {size} {side} features in the adapter, {here}"
+            if not layer and name.removeprefix(PREFIX).rpartition(".")[0].rpartition(".")[2] in EMBEDDINGS:
+                continue  # rows for added tokens, which `check_vocabulary` counts
+            if layer and layer not in layers:
+                raise InputError(f"{place}: {self.other_base}: base_model has no such layer: {layer}")
+            if name not in expected:
+                raise InputError(f"{place}: holds {name}, which its {model_files.ADAPTER_CONFIG} does not ask for")
+            if shape != expected[name]:
+                raise InputError(f"{place}: {self.differing_shape(layer or name, part, shape, expected[name])}")
+        absent = sorted(set(expected) - set(self.shapes))
+        if absent:
+            raise InputError(
+                f"{place}: lacks {len(absent)} of {len(expected)} tensors that its {model_files.ADAPTER_CONFIG} asks "
+                f"for on this base, for example {absent[0]}; fetch or train it again, or name the base it was made for"
+            )
+
+    @property
+    def other_base(self) -> str:
+        return f"made for another base model ({self.config.get('base_model_name_or_path')})"
+
+    def differing_shape(self, layer: str, part: str, shape: tuple[int, ...], expected: tuple[int, ...]) -> str:
+        """What a tensor of another shape than the expected one says: another rank, or another base."""
+        if part in ("A.weight", "B.weight"):
+            side, size, rank = ("in", 1, 0) if part == "A.weight" else ("out", 0, 1)
+            if shape[rank] != expected[rank]:
+                return (
+                    f"{layer} has rank {shape[rank]} in {model_files.ADAPTER_WEIGHTS}, {expected[rank]} in "
+                    f"{model_files.ADAPTER_CONFIG}; the two files are not of one training"
                 )
+            return (
+                f"{self.other_base}: {layer} has {shape[size]} {side} features in the adapter, {expected[size]} in "
+                f"base_model"
+            )
+        return f"{self.other_base}: {layer} has the shape {shape} in the adapter, {expected} on base_model"
+
+    def expected_shapes(self, place: str, base: PretrainedConfig) -> tuple[set[str], dict[str, tuple[int, ...]]]:
+        """The layers of the base, and the shapes that PEFT makes of the adapter's configuration on it, by their names
+        in the file.
+
+        Raises:
+            InputError: in PEFT's words, when its configuration is not one, or fits no layer of the base.
+        """
+        with torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(base)
+        layers = {name for name, _ in model.named_modules()}
+        try:
+            config = LoraConfig.from_pretrained(self.folder)
+            config.base_model_name_or_path, config.init_lora_weights = None, False  # shapes alone are asked for
+            with torch.device("meta"):
+                adapted = get_peft_model(model, config)
+            expected = get_peft_model_state_dict(adapted, save_embedding_layers=False)
+        except Exception as error:  # whatever its fields hold, PEFT looks at them in many places
+            raise InputError(f"{place}: PEFT cannot put it on base_model: {error}") from error
+        return layers, {name: tuple(tensor.shape) for name, tensor in expected.items()}
+
+    def check_finite(self, key: str) -> None:
+        """Raises InputError when a tensor holds NaN or infinity: a run from there learns and writes nothing else."""
+        with safe_open(self.folder / model_files.ADAPTER_WEIGHTS, framework="pt") as tensors:
+            for name in self.shapes:
+                if not tensors.get_tensor(name).isfinite().all():
+                    raise InputError(
+                        f"{key}: {self.folder}: {name} holds NaN or infinity: the training that wrote it had failed; "
+                        f"name an earlier checkpoint of it"
+                    )
 
 
 def without_copies(names: Iterable[str]) -> list[str]:
@@ -114,6 +161,8 @@ def key_in_model(name_in_file: str, adapter_name: str) -> str:
     layer, dot, part = name_in_file.rpartition(".lora_")
     if dot:
         matrix, _, rest = part.partition(".")
+        if matrix.startswith("embedding_"):
+            return f"{layer}.lora_{matrix}.{adapter_name}"
         return f"{layer}.lora_{matrix}.{adapter_name}.{rest or 'weight'}"  # DoRA's magnitudes are stored without it
     module, _, parameter = name_in_file.rpartition(".")
     return f"{module}.modules_to_save.{adapter_name}.{parameter}"

@@ -27,21 +27,35 @@ TRAINED = "default"  # the only name TRL trains
 REFERENCE = "ref"  # the only name TRL takes for a frozen reference
 
 LLAMA_ONLY = {"pretraining_tp", "mlp_bias"}
+SHAPE_FIELDS = set(
+    "hidden_size intermediate_size head_dim num_attention_heads num_hidden_layers num_key_value_heads vocab_size "
+    "hidden_act mlp_bias attention_bias tie_word_embeddings".split()
+)
 
 
 def load_config(arguments: ModelArguments) -> PretrainedConfig:
     """The base's configuration, without its weights.
 
     Raises:
-        InputError: when a keyword of `from_pretrained` is a field that this kind of model does not have.
+        InputError: when it cannot be read, or when a keyword of `from_pretrained` is a field that this kind of model
+            does not have, or gives its weights another shape.
     """
     trust = arguments.from_pretrained.get("trust_remote_code", False)
-    config = AutoConfig.from_pretrained(**pretrained(arguments.base_model), trust_remote_code=trust)
-    foreign = [key for key in arguments.from_pretrained if key in LLAMA_ONLY and not hasattr(config, key)]
-    if foreign:
-        raise InputError(
-            *(f"from_pretrained.{key}: {config.model_type} models have no such field; remove it" for key in foreign)
-        )
+    try:
+        config = AutoConfig.from_pretrained(**pretrained(arguments.base_model), trust_remote_code=trust)
+    except Exception as error:  # each kind of model checks its fields with exceptions of its own
+        raise InputError(f"base_model: {arguments.base_model}: its config.json cannot be used ({error})") from error
+    faults = []
+    for key, value in arguments.from_pretrained.items():
+        if key in LLAMA_ONLY and not hasattr(config, key):
+            faults.append(
+                f"from_pretrained.{key}: {config.model_type} models have no such field; remove it, or pass "
+                f"--set from_pretrained.{key}=null"
+            )
+        elif key in SHAPE_FIELDS and getattr(config, key, value) != value:
+            faults.append(f"from_pretrained.{key}: got {value}; the weights are of {getattr(config, key)}; remove it")
+    if faults:
+        raise InputError(*faults)
     return config
 
 
@@ -54,6 +68,7 @@ def find_adapter(key: str, name: str, arguments: ModelArguments) -> AdapterFile:
     base = load_config(arguments)
     adapter = AdapterFile.read(adapter_folder(name))
     adapter.check_fits(key, base)
+    adapter.check_finite(key)
     check_vocabulary(load_tokenizer(arguments, adapter), adapter, base.vocab_size, key)
     return adapter
 

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from urllib.parse import urlparse
 
-from response_generator import card, checkpoints, export, hub, processes
+from response_generator import card, checkpoints, export, hub, model_files, processes
 from response_generator.arguments import BARE_BASE, DatasetArguments, DPOArguments, EvaluateArguments, WandbArguments
 from response_generator.errors import InputError
 from response_generator.runs import RunFolder
@@ -49,7 +49,9 @@ def check(arguments: DPOArguments | EvaluateArguments, predictions: Path | None 
         faults += file_faults("chat_template.file", arguments.chat_template.file)
     else:
         faults += prediction_faults(predictions)
-    faults += [fault for key, name in models.items() for fault in model_faults(key, name)]
+    for key, name in models.items():
+        heads = model_files.CLASSIFIER if key.startswith("scoring.") else model_files.CAUSAL_LM
+        faults += model_faults(key, name, heads)
     faults += [fault for key, name in adapters.items() for fault in adapter_faults(key, name)]
     faults += [fault for key, data in datasets.items() for fault in dataset_faults(key, data.path, data.revision)]
     faults += wandb_faults(arguments.wandb)

@@ -31,8 +31,19 @@ class Verdict:
         return self.probabilities[self.label]
 
 
-def check_labels(scoring: ScoringArguments) -> None:
-    """Raises InputError when the emotion classifier speaks of other labels than the seven emotions."""
+def check_classifiers(scoring: ScoringArguments) -> None:
+    """Reads all of both classifiers but their weights: replies take hours, and are judged at the end.
+
+    Raises:
+        InputError: when one cannot be read, or the emotion classifier speaks of other labels than the seven emotions.
+    """
+    for key in ("emotion_model", "gibberish_model"):
+        name = getattr(scoring, key)
+        try:
+            label_names(name)
+            AutoTokenizer.from_pretrained(**pretrained(name))
+        except Exception as error:  # tokenizers' own is a bare one
+            raise InputError(f"scoring.{key}: {name}: cannot be loaded ({error}); fetch it again") from error
     names = emotion_labels(scoring)
     if set(names) != set(EMOTIONS):
         raise InputError(

@@ -5,11 +5,11 @@ import os
 import re
 from pathlib import Path
 
-from response_generator import paths
+from response_generator import model_files, paths
 from response_generator.errors import InputError
 
 DATA_ENDINGS = (".json", ".jsonl", ".parquet")
-ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
+ADAPTER_FILES = (model_files.ADAPTER_CONFIG, model_files.ADAPTER_WEIGHTS)
 COMMITS_SEARCHED = 20  # for one that holds an adapter, where the named revision does not
 HUB_TIMEOUT = 8.0  # seconds; the libraries would retry for minutes
 
@@ -53,23 +53,22 @@ def dataset_source(path: str, revision: str | None) -> str:
     return path if revision is None or is_local(path) or "@" in path else f"{path}@{revision}"
 
 
-def model_faults(key: str, name: str) -> list[str]:
-    """A local model must be a folder with a config.json; a hub id is left to `hub_faults`."""
-    if is_local(name) and not Path(name, "config.json").is_file():
+def model_faults(key: str, name: str, heads: tuple[str, ...] = model_files.CAUSAL_LM) -> list[str]:
+    """A local model must be a folder with configuration, tokenizer and whole weights; see `find_model_errors`."""
+    if not is_local(name):
+        return []  # left to `hub_faults`
+    if not Path(name, model_files.CONFIG).is_file():
         return [f"{key}: {name}: {missing(name)}; needed: a folder with config.json, or a hub id"]
-    return []
+    return [f"{key}: {error}" for error in model_files.find_model_errors(Path(name), heads)]
 
 
 def adapter_faults(key: str, name: str) -> list[str]:
-    """A local adapter must hold its configuration and its weights as safetensors."""
+    """A local adapter must hold its configuration and its weights as safetensors, both whole."""
     if not is_local(name):
         return []
-    folder = Path(name)
-    if not (folder / "adapter_config.json").is_file():
+    if not Path(name, model_files.ADAPTER_CONFIG).is_file():
         return [f"{key}: {name}: {missing(name)}; needed: a PEFT adapter (adapter_config.json), or a hub id"]
-    if not (folder / "adapter_model.safetensors").is_file():
-        return [f"{key}: {name}: holds no adapter_model.safetensors; pickled weights (.bin) are not loaded"]
-    return []
+    return [f"{key}: {error}" for error in model_files.find_adapter_errors(Path(name))]
 
 
 def dataset_faults(key: str, name: str, revision: str | None = None) -> list[str]:

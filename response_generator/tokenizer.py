@@ -17,24 +17,28 @@ def load_tokenizer(arguments: ModelArguments, adapter: AdapterFile | None) -> Pr
     """The adapter's own tokenizer where it brings one, else the base's, with the special tokens of the args.
 
     Raises:
-        InputError: when the tokenizer has no EOS, no pad token of its own, or writes other tokens than the adapter's
-            tokenizer.json.
+        InputError: when the tokenizer cannot be loaded, has no EOS or no pad token of its own, or writes other tokens
+            than the adapter's tokenizer.json.
     """
     own = adapter is not None and adapter.has_tokenizer
     source = str(adapter.folder) if own else arguments.base_model
-    if own and (adapter.folder / TOKENIZER_FILE).is_file():
-        # Not AutoTokenizer: for Llama, among others, transformers builds another tokenizer than the one in this file,
-        # with other tokens for the same text.
-        tokenizer = PreTrainedTokenizerFast.from_pretrained(source)
-    else:
-        trust = arguments.from_pretrained.get("trust_remote_code", False)
-        tokenizer = AutoTokenizer.from_pretrained(**pretrained(source), trust_remote_code=trust)
+    key = "adapter" if own else "base_model"
+    try:
+        if own and (adapter.folder / TOKENIZER_FILE).is_file():
+            # Not AutoTokenizer: for Llama, among others, transformers builds another tokenizer than the one in this
+            # file, with other tokens for the same text.
+            tokenizer = PreTrainedTokenizerFast.from_pretrained(source)
+        else:
+            trust = arguments.from_pretrained.get("trust_remote_code", False)
+            tokenizer = AutoTokenizer.from_pretrained(**pretrained(source), trust_remote_code=trust)
+    except Exception as error:  # tokenizers' own is a bare one
+        raise InputError(f"{key}: {source}: its tokenizer cannot be loaded ({error}); fetch it again") from error
     try:
         tokenizer.add_special_tokens(dict(arguments.chat_template.special_tokens))
     except (ValueError, TypeError) as error:
         raise InputError(f"chat_template.special_tokens: {error}") from error
     if tokenizer.eos_token is None:
-        raise InputError(f"base_model: {source}: its tokenizer has no eos token")
+        raise InputError(f"{key}: {source}: its tokenizer has no eos token")
     if tokenizer.pad_token in (None, tokenizer.eos_token):
         raise InputError(
             f"chat_template.special_tokens: the tokenizer of {source} pads with "

@@ -23,7 +23,9 @@ def test_an_adapter_for_another_base_is_refused_by_its_shapes(tiny, tmp_path):
 
 def test_a_layer_the_base_lacks_is_refused(tiny):
     config = AutoConfig.from_pretrained(tiny.base, num_hidden_layers=1)
-    with pytest.raises(InputError, match=r"layers\.1\..*base_model has no such layer"):
+    with pytest.raises(
+        InputError, match=r"made for another base model .*base_model has no such layer: model\.layers\.1\."
+    ):
         AdapterFile.read(tiny.folder / "adapter").check_fits("adapter", config)
 
 
@@ -31,7 +33,7 @@ def test_damaged_files_are_refused(tiny, tmp_path):
     write_tiny_adapter(tiny.folder / "base", tmp_path)
     weights = tmp_path / "adapter_model.safetensors"
     weights.write_bytes(weights.read_bytes()[:100])
-    with pytest.raises(InputError, match="damaged"):
+    with pytest.raises(InputError, match="adapter_model.safetensors: is damaged or cut short"):
         AdapterFile.read(tmp_path)
 
 

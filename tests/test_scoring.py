@@ -6,7 +6,7 @@ from tiny_models import write_tiny_classifier
 from response_generator.arguments import ScoringArguments
 from response_generator.emotions import EMOTIONS
 from response_generator.errors import InputError
-from response_generator.scoring import check_labels, emotions_of, gibberish_of
+from response_generator.scoring import check_classifiers, emotions_of, gibberish_of
 
 
 def scoring(tiny, **changes) -> ScoringArguments:
@@ -27,10 +27,10 @@ def test_a_classifiers_own_label_is_mapped_by_name(tiny, tmp_path):
     write_tiny_classifier(tmp_path, tiny.folder / "base", labels)
     of_joy = scoring(tiny, emotion_model=str(tmp_path))
     with pytest.raises(InputError, match="its labels are neutral, anger, disgust, fear, joy"):
-        check_labels(of_joy)
+        check_classifiers(of_joy)
     mapped = of_joy.model_copy(update={"emotion_labels": {"joy": "happiness"}})
-    check_labels(mapped)
+    check_classifiers(mapped)
     (verdict,) = emotions_of(["I got the job !"], mapped)
     assert list(verdict.probabilities) == list(EMOTIONS)
     with pytest.raises(InputError, match="scoring.emotion_labels: joy: no label of"):
-        check_labels(scoring(tiny, emotion_labels={"joy": "happiness"}))
+        check_classifiers(scoring(tiny, emotion_labels={"joy": "happiness"}))

@@ -37,14 +37,10 @@ def test_folders_that_are_not_what_they_should_be(tmp_path):
     assert "no such file" in dataset_faults("dataset", str(empty / "rows.jsonl"))[0]
 
 
-def test_a_hub_id_without_a_network_is_told_soon(tmp_path):
+def test_a_hub_id_without_a_network_is_told_soon(tiny, tmp_path):
     # A hub address where nobody listens: the connection is refused, as without a network.
     environment = script_environment() | {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path / "cache")}
-    adapter = tmp_path / "adapter"
-    adapter.mkdir()
-    for name in ("adapter_config.json", "adapter_model.safetensors"):
-        (adapter / name).touch()
-    sets = {"wandb.mode": "offline", "output_dir": str(tmp_path / "run"), "adapter": str(adapter)}
+    sets = {"wandb.mode": "offline", "output_dir": str(tmp_path / "run"), "adapter": tiny.adapter}
     options = [part for key, value in sets.items() for part in ("--set", f"{key}={value}")]
     started = time.monotonic()
     done = subprocess.run(
