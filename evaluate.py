@@ -11,9 +11,13 @@ The second command judges and reports replies that are there already: no model i
 one compares the adapters of finished runs on the same prompts.
 """
 
+import signal
 import sys
 from argparse import Namespace
 from pathlib import Path
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C while the rest is imported ends without a traceback
 
 from response_generator import command_line, commits, preflight, processes
 from response_generator.arguments import EvaluateArguments
@@ -79,6 +83,7 @@ def evaluate(args: EvaluateArguments, run: RunFolder, dry_run: bool) -> None:
     if held_out:
         preview.show_counts("preferences", held_out, renderer)
     preview.show_skipped({"dataset": skipped, "preferences.dataset": skipped_pairs})
+    preview.show_limits({"dataset": args.dataset, "preferences.dataset": args.preferences and args.preferences.dataset})
     if dry_run:
         return
 

@@ -6,10 +6,14 @@ Reads preference pairs, trains a copy of the SFT adapter against a frozen one on
 output_dir: adapter/ (what evaluate.py reads), metrics.json, log.jsonl, training.png, args.json, environment.json.
 """
 
+import signal
 import sys
 from pathlib import Path
 
-from response_generator import command_line, commits, export, hub, preflight, processes
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C while the rest is imported ends without a traceback
+
+from response_generator import checkpoints, command_line, commits, export, hub, preflight, processes
 from response_generator.arguments import DPOArguments
 from response_generator.backends import import_backend
 from response_generator.data import read_pairs, skipped_metrics
@@ -44,15 +48,19 @@ def main() -> None:
     renderer = Renderer.of(tokenizer, args.chat_template)
     train = tokenised(train_pairs, renderer, config.max_length)
     held_out = tokenised(held_out_pairs, renderer, config.max_length) if held_out_pairs else None
+    owner = {"arguments": run.arguments, "data": [rows.digest() for rows in (train, held_out) if rows]}
+    checkpoints.check_owner(run.path, owner)
     preview.show_pairs("training", train, renderer)
     if held_out:
         preview.show_counts("held out", held_out, renderer)
     preview.show_skipped({"dataset": skipped, "eval_dataset": skipped_held_out})
     preview.show_scores(train_pairs)
+    preview.show_limits({"dataset": args.dataset, "eval_dataset": args.eval_dataset})
     preview.show_steps(len(train.rows), config)
     if options.dry_run:
-        preview.show_memory(rehearsal.expected_memory(args, config, start, train))
-        if rehearsal.at_hand(args):
+        expected = rehearsal.expected_memory(args, config, start, train)
+        preview.show_memory(expected)
+        if rehearsal.at_hand(args) and rehearsal.fits(expected):
             preview.show_rehearsal(rehearsal.rehearse(args, tokenizer, start, train))
         return
 
@@ -62,8 +70,13 @@ def main() -> None:
     run.note_environment(model.facts(policy))
     run.note_commits(commits.of_adapters_and_data(args))
     watch = Watch(config.beta)
-    watchers = [LogFile(run.path / "log.jsonl", tracker), ProgressBar(), watch, *configuration.early_stopping(args.dpo)]
-    trainer = training.build_trainer(policy, tokenizer, config, train, held_out, watchers)
+    watchers = [
+        LogFile(run.path / "log.jsonl", tracker),
+        ProgressBar(len(train.rows)),
+        watch,
+        *configuration.early_stopping(args.dpo),
+    ]
+    trainer = training.build_trainer(policy, tokenizer, config, train, held_out, watchers, owner)
     if frozen:
         reference.replace(policy, frozen)
     if args.dpo.get("precompute_ref_log_probs"):

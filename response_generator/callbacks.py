@@ -1,6 +1,7 @@
 """What watches a training run: the log file, the progress bar, the tracker."""
 
 import json
+import math
 import time
 from pathlib import Path
 
@@ -58,15 +59,17 @@ class LogFile(TrainerCallback):
 class ProgressBar(TrainerCallback):
     """Pairs done, pairs a second, time left, and the latest loss, margin and accuracy."""
 
-    def __init__(self):
+    def __init__(self, pairs: int):
+        self.pairs = pairs  # of an epoch
         self.bar = None
 
     def on_train_begin(self, args, state, control, **kwargs):
         if not state.is_world_process_zero:
             return
+        steps_an_epoch = math.ceil(self.pairs / pairs_a_step(args))
         self.bar = tqdm(
-            total=state.max_steps * pairs_a_step(args),
-            initial=state.global_step * pairs_a_step(args),
+            total=round(state.max_steps / steps_an_epoch * self.pairs),
+            initial=round(state.epoch * self.pairs),
             desc="training",
             unit="pair",
             dynamic_ncols=True,
@@ -74,7 +77,7 @@ class ProgressBar(TrainerCallback):
 
     def on_step_end(self, args, state, control, **kwargs):
         if self.bar is not None:
-            self.bar.update(pairs_a_step(args))
+            self.bar.update(round(state.epoch * self.pairs) - self.bar.n)
 
     def on_log(self, args, state, control, logs=None, **kwargs):
         if self.bar is None or not logs or not {"loss", "rewards/margins"} <= set(logs):

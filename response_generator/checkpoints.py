@@ -3,8 +3,13 @@
 import os
 import shutil
 from pathlib import Path
+from typing import Any
+
+from response_generator import strict_json
+from response_generator.errors import InputError
 
 ASIDE = "unfinished"  # holds the checkpoint that is being written
+OWNER = "run.json"  # in each checkpoint: the arguments and the data of the run that it belongs to
 NEEDED = "adapter_model.safetensors optimizer.pt scheduler.pt rng_state*.pth log_sums_*.json trainer_state.json".split()
 
 
@@ -26,6 +31,25 @@ def last(run: Path) -> Path | None:
     """The newest complete checkpoint of a run; None where there is none."""
     complete = [folder for folder in run.glob("checkpoint-*") if not lacking(folder)]
     return max(complete, key=step_of, default=None)
+
+
+def check_owner(run: Path, owner: dict[str, Any]) -> None:
+    """Compares what the last checkpoint of a folder says of its run with this run's arguments and data.
+
+    Raises:
+        InputError: when it belongs to another run, or does not say.
+    """
+    checkpoint = last(run)
+    if checkpoint is None:
+        return
+    file = checkpoint / OWNER
+    written = strict_json.read_object(file) if file.is_file() else {}
+    different = sorted(key for key in owner if written.get(key) != owner[key])
+    if different:
+        raise InputError(
+            f"output_dir: {checkpoint}: belongs to a run with other {' and '.join(different)}, and cannot be resumed "
+            f"from; name another folder"
+        )
 
 
 def passed_over(run: Path) -> list[str]:

@@ -84,7 +84,8 @@ def override(values: dict[str, Any], assignment: str) -> None:
 
 def run(main: Callable[[], None]) -> int:
     """Runs a script's `main` and turns what stops it into an exit status: 0 done, 2 bad input, 130 interrupted."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what a cluster sends is what Ctrl-C is
+    for number in (signal.SIGINT, signal.SIGTERM):  # what a cluster sends is what Ctrl-C is
+        signal.signal(number, signal.default_int_handler)
     processes.hush()
     try:
         main()

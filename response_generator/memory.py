@@ -12,7 +12,6 @@ import math
 import re
 from dataclasses import astuple, dataclass
 
-import psutil
 import torch
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
@@ -232,17 +231,3 @@ def lm_head_bytes(base: PretrainedConfig, batch: Batch, cpu: bool, width: int = 
     rows = min(batch.replies, max(1, 2**24 // base.vocab_size))
     next_rows = min(rows, batch.replies - rows)
     return base.vocab_size * (2 * FULL * rows + max(width * rows, 2 * FULL * next_rows)) + 2 * width * states
-
-
-def device_memory() -> tuple[str, int]:
-    """Name and total bytes of what a run will use: the first card, or the machine and what is free of it now."""
-    if torch.cuda.is_available():
-        card = torch.cuda.get_device_properties(0)
-        return card.name, card.total_memory
-    memory = psutil.virtual_memory()
-    return f"this machine ({memory.available / 1e9:.1f} GB available)", memory.total
-
-
-def resident() -> int:
-    """Bytes that this process holds now; 0 where a card is used."""
-    return 0 if torch.cuda.is_available() else psutil.Process().memory_info().rss

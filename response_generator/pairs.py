@@ -1,5 +1,7 @@
 """Preference pairs as tokens: what the trainer reads, and the account of what was dropped, cut or missing."""
 
+import hashlib
+import json
 from collections import Counter
 from dataclasses import dataclass, field
 
@@ -34,6 +36,10 @@ class PairTokens:
     def dataset(self) -> Dataset:
         """The rows with their whole length, by which `train_sampling_strategy: "group_by_length"` batches."""
         return Dataset.from_list(self.rows).add_column("length", self.lengths()["whole"])
+
+    def digest(self) -> str:
+        """A hash of all token ids, by which a checkpoint knows its data."""
+        return hashlib.sha256(json.dumps(self.rows).encode("utf-8")).hexdigest()
 
     def dropped_metrics(self, key: str) -> dict[str, int]:
         """The account of the dropped pairs for metrics.json: `key/dropped_pairs`, in all and by reason."""

@@ -10,12 +10,15 @@ from rich.text import Text
 from transformers import GenerationConfig
 from trl import DPOConfig
 
+from response_generator.arguments import DatasetArguments
 from response_generator.chat_template import Renderer
 from response_generator.data import Pair, Skipped
+from response_generator.dataset_rows import count_rows
+from response_generator.device_memory import describe_memory
 from response_generator.generation import Request
-from response_generator.memory import MemoryEstimate, device_memory, rows
+from response_generator.memory import MemoryEstimate, rows
 from response_generator.pairs import PairTokens, pairs_a_step
-from response_generator.rehearsal import Rehearsal
+from response_generator.rehearsal import Rehearsal, fits
 
 console = Console(highlight=False)
 
@@ -65,6 +68,16 @@ def show_skipped(skipped: dict[str, Skipped]) -> None:
             console.print(Text(f"{key}: skipped {count} bad row(s): {reason}", style="yellow"), soft_wrap=True)
 
 
+def show_limits(datasets: dict[str, DatasetArguments | None]) -> None:
+    """Prints which data sets are read in part only, and how many rows they have."""
+    for key, dataset in datasets.items():
+        if dataset is None or dataset.limit is None:
+            continue
+        there = count_rows(dataset)
+        if there > dataset.limit:
+            console.print(f"[yellow]{key}: {dataset.limit} of {there} rows ({key}.limit)[/yellow]")
+
+
 def show_scores(pairs: list[Pair]) -> None:
     """Prints the margin of the data set's own scores, where it has them; training never sees them."""
     margins = [
@@ -97,12 +110,16 @@ def show_steps(pairs: int, config: DPOConfig) -> None:
     batch = pairs_a_step(config)
     an_epoch = math.ceil(pairs / batch)
     total = config.max_steps if config.max_steps > 0 else math.ceil(config.num_train_epochs * an_epoch)
-    console.print(f"batch {batch}, {an_epoch} steps an epoch, {total} steps in all\n")
+    if batch > pairs:
+        console.print(
+            f"[yellow]a step could take {batch} pairs, there are {pairs}: an epoch is one step of them[/yellow]"
+        )
+    console.print(f"batch {min(batch, pairs)}, {an_epoch} steps an epoch, {total} steps in all\n")
 
 
 def show_memory(expected: MemoryEstimate) -> None:
     """Prints the estimate part by part, beside what the device has."""
-    name, total = device_memory()
+    name, total = describe_memory()
     table = Table(title="memory in training, estimated (GB)", title_justify="left", show_header=False)
     table.add_column()
     table.add_column(justify="right")
@@ -111,9 +128,12 @@ def show_memory(expected: MemoryEstimate) -> None:
     table.add_row("in all", f"{expected.total / 1e9:.2f}", style="bold")
     table.add_row(f"there are, on {name}", f"{total / 1e9:.2f}")
     console.print(table)
-    if expected.total > total:
-        words = "this will not fit: lower dpo.per_device_train_batch_size or dpo.max_length, or checkpoint gradients"
-        console.print(f"[yellow]{words}[/yellow]")
+    if not fits(expected):
+        console.print(
+            "[yellow]that does not fit now, so no step was tried: lower dpo.per_device_train_batch_size or "
+            "dpo.max_length, or set dpo.gradient_checkpointing: true[/yellow]",
+            soft_wrap=True,
+        )
 
 
 def show_rehearsal(told: Rehearsal) -> None:

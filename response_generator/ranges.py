@@ -68,7 +68,7 @@ RANGES: dict[str, dict[str, Range]] = {
         "label_smoothing": from_below(0, 0.5),  # at a half, both replies are preferred alike
         "label_smoothing_factor": from_below(0, 1),
         "ld_alpha": SHARE,
-        "learning_rate": above_to(0, 1),
+        "learning_rate": above_to(0, 10),
         "local_rank": from_to(-1, LARGEST),
         "logging_steps": STEPS,
         "max_grad_norm": NOT_NEGATIVE,

@@ -11,7 +11,7 @@ from peft import LoraConfig
 from transformers import PreTrainedTokenizerBase, TrainerCallback
 from trl import DPOConfig
 
-from response_generator import attention, configuration, memory, model, training
+from response_generator import attention, configuration, device_memory, memory, model, training
 from response_generator.adapters import AdapterFile
 from response_generator.arguments import DPOArguments
 from response_generator.backends import has_unsloth_gpu_code
@@ -21,9 +21,8 @@ from response_generator.reference import COLUMNS
 from response_generator.sources import is_local, split_revision
 from response_generator.trainer import LengthGroupedEpochs
 
-STEPS = 3  # the longest batch, then two ordinary ones, which are timed
+STEPS = 3  # at most: the longest batch, then two ordinary ones, which are timed
 ALONE = {
-    "max_steps": STEPS,
     "train_sampling_strategy": "sequential",
     "save_strategy": "no",
     "eval_strategy": "no",
@@ -77,9 +76,14 @@ def expected_memory(
         attention=attention.usable(loading.get("attn_implementation", attention.SDPA)),
         fused=unsloths_kernels,
         offloaded=unsloths_kernels and loading.get("use_gradient_checkpointing", "unsloth") == "unsloth",
-        process=memory.resident(),
+        process=device_memory.resident_bytes(),
         width=memory.HALF if config.bf16 or config.fp16 else memory.FULL,
     )
+
+
+def fits(expected: memory.MemoryEstimate) -> bool:
+    """Whether a step of the longest batch can be tried without being killed for memory."""
+    return expected.total - expected.process <= device_memory.free_bytes()
 
 
 def at_hand(arguments: DPOArguments) -> bool:
@@ -100,10 +104,12 @@ def rehearse(
 ) -> Rehearsal:
     """Trains a few steps on a copy that is thrown away, and counts up to the whole run by padded tokens."""
     clock = Clock()
+    batch = pairs_a_step(configuration.training_config(arguments))
+    rows = chosen_rows(train, batch)
+    alone = ALONE | {"max_steps": math.ceil(len(rows) / batch)}
     with tempfile.TemporaryDirectory() as folder:
-        rehearsed = arguments.model_copy(update={"output_dir": folder, "dpo": {**arguments.dpo, **ALONE}})
+        rehearsed = arguments.model_copy(update={"output_dir": folder, "dpo": {**arguments.dpo, **alone}})
         config = configuration.training_config(rehearsed)
-        rows = chosen_rows(train, pairs_a_step(config))
         policy = model.load_policy(arguments, start)
         trainer = training.build_trainer(policy, tokenizer, config, PairTokens(rows=rows), None, [clock])
         if arguments.dpo.get("precompute_ref_log_probs"):
@@ -114,20 +120,25 @@ def rehearse(
             trainer.train()
         except torch.OutOfMemoryError as error:
             raise RunError(f"the longest batch does not fit: {error}") from error
-    step_seconds = sum(clock.seconds[1:]) / len(clock.seconds[1:])
-    timed = sum(padded_tokens(PairTokens(rows=rows).lengths()["whole"], config, order=range(len(rows)))[1:]) / len(
-        clock.seconds[1:]
+    tokens = padded_tokens(PairTokens(rows=rows).lengths()["whole"], config, order=range(len(rows)))
+    # The first step also warms up; of a small data set there is no other.
+    timed = slice(1, None) if len(tokens) > 1 else slice(None)
+    seconds_a_token = sum(clock.seconds[timed]) / sum(tokens[timed])
+    return Rehearsal(
+        step_seconds=sum(clock.seconds[timed]) / len(clock.seconds[timed]),
+        train_seconds=seconds_a_token * tokens_of_run(train, arguments),
+        peak_memory_gb=training.peak_memory_gb(),
     )
-    return Rehearsal(step_seconds, step_seconds / timed * tokens_of_run(train, arguments), training.peak_memory_gb())
 
 
 def chosen_rows(train: PairTokens, batch: int) -> list[dict]:
-    """The longest batch, then ordinary ones; a small data set is repeated."""
+    """The longest batch, then ordinary ones, as far as the data set goes; no row twice."""
     lengths = train.lengths()["whole"]
     by_length = [train.rows[row] for row in sorted(range(len(lengths)), key=lambda row: -lengths[row])]
-    middle = by_length[max(0, len(by_length) // 2 - batch * (STEPS - 1) // 2) :]
-    ordinary = (middle * math.ceil(batch * STEPS / len(middle)))[: batch * (STEPS - 1)]
-    return (by_length * math.ceil(batch / len(by_length)))[:batch] + ordinary
+    others = by_length[batch:]
+    wanted = batch * (STEPS - 1)
+    middle = max(0, (len(others) - wanted) // 2)
+    return by_length[:batch] + others[middle : middle + wanted]
 
 
 def tokens_of_run(train: PairTokens, arguments: DPOArguments) -> float:

@@ -54,7 +54,13 @@ class RunFolder:
         if not processes.is_first():
             return []
         try:
-            nearest = next(place for place in (self.path, *self.path.absolute().parents) if place.exists())
+            nearest = next(place for place in (self.path, *self.path.absolute().parents) if os.path.lexists(place))
+            if not nearest.exists():
+                return [
+                    f"output_dir: {nearest}: is a link to {os.readlink(nearest)}, which is not there; name a folder"
+                ]
+            if not nearest.is_dir():
+                return [f"output_dir: {nearest}: is a file; name a folder"]
             with tempfile.TemporaryDirectory(dir=nearest):
                 pass
             holder = run_lock.find_holder(self.path)

@@ -4,6 +4,7 @@ import json
 import math
 import shutil
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch.utils.data import Sampler
@@ -22,8 +23,9 @@ from response_generator.pairs import pairs_a_step
 class PreferenceTrainer(DPOTrainer):
     """Takes tokenised pairs, keeps the reference out of checkpoints, and continues one to the last bit."""
 
-    def __init__(self, *args, **kwargs):
+    def __init__(self, *args, owner: dict[str, Any], **kwargs):
         super().__init__(*args, **kwargs)
+        self.owner = owner  # of each checkpoint
         self.add_callback(SumsOfLog(self))
 
     def _prepare_dataset(self, dataset, *args, **kwargs):
@@ -98,6 +100,7 @@ class PreferenceTrainer(DPOTrainer):
                 self.state.best_model_checkpoint = str(final)
             if self.args.should_save:
                 self.state.save_to_json(str(part / "trainer_state.json"))
+                (part / checkpoints.OWNER).write_text(json.dumps(self.owner), encoding="utf-8")
                 checkpoints.commit(part, final)
         except Exception as error:  # a full disk is another exception in each library; tokenizers' is a bare one
             shutil.rmtree(part, ignore_errors=True)

@@ -19,7 +19,7 @@ from response_generator.adapters import write_adapter
 from response_generator.errors import RunError
 from response_generator.interruption import StopRequest
 from response_generator.model import REFERENCE, TRAINED
-from response_generator.pairs import PairTokens, pairs_a_step
+from response_generator.pairs import PairTokens
 from response_generator.trainer import PreferenceTrainer
 
 OF_THE_SESSION = ("_per_second", "_runtime", "_preparation_time", "_num_tokens")  # of an evaluation, not of its result
@@ -32,8 +32,12 @@ def build_trainer(
     train: PairTokens,
     held_out: PairTokens | None,
     callbacks: list[TrainerCallback],
+    owner: dict[str, Any] | None = None,
 ) -> PreferenceTrainer:
     """Builds the trainer; TRL adds the frozen adapter `ref`, a copy of `default`.
+
+    Args:
+        owner: what each checkpoint says of the run that it belongs to, see `checkpoints.check_owner`.
 
     Raises:
         RunError: when nothing would be trained.
@@ -53,6 +57,7 @@ def build_trainer(
             eval_dataset=held_out.dataset() if held_out else None,
             processing_class=tokenizer,
             callbacks=callbacks,
+            owner=owner or {},
         )
     except (ValueError, NotImplementedError) as error:
         raise RunError(f"dpo: {error}") from error
@@ -109,16 +114,17 @@ def train(trainer: PreferenceTrainer) -> dict[str, float]:
     """
     run = Path(trainer.args.output_dir)
     checkpoint = place_to_go_on(trainer, run)
-    earlier = checkpoints.step_of(checkpoint) if checkpoint else 0
+    epochs_before = epochs_of(checkpoint) if checkpoint else 0.0
     seconds = 0.0 if go_to_end(trainer, checkpoint) else run_steps(trainer, checkpoint)
-    steps = trainer.state.global_step - earlier
     metrics = mean_loss(trainer.state.log_history) | {
         "steps": trainer.state.global_step,
         "epoch": trainer.state.epoch,
         "train_seconds": seconds,
     }
     if seconds:
-        metrics["pairs_per_second"] = steps * pairs_a_step(trainer.args) / seconds
+        # By epochs: an epoch's last step, or its only one, may take fewer pairs than the others.
+        pairs = (trainer.state.epoch - epochs_before) * len(trainer.train_dataset)
+        metrics["pairs_per_second"] = pairs / seconds
     if trainer.args.load_best_model_at_end and trainer.state.best_model_checkpoint:
         best = checkpoints.step_of(Path(trainer.state.best_model_checkpoint))
         metrics |= {"best_step": best, "best_metric": trainer.state.best_metric}
@@ -159,7 +165,7 @@ def go_to_end(trainer: PreferenceTrainer, checkpoint: Path | None) -> bool:
     """
     if checkpoint is None:
         return False
-    state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
+    state = state_of(checkpoint)
     if not state.stateful_callbacks["TrainerControl"]["args"]["should_training_stop"]:
         return False
     trainer.state = state
@@ -168,6 +174,14 @@ def go_to_end(trainer: PreferenceTrainer, checkpoint: Path | None) -> bool:
     else:
         trainer._load_from_checkpoint(str(checkpoint))
     return True
+
+
+def state_of(checkpoint: Path) -> TrainerState:
+    return TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
+
+
+def epochs_of(checkpoint: Path) -> float:
+    return state_of(checkpoint).epoch
 
 
 def run_steps(trainer: PreferenceTrainer, checkpoint: Path | None) -> float:

@@ -123,3 +123,18 @@ def test_terminated_while_loading_it_says_what_to_do(tiny, tmp_path):
     assert process.wait() == 130, said
     assert "interrupted: run the same command again" in said
     assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("script", ["fine_tune_dpo.py", "evaluate.py"])
+def test_ctrl_c_while_the_script_is_imported_leaves_no_traceback(tmp_path, script):
+    # In the place of pydantic, which is imported first of all: a module that gets the signal, or else goes on.
+    interrupted = "import os, signal; os.kill(os.getpid(), signal.SIGINT); os._exit(7)"
+    (tmp_path / "pydantic.py").write_text(interrupted, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, str(ROOT / script), "--help"],
+        env=script_environment() | {"PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (-signal.SIGINT, "")  # a shell says 130

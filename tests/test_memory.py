@@ -13,7 +13,7 @@ from trl import DPOConfig
 from trl.trainer import utils as trl_utils
 from trl.trainer.dpo_trainer import DataCollatorForPreference
 
-from response_generator import memory, model
+from response_generator import device_memory, memory, model
 from response_generator.adapters import AdapterFile
 from response_generator.arguments import DPOArguments
 from response_generator.memory import Batch
@@ -249,11 +249,21 @@ def test_the_total_is_within_30_percent_of_runs_measured_on_the_demo(batch, chec
 
 
 def test_the_machine_is_named_with_its_memory():
-    name, total = memory.device_memory()
+    name, total = device_memory.describe_memory()
     with open("/proc/meminfo", encoding="ascii") as file:
         kilobytes = int(file.readline().split()[1])
     assert "available" in name
     assert total == kilobytes * 1024
     with open("/proc/self/statm", encoding="ascii") as file:
         pages = int(file.read().split()[1])
-    assert math.isclose(memory.resident(), pages * 4096, rel_tol=0.02)
+    assert math.isclose(device_memory.resident_bytes(), pages * 4096, rel_tol=0.02)
+
+
+def test_a_containers_limit_counts(tmp_path, monkeypatch):
+    monkeypatch.setattr(device_memory, "CGROUP_LIMIT", tmp_path / "memory.max")
+    whole = device_memory.describe_memory()[1]
+    (tmp_path / "memory.max").write_text("max\n", encoding="ascii")
+    assert device_memory.describe_memory()[1] == whole
+    (tmp_path / "memory.max").write_text("2000000000\n", encoding="ascii")
+    assert device_memory.describe_memory()[1] == 2_000_000_000
+    assert device_memory.free_bytes() == pytest.approx(2_000_000_000 - device_memory.resident_bytes(), abs=1e8)

@@ -48,7 +48,7 @@ def test_a_path_is_made_whole(places, written, expected):
         ("${UNSET}", "is not set"),
         ("a" * 256, "256 bytes; allowed: up to 255"),
         ("é" * 128, "256 bytes"),
-        ("a/" * 2048, "up to 4095 bytes"),
+        ("a/" * 2048, "up to 3800 bytes"),
     ],
 )
 def test_what_can_be_no_path_is_refused(places, written, words):

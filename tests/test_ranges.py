@@ -54,7 +54,7 @@ def test_every_number_of_ours_has_a_range():
     ("script", "key", "bad", "good"),
     [
         ("dpo", "dpo.beta", (0, 0.0, -0.1, 1e9), (1e-6, 1)),
-        ("dpo", "dpo.learning_rate", (0, -1e-5, 1.5), (1e-9, 1.0)),
+        ("dpo", "dpo.learning_rate", (0, -1e-5, 50), (1e-9, 3.0)),
         ("dpo", "dpo.num_train_epochs", (0, -1), (0.5, 3)),
         ("dpo", "dpo.max_steps", (-2,), (-1, 7)),
         ("dpo", "dpo.dataloader_num_workers", (-1, 100_000), (0, 4)),

@@ -1,9 +1,11 @@
 """A few real steps before the run: which rows they take, and how they count up to the whole run."""
 
 import pytest
+from conftest import run_here
 from test_training import PAIRS
 
-from response_generator import configuration, rehearsal
+import fine_tune_dpo
+from response_generator import configuration, device_memory, rehearsal
 from response_generator import model as models
 from response_generator.arguments import DPOArguments
 from response_generator.chat_template import Renderer
@@ -26,8 +28,27 @@ def test_the_longest_batch_comes_first_then_ordinary_ones():
     train = PairTokens(rows=[row(tokens) for tokens in range(10, 30)])
     chosen = PairTokens(rows=rehearsal.chosen_rows(train, batch=2)).lengths()["whole"]
     assert chosen[:2] == [29, 28]
-    assert sorted(chosen[2:]) == [18, 19, 20, 21]  # the middle of 10 … 29
-    assert len(rehearsal.chosen_rows(PairTokens(rows=[row(10)]), batch=4)) == 12
+    assert sorted(chosen[2:]) == [17, 18, 19, 20]  # the middle of 10 … 27
+
+
+@pytest.mark.parametrize("batch", [1, 5, 7, 12, 100_000])
+def test_no_row_is_taken_twice(batch):
+    train = PairTokens(rows=[row(tokens) for tokens in range(10, 22)])
+    lengths = PairTokens(rows=rehearsal.chosen_rows(train, batch)).lengths()["whole"]
+    assert len(set(lengths)) == len(lengths) == min(12, 3 * batch)
+    assert lengths[0] == 21
+
+
+@pytest.mark.parametrize(("free", "tried"), [(10**12, True), (10**6, False)])
+def test_a_step_that_does_not_fit_is_not_tried(tiny, tmp_path, capsys, monkeypatch, free, tried):
+    monkeypatch.setattr(device_memory, "free_bytes", lambda: free)
+    values = tiny.dpo(tmp_path / "run")
+    values["dpo"]["per_device_train_batch_size"] = 100_000
+    assert run_here(fine_tune_dpo.main, values, tmp_path, "--dry_run") == 0
+    said = capsys.readouterr().out
+    assert ("measured: " in said) is tried
+    assert ("does not fit now, so no step was tried" in said) is not tried
+    assert "a step could take 100000 pairs, there are 12: an epoch is one step of them" in said
 
 
 def test_tokens_are_those_of_padded_batches(tiny, tmp_path):
@@ -52,7 +73,7 @@ def test_real_steps_are_timed_and_nothing_is_left(tiny, tmp_path, dpo):
     tokenizer = load_tokenizer(arguments, start)
     train = tokenised(PAIRS, Renderer.of(tokenizer, arguments.chat_template), 256)
     told = rehearsal.rehearse(arguments, tokenizer, start, train)
-    assert 0 < told.step_seconds < told.train_seconds
+    assert 0 < told.step_seconds <= told.train_seconds
     assert told.peak_memory_gb > 0.1
     assert not (tmp_path / "run").exists()
 

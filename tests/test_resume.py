@@ -8,16 +8,17 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import read_json
 from safetensors.torch import load_file
 from tiny_models import demo_rows
 from transformers import TrainerCallback
 
-from response_generator import configuration, model, preflight, reference, training
+from response_generator import checkpoints, configuration, model, preflight, reference, training
 from response_generator.arguments import DPOArguments
 from response_generator.callbacks import LogFile, read_log
 from response_generator.chat_template import Renderer
 from response_generator.data import parse_pair
-from response_generator.errors import RunError
+from response_generator.errors import InputError, RunError
 from response_generator.pairs import tokenised
 from response_generator.tokenizer import load_tokenizer
 from response_generator.tracking import Tracker
@@ -39,7 +40,7 @@ class At(TrainerCallback):
             self.action()
 
 
-def session(tiny, run: Path, *callbacks, **dpo):
+def session(tiny, run: Path, *callbacks, owner: dict | None = None, **dpo):
     """One process's worth of fine_tune_dpo.py, up to the trained adapter: `(trainer, metrics)`."""
     values = tiny.dpo(run)
     values["dpo"] |= BASIS | dpo
@@ -50,7 +51,7 @@ def session(tiny, run: Path, *callbacks, **dpo):
     tokens = tokenised(PAIRS, Renderer.of(tokenizer, arguments.chat_template), config.max_length)
     watchers = [LogFile(run / "log.jsonl", Tracker()), *configuration.early_stopping(arguments.dpo), *callbacks]
     policy = model.load_policy(arguments, start)
-    trainer = training.build_trainer(policy, tokenizer, config, tokens, tokens, watchers)
+    trainer = training.build_trainer(policy, tokenizer, config, tokens, tokens, watchers, owner)
     if dpo.get("precompute_ref_log_probs"):
         reference.precompute(trainer)
     run.mkdir(exist_ok=True)
@@ -226,6 +227,33 @@ def test_a_full_disk_keeps_the_last_checkpoint(tiny, tmp_path):
     assert not list((run / "unfinished").iterdir())
     resumed, _ = session(tiny, run, save_steps=2)
     assert_same(resumed, whole)
+
+
+def test_a_checkpoint_of_other_arguments_or_data_is_not_resumed_from(tiny, tmp_path):
+    run, owner = tmp_path / "run", {"arguments": {"seed": 1}, "data": ["a"]}
+    checkpoints.check_owner(run, owner)  # there is none
+    stopped(tiny, run, 2, owner=owner)
+    assert read_json(run / "checkpoint-2" / "run.json") == owner
+    checkpoints.check_owner(run, owner)
+    for other, words in (
+        ({"data": ["b"]}, "other data,"),
+        ({"data": [], "arguments": {}}, "other arguments and data,"),
+    ):
+        with pytest.raises(InputError, match=f"checkpoint-2: belongs to a run with {words} and cannot be resumed from"):
+            checkpoints.check_owner(run, owner | other)
+    (run / "checkpoint-2" / "run.json").unlink()
+    with pytest.raises(InputError, match="other arguments and data"):
+        checkpoints.check_owner(run, owner)
+
+
+def test_pairs_a_second_counts_pairs_that_were_trained(tiny, tmp_path):
+    # Batches of 4, 8 accumulated: a step could take 32 pairs, and takes the 12 that there are.
+    _, metrics = session(tiny, tmp_path / "run", gradient_accumulation_steps=8)
+    assert metrics["steps"] == 2
+    assert metrics["pairs_per_second"] * metrics["train_seconds"] == pytest.approx(2 * 12)
+    stopped(tiny, tmp_path / "resumed", 2)
+    _, metrics = session(tiny, tmp_path / "resumed")
+    assert metrics["pairs_per_second"] * metrics["train_seconds"] == pytest.approx(2 * 12 - 2 * 4)
 
 
 def test_another_number_of_processes_is_refused(tiny, tmp_path, monkeypatch):

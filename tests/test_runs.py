@@ -42,6 +42,25 @@ def test_a_start_with_other_arguments_leaves_nothing_of_the_one_that_failed(tmp_
     assert "model" not in json.loads((tmp_path / "environment.json").read_text(encoding="utf-8"))
 
 
+def test_what_no_folder_can_become_is_told_with_its_reason(tmp_path):
+    (tmp_path / "file").write_text("mine", encoding="utf-8")
+    (tmp_path / "link").symlink_to(tmp_path / "gone")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    for name, reason in (
+        ("file", "file: is a file"),
+        ("file/run", "file: is a file"),
+        ("link", "is a link to .*gone, which is not there"),
+        ("link/run", "is a link to .*gone, which is not there"),
+        ("loop/run", "is a link to .*loop, which is not there"),
+    ):
+        (fault,) = RunFolder(tmp_path / name, ARGUMENTS).faults()
+        assert re.search(f"^output_dir: .*{reason}; name a folder$", fault)
+    assert (tmp_path / "file").read_text(encoding="utf-8") == "mine" and not (tmp_path / "gone").exists()
+    (tmp_path / "there").mkdir()
+    (tmp_path / "good").symlink_to(tmp_path / "there")
+    assert RunFolder(tmp_path / "good" / "run", ARGUMENTS).faults() == []
+
+
 HOLD = "import sys; from pathlib import Path; from response_generator import run_lock; "
 HOLD += "run_lock.hold(Path(sys.argv[1])); print('held', flush=True); sys.stdin.read()"
 
@@ -68,12 +87,9 @@ def test_a_folder_of_something_else_is_refused(tmp_path):
     assert "not a run folder" in fault
 
 
-def test_a_place_that_cannot_be_written(tmp_path):
-    file = tmp_path / "file"
-    file.write_text("", encoding="utf-8")
-    for place in (file / "run", "/proc/run"):
-        (fault,) = RunFolder.at(str(place), ARGUMENTS).faults()
-        assert "cannot be written" in fault
+def test_a_place_that_cannot_be_written():
+    (fault,) = RunFolder.at("/proc/run", ARGUMENTS).faults()
+    assert "cannot be written" in fault
 
 
 def test_finished_means_metrics_are_there(tmp_path):
