@@ -2,14 +2,18 @@
 
 import re
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
-from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
 from response_generator.arguments import ChatTemplateArguments
 from response_generator.data import Content, Message
+from response_generator.emotions import EMOTIONS
 from response_generator.errors import InputError
+
+WORDS = "Hello ."  # of the exchange on which a template is checked
+EXCHANGE = [{"role": "user", "content": {"emotion": "neutral", "dialog": WORDS}}]
 
 
 @dataclass(frozen=True)
@@ -17,23 +21,33 @@ class Renderer:
     """A tokenizer with its template. Text is always tokenised without special tokens: the template writes them."""
 
     tokenizer: PreTrainedTokenizerBase
+    file: str
     marks: list[str]
     system_prompt: str | None
 
     @classmethod
     def of(cls, tokenizer: PreTrainedTokenizerBase, arguments: ChatTemplateArguments) -> "Renderer":
-        """Gives `tokenizer` the template, so that it is saved with the adapter, and checks it on one exchange."""
+        """Gives `tokenizer` the template, so that it is saved with the adapter, and checks it on one exchange.
+
+        Raises:
+            InputError: when the template cannot be rendered, or leaves out the user's words, the target emotion, or
+                the EOS after a reply.
+        """
         try:
             tokenizer.chat_template = Path(arguments.file).read_text(encoding="utf-8")
         except UnicodeDecodeError as error:
             raise InputError(f"chat_template.file: {arguments.file}: is not UTF-8 ({error})") from error
-        renderer = cls(tokenizer, arguments.marks, arguments.system_prompt)
-        try:
-            renderer.completion(
-                [{"role": "user", "content": "Hello ."}], "neutral", {"emotion": "neutral", "dialog": "Hi ."}
+        renderer = cls(tokenizer, arguments.file, arguments.marks, arguments.system_prompt)
+        renderer.completion(EXCHANGE, "neutral", {"emotion": "neutral", "dialog": "Hi ."})
+        renderer.completion([{"role": "user", "content": WORDS}], None, "Hi .")
+        prompts = [renderer.prompt(EXCHANGE, emotion) for emotion in EMOTIONS]
+        if WORDS not in prompts[0]:
+            raise InputError(f"chat_template.file: {arguments.file}: does not write the user's words: {prompts[0]!r}")
+        if len(set(prompts)) < len(EMOTIONS):
+            raise InputError(
+                f"chat_template.file: {arguments.file}: ignores target_emotion: prompts for different emotions are the "
+                f"same, {prompts[0]!r}; write {{{{ target_emotion }}}} where add_generation_prompt is set"
             )
-        except (TemplateError, TypeError, ValueError, AttributeError) as error:
-            raise InputError(f"chat_template.file: {arguments.file}: cannot be rendered: {error}") from error
         return renderer
 
     def prompt(self, history: list[Message], target_emotion: str | None) -> str:
@@ -59,7 +73,19 @@ class Renderer:
 
     def rendered(self, history: list[Message], **variables) -> str:
         system = [{"role": "system", "content": self.system_prompt}] if self.system_prompt else []
-        return self.tokenizer.apply_chat_template([*system, *history], tokenize=False, **variables)
+        try:
+            return self.tokenizer.apply_chat_template([*system, *history], tokenize=False, **variables)
+        except Exception as error:  # a template is a program, and may fail in any way
+            raise InputError(f"chat_template.file: {self.file}: cannot be rendered: {error}") from error
+
+    @cached_property
+    def endings(self) -> tuple[str, ...]:
+        """What follows the user's last words in a prompt, for each target emotion; without spaces at the end."""
+        return tuple(self.prompt(EXCHANGE, emotion).rpartition(WORDS)[2].rstrip() for emotion in EMOTIONS)
+
+    def asks_for_emotion(self, prompt: str) -> bool:
+        """Whether a prompt ends as this template's prompts do in evaluation, with a target emotion."""
+        return prompt.rstrip().endswith(self.endings)
 
     def with_one_bos(self, prompt: str) -> str:
         """A prompt that came as text: one BOS at its head where the template writes one, none doubled."""

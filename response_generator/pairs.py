@@ -17,6 +17,7 @@ TOO_LONG = "prompt too long"
 SAME = "chosen and rejected are the same"
 ONLY_EOS = "a completion is nothing but EOS"
 INNER_EOS = "EOS before the end of a completion"
+TEXT, MESSAGES = "text", "messages"  # what a row's prompt is
 
 
 @dataclass
@@ -32,6 +33,7 @@ class PairTokens:
     truncated: int = 0
     merged: int = 0
     missing_marks: Counter = field(default_factory=Counter)
+    without_emotion: Counter = field(default_factory=Counter)  # prompts that no evaluation asks, by TEXT or MESSAGES
 
     def dataset(self) -> Dataset:
         """The rows with their whole length, by which `train_sampling_strategy: "group_by_length"` batches."""
@@ -73,6 +75,9 @@ def tokenised(pairs: list[Pair], renderer: Renderer, max_length: int | None) -> 
     for pair in pairs:
         prompt, chosen, rejected = texts(pair, renderer)
         tokens.missing_marks.update(renderer.missing_marks(prompt))
+        tokens.without_emotion[TEXT if isinstance(pair.prompt, str) else MESSAGES] += not renderer.asks_for_emotion(
+            prompt
+        )
         misplaced = misplaced_eos(pair, renderer)
         if misplaced:
             tokens.dropped[misplaced] += 1

@@ -11,13 +11,14 @@ from transformers import GenerationConfig
 from trl import DPOConfig
 
 from response_generator.arguments import DatasetArguments
-from response_generator.chat_template import Renderer
+from response_generator.chat_template import EXCHANGE, Renderer
 from response_generator.data import Pair, Skipped
 from response_generator.dataset_rows import count_rows
 from response_generator.device_memory import describe_memory
+from response_generator.emotions import EMOTIONS
 from response_generator.generation import Request
 from response_generator.memory import MemoryEstimate, rows
-from response_generator.pairs import PairTokens, pairs_a_step
+from response_generator.pairs import TEXT, PairTokens, pairs_a_step
 from response_generator.rehearsal import Rehearsal, fits
 
 console = Console(highlight=False)
@@ -54,11 +55,28 @@ def show_counts(name: str, tokens: PairTokens, renderer: Renderer) -> None:
     if renderer.marks and not tokens.missing_marks:
         console.print(Text(f"the marks {', '.join(map(repr, renderer.marks))} are in every prompt"))
     for mark, count in tokens.missing_marks.items():
-        words = (
-            f"the mark {mark!r} is missing in {count} of {tokens.read} prompts: was the data decoded without special "
-            f"tokens? Evaluation will show the model prompts that hold it"
+        console.print(Text(f"the mark {mark!r} is missing in {count} of {tokens.read} prompts", style="yellow"))
+    show_prompts_without_emotion(tokens, renderer)
+
+
+def show_prompts_without_emotion(tokens: PairTokens, renderer: Renderer) -> None:
+    """Says which pairs train on prompts that evaluation never asks, what it asks, and which rows avoid that."""
+    for kind, count in tokens.without_emotion.items():
+        if not count:
+            continue
+        what = (
+            "plain text, which is used as it stands: no roles and no target emotion are added to it"
+            if kind == TEXT
+            else "messages without a target emotion: their content is text, not an object"
         )
-        console.print(Text(words, style="yellow"))
+        words = (
+            f"warning: {count} of {tokens.read} pairs are {what}. In evaluation every prompt is written by the chat "
+            f"template and asks for an emotion, for example {renderer.prompt(EXCHANGE, EMOTIONS[1])!r}. Use rows whose "
+            f'prompt, chosen and rejected are messages with the content {{"emotion": …, "dialog": …}}'
+        )
+        if kind == TEXT:
+            words += "; or text that this template has written, decoded with its special tokens"
+        console.print(Text(words, style="yellow"), soft_wrap=True)
 
 
 def show_skipped(skipped: dict[str, Skipped]) -> None:

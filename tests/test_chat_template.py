@@ -8,6 +8,17 @@ from response_generator.arguments import ChatTemplateArguments
 from response_generator.chat_template import Renderer
 from response_generator.errors import InputError
 
+ALL_BUT_EMOTION = (
+    "{% for message in messages %}{% if message.role == 'user' %}{% set content = message.content %}"
+    "{{ content if content is string else content.dialog }}.>"
+    "{% else %}{{ message.content if message.content is string else message.content.dialog }}</s>{% endif %}"
+    "{% endfor %}"
+)
+ALL_BUT_WORDS = (
+    "{% for message in messages if message.role == 'assistant' %}{% set content = message.content %}"
+    "{{ content if content is string else content.emotion + ' ' + content.dialog }}</s>{% endfor %}"
+    "{% if target_emotion %}{{ target_emotion + ' ' }}{% endif %}"
+)
 REPLY = {"emotion": "anger", "dialog": "Bye . "}
 
 
@@ -78,6 +89,9 @@ def test_one_bos_and_one_eos(tiny):
         ("{% for %}", "cannot be rendered"),
         ("{{ messages | length }}", "does not continue its prompt"),
         ("{% for message in messages %}{{ message.role }}{% endfor %}", "no </s> after a reply"),
+        ("{{ messages[9].content.dialog }}", "cannot be rendered"),
+        (ALL_BUT_EMOTION, "ignores target_emotion: prompts for different emotions are the same, 'Hello ..>'"),
+        (ALL_BUT_WORDS, "does not write the user's words"),
     ],
 )
 def test_templates_that_cannot_serve(tiny, tmp_path, text, words):

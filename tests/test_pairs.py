@@ -4,6 +4,7 @@ import pytest
 from conftest import CHATML, HISTORY, LLAMA2
 from transformers import AutoTokenizer
 
+from response_generator import preview
 from response_generator.arguments import ChatTemplateArguments
 from response_generator.chat_template import Renderer
 from response_generator.data import Pair
@@ -136,9 +137,23 @@ def test_lengths_are_of_the_longer_reply(chatml):
 
 
 def test_scores_are_summed_up_for_people_alone(capsys):
-    from response_generator.preview import show_scores
 
     scored = [Pair(0, "a", "b", "c", high, low) for high, low in ((9.0, 1.0), (4.0, 4.0), (3.0, 1.0))]
-    show_scores([*scored, STRINGS])
+    preview.show_scores([*scored, STRINGS])
     # margins 8, 0, 2: mean 10/3, variance (8² + 0² + 2²)/3 - (10/3)² = 104/9
     assert "n 3, median 2.000, mean 3.333, SD 3.399, not positive 1" in " ".join(capsys.readouterr().out.split())
+
+
+def test_prompts_that_evaluation_never_asks_are_told(chatml, llama2, capsys):
+    rendered = Pair(0, llama2.prompt(HISTORY, "fear"), "Who is there ?", "Hello .", None, None)
+    plain = Pair(1, [{"role": "user", "content": "Hi ."}], "Hello .", "Go .", None, None)
+    tokens = tokenised([STRINGS, rendered, OBJECTS, plain, STRINGS], llama2, None)
+    assert tokens.without_emotion == {"text": 2, "messages": 1}
+    preview.show_counts("training", tokens, llama2)
+    said = capsys.readouterr().out.replace("\n", " ")
+    assert "2 of 5 pairs are plain text, which is used as it stands: no roles and no target emotion are added" in said
+    assert "1 of 5 pairs are messages without a target emotion" in said
+    assert "for example '<s>[INST] [EMOTION] neutral [/EMOTION] Hello . [/INST] [EMOTION] anger [/EMOTION] '" in said
+    assert 'messages with the content {"emotion": …, "dialog": …}; or text that this template has written' in said
+    preview.show_counts("training", tokenised([OBJECTS], chatml, None), chatml)
+    assert "warning" not in capsys.readouterr().out
