@@ -146,6 +146,31 @@ def test_a_claim_says_what_can_be_said():
     assert "could be noise (+7.4 points" in claims(found)[0] and "p = 0.1250" in claims(found)[0]
 
 
+def test_clear_losses_are_said_as_gains_are():
+    words = [f"word{number}" for number in range(60)]
+    rows = {
+        "baseline": [
+            row(n, "anger", "anger", reference_logp=-20 - n % 3, response=f"{words[n]} yes .") for n in range(60)
+        ],
+        "adapter": [
+            row(n, "anger", "anger", reference_logp=-26 - n % 2, response=f"Well {n % 2} .") for n in range(60)
+        ],
+    }
+    worse = [claim for claim in claims(compared(rows, LABELS, RESAMPLES, seed=1)) if "clearly" in claim]
+    tokens = rows["adapter"][0]["reference_tokens"]
+    before, after = np.exp(21 / tokens), np.exp(26.5 / tokens)
+    assert len(worse) == 1 and worse[0].startswith(
+        "The adapter is clearly worse than the baseline in: perplexity of the"
+    )
+    assert f"perplexity of the reference replies {before:.2f} -> {after:.2f}, 95 % CI of the difference [" in worse[0]
+    assert "distinct-1" in worse[0] and "replies given to another prompt too 0.0 -> 100.0 %" in worse[0]
+    better = [
+        claim for claim in claims(compared(dict(zip(rows, reversed(rows.values()), strict=True)), LABELS, 500, 1))
+    ]
+    assert any(claim.startswith("The adapter is clearly better than the baseline in: perplexity") for claim in better)
+    assert not any("clearly worse" in claim for claim in better)
+
+
 def test_the_judges_own_error_stands_beside_the_claim():
     rows = rows_of([True] * 50)
     for each in rows[:20]:

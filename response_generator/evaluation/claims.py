@@ -2,6 +2,7 @@
 
 from response_generator.emotions import EMOTIONS
 from response_generator.evaluation.comparison import REFERENCE, Comparison, Figure
+from response_generator.evaluation.metrics import AMOUNTS, DISTINCT
 from response_generator.evaluation.rows import ADAPTER, BASELINE
 
 SIGNIFICANT = 0.05
@@ -13,16 +14,29 @@ DEEDS = {
     "complete": "ends its replies with a whole sentence",
     "gibberish/clean": "writes clean replies",
 }
+# Figures that the sentences above leave to the table: their words, and whether more of it is better (1) or worse (-1).
+OTHER_FIGURES = {
+    "emotion_f1_weighted": ("weighted emotion F1", 1),
+    "emotion_f1_macro": ("macro emotion F1", 1),
+    "reference_perplexity": ("perplexity of the reference replies", -1),
+    "distinct_1": ("distinct-1", 1),
+    "distinct_2": ("distinct-2", 1),
+    "exact_repeats": ("replies given to another prompt too", -1),
+    "copies_of_last_turn": ("copies of the user's last turn", -1),
+    "stopped_by_limit": ("replies stopped by the token limit", -1),
+}
 
 
 def claims(comparison: Comparison) -> list[str]:
-    """The claim on the target emotion first, then the other deeds, the held-out pairs, and what the judge allows."""
+    """The claim on the target emotion first, then the other deeds, what else is clearly worse or better, the held-out
+    pairs, and what the judge allows."""
     first, *others = comparison.models
     found = []
     for model in others:
         for name, deed in DEEDS.items():
             if name in comparison.differences[model]:
                 found.append(sentence(model, first, deed, comparison, name))
+        found += other_changes(model, first, comparison)
     if len(others) > 1:
         found.append(f"These are {len(others)} comparisons with {first}; each p is that of one comparison alone.")
     if not others:
@@ -47,6 +61,30 @@ def sentence(model: str, first: str, deed: str, comparison: Comparison, name: st
         f"Whether {named(model, False)} {deed} more or less often than {named(first, False)} cannot be told: the "
         f"difference could be noise ({amount}{tail[:-1]})."
     )
+
+
+def other_changes(model: str, first: str, comparison: Comparison) -> list[str]:
+    """A sentence on the other figures that are clearly worse, and one on those that are clearly better."""
+    changed: dict[int, list[str]] = {-1: [], 1: []}
+    for name, (words, better) in OTHER_FIGURES.items():
+        figure = comparison.differences[model].get(name)
+        if figure is None or figure.low is None or figure.low <= 0 <= figure.high:
+            continue
+        if figure.p is not None and figure.p >= SIGNIFICANT:
+            continue
+        before, after = (comparison.figures[of][name].value for of in (first, model))
+        scale, digits, unit = (1, 2, "") if name in AMOUNTS or name in DISTINCT.values() else (100, 1, " %")
+        change = (
+            f"{words} {before * scale:.{digits}f} -> {after * scale:.{digits}f}{unit}, 95 % CI of the difference "
+            f"[{figure.low * scale:.{digits}f}, {figure.high * scale:.{digits}f}]"
+        )
+        changed[better if figure.value > 0 else -better].append(change)
+    return [
+        f"{named(model)} is clearly {'better' if side > 0 else 'worse'} than {named(first, False)} in: "
+        f"{'; '.join(changes)}."
+        for side, changes in changed.items()
+        if changes
+    ]
 
 
 def is_clear(figure: Figure) -> bool:
