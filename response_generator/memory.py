@@ -5,7 +5,7 @@ held all the time; the policy's forward pass leaves what backward needs; above t
 one layer at work and the LM head. TRL runs the reference after the policy, while the policy's activations wait, but
 without gradients, so it adds no more than those two; nor do a precomputed reference or an evaluation.
 
-The base is taken for a decoder of Llama's build: RMSNorm, rotary embeddings, a gated MLP.
+The base is taken for a decoder of Llama's build: RMSNorm, rotary embeddings, a gated MLP. Others keep about as much.
 """
 
 import math
@@ -186,7 +186,7 @@ def moment_bytes(optim: str) -> int:
 
 
 def layer_number(name: str) -> int | None:
-    found = re.search(r"\.layers\.(\d+)\.", name)
+    found = re.search(r"\.(?:layers|h|blocks)\.(\d+)\.", name)
     return int(found[1]) if found else None
 
 
@@ -202,12 +202,13 @@ def layer_bytes(
     and attention's output, gate and up.
     """
     head = getattr(base, "head_dim", None) or base.hidden_size // base.num_attention_heads
-    queries, keys = head * base.num_attention_heads, head * base.num_key_value_heads
+    queries = head * base.num_attention_heads
+    keys = head * (getattr(base, "num_key_value_heads", None) or base.num_attention_heads)
     if fused:
-        return width * batch.tokens * 2 * (2 * base.hidden_size + queries + keys + base.intermediate_size)
+        return width * batch.tokens * 2 * (2 * base.hidden_size + queries + keys + mlp_width(base))
     adapted = sum(sum(shape) for name, shape in adapter.items() if layer_number(name) == number and ".lora_A." in name)
     scores = {"eager": (FULL + width) * base.num_attention_heads, "flash_attention_2": 0}.get(attention, width)
-    numbers = 4 * queries + 3 * base.intermediate_size + adapted
+    numbers = 4 * queries + 3 * mlp_width(base) + adapted
     return batch.tokens * (2 * FULL * base.hidden_size + width * numbers + scores * batch.length)
 
 
@@ -215,7 +216,12 @@ def working_bytes(base: PretrainedConfig, batch: Batch, fused: bool, width: int 
     """What comes and goes at a layer's widest place, before the down projection: its input, for PEFT also in fp32 and
     cast back, and one dequantised weight."""
     copies = width if fused or width == FULL else HALF + FULL + HALF
-    return base.intermediate_size * (copies * batch.tokens + width * base.hidden_size)
+    return mlp_width(base) * (copies * batch.tokens + width * base.hidden_size)
+
+
+def mlp_width(base: PretrainedConfig) -> int:
+    """GPT-2 calls it n_inner, and means four times the hidden size where it is null."""
+    return getattr(base, "intermediate_size", None) or getattr(base, "n_inner", None) or 4 * base.hidden_size
 
 
 def lm_head_bytes(base: PretrainedConfig, batch: Batch, cpu: bool, width: int = HALF) -> int:

@@ -6,6 +6,7 @@ from response_generator.evaluation.metrics import AMOUNTS, DISTINCT
 from response_generator.evaluation.rows import ADAPTER, BASELINE
 
 SIGNIFICANT = 0.05
+FEWEST_PROMPTS = 30  # resampled from fewer, an interval without a test beside it is too narrow
 EMOTIONAL = EMOTIONS[1:]
 # What a higher share means, in words that fit "the adapter … more often".
 DEEDS = {
@@ -70,7 +71,7 @@ def other_changes(model: str, first: str, comparison: Comparison) -> list[str]:
         figure = comparison.differences[model].get(name)
         if figure is None or figure.low is None or figure.low <= 0 <= figure.high:
             continue
-        if figure.p is not None and figure.p >= SIGNIFICANT:
+        if figure.p >= SIGNIFICANT if figure.p is not None else comparison.prompts < FEWEST_PROMPTS:
             continue
         before, after = (comparison.figures[of][name].value for of in (first, model))
         scale, digits, unit = (1, 2, "") if name in AMOUNTS or name in DISTINCT.values() else (100, 1, " %")

@@ -1,0 +1,62 @@
+"""Models of other families than Llama: what the program trained, it evaluates; GPT-2's layers are no Linear."""
+
+import pytest
+import torch
+from conftest import read_json, run_here
+from peft import LoraConfig, get_peft_model
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GPT2Config,
+    GPT2LMHeadModel,
+    GPTNeoXConfig,
+    GPTNeoXForCausalLM,
+    PreTrainedModel,
+)
+
+import evaluate
+import fine_tune_dpo
+
+SIZES = {"num_hidden_layers": 2, "num_attention_heads": 4, "hidden_size": 64, "max_position_embeddings": 512}
+
+
+def gpt2(**fields) -> PreTrainedModel:
+    return GPT2LMHeadModel(GPT2Config(**SIZES, **fields))
+
+
+def gpt_neox(**fields) -> PreTrainedModel:
+    return GPTNeoXForCausalLM(GPTNeoXConfig(**SIZES, intermediate_size=128, **fields))
+
+
+@pytest.mark.parametrize(
+    ("build", "targets"),
+    [(gpt2, ["c_attn", "c_fc"]), (gpt_neox, ["query_key_value", "dense_h_to_4h"])],
+    ids=["GPT-2", "GPT-NeoX"],
+)
+def test_it_is_rehearsed_trained_and_evaluated(tiny, tmp_path, capsys, build, targets):
+    tokenizer = AutoTokenizer.from_pretrained(tiny.base)
+    torch.manual_seed(0)
+    model = build(vocab_size=len(tokenizer), eos_token_id=tokenizer.eos_token_id, bos_token_id=tokenizer.bos_token_id)
+    for part in (model.to(torch.bfloat16), tokenizer):
+        part.save_pretrained(tmp_path / "base")
+    lora = LoraConfig(task_type="CAUSAL_LM", r=4, target_modules=targets, init_lora_weights=False)
+    base = AutoModelForCausalLM.from_pretrained(tmp_path / "base")
+    get_peft_model(base, lora).save_pretrained(tmp_path / "sft")
+    changes = {"base_model": str(tmp_path / "base"), "adapter": str(tmp_path / "sft")}
+
+    values = tiny.dpo(tmp_path / "run", **changes)
+    assert run_here(fine_tune_dpo.main, values, tmp_path) == 2
+    assert "models have no such field; remove it, or pass --set from_pretrained.pretraining_tp=null" in (
+        capsys.readouterr().err
+    )
+    without = ("--set", "from_pretrained.pretraining_tp=null")
+    assert run_here(fine_tune_dpo.main, values, tmp_path, *without, "--dry_run") == 0
+    assert "measured: " in capsys.readouterr().out
+    assert run_here(fine_tune_dpo.main, values, tmp_path, *without) == 0
+    assert read_json(tmp_path / "run" / "metrics.json")["start_loss"] == pytest.approx(0.6931, abs=1e-3)
+
+    values = tiny.evaluate(tmp_path / "evaluation", **changes | {"adapter": str(tmp_path / "run" / "adapter")})
+    values["baseline_adapter"] = changes["adapter"]
+    assert run_here(evaluate.main, values, tmp_path, *without) == 0
+    metrics = read_json(tmp_path / "evaluation" / "metrics.json")
+    assert metrics["difference/reference_perplexity"] != 0
