@@ -1,5 +1,6 @@
 """Seeded multinomial sampling in left-padded batches."""
 
+import copy
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -9,7 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 from peft import PeftModel
-from transformers import GenerationConfig, PreTrainedTokenizerBase
+from transformers import GenerationConfig, GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerBase
 
 from response_generator.backends import has_unsloth_gpu_code
 from response_generator.chat_template import Renderer
@@ -74,14 +75,29 @@ def generation_config(settings: dict[str, Any], tokenizer: PreTrainedTokenizerBa
     """Builds the configuration of sampling; pad and eos are the tokenizer's.
 
     Raises:
-        InputError: when values do not go together.
+        InputError: in transformers' words, when values do not go together, or cannot be generated with.
     """
     try:
         config = GenerationConfig(**settings, pad_token_id=tokenizer.pad_token_id, eos_token_id=tokenizer.eos_token_id)
         config.validate(strict=True)
-    except (ValueError, TypeError) as error:
+        try_settings(config, len(tokenizer))
+    except Exception as error:  # each setting is looked at in another place, and refused in another way
         raise InputError(f"generation: {error}") from error
     return config
+
+
+def try_settings(config: GenerationConfig, vocabulary: int) -> None:
+    """Generates with a model of one layer: most of what transformers refuses it refuses at the first token, which would
+    be after the model is loaded."""
+    trial = copy.deepcopy(config)
+    trial.max_new_tokens, trial.min_new_tokens = 2, None
+    trial.max_length = trial.min_length = None
+    ids = torch.ones(2, 2, dtype=torch.long)
+    size = GPT2Config(
+        vocab_size=vocabulary, n_embd=4, n_layer=1, n_head=1, n_positions=8, bos_token_id=None, eos_token_id=None
+    )
+    small = GPT2LMHeadModel(size)
+    small.generate(input_ids=ids, attention_mask=torch.ones_like(ids), generation_config=trial)
 
 
 def check_context(requests: Sequence[Request], max_new_tokens: int, context: int) -> None:

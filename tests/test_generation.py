@@ -183,3 +183,22 @@ def test_settings_that_do_not_go_together_are_refused(renderer):
         generation_config({"do_sample": False, "temperature": 0.5}, renderer.tokenizer)
     with pytest.raises(InputError, match="max_new_tokens"):
         generation_config({"max_new_tokens": -1}, renderer.tokenizer)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"prompt_lookup_num_tokens": 3}, "only supported for batch_size = 1"),
+        ({"bad_words_ids": []}, "`bad_words_ids` has to be a non-empty list"),
+        ({"forced_eos_token_id": 99999}, "index 99999 is out of bounds"),
+        ({"num_beams": 4, "num_beam_groups": 2}, "Group Beam Search requires `trust_remote_code=True`"),
+        ({"stop_strings": "x"}, "stop strings"),
+        ({"cache_implementation": "nope"}, "Invalid `cache_implementation`"),
+    ],
+)
+def test_what_cannot_be_generated_with_is_told_before_a_model_is_loaded(tiny, settings, words):
+    tokenizer = AutoTokenizer.from_pretrained(tiny.base)
+    working = {"max_new_tokens": 8, "min_new_tokens": 2, "do_sample": True, "temperature": 2.0, "min_p": 0.1}
+    assert generation_config(working, tokenizer).max_new_tokens == 8
+    with pytest.raises(InputError, match=f"^generation: .*{words}"):
+        generation_config(working | settings, tokenizer)
