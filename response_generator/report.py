@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from response_generator.sources import is_local, split_revision
+from response_generator.sources import is_local, public_name, split_revision
 
 TRAINING_FIGURES = {
     "start_loss": "loss before the first step (ln 2 = 0.6931)",
@@ -57,8 +57,9 @@ def write_model_card(
 ) -> None:
     """Writes README.md and the curves beside the adapter, with the metadata that the hub reads."""
     shutil.copy(picture, folder / picture.name)
-    start = f"`{arguments['adapter']}`" if arguments["adapter"] else "a new LoRA"
-    reference = arguments["reference_adapter"] or "a frozen copy of what training started from"
+    start = f"`{public_name(arguments['adapter'])}`" if arguments["adapter"] else "a new LoRA"
+    reference = arguments["reference_adapter"]
+    reference = public_name(reference) if reference else "a frozen copy of what training started from"
     figures = table_of(
         {words: figure(name, metrics[name]) for name, words in TRAINING_FIGURES.items() if name in metrics}
     )
@@ -67,10 +68,10 @@ def write_model_card(
     base = "" if is_local(repository) else f"base_model: {repository}\n"
     held_out = arguments["eval_dataset"]
     data = {
-        "pairs": f"{pairs} of `{arguments['dataset']['path']}`, split {arguments['dataset']['split']}",
-        "held out": f"`{held_out['path']}`, split {held_out['split']}" if held_out else "none",
+        "pairs": f"{pairs} of `{public_name(arguments['dataset']['path'])}`, split {arguments['dataset']['split']}",
+        "held out": f"`{public_name(held_out['path'])}`, split {held_out['split']}" if held_out else "none",
         "reference": reference,
-        "base": f"`{arguments['base_model']}`, {arguments['from_pretrained']}",
+        "base": f"`{public_name(arguments['base_model'])}`, {arguments['from_pretrained']}",
         "seed": arguments["seed"],
     }
     card = (

@@ -30,6 +30,11 @@ def resolve_source(name: str) -> str:
     return paths.resolve_path(expanded) if is_local(expanded) else name
 
 
+def public_name(name: str) -> str:
+    """A name for files that leave this machine: of a local path the folders above it are left out."""
+    return Path(name).name if is_local(name) else name
+
+
 def split_revision(name: str) -> tuple[str, str | None]:
     """Repository and revision of `owner/name@revision`; None where no revision is written, and for every local path."""
     if is_local(name) or "@" not in name:

@@ -113,11 +113,12 @@ def test_every_part_of_a_run_that_the_args_ask_for_is_in_it(tiny, tmp_path):
     card = (tmp_path / "run" / "adapter" / "README.md").read_text(encoding="utf-8")
     for words in (
         "| pairs | 12 of",
-        f"| reference | {tmp_path / 'other'} |",
+        "| reference | other |",
         "| learning_rate | 3.0 |",
         "held-out loss",
     ):
         assert words in card
+    assert str(tmp_path) not in card and str(tiny.folder) not in card  # it leaves this machine
     assert (tmp_path / "run" / "adapter" / "training.png").is_file() and "(training.png)" in card
 
 
