@@ -56,6 +56,7 @@ def main() -> None:
     preview.show_skipped({"dataset": skipped, "eval_dataset": skipped_held_out})
     preview.show_scores(train_pairs)
     preview.show_limits({"dataset": args.dataset, "eval_dataset": args.eval_dataset})
+    preview.show_departures(configuration.find_departures(args, config))
     preview.show_steps(len(train.rows), config)
     if options.dry_run:
         expected = rehearsal.expected_memory(args, config, start, train)

@@ -1,10 +1,13 @@
 """From the section `dpo` to TRL's configuration, the same on a CPU and under unsloth's GPU trainer."""
 
 from dataclasses import MISSING, fields
+from enum import Enum
 from typing import Any
 
 import torch
-from transformers import EarlyStoppingCallback, TrainerCallback
+from accelerate.utils import TorchDynamoPlugin
+from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, get_scheduler
+from transformers.training_args import OptimizerNames
 from trl import DPOConfig
 
 from response_generator.arguments import DPOArguments
@@ -15,6 +18,7 @@ from response_generator.precision import fast_bf16
 # Read from the section `dpo`, but not handed to TRL: it would precompute with weights in bf16, before they are
 # restored and before another reference is loaded (see reference.py).
 KEPT_FROM_TRL = {"precompute_ref_log_probs", *EARLY_STOPPING}
+CHANGED_BY_DEVICE = ("optim", "bf16", "fp16", "tf32")
 
 
 def training_config(arguments: DPOArguments) -> DPOConfig:
@@ -42,9 +46,35 @@ def training_config(arguments: DPOArguments) -> DPOConfig:
     device = {} if torch.cuda.is_available() else {"use_cpu": True}
     device |= {} if fast_bf16() else {"bf16": False}
     try:
-        return DPOConfig(**{**trls_defaults(), **fitting, **device, **dpo, **ours})
-    except (ValueError, TypeError) as error:
+        config = DPOConfig(**{**trls_defaults(), **fitting, **device, **dpo, **ours})
+        try_settings(config, dpo.get("optim", config.optim))
+    except Exception as error:  # each setting is looked at in another place, and refused in another way
         raise InputError(f"dpo: {error}") from error
+    return config
+
+
+def try_settings(config: DPOConfig, optim: str) -> None:
+    """Builds what the trainer builds after the model is loaded: the optimizer, on one number, and its schedule."""
+    OptimizerNames(optim)  # unsloth's CPU backend puts its own in the place of any other, even of a name that is none
+    kind, keywords = Trainer.get_optimizer_cls_and_kwargs(config)
+    optimizer = kind([torch.nn.Parameter(torch.zeros(1))], **keywords)
+    steps = {"num_warmup_steps": 1, "num_training_steps": 2}
+    get_scheduler(config.lr_scheduler_type, optimizer, **steps, scheduler_specific_kwargs=config.lr_scheduler_kwargs)
+    if config.torch_compile:
+        TorchDynamoPlugin(backend=config.torch_compile_backend, mode=config.torch_compile_mode)
+
+
+def find_departures(arguments: DPOArguments, config: DPOConfig) -> list[str]:
+    """A line for each value of the section `dpo` that unsloth, or this processor, has put another in the place of."""
+    return [
+        f"dpo.{key}: {value} in the args, {plain(getattr(config, key))} is used on this device"
+        for key, value in arguments.dpo.items()
+        if key in CHANGED_BY_DEVICE and plain(getattr(config, key)) != value
+    ]
+
+
+def plain(value: Any) -> Any:
+    return value.value if isinstance(value, Enum) else value
 
 
 def has_gradient_checkpointing(arguments: DPOArguments) -> bool:

@@ -1,5 +1,6 @@
 """Values that do not go together, told before anything loads; the libraries would tell later, or never."""
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,6 +14,8 @@ HELD_OUT_METRICS = (
     "loss rewards/chosen rewards/rejected rewards/accuracies rewards/margins logps/chosen logps/rejected "
     "logits/chosen logits/rejected mean_token_accuracy entropy"
 ).split()
+ATTENTIONS = ("eager", "sdpa", "flash_attention_2", "flash_attention_3", "flex_attention")
+DEVICE_MAP = r"auto|balanced|balanced_low_0|sequential|cpu|(cuda|xpu)(:\d+)?"
 DTYPES = ("bfloat16", "float16", "float32")
 SAMPLING = ("random", "group_by_length", "sequential")
 REFUSED = {
@@ -22,6 +25,7 @@ REFUSED = {
     "auto_find_batch_size": "it would change the batch, and the results, in mid-run",
     "remove_unused_columns": "the rows hold tokens and lengths, and both are used",
     "enable_jit_checkpoint": "SIGTERM saves a checkpoint in any case",
+    "padding_free": "TRL 1.15 has switched it off",
     "eval_on_start": "a resumed run would do it again; the start is checked in any case",
 }
 DEFAULTS = {"save_steps": 500, "logging_steps": 10, "max_length": 1024, "max_seq_length": 2048}  # TRL's; unsloth's
@@ -29,6 +33,12 @@ DEFAULTS = {"save_steps": 500, "logging_steps": 10, "max_length": 1024, "max_seq
 
 def of_loading(loading: dict[str, Any]) -> Iterator[str]:
     """Every value of `from_pretrained` that no loader takes; their kinds are checked elsewhere."""
+    attention, device_map = loading.get("attn_implementation"), loading.get("device_map")
+    if isinstance(attention, str) and attention not in ATTENTIONS:
+        yield f"from_pretrained.attn_implementation: got {attention!r}; allowed: {', '.join(ATTENTIONS)}, null"
+    if not isinstance(device_map, (dict, int, type(None))) and not re.fullmatch(DEVICE_MAP, str(device_map)):
+        allowed = "auto, balanced, sequential, cpu, cuda, cuda:0, an object of devices"
+        yield f"from_pretrained.device_map: got {device_map!r}; allowed: {allowed}"
     if loading.get("dtype") not in (None, *DTYPES):
         yield f"from_pretrained.dtype: got {loading['dtype']!r}; allowed: {', '.join(DTYPES)}, null"
 
@@ -44,6 +54,9 @@ def of_evaluation(values: dict[str, Any]) -> Iterator[str]:
     several = values.get("samples_per_prompt", 1)
     if several != 1 and not generation.get("do_sample"):
         yield f"samples_per_prompt: {several} replies to a prompt would be the same one; set generation.do_sample: true"
+    scoring = values.get("scoring")
+    if isinstance(scoring, dict) and scoring.get("emotion_model") == scoring.get("gibberish_model") is not None:
+        yield "scoring.gibberish_model: is the emotion_model; name a classifier that tells clean text from gibberish"
     if values.get("preferences") is not None and values.get("baseline_adapter") is None:
         yield 'preferences: an implicit reward is measured against a baseline; name a baseline_adapter, or "none"'
 
@@ -52,6 +65,8 @@ def of_training(values: dict[str, Any]) -> list[str]:
     """Every conflict in the values of a DPO args file; their kinds are checked elsewhere."""
     dpo = values["dpo"]
     found = [f"dpo.{key}: {why}; remove the key" for key, why in REFUSED.items() if dpo.get(key)]
+    if dpo.get("bf16") and dpo.get("fp16"):
+        found.append("dpo.fp16: bf16 is set too; keep one of the two")
     found += losses(dpo)
     found += lengths_and_order(values, dpo)
     found += held_out(dpo, has_eval_dataset=bool(values.get("eval_dataset")))

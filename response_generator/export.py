@@ -27,7 +27,6 @@ if TYPE_CHECKING:  # `faults` is asked for before torch is imported
     from response_generator.adapters import AdapterFile
 
 LOST = 0.05  # of what the adapter does to the base: rounding loses a thousandth, a base left unmerged all of it
-NOT_OF_THE_MODEL = {"dtype", "use_cache", "quantization_config"}  # how training loads the base, not what the base is
 DIALOGUES = (  # the emotion of the replies; words of the user and of the bot in turn
     ("happiness", ("I got the job !", "Really ? Congratulations !", "I start on Monday .", "That is wonderful news !")),
     ("anger", ("I left the door open again .", "That is enough ! I told you twice !")),
@@ -168,7 +167,7 @@ def write_and_compare(arguments: DPOArguments, source, renderer, folder: Path) -
     from transformers import AutoModelForCausalLM
 
     from response_generator.adapters import add_adapter
-    from response_generator.model import TRAINED, load_config
+    from response_generator.model import NOT_OF_THE_MODEL, TRAINED, load_config
 
     dtype = getattr(torch, arguments.export.dtype)
     trust = arguments.from_pretrained.get("trust_remote_code", False)

@@ -67,6 +67,7 @@ NOT_IN_SECTION = {
         "hub_private_repo",
         "hub_always_push",
         "hub_revision",
+        "pad_token",
     },
     "lora": {
         "peft_type",

@@ -26,6 +26,7 @@ from response_generator.tokenizer import load_tokenizer
 TRAINED = "default"  # the only name TRL trains
 REFERENCE = "ref"  # the only name TRL takes for a frozen reference
 
+NOT_OF_THE_MODEL = {"dtype", "use_cache", "quantization_config"}  # how the base is loaded, not what it is
 LLAMA_ONLY = {"pretraining_tp", "mlp_bias"}
 SHAPE_FIELDS = set(
     "hidden_size intermediate_size head_dim num_attention_heads num_hidden_layers num_key_value_heads vocab_size "
@@ -59,6 +60,24 @@ def load_config(arguments: ModelArguments) -> PretrainedConfig:
     return config
 
 
+def check_loading(arguments: ModelArguments) -> None:
+    """Builds the base without its weights, with the fields of its configuration that `from_pretrained` changes.
+
+    Raises:
+        InputError: in transformers' words, when it cannot be built.
+    """
+    own = load_config(arguments).to_dict().keys() | {"rope_scaling"}
+    fields = {key: value for key, value in arguments.from_pretrained.items() if key in own - NOT_OF_THE_MODEL}
+    trust = arguments.from_pretrained.get("trust_remote_code", False)
+    try:
+        config = AutoConfig.from_pretrained(**pretrained(arguments.base_model), trust_remote_code=trust, **fields)
+        with torch.device("meta"):
+            AutoModelForCausalLM.from_config(config, trust_remote_code=trust)
+    except Exception as error:  # each kind of model checks its fields with exceptions of its own
+        named = ", ".join(f"from_pretrained.{key}" for key in fields) or "base_model"
+        raise InputError(f"{named}: the base cannot be built ({type(error).__name__}: {error})") from error
+
+
 def find_adapter(key: str, name: str, arguments: ModelArguments) -> AdapterFile:
     """Fetches an adapter if need be and checks it against the base, before either is loaded.
 
@@ -79,6 +98,7 @@ def find_start(arguments: DPOArguments) -> AdapterFile | None:
     Raises:
         InputError: see `find_adapter`; or when `lora` does not fit the base.
     """
+    check_loading(arguments)
     if arguments.adapter is not None:
         start = find_adapter("adapter", arguments.adapter, arguments)
         if any(part in name for name in start.shapes for part in ("lora_embedding_", "lm_head.lora_")):
@@ -101,7 +121,7 @@ def new_adapter(base: PreTrainedModel, arguments: DPOArguments) -> PeftModel:
     set_seed(arguments.seed)
     try:
         return get_peft_model(base, LoraConfig(**arguments.lora, task_type="CAUSAL_LM"), adapter_name=TRAINED)
-    except (ValueError, TypeError) as error:
+    except Exception as error:  # PEFT looks at each setting in another place
         raise InputError(f"lora: {error}") from error
 
 

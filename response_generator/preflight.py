@@ -53,7 +53,8 @@ def check(arguments: DPOArguments | EvaluateArguments, predictions: Path | None 
         heads = model_files.CLASSIFIER if key.startswith("scoring.") else model_files.CAUSAL_LM
         faults += model_faults(key, name, heads)
     faults += [fault for key, name in adapters.items() for fault in adapter_faults(key, name)]
-    faults += [fault for key, data in datasets.items() for fault in dataset_faults(key, data.path, data.revision)]
+    for key, data in datasets.items():
+        faults += dataset_faults(key, data.path, data.revision, data.name)
     faults += wandb_faults(arguments.wandb)
     if isinstance(arguments, DPOArguments) or (arguments.backend == "unsloth" and predictions is None):
         faults += card.faults()  # TRL's loss and unsloth's kernels are Triton's

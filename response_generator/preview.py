@@ -123,6 +123,12 @@ def show_requests(requests: list[Request], renderer: Renderer, config: Generatio
     )
 
 
+def show_departures(lines: list[str]) -> None:
+    """Prints which arguments this device cannot follow."""
+    for line in lines:
+        console.print(Text(line, style="yellow"), soft_wrap=True)
+
+
 def show_steps(pairs: int, config: DPOConfig) -> None:
     """Prints how many optimizer steps the run takes."""
     batch = pairs_a_step(config)
@@ -131,6 +137,12 @@ def show_steps(pairs: int, config: DPOConfig) -> None:
     if batch > pairs:
         console.print(
             f"[yellow]a step could take {batch} pairs, there are {pairs}: an epoch is one step of them[/yellow]"
+        )
+    if config.warmup_steps > total:
+        console.print(
+            f"[yellow]dpo.warmup_steps ({config.warmup_steps:g}) is more than these steps: the learning rate never "
+            f"gets to {config.learning_rate:g}[/yellow]",
+            soft_wrap=True,
         )
     console.print(f"batch {min(batch, pairs)}, {an_epoch} steps an epoch, {total} steps in all\n")
 

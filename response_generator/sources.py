@@ -76,19 +76,25 @@ def adapter_faults(key: str, name: str) -> list[str]:
     return [f"{key}: {error}" for error in model_files.find_adapter_errors(Path(name))]
 
 
-def dataset_faults(key: str, name: str, revision: str | None = None) -> list[str]:
-    written = split_revision(name)[1]
+def dataset_faults(key: str, path: str, revision: str | None = None, name: str | None = None) -> list[str]:
+    """What is wrong with the place of a data set, as far as it can be told without reading it."""
+    written = split_revision(path)[1]
     if revision is not None and written not in (None, revision):
         return [f"{key}: path asks for the revision {written}, revision for {revision}; keep one of the two"]
-    if not is_local(name):
+    if not is_local(path):
         return []
-    if not Path(name).exists():
-        return [f"{key}.path: {name}: {missing(name)}; needed: {', '.join(DATA_ENDINGS)}, a folder, or a hub id"]
-    if not Path(name).is_file() and not Path(name).is_dir():
-        return [f"{key}.path: {name}: is neither a file nor a folder (a pipe?); write the rows into a file"]
-    if Path(name).is_file() and not name.endswith(DATA_ENDINGS):
-        return [f"{key}.path: {name}: unknown kind of file; allowed: {', '.join(DATA_ENDINGS)}"]
-    return []
+    faults = [
+        f"{key}.{field}: got {value!r}; {path} is on this machine, where nothing has a {field}; remove the key"
+        for field, value in (("name", name), ("revision", revision))
+        if value is not None
+    ]
+    if not Path(path).exists():
+        faults.append(f"{key}.path: {path}: {missing(path)}; needed: {', '.join(DATA_ENDINGS)}, a folder, or a hub id")
+    elif not Path(path).is_file() and not Path(path).is_dir():
+        faults.append(f"{key}.path: {path}: is neither a file nor a folder (a pipe?); write the rows into a file")
+    elif Path(path).is_file() and not path.endswith(DATA_ENDINGS):
+        faults.append(f"{key}.path: {path}: unknown kind of file; allowed: {', '.join(DATA_ENDINGS)}")
+    return faults
 
 
 def file_faults(key: str, name: str) -> list[str]:

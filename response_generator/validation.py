@@ -15,6 +15,7 @@ OWNED_ELSEWHERE = {
     "output_dir": "write it at the top level",
     "seed": "write it at the top level",
     "report_to": "the section wandb decides that",
+    "pad_token": "write chat_template.special_tokens.pad_token",
     "pad_token_id": "it is the tokenizer's",
     "eos_token_id": "it is the tokenizer's",
     "token": "a token never belongs in a file: set HF_TOKEN in the environment",
@@ -22,6 +23,7 @@ OWNED_ELSEWHERE = {
     "hub_model_id": "write push_to_hub.repo_id at the top level",
     "resume_from_checkpoint": "run the same command again: it resumes by itself",
 }
+SCRIPT_OF_KEY = {"dpo": "fine_tune_dpo.py", "generation": "evaluate.py"}
 NAMES_OF_THE_SEED = {
     "model_adapter_name": "TRL has no such field any more: the trained adapter is always called 'default'",
     "ref_adapter_name": "TRL has no such field any more: the frozen adapter is always called 'ref'",
@@ -41,6 +43,9 @@ def validated(model: type[Arguments], values: dict[str, Any], file: str) -> Argu
     faults = [f"{key}: {fault}" for key, fault in strict_json.find_unusable(values)]
     if faults:
         raise InputError(*(f"{file}: {fault}" for fault in faults))
+    for key, script in SCRIPT_OF_KEY.items():
+        if key in values and key not in model.model_fields:
+            raise InputError(f"{file}: holds the section {key}: it is an args file of {script}")
     values = without_nulls(model, values)
     arguments = None
     try:
@@ -100,7 +105,7 @@ def fault_line(model: type[BaseModel], fault: dict) -> str:
         return f"{key}: missing; it has no default"
     if fault["type"] == "value_error":
         return f"{key}: got {shown(fault['input'])}; {fault['ctx']['error']}"
-    allowed = fault["msg"].replace("Input should be ", "").replace("a valid ", "")
+    allowed = fault["msg"].replace("Input should be ", "").replace("a valid ", "").replace("dictionary", "object")
     return f"{key}: got {shown(fault['input'])}; allowed: {allowed}"
 
 

@@ -136,6 +136,11 @@ def test_all_faults_are_told_at_once():
         ("from_pretrained", "load_in_4bits", True, 'did you mean "load_in_4bit"?'),
         ("from_pretrained", "token", "hf_x", "HF_TOKEN"),
         ("from_pretrained", "dtype", "bf16", "allowed: bfloat16, float16, float32, null"),
+        ("from_pretrained", "attn_implementation", "flash", "allowed: eager, sdpa, flash_attention_2"),
+        ("from_pretrained", "device_map", "mars", "allowed: auto, balanced"),
+        ("dpo", "pad_token", "<pad>", "write chat_template.special_tokens.pad_token"),
+        ("dpo", "fp16", True, "keep one of the two"),
+        ("dpo", "padding_free", True, "switched it off"),
         ("dataset", "splt", "train", 'did you mean "split"?'),
         ("dataset", "limit", 0, "greater than or equal to 1"),
         ("wandb", "mode", "onlin", "'online', 'offline' or 'disabled'"),
@@ -173,10 +178,11 @@ def test_what_does_not_go_together_is_told(changes, words):
         ({"generation": {"do_sample": True}}, "generation.max_new_tokens: missing"),
         ({"generation": {"max_new_tokens": 9, "do_sample": False}, "samples_per_prompt": 2}, "would be the same one"),
         ({"samples_per_prompt": 0}, "samples_per_prompt: got 0"),
+        ({"scoring": {"emotion_model": "x", "gibberish_model": "x"}}, "tells clean text from gibberish"),
         ({"bootstrap_resamples": 5}, "greater than or equal to 100"),
         ({"preferences": {"dataset": {"path": "x"}, "beta": 0.0}}, "preferences.beta: got 0.0"),
-        ({"scoring": {"emotion_model": "x", "gibberish_model": "x", "emotion_labels": ["joy"]}}, "labels.0: got 'joy'"),
-        ({"scoring": {"emotion_model": "x", "gibberish_model": "x", "emotion_labels": {"a": "joy"}}}, "labels.a: got"),
+        ({"scoring": {"emotion_model": "x", "gibberish_model": "y", "emotion_labels": ["joy"]}}, "labels.0: got 'joy'"),
+        ({"scoring": {"emotion_model": "x", "gibberish_model": "y", "emotion_labels": {"a": "joy"}}}, "labels.a: got"),
     ],
 )
 def test_what_does_not_go_together_in_an_evaluation_is_told(changes, words):
@@ -185,6 +191,19 @@ def test_what_does_not_go_together_in_an_evaluation_is_told(changes, words):
         validated(EvaluateArguments, values, "args.json")
     (fault,) = error.value.faults
     assert words in fault
+
+
+@pytest.mark.parametrize(
+    ("model", "name", "words"),
+    [
+        (DPOArguments, "evaluate", "holds the section generation: it is an args file of evaluate.py"),
+        (EvaluateArguments, "dpo", "holds the section dpo: it is an args file of fine_tune_dpo.py"),
+    ],
+)
+def test_the_args_file_of_the_other_script_is_told_as_one(model, name, words):
+    with pytest.raises(InputError, match=words) as error:
+        validated(model, read(ROOT / "args" / f"{name}_arg.json"), "args.json")
+    assert len(error.value.faults) == 1
 
 
 def test_what_belongs_to_an_epochs_end_is_saved_there():
@@ -217,7 +236,7 @@ def test_the_best_adapter_must_be_on_disk(changes, words):
 
 
 def test_a_missing_key_and_a_section_of_the_wrong_type():
-    assert faults_of({"dpo": 3}) == ["args.json: dpo: got 3 (integer); allowed: dictionary"]
+    assert faults_of({"dpo": 3}) == ["args.json: dpo: got 3 (integer); allowed: object"]
     values = read(ROOT / "args" / "dpo_arg.json")
     del values["base_model"]
     with pytest.raises(InputError, match="base_model: missing"):

@@ -35,6 +35,9 @@ def test_folders_that_are_not_what_they_should_be(tmp_path):
     (empty / "rows.csv").write_text("", encoding="utf-8")
     assert "unknown kind of file" in dataset_faults("dataset", str(empty / "rows.csv"))[0]
     assert "no such file" in dataset_faults("dataset", str(empty / "rows.jsonl"))[0]
+    for key, value in (("revision", "v1"), ("name", "small")):
+        (fault,) = dataset_faults("dataset", str(empty), **{key: value})
+        assert f"dataset.{key}: got '{value}'" in fault and f"nothing has a {key}; remove the key" in fault
 
 
 def test_a_hub_id_without_a_network_is_told_soon(tiny, tmp_path):

@@ -12,6 +12,7 @@ from response_generator.conflicts import DEFAULTS
 from response_generator.errors import InputError
 from response_generator.evaluation.rows import ADAPTER, BASELINE
 from response_generator.model import (
+    check_loading,
     check_vocabulary,
     find_adapter,
     load_base,
@@ -26,6 +27,7 @@ def find(arguments: EvaluateArguments) -> dict[str, AdapterFile | None]:
     Raises:
         InputError: when an adapter does not fit, or two cannot share one base.
     """
+    check_loading(arguments)
     contestants: dict[str, AdapterFile | None] = {}
     if arguments.baseline_adapter == BARE_BASE:
         contestants[BASELINE] = None

@@ -1,0 +1,47 @@
+"""Settings that only the libraries know: tried on next to nothing before the model is loaded."""
+
+import pytest
+from conftest import run_here
+
+import fine_tune_dpo
+from response_generator import configuration, preview
+from response_generator.arguments import DPOArguments
+from response_generator.validation import validated
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("dpo.optim", "adamw_8bits", "adamw_8bits is not a valid OptimizerNames, please select one of"),
+        ("dpo.lr_scheduler_type", "linaer", "linaer is not a valid SchedulerType"),
+        ("dpo.lr_scheduler_kwargs", '{"foo": 1}', "unexpected keyword argument 'foo'"),
+        ("dpo.torch_compile_backend", "nope", "'NOPE' is not a valid DynamoBackend"),
+        ("dpo.loss_weights", "[1.0, 2.0]", "`loss_weights` must have the same length as `loss_type`"),
+        (
+            "from_pretrained.rope_scaling",
+            '{"a": 1}',
+            "from_pretrained.rope_scaling: the base cannot be built (KeyError",
+        ),
+        ("lora", '{"target_modules": "("}', "lora: missing ), unterminated subpattern"),
+        ("lora", '{"target_modules": ["qq"]}', "lora: Target modules {'qq'} not found in the base model"),
+    ],
+)
+def test_what_a_library_refuses_is_told_before_the_run_begins(tiny, tmp_path, capsys, key, value, words):
+    values = tiny.dpo(tmp_path / "run") | ({"adapter": None} if key == "lora" else {})
+    assert run_here(fine_tune_dpo.main, values, tmp_path, "--set", f"{key}={value}") == 2
+    assert words in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_this_device_does_otherwise_is_told(tiny, tmp_path, capsys):
+    values = tiny.dpo(tmp_path / "run")
+    values["dpo"] |= {"optim": "adamw_8bit", "learning_rate": 1e-4, "warmup_steps": 100}
+    arguments = validated(DPOArguments, values, "args.json")
+    config = configuration.training_config(arguments)
+    (line,) = configuration.find_departures(arguments, config)
+    assert line == "dpo.optim: adamw_8bit in the args, adamw_torch_fused is used on this device"
+    preview.show_departures([line])
+    preview.show_steps(12, config)
+    said = capsys.readouterr().out
+    assert line in said
+    assert "dpo.warmup_steps (100) is more than these steps: the learning rate never gets to 0.0001" in said
