@@ -80,6 +80,7 @@ def evaluate(args: EvaluateArguments, run: RunFolder, dry_run: bool) -> None:
     generation.check_context(requests, config.max_new_tokens, context)
     held_out = tokenised(pairs, renderer, context) if pairs else None
     preview.show_requests(requests, renderer, config, len(sides) * args.samples_per_prompt)
+    preview.show_other_template(renderer)
     if held_out:
         preview.show_counts("preferences", held_out, renderer)
     preview.show_skipped({"dataset": skipped, "preferences.dataset": skipped_pairs})

@@ -51,8 +51,10 @@ def main() -> None:
     owner = {"arguments": run.arguments, "data": [rows.digest() for rows in (train, held_out) if rows]}
     checkpoints.check_owner(run.path, owner)
     preview.show_pairs("training", train, renderer)
+    preview.show_other_template(renderer)
     if held_out:
         preview.show_counts("held out", held_out, renderer)
+        preview.show_shared_pairs(train, held_out)
     preview.show_skipped({"dataset": skipped, "eval_dataset": skipped_held_out})
     preview.show_scores(train_pairs)
     preview.show_limits({"dataset": args.dataset, "eval_dataset": args.eval_dataset})

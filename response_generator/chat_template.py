@@ -24,6 +24,7 @@ class Renderer:
     file: str
     marks: list[str]
     system_prompt: str | None
+    other_template: bool = False  # the tokenizer came with one for a target emotion, and it is not this one
 
     @classmethod
     def of(cls, tokenizer: PreTrainedTokenizerBase, arguments: ChatTemplateArguments) -> "Renderer":
@@ -33,11 +34,13 @@ class Renderer:
             InputError: when the template cannot be rendered, or leaves out the user's words, the target emotion, or
                 the EOS after a reply.
         """
+        brought = tokenizer.chat_template
         try:
             tokenizer.chat_template = Path(arguments.file).read_text(encoding="utf-8")
         except UnicodeDecodeError as error:
             raise InputError(f"chat_template.file: {arguments.file}: is not UTF-8 ({error})") from error
-        renderer = cls(tokenizer, arguments.file, arguments.marks, arguments.system_prompt)
+        other = isinstance(brought, str) and "target_emotion" in brought and brought != tokenizer.chat_template
+        renderer = cls(tokenizer, arguments.file, arguments.marks, arguments.system_prompt, other)
         renderer.completion(EXCHANGE, "neutral", {"emotion": "neutral", "dialog": "Hi ."})
         renderer.completion([{"role": "user", "content": WORDS}], None, "Hi .")
         prompts = [renderer.prompt(EXCHANGE, emotion) for emotion in EMOTIONS]

@@ -1,5 +1,6 @@
 """What a person sees before a run starts: one example with its loss mask, token lengths, and what was left out."""
 
+import json
 import math
 from functools import partial
 
@@ -77,6 +78,25 @@ def show_prompts_without_emotion(tokens: PairTokens, renderer: Renderer) -> None
         if kind == TEXT:
             words += "; or text that this template has written, decoded with its special tokens"
         console.print(Text(words, style="yellow"), soft_wrap=True)
+
+
+def show_other_template(renderer: Renderer) -> None:
+    """Says when the adapter was trained with another template than the one of the args."""
+    if renderer.other_template:
+        words = (
+            f"warning: the adapter brings another chat template than {renderer.file}: it was trained on other prompts; "
+            f"set chat_template.file to the chat_template.jinja in its folder"
+        )
+        console.print(Text(words, style="yellow"), soft_wrap=True)
+
+
+def show_shared_pairs(train: PairTokens, held_out: PairTokens) -> None:
+    """Says how many held-out pairs are training pairs too: on those nothing is measured."""
+    known = {json.dumps(row) for row in train.rows}
+    shared = sum(json.dumps(row) in known for row in held_out.rows)
+    if shared:
+        words = f"warning: {shared} of {len(held_out.rows)} held-out pairs are trained on; name another eval_dataset"
+        console.print(f"[yellow]{words}[/yellow]", soft_wrap=True)
 
 
 def show_skipped(skipped: dict[str, Skipped]) -> None:

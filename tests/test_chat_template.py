@@ -4,6 +4,7 @@ import pytest
 from conftest import CHATML, HISTORY, LLAMA2
 from transformers import AutoTokenizer
 
+from response_generator import preview
 from response_generator.arguments import ChatTemplateArguments
 from response_generator.chat_template import Renderer
 from response_generator.errors import InputError
@@ -99,3 +100,14 @@ def test_templates_that_cannot_serve(tiny, tmp_path, text, words):
     file.write_text(text, encoding="utf-8")
     with pytest.raises(InputError, match=words):
         renderer(tiny, str(file))
+
+
+def test_a_template_other_than_the_one_of_training_is_told(tiny, tmp_path, capsys):
+    trained = renderer(tiny, CHATML, "<|im_start|>", "<|im_end|>")
+    trained.tokenizer.save_pretrained(tmp_path)
+    for file, told in ((CHATML, False), (LLAMA2, True)):
+        tokenizer = AutoTokenizer.from_pretrained(tmp_path)
+        preview.show_other_template(Renderer.of(tokenizer, ChatTemplateArguments(file=file)))
+        assert ("the adapter brings another chat template than" in capsys.readouterr().out) is told
+    preview.show_other_template(renderer(tiny, LLAMA2))  # the base's tokenizer brings none
+    assert capsys.readouterr().out == ""

@@ -1,5 +1,7 @@
 """Pairs as tokens: where the loss falls, and what is counted."""
 
+from dataclasses import replace
+
 import pytest
 from conftest import CHATML, HISTORY, LLAMA2
 from transformers import AutoTokenizer
@@ -157,3 +159,12 @@ def test_prompts_that_evaluation_never_asks_are_told(chatml, llama2, capsys):
     assert 'messages with the content {"emotion": …, "dialog": …}; or text that this template has written' in said
     preview.show_counts("training", tokenised([OBJECTS], chatml, None), chatml)
     assert "warning" not in capsys.readouterr().out
+
+
+def test_held_out_pairs_that_are_trained_on_are_told(chatml, capsys):
+    other = replace(OBJECTS, rejected={"emotion": "fear", "dialog": "No ."})
+    train, held_out = tokenised([OBJECTS], chatml, None), tokenised([OBJECTS, other], chatml, None)
+    preview.show_shared_pairs(train, held_out)
+    assert "1 of 2 held-out pairs are trained on" in capsys.readouterr().out
+    preview.show_shared_pairs(train, tokenised([other], chatml, None))
+    assert capsys.readouterr().out == ""
