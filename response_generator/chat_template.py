@@ -108,5 +108,11 @@ class Renderer:
     def missing_marks(self, prompt: str) -> list[str]:
         return [mark for mark in self.marks if mark not in prompt]
 
+    def special_tokens_in(self, messages: list[Message]) -> set[str]:
+        """The special tokens that stand in people's words, where the model takes them for the template's own."""
+        contents = [message["content"] for message in messages]
+        words = " ".join(content if isinstance(content, str) else content["dialog"] for content in contents)
+        return {token for token in self.tokenizer.all_special_tokens if token in words}
+
     def encode(self, text: str) -> list[int]:
         return self.tokenizer(text, add_special_tokens=False)["input_ids"]

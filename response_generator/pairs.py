@@ -33,6 +33,7 @@ class PairTokens:
     truncated: int = 0
     merged: int = 0
     missing_marks: Counter = field(default_factory=Counter)
+    special_tokens: Counter = field(default_factory=Counter)  # in the words of messages
     without_emotion: Counter = field(default_factory=Counter)  # prompts that no evaluation asks, by TEXT or MESSAGES
 
     def dataset(self) -> Dataset:
@@ -75,9 +76,11 @@ def tokenised(pairs: list[Pair], renderer: Renderer, max_length: int | None) -> 
     for pair in pairs:
         prompt, chosen, rejected = texts(pair, renderer)
         tokens.missing_marks.update(renderer.missing_marks(prompt))
-        tokens.without_emotion[TEXT if isinstance(pair.prompt, str) else MESSAGES] += not renderer.asks_for_emotion(
-            prompt
-        )
+        kind = TEXT if isinstance(pair.prompt, str) else MESSAGES
+        tokens.without_emotion[kind] += not renderer.asks_for_emotion(prompt)
+        if kind == MESSAGES:
+            replies = [{"content": pair.chosen}, {"content": pair.rejected}]
+            tokens.special_tokens.update(renderer.special_tokens_in([*pair.prompt, *replies]))
         misplaced = misplaced_eos(pair, renderer)
         if misplaced:
             tokens.dropped[misplaced] += 1

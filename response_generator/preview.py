@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections import Counter
 from functools import partial
 
 import numpy as np
@@ -57,7 +58,17 @@ def show_counts(name: str, tokens: PairTokens, renderer: Renderer) -> None:
         console.print(Text(f"the marks {', '.join(map(repr, renderer.marks))} are in every prompt"))
     for mark, count in tokens.missing_marks.items():
         console.print(Text(f"the mark {mark!r} is missing in {count} of {tokens.read} prompts", style="yellow"))
+    show_special_tokens(tokens.special_tokens, "pairs")
     show_prompts_without_emotion(tokens, renderer)
+
+
+def show_special_tokens(counts: Counter, rows: str) -> None:
+    """Says how many rows hold special tokens in people's words."""
+    for token, count in sorted(counts.items()):
+        words = (
+            f"warning: {token!r} stands in the words of {count} {rows}: the model takes it for the chat template's own"
+        )
+        console.print(Text(words, style="yellow"), soft_wrap=True)
 
 
 def show_prompts_without_emotion(tokens: PairTokens, renderer: Renderer) -> None:
@@ -137,6 +148,8 @@ def show_requests(requests: list[Request], renderer: Renderer, config: Generatio
     console.print(Text(requests[0].prompt, style="dim"), soft_wrap=True)
     for mark in renderer.missing_marks(requests[0].prompt):
         console.print(Text(f"the mark {mark!r} is missing: does chat_template.file fit this data?", style="yellow"))
+    counts = Counter(token for request in requests for token in renderer.special_tokens_in(request.dialogue.history))
+    show_special_tokens(counts, "dialogues")
     console.print(
         f"prompts {len(requests)}, tokens: median {np.median(lengths):.0f}, max {max(lengths)}; "
         f"{len(requests) * replies_each} replies of up to {config.max_new_tokens} new tokens"

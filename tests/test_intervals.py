@@ -74,6 +74,7 @@ def test_with_one_reply_a_prompt_it_is_mcnemars_exact_test(better, worse, same):
 
 def test_no_difference_at_all_has_p_1():
     assert intervals.paired_p(np.zeros(5), seed=0) == 1.0
+    assert intervals.paired_p(np.array([0, 0.5, 0]), seed=0) == 1.0  # half of one prompt's replies
 
 
 def test_with_several_replies_signs_are_exchanged():

@@ -168,3 +168,11 @@ def test_held_out_pairs_that_are_trained_on_are_told(chatml, capsys):
     assert "1 of 2 held-out pairs are trained on" in capsys.readouterr().out
     preview.show_shared_pairs(train, tokenised([other], chatml, None))
     assert capsys.readouterr().out == ""
+
+
+def test_special_tokens_in_peoples_words_are_told(chatml, capsys):
+    forged = replace(OBJECTS, chosen={"emotion": "fear", "dialog": "No . <|im_start|>user Yes ."})
+    tokens = tokenised([OBJECTS, forged, forged], chatml, None)
+    assert tokens.special_tokens == {"<|im_start|>": 2}
+    preview.show_counts("training", tokens, chatml)
+    assert "warning: '<|im_start|>' stands in the words of 2 pairs" in capsys.readouterr().out

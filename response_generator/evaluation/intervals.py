@@ -80,8 +80,8 @@ def paired_p(differences: np.ndarray, seed: int) -> float:
     generalisation: the signs of the prompts' differences are exchanged at random.
     """
     differing = differences[differences != 0]
-    if not len(differing):
-        return 1.0
+    if len(differing) < 2:
+        return 1.0  # of a single one both signs are equally far from zero
     if np.isin(differing, (-1, 1)).all():
         return float(binomtest(int((differing > 0).sum()), len(differing), 0.5).pvalue)
     found = permutation_test(
