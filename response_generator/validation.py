@@ -40,13 +40,12 @@ def validated(model: type[Arguments], values: dict[str, Any], file: str) -> Argu
     Raises:
         InputError: with every fault of the file at once.
     """
-    faults = [f"{key}: {fault}" for key, fault in strict_json.find_unusable(values)]
-    if faults:
-        raise InputError(*(f"{file}: {fault}" for fault in faults))
     for key, script in SCRIPT_OF_KEY.items():
         if key in values and key not in model.model_fields:
             raise InputError(f"{file}: holds the section {key}: it is an args file of {script}")
+    unusable = strict_json.find_unusable(values)
     values = without_nulls(model, values)
+    faults = []
     arguments = None
     try:
         arguments = model.model_validate(values)
@@ -61,6 +60,8 @@ def validated(model: type[Arguments], values: dict[str, Any], file: str) -> Argu
         faults += conflicts.of_evaluation(values)
     if isinstance(values.get("from_pretrained"), dict):
         faults += conflicts.of_loading(values["from_pretrained"])
+    known = tuple(f"{key}:" for key, _ in unusable)  # which are perhaps of a wrong kind too
+    faults = [f"{key}: {fault}" for key, fault in unusable] + [each for each in faults if not each.startswith(known)]
     if faults:
         raise InputError(*(f"{file}: {fault}" for fault in faults))
     return arguments

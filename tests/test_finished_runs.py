@@ -87,3 +87,18 @@ def test_runs_of_other_judges_are_not_compared(evaluated, tmp_path, monkeypatch,
     (other / "args.json").write_text(json.dumps(args), encoding="utf-8")
     assert compared([evaluated[0], other], tmp_path, monkeypatch) == 2
     assert "scoring.emotion_model is another/judge" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[]", "args.json: holds a list"),
+        ('{"scoring": 3}', "args.json: scoring: got 3 (integer)"),
+        ('{"scoring": {}}', "args.json: scoring.emotion_model: missing"),
+    ],
+)
+def test_damaged_arguments_of_a_run_are_told(evaluated, tmp_path, monkeypatch, capsys, text, words):
+    other = copied(evaluated[0], tmp_path / "other", lambda row: None)
+    (other / "args.json").write_text(text, encoding="utf-8")
+    assert compared([evaluated[0], other], tmp_path, monkeypatch) == 2
+    assert words in capsys.readouterr().err

@@ -5,10 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from response_generator import runs, strict_json
+from response_generator.arguments import EvaluateArguments
 from response_generator.errors import InputError
 from response_generator.evaluation import rows as predictions
 from response_generator.evaluation.comparison import GROUPS
 from response_generator.evaluation.rows import ADAPTER, GENERATED, JUDGED, Prediction
+from response_generator.validation import validated
 
 JUDGES = ("emotion_model", "emotion_labels", "gibberish_model", "clean_up_tokenization_spaces")
 
@@ -83,8 +85,14 @@ def faults_of(folder: Path) -> list[str]:
         return [f"--compare: {folder}: no run folder (no args.json)"]
     if not (folder / "metrics.json").is_file():
         return [f"--compare: {folder}: is not finished (no metrics.json); run it to its end first"]
-    if "scoring" not in strict_json.read_object(folder / "args.json"):
+    values = strict_json.read_object(folder / "args.json")
+    if "scoring" not in values:
         return [f"--compare: {folder}: is no evaluation of an adapter"]
+    values.pop("from_predictions", None)
+    try:
+        validated(EvaluateArguments, values, str(folder / "args.json"))
+    except InputError as error:
+        return [f"--compare: {fault}" for fault in error.faults]
     return []
 
 
