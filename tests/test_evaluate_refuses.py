@@ -15,7 +15,7 @@ REFUSED = {
         "error: dataset, row 2: .* the model's context holds 60",
     ),
     "judges of other labels": (
-        {"scoring": {"emotion_model": "gibberish", "gibberish_model": "gibberish"}},
+        {"scoring": {"emotion_model": "gibberish", "gibberish_model": "emotion"}},
         "its labels are clean, noise; needed: neutral, .* map them with scoring.emotion_labels",
     ),
     "labels that the judge has not": (
@@ -28,7 +28,7 @@ REFUSED = {
     ),
     "pairs that are missing": (
         {"preferences": {"dataset": {"path": "./none.jsonl"}, "beta": 0.1}},
-        "preferences.dataset.path: ./none.jsonl: no such file",
+        "preferences.dataset.path: /.*/none.jsonl: no such file",
     ),
 }
 

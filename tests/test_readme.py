@@ -17,6 +17,12 @@ def test_every_path_exists():
     assert [path for path in sorted(ours) if not (ROOT / path).exists()] == []
 
 
+def test_every_test_that_a_document_names_exists():
+    named = set(re.findall(r"test_\w+\.py", (ROOT / "docs" / "wrong_input.md").read_text(encoding="utf-8")))
+    assert len(named) > 10
+    assert [name for name in sorted(named) if not (ROOT / "tests" / name).is_file()] == []
+
+
 def test_every_room_of_the_layout_exists_and_none_is_missing():
     layout = README.partition("## Layout")[2].partition("## ")[0]
     package = ROOT / "response_generator"
