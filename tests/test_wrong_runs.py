@@ -1,0 +1,51 @@
+"""Whole runs of the script that used to look right and were not, in this process."""
+
+from pathlib import Path
+
+import pytest
+from conftest import read_json, run_here, write_rows
+from tiny_models import demo_rows
+
+import fine_tune_dpo
+
+
+@pytest.fixture
+def values(tiny, tmp_path) -> dict:
+    """A run whose data may be changed."""
+    rows = write_rows(tmp_path / "pairs.jsonl", demo_rows("preferences_train", 12))
+    return tiny.dpo(tmp_path / "run", dataset={"path": rows, "limit": 8}, eval_dataset=None)
+
+
+def files_in(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+def test_everything_of_a_run_goes_where_its_path_leads(values, tmp_path, monkeypatch, capsys):
+    for name in ("home", "work"):
+        (tmp_path / name).mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path / "work")
+    assert run_here(fine_tune_dpo.main, values | {"output_dir": "~/run"}, tmp_path) == 0
+    run = tmp_path / "home" / "run"
+    assert {"args.json", "metrics.json", "log.jsonl", "adapter", "checkpoint-2", "checkpoint-4"} <= files_in(run)
+    assert files_in(tmp_path / "work") == set()
+    assert read_json(run / "args.json")["output_dir"] == str(run)
+    assert "dataset: 8 of 12 rows (dataset.limit)" in capsys.readouterr().out
+    monkeypatch.chdir(tmp_path)  # from another place, by another name: the same run
+    assert run_here(fine_tune_dpo.main, values | {"output_dir": "home/run"}, tmp_path) == 0
+    assert f"{run} is finished" in capsys.readouterr().out
+
+
+def test_a_run_does_not_go_on_with_other_data(values, tmp_path, capsys):
+    assert run_here(fine_tune_dpo.main, values, tmp_path) == 0
+    (tmp_path / "run" / "metrics.json").unlink()  # as if it had been killed at the very end
+    rows = demo_rows("preferences_train", 13)
+    write_rows(tmp_path / "pairs.jsonl", rows[:7] + rows[12:])
+    capsys.readouterr()
+    assert run_here(fine_tune_dpo.main, values, tmp_path) == 2
+    said = capsys.readouterr().err
+    assert "checkpoint-4: belongs to a run with other data, and cannot be resumed from; name another folder" in said
+    assert not (tmp_path / "run" / "metrics.json").exists()
+    write_rows(tmp_path / "pairs.jsonl", rows[:12])
+    assert run_here(fine_tune_dpo.main, values, tmp_path) == 0
+    assert f"resuming from {tmp_path / 'run' / 'checkpoint-4'}" in capsys.readouterr().out
