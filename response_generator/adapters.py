@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from peft.utils import ModulesToSaveWrapper, get_peft_model_state_dict
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 
@@ -20,6 +20,7 @@ from response_generator.errors import InputError
 PREFIX = "base_model.model."
 COPY = re.compile(r"(.+)\.(?:modules_to_save|original_module)\.(\w+)")
 EMBEDDINGS = ("embed_tokens", "lm_head")
+TABLES = tuple(f"{part}.weight" for part in EMBEDDINGS)
 
 
 @dataclass(frozen=True)
@@ -43,11 +44,7 @@ class AdapterFile:
     @property
     def embedding_rows(self) -> int | None:
         """Rows of the embedding or output matrix this adapter brings along; None when it brings none."""
-        rows = [
-            shape[0]
-            for name, shape in self.shapes.items()
-            if name.endswith(tuple(f"{part}.weight" for part in EMBEDDINGS))
-        ]
+        rows = [shape[0] for name, shape in self.shapes.items() if name.endswith(TABLES)]
         return rows[0] if rows else None
 
     @property
@@ -77,11 +74,12 @@ class AdapterFile:
                 asks for: PEFT would leave some out, or start some anew.
         """
         place = f"{key}: {self.folder}"
-        layers, expected = self.expected_shapes(place, base)
+        layers, width, expected = self.expected_shapes(place, base)
+        self.check_tables(place, width)
         for name, shape in self.shapes.items():
             layer, _, part = name.removeprefix(PREFIX).rpartition(".lora_")
             if not layer and name.removeprefix(PREFIX).rpartition(".")[0].rpartition(".")[2] in EMBEDDINGS:
-                continue  # rows for added tokens, which `check_vocabulary` counts
+                continue  # rows for added tokens: `check_tables`, and `check_vocabulary` counts them
             if layer and layer not in layers:
                 raise InputError(f"{place}: {self.other_base}: base_model has no such layer: {layer}")
             if name not in expected:
@@ -95,13 +93,25 @@ class AdapterFile:
                 f"for on this base, for example {absent[0]}; fetch or train it again, or name the base it was made for"
             )
 
+    def check_tables(self, place: str, width: int) -> None:
+        """Raises InputError unless the embedding and output matrices that it brings are as wide as the base's, and have
+        the same rows."""
+        tables = {name: shape for name, shape in self.shapes.items() if name.endswith(TABLES)}
+        for name, shape in tables.items():
+            expected = (*next(iter(tables.values()))[:1], width)
+            if shape != expected or 0 in shape:
+                raise InputError(
+                    f"{place}: {name} has the shape {shape}; needed: a row for each token, as many in each such table, "
+                    f"of {width} numbers as in base_model; fetch or train it again, or name the base it was made for"
+                )
+
     @property
     def other_base(self) -> str:
         return f"made for another base model ({self.config.get('base_model_name_or_path')})"
 
     def differing_shape(self, layer: str, part: str, shape: tuple[int, ...], expected: tuple[int, ...]) -> str:
         """What a tensor of another shape than the expected one says: another rank, or another base."""
-        if part in ("A.weight", "B.weight"):
+        if part in ("A.weight", "B.weight") and len(shape) == len(expected):
             side, size, rank = ("in", 1, 0) if part == "A.weight" else ("out", 0, 1)
             if shape[rank] != expected[rank]:
                 return (
@@ -114,16 +124,16 @@ class AdapterFile:
             )
         return f"{self.other_base}: {layer} has the shape {shape} in the adapter, {expected} on base_model"
 
-    def expected_shapes(self, place: str, base: PretrainedConfig) -> tuple[set[str], dict[str, tuple[int, ...]]]:
-        """The layers of the base, and the shapes that PEFT makes of the adapter's configuration on it, by their names
-        in the file.
+    def expected_shapes(self, place: str, base: PretrainedConfig) -> tuple[set[str], int, dict[str, tuple[int, ...]]]:
+        """The layers of the base, the width of its embeddings, and the shapes that PEFT makes of the adapter's
+        configuration on it, by their names in the file.
 
         Raises:
             InputError: in PEFT's words, when its configuration is not one, or fits no layer of the base.
         """
         with torch.device("meta"):
             model = AutoModelForCausalLM.from_config(base)
-        layers = {name for name, _ in model.named_modules()}
+        layers, width = {name for name, _ in model.named_modules()}, model.get_input_embeddings().weight.shape[1]
         try:
             config = LoraConfig.from_pretrained(self.folder)
             config.base_model_name_or_path, config.init_lora_weights = None, False  # shapes alone are asked for
@@ -132,13 +142,20 @@ class AdapterFile:
             expected = get_peft_model_state_dict(adapted, save_embedding_layers=False)
         except Exception as error:  # whatever its fields hold, PEFT looks at them in many places
             raise InputError(f"{place}: PEFT cannot put it on base_model: {error}") from error
-        return layers, {name: tuple(tensor.shape) for name, tensor in expected.items()}
+        return layers, width, {name: tuple(tensor.shape) for name, tensor in expected.items()}
 
     def check_finite(self, key: str) -> None:
         """Raises InputError when a tensor holds NaN or infinity: a run from there learns and writes nothing else."""
         with safe_open(self.folder / model_files.ADAPTER_WEIGHTS, framework="pt") as tensors:
             for name in self.shapes:
-                if not tensors.get_tensor(name).isfinite().all():
+                try:
+                    finite = tensors.get_tensor(name).float().isfinite().all()
+                except (SafetensorError, NotImplementedError) as error:  # numbers of 4 or 6 bits
+                    raise InputError(
+                        f"{key}: {self.folder}: {name} holds numbers that torch cannot compute with ({error}); convert "
+                        f"them to float32"
+                    ) from error
+                if not finite:
                     raise InputError(
                         f"{key}: {self.folder}: {name} holds NaN or infinity: the training that wrote it had failed; "
                         f"name an earlier checkpoint of it"

@@ -81,6 +81,7 @@ def losses(dpo: dict[str, Any]) -> Iterator[str]:
     for name in named:
         if name not in LOSS_TYPES:
             yield f"dpo.loss_type: got {name!r}; allowed: {', '.join(LOSS_TYPES)}"
+    named = [name for name in named if name in LOSS_TYPES]  # others, such as lists, go into no set
     if "exo_pair" in named and not dpo.get("label_smoothing"):
         yield "dpo.label_smoothing: the loss exo_pair needs more than 0, for example 0.001"
     if divergence not in F_DIVERGENCES:
@@ -149,6 +150,6 @@ def adapters(values: dict[str, Any]) -> Iterator[str]:
     if lora.get("init_lora_weights", True) not in (True, "gaussian"):
         yield 'lora.init_lora_weights: allowed: true, "gaussian"; with others the reference is not the bare base'
     if lora.get("trainable_token_indices") or (
-        isinstance(targets, list) and {"lm_head", "embed_tokens"} & set(targets)
+        isinstance(targets, list) and ("lm_head" in targets or "embed_tokens" in targets)
     ):
         yield "lora: no adapter on lm_head or embed_tokens: TRL reads lm_head's own weight, and would not train it"

@@ -1,6 +1,7 @@
 """Dialogues and preference pairs, checked row by row, before any model is loaded."""
 
 import re
+import sys
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -144,6 +145,8 @@ def score(row: dict, name: str) -> float | None:
     value = row.get(name)
     if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float))):
         raise BadRow(f"{name} is {kind(value)}; needed: a number, or leave it out")
+    if value is not None and abs(value) > sys.float_info.max:  # an integer of more than 300 digits
+        raise BadRow(f"{name} is {kind(value)}; allowed: numbers up to {sys.float_info.max:.1e}")
     return value
 
 

@@ -1,6 +1,8 @@
 """The raw rows of a data set, from a file, a folder or the hub, each with the place to name in an error."""
 
+import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,14 +33,15 @@ def count_rows(dataset: DatasetArguments) -> int:
 
 
 def count_in_file(file: Path) -> int:
-    if file.suffix == ".parquet":
-        from pyarrow import parquet
+    with damage_told(file):
+        if file.suffix == ".parquet":
+            from pyarrow import parquet
 
-        return parquet.ParquetFile(file).metadata.num_rows
-    if holds_list(file):
-        return sum(1 for _ in read_file(file))
-    with open(file, "rb") as lines:
-        return sum(1 for line in lines if line.strip())
+            return parquet.ParquetFile(file).metadata.num_rows
+        if holds_list(file):
+            return sum(1 for _ in read_file(file))
+        with open(file, encoding="utf-8-sig", errors="replace") as lines:
+            return sum(1 for line in lines if line.strip())
 
 
 def read_local(dataset: DatasetArguments) -> Iterator[tuple[str, Any]]:
@@ -47,12 +50,25 @@ def read_local(dataset: DatasetArguments) -> Iterator[tuple[str, Any]]:
         yield from ((f"{path}, row {number}:", row) for number, row in enumerate(load_saved(path, dataset.split)))
         return
     for file in files_of_split(path, dataset.split) if path.is_dir() else [path]:
-        try:
+        with damage_told(file):
             yield from read_file(file)
-        except UnicodeDecodeError as error:
-            raise InputError(f"{file}: is not UTF-8 ({error.reason} at byte {error.start}); convert it") from error
-        except OSError as error:
-            raise InputError(f"{file}: cannot be read ({error})") from error
+
+
+@contextmanager
+def damage_told(file: Path) -> Iterator[None]:
+    """Raises InputError for what a damaged file ends in."""
+    from pyarrow import ArrowException
+
+    try:
+        yield
+    except (ArrowException, OSError, ValueError, OverflowError) as error:  # OverflowError: a day of no calendar
+        if file.suffix == ".parquet":
+            words = f"cannot be read as parquet ({error}); fetch or write it again"
+        elif isinstance(error, UnicodeDecodeError):
+            words = f"is not UTF-8 ({error.reason} at byte {error.start}); convert it"
+        else:
+            words = f"cannot be read ({error})"
+        raise InputError(f"{file}: {words}") from error
 
 
 def is_saved_dataset(folder: Path) -> bool:
@@ -79,7 +95,7 @@ def files_of_split(folder: Path, split: str) -> list[Path]:
     """One file named after the split, or the parts of it that a repository of the hub holds."""
     whole = [folder / f"{split}{ending}" for ending in (".jsonl", ".json", ".parquet")]
     parts = sorted((folder / "data").iterdir()) if (folder / "data").is_dir() else []
-    found = [file for file in whole if file.is_file()][:1]
+    found = [file for file in whole if os.path.isfile(file)][:1]  # a split's name may be longer than a file's
     found = found or [file for file in parts if file.name.startswith(f"{split}-") and file.suffix == ".parquet"]
     if not found:
         raise InputError(
@@ -121,17 +137,13 @@ def parse_json(text: str, place: str) -> Any:
 
 
 def read_parquet(file: Path) -> Iterator[tuple[str, Any]]:
-    from pyarrow import ArrowException, parquet
+    from pyarrow import parquet
 
-    try:
-        table = parquet.ParquetFile(file)
-        number = 0
-        for batch in table.iter_batches():
-            for row in batch.to_pylist():
-                yield f"{file}, row {number}:", row
-                number += 1
-    except (ArrowException, OSError, ValueError) as error:
-        raise InputError(f"{file}: cannot be read as parquet ({error}); fetch or write it again") from error
+    number = 0
+    for batch in parquet.ParquetFile(file).iter_batches():
+        for row in batch.to_pylist():
+            yield f"{file}, row {number}:", row
+            number += 1
 
 
 def read_hub(dataset: DatasetArguments) -> Iterator[tuple[str, Any]]:

@@ -3,6 +3,8 @@
 import os
 import re
 
+from response_generator import strict_json
+
 MAX_NAME_BYTES = 255  # of Linux's file systems
 MAX_PATH_BYTES = 3800  # Linux takes 4095; a run writes files and folders below it
 
@@ -12,10 +14,11 @@ def resolve_path(written: str) -> str:
     command runs. Links stay as they are.
 
     Raises:
-        ValueError: when it is blank, names an unknown user or variable, or is longer than a path can be.
+        ValueError: when it is blank, names an unknown user or variable, is longer than a path can be, or not UTF-8.
     """
-    expanded = expand(written)
-    return os.path.abspath(expanded)
+    whole = os.path.abspath(expand(written))
+    check_text(whole)
+    return whole
 
 
 def expand(written: str) -> str:
@@ -27,11 +30,17 @@ def expand(written: str) -> str:
     expanded = os.path.expandvars(os.path.expanduser(written))
     if expanded.startswith("~") and not os.path.lexists(expanded):
         raise ValueError(f"there is no user {expanded.partition('/')[0][1:]!r}; write the whole path")
+    check_text(expanded)
     check_length(expanded)
     unset = re.search(r"\$(\w+|\{\w+\})", expanded)
     if unset and not os.path.lexists(expanded):
         raise ValueError(f"the environment variable {unset[0]} is not set")
     return expanded
+
+
+def check_text(path: str) -> None:
+    if strict_json.lone_surrogate(path):  # Python's spelling of a byte that is not UTF-8
+        raise ValueError(f"{path!r} is not UTF-8, as every file of a run is; rename it, or name another path")
 
 
 def check_length(path: str) -> None:

@@ -21,7 +21,8 @@ def looks_like_path(name: str) -> bool:
 
 def is_local(name: str) -> bool:
     repository = name.partition("@")[0]
-    return looks_like_path(name) or Path(name).exists() or (repository != "" and Path(repository).exists())
+    # Not pathlib's: a revision may be longer than the name of a file, or hold what no such name does.
+    return looks_like_path(name) or os.path.exists(name) or (repository != "" and os.path.exists(repository))
 
 
 def resolve_source(name: str) -> str:

@@ -85,11 +85,20 @@ def lone_surrogate(text: str) -> str | None:
     return None if half is None else f"U+{ord(half):04X}, which is half a character"
 
 
-def find_unusable(value: Any, key: str = "") -> list[tuple[str, str]]:
-    """`(key path, what is wrong)` of every number and text in a parsed value that nothing here can use."""
+def key_inside(key: str, name: str) -> str:
+    """The path of a name below `key`; one that could not be read, or written, as it is comes as Python quotes it."""
+    shown = repr(name) if not name or lone_surrogate(name) else name
+    return f"{key}.{shown}" if key else shown
+
+
+def find_unusable(value: Any, key: str = "", depth: int = 0) -> list[tuple[str, str]]:
+    """`(key path, what is wrong)` of every number and text in a parsed value that nothing here can use, and of what
+    lies too deep in it."""
+    if isinstance(value, (dict, list)) and depth == MAX_NESTING:
+        return [(key, f"is nested more than {MAX_NESTING} brackets deep")]
     if isinstance(value, dict):
-        parts = [(f"{key}.{name}" if key else name, inner) for name, inner in value.items()]
-        found = [(key, f"the key {name!r} holds {lone_surrogate(name)}") for name in value if lone_surrogate(name)]
+        parts = [(key_inside(key, name), inner) for name, inner in value.items()]
+        found = [(key_inside(key, half), f"holds {lone_surrogate(half)}") for half in filter(lone_surrogate, value)]
     elif isinstance(value, list):
         parts, found = [(f"{key}.{number}", inner) for number, inner in enumerate(value)], []
     elif isinstance(value, float) and not math.isfinite(value):
@@ -98,4 +107,4 @@ def find_unusable(value: Any, key: str = "") -> list[tuple[str, str]]:
         return [(key, f"holds {lone_surrogate(value)}; write the text anew")]
     else:
         return []
-    return found + [fault for name, inner in parts for fault in find_unusable(inner, name)]
+    return found + [fault for name, inner in parts for fault in find_unusable(inner, name, depth + 1)]

@@ -42,8 +42,10 @@ def validated(model: type[Arguments], values: dict[str, Any], file: str) -> Argu
     """
     for key, script in SCRIPT_OF_KEY.items():
         if key in values and key not in model.model_fields:
-            raise InputError(f"{file}: holds the section {key}: it is an args file of {script}")
-    unusable = strict_json.find_unusable(values)
+            raise InputError(f"{file}: {key}: is a section of {script}, whose args file this is; name another")
+    unusable = [f"{file}: {key}: {fault}" for key, fault in strict_json.find_unusable(values)]
+    if unusable:
+        raise InputError(*unusable)
     values = without_nulls(model, values)
     faults = []
     arguments = None
@@ -60,8 +62,6 @@ def validated(model: type[Arguments], values: dict[str, Any], file: str) -> Argu
         faults += conflicts.of_evaluation(values)
     if isinstance(values.get("from_pretrained"), dict):
         faults += conflicts.of_loading(values["from_pretrained"])
-    known = tuple(f"{key}:" for key, _ in unusable)  # which are perhaps of a wrong kind too
-    faults = [f"{key}: {fault}" for key, fault in unusable] + [each for each in faults if not each.startswith(known)]
     if faults:
         raise InputError(*(f"{file}: {fault}" for fault in faults))
     return arguments
@@ -145,7 +145,7 @@ def unknown_key(path: str, known: list[str]) -> str:
         return f"{path}: not allowed here; {OWNED_ELSEWHERE[key]}"
     near = get_close_matches(key, known, n=1)
     hint = f'did you mean "{near[0]}"?' if near else f"allowed: {', '.join(sorted(known)[:30])}"
-    return f"{path}: unknown key; {hint}"
+    return f"{path or repr(path)}: unknown key; {hint}"
 
 
 def shown(value: Any) -> str:

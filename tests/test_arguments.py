@@ -196,8 +196,8 @@ def test_what_does_not_go_together_in_an_evaluation_is_told(changes, words):
 @pytest.mark.parametrize(
     ("model", "name", "words"),
     [
-        (DPOArguments, "evaluate", "holds the section generation: it is an args file of evaluate.py"),
-        (EvaluateArguments, "dpo", "holds the section dpo: it is an args file of fine_tune_dpo.py"),
+        (DPOArguments, "evaluate", "generation: is a section of evaluate.py, whose args file this is"),
+        (EvaluateArguments, "dpo", "dpo: is a section of fine_tune_dpo.py, whose args file this is"),
     ],
 )
 def test_the_args_file_of_the_other_script_is_told_as_one(model, name, words):

@@ -1,6 +1,6 @@
 """The rows of predictions.jsonl: one a model, prompt and sample. Read without any model, and checked."""
 
-import math
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,7 @@ JUDGED = {
 }
 EMOTION_FIELDS = ("target_emotion", "predicted_emotion", "reference_emotion")
 OF_THE_PROMPT = ("history", "target_emotion", "reference")
+LARGEST_NUMBER = sys.float_info.max
 
 Prediction = dict[str, Any]
 
@@ -85,8 +86,10 @@ def fault_of(row: Prediction, fields: dict[str, type]) -> str | None:
     for name, kind in fields.items():
         value = row[name]
         fits = isinstance(value, (int, float) if kind is float else kind) and isinstance(value, bool) == (kind is bool)
-        if not fits or (kind is float and not math.isfinite(value)):
+        if not fits:
             return f"{name} is {value!r}; needed: {kind.__name__}"
+        if kind in (int, float) and not abs(value) <= LARGEST_NUMBER:  # NaN is not, nor an integer of 400 digits
+            return f"{name} is {value!r:.40}; allowed: numbers up to {LARGEST_NUMBER:.1e}"
         if name in EMOTION_FIELDS and value not in EMOTIONS:
             return f"{name} is {value!r}; allowed: {', '.join(EMOTIONS)}"
     try:
