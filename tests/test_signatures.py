@@ -50,6 +50,7 @@ def called(function: ast.expr, imported: dict) -> list:
 # Named in no signature: the methods pass them on.
 PASSED_ON = {
     "from_pretrained": {"dtype", "trust_remote_code", "id2label", "label2id", "num_labels"},  # configuration and hub
+    "from_config": {"trust_remote_code"},
     "decode": {"clean_up_tokenization_spaces"},  # the tokenizer's backend
     "SFTTrainer": {"model", "processing_class", "train_dataset"},  # which unsloth has wrapped
     "generate": {"input_ids", "attention_mask"},  # the model's inputs
