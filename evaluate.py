@@ -19,11 +19,12 @@ from pathlib import Path
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C while the rest is imported ends without a traceback
 
-from response_generator import command_line, commits, preflight, processes
-from response_generator.arguments import EvaluateArguments
-from response_generator.backends import import_backend
-from response_generator.data import read_dialogues, read_pairs, skipped_metrics
-from response_generator.runs import RunFolder
+from response_generator.cli import command_line, commits, preflight
+from response_generator.config.schema import EvaluateArguments
+from response_generator.data.datasets import read_dialogues, read_pairs, skipped_metrics
+from response_generator.modeling.backend import import_backend
+from response_generator.runs import distributed
+from response_generator.runs.run_folder import RunFolder
 
 
 def main() -> None:
@@ -63,21 +64,25 @@ def evaluate(args: EvaluateArguments, run: RunFolder, dry_run: bool) -> None:
     pairs, skipped_pairs = read_pairs(args.preferences.dataset) if args.preferences else ([], {})
 
     import_backend(args.backend)  # unsloth has to be imported before transformers, trl and peft
-    from response_generator import generation, journal, model, preview, scoring
-    from response_generator.chat_template import Renderer
-    from response_generator.evaluation import contestants, predictions, rewards, rows
-    from response_generator.pairs import tokenised
-    from response_generator.tokenizer import load_tokenizer
-    from response_generator.tracking import Tracker
+    from response_generator.cli import preview
+    from response_generator.data.chat_template import Renderer
+    from response_generator.data.tokenization import tokenised
+    from response_generator.evaluation import models, pair_logprobs, predictions, predictions_file
+    from response_generator.generation import sampling
+    from response_generator.modeling import loading
+    from response_generator.modeling.tokenizer import load_tokenizer
+    from response_generator.runs import resumable
+    from response_generator.runs.tracking import Tracker
+    from response_generator.scoring import classifiers
 
-    scoring.check_classifiers(args.scoring)
-    sides = contestants.find(args)
-    tokenizer = load_tokenizer(args, sides[contestants.ADAPTER])
+    classifiers.check_classifiers(args.scoring)
+    sides = models.find(args)
+    tokenizer = load_tokenizer(args, sides[models.ADAPTER])
     renderer = Renderer.of(tokenizer, args.chat_template)
-    config = generation.generation_config(args.generation, tokenizer)
-    context = contestants.context_length(args)
-    requests = [generation.Request.of(dialogue, renderer) for dialogue in dialogues]
-    generation.check_context(requests, config.max_new_tokens, context)
+    config = sampling.generation_config(args.generation, tokenizer)
+    context = models.context_length(args)
+    requests = [sampling.Request.of(dialogue, renderer) for dialogue in dialogues]
+    sampling.check_context(requests, config.max_new_tokens, context)
     held_out = tokenised(pairs, renderer, context) if pairs else None
     preview.show_requests(requests, renderer, config, len(sides) * args.samples_per_prompt)
     preview.show_other_template(renderer)
@@ -90,41 +95,43 @@ def evaluate(args: EvaluateArguments, run: RunFolder, dry_run: bool) -> None:
 
     run.start()
     tracker = Tracker.start(args.wandb, run.path, run.arguments)
-    batches = generation.batches(requests, args.batch_size, lambda request: request.length)
+    batches = sampling.batches(requests, args.batch_size, lambda request: request.length)
     replies = predictions.outstanding(run.path, list(sides), batches, args.samples_per_prompt)
-    rewarded = rewards.outstanding(run.path, list(sides), held_out, args.batch_size) if held_out else {}
-    how = generation.Sampling(config, args.seed, args.samples_per_prompt)
+    rewarded = pair_logprobs.outstanding(run.path, list(sides), held_out, args.batch_size) if held_out else {}
+    how = sampling.Sampling(config, args.seed, args.samples_per_prompt)
     if any(replies.values()) or any(rewarded.values()):
-        speaker = contestants.load(args, sides)
-        run.note_environment(model.facts(speaker))
+        speaker = models.load(args, sides)
+        run.note_environment(loading.facts(speaker))
         run.note_commits(commits.of_adapters_and_data(args))
         for name, adapter in sides.items():
-            with contestants.speaking_as(speaker, adapter, name):
+            with models.speaking_as(speaker, adapter, name):
                 predictions.generate(run.path, name, speaker, tokenizer, replies[name], how)
-                rewards.measure(run.path, name, speaker, rewarded.get(name, []), tokenizer.pad_token_id)
+                pair_logprobs.measure(run.path, name, speaker, rewarded.get(name, []), tokenizer.pad_token_id)
         del speaker  # the card is the judges' now
-    journal.close()
+    resumable.close()
     counts = skipped_metrics("dataset", args.dataset, skipped)
     if held_out:
         counts |= skipped_metrics("preferences.dataset", args.preferences.dataset, skipped_pairs)
         counts |= held_out.dropped_metrics("preferences.dataset")
-    if processes.is_first():
-        judge_and_report(args, run, rows.read(run.path, rows.GENERATED), run.arguments, counts, tracker)
+    if distributed.is_first():
+        judge_and_report(
+            args, run, predictions_file.read(run.path, predictions_file.GENERATED), run.arguments, counts, tracker
+        )
 
 
 def report_again(args: EvaluateArguments, run: RunFolder, options: Namespace) -> None:
     import_backend("transformers")  # which loads the classifiers, whatever has made the replies
-    from response_generator import scoring
-    from response_generator.evaluation import rows
-    from response_generator.evaluation.source import Source
-    from response_generator.tracking import Tracker
+    from response_generator.evaluation import predictions_file
+    from response_generator.evaluation.saved_predictions import Source
+    from response_generator.runs.tracking import Tracker
+    from response_generator.scoring import classifiers
 
     source = Source(options.from_predictions)
-    scoring.check_classifiers(args.scoring)
+    classifiers.check_classifiers(args.scoring)
     replies = source.rows()
     source.check_preferences(args)
-    print(f"{source.place}: {len(replies)} replies of {', '.join(rows.by_model(replies))}")
-    if options.dry_run or not processes.is_first():
+    print(f"{source.place}: {len(replies)} replies of {', '.join(predictions_file.by_model(replies))}")
+    if options.dry_run or not distributed.is_first():
         return
     settings = source.settings(run.arguments)
     if not run.holds(source.place):
@@ -137,26 +144,27 @@ def report_again(args: EvaluateArguments, run: RunFolder, options: Namespace) ->
 def judge_and_report(
     args: EvaluateArguments, run: RunFolder, replies: list[dict], settings: dict, counts: dict[str, int], tracker
 ) -> None:
-    from response_generator import json_lines, runs, scoring
-    from response_generator.evaluation import comparison, predictions, report, rewards, rows, table
+    from response_generator.evaluation import comparison, pair_logprobs, predictions, predictions_file, report, table
+    from response_generator.runs import json_lines, run_folder
+    from response_generator.scoring import classifiers
 
     judged = predictions.judged(replies, args.scoring)
     run.note_commits(commits.of_classifiers(args))
-    json_lines.replace(run.path / rows.FILE, judged)
+    json_lines.replace(run.path / predictions_file.FILE, judged)
     found = comparison.compared(
-        rows.by_model(judged),
-        scoring.label_names(args.scoring.gibberish_model),
+        predictions_file.by_model(judged),
+        classifiers.label_names(args.scoring.gibberish_model),
         args.bootstrap_resamples,
         args.seed,
-        rewards.margins(run.path, args.preferences),
+        pair_logprobs.margins(run.path, args.preferences),
     )
     speeds = predictions.speeds(run.path)
-    pictures = report.write(found, runs.flat(settings), run.path)
+    pictures = report.write(found, run_folder.flat(settings), run.path)
     figures = found.flat() | {f"{model}/{key}": value for model, of in speeds.items() for key, value in of.items()}
     figures |= counts
     run.write_json("metrics.json", figures)
     table.show(found, speeds)
-    tracker.log_table("predictions", *rows.as_table(judged))
+    tracker.log_table("predictions", *predictions_file.as_table(judged))
     for picture in pictures:
         tracker.log_image(picture.stem, picture)
     tracker.summarise(figures)
@@ -167,7 +175,7 @@ def judge_and_report(
 def compare(folders: list[Path], run: RunFolder) -> None:
     from response_generator.evaluation import comparison, finished_runs, report, table
 
-    if not processes.is_first():
+    if not distributed.is_first():
         return
     runs = finished_runs.read(folders)
     finished_runs.check_place(run)

@@ -13,10 +13,13 @@ from pathlib import Path
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C while the rest is imported ends without a traceback
 
-from response_generator import checkpoints, command_line, commits, export, hub, preflight, processes
-from response_generator.arguments import DPOArguments
-from response_generator.backends import import_backend
-from response_generator.data import read_pairs, skipped_metrics
+from response_generator.cli import command_line, commits, preflight
+from response_generator.config.schema import DPOArguments
+from response_generator.data.datasets import read_pairs, skipped_metrics
+from response_generator.modeling import merge
+from response_generator.modeling.backend import import_backend
+from response_generator.runs import distributed, hub
+from response_generator.training import checkpointing
 
 
 def main() -> None:
@@ -32,24 +35,26 @@ def main() -> None:
     held_out_pairs, skipped_held_out = read_pairs(args.eval_dataset) if args.eval_dataset else ([], {})
 
     import_backend(args.backend)  # unsloth has to be imported before transformers, trl and peft
-    from response_generator import checks, configuration, model, preview, reference, rehearsal, report, training
-    from response_generator.callbacks import LogFile, ProgressBar, read_log
-    from response_generator.chat_template import Renderer
-    from response_generator.health import Watch
-    from response_generator.pairs import tokenised
-    from response_generator.tokenizer import load_tokenizer
-    from response_generator.tracking import Tracker
+    from response_generator.cli import preview
+    from response_generator.data.chat_template import Renderer
+    from response_generator.data.tokenization import tokenised
+    from response_generator.modeling import loading
+    from response_generator.modeling.tokenizer import load_tokenizer
+    from response_generator.runs.tracking import Tracker
+    from response_generator.training import dpo_config, profiling, reference, report, sanity_checks, train_dpo
+    from response_generator.training.callbacks import LogFile, ProgressBar, read_log
+    from response_generator.training.health import Watch
 
-    config = configuration.training_config(args)
-    start = model.find_start(args)
-    frozen = model.find_reference(args, start)
-    export.check_base(args, start)
+    config = dpo_config.training_config(args)
+    start = loading.find_start(args)
+    frozen = loading.find_reference(args, start)
+    merge.check_export_base(args, start)
     tokenizer = load_tokenizer(args, start)
     renderer = Renderer.of(tokenizer, args.chat_template)
     train = tokenised(train_pairs, renderer, config.max_length)
     held_out = tokenised(held_out_pairs, renderer, config.max_length) if held_out_pairs else None
     owner = {"arguments": run.arguments, "data": [rows.digest() for rows in (train, held_out) if rows]}
-    checkpoints.check_owner(run.path, owner)
+    checkpointing.check_owner(run.path, owner)
     preview.show_pairs("training", train, renderer)
     preview.show_other_template(renderer)
     if held_out:
@@ -58,43 +63,43 @@ def main() -> None:
     preview.show_skipped({"dataset": skipped, "eval_dataset": skipped_held_out})
     preview.show_scores(train_pairs)
     preview.show_limits({"dataset": args.dataset, "eval_dataset": args.eval_dataset})
-    preview.show_departures(configuration.find_departures(args, config))
+    preview.show_departures(dpo_config.find_departures(args, config))
     preview.show_steps(len(train.rows), config)
     if options.dry_run:
-        expected = rehearsal.expected_memory(args, config, start, train)
+        expected = profiling.expected_memory(args, config, start, train)
         preview.show_memory(expected)
-        if rehearsal.at_hand(args) and rehearsal.fits(expected):
-            preview.show_rehearsal(rehearsal.rehearse(args, tokenizer, start, train))
+        if profiling.at_hand(args) and profiling.fits(expected):
+            preview.show_rehearsal(profiling.rehearse(args, tokenizer, start, train))
         return
 
     run.start()
     tracker = Tracker.start(args.wandb, run.path, run.arguments)
-    policy = model.load_policy(args, start)
-    run.note_environment(model.facts(policy))
+    policy = loading.load_policy(args, start)
+    run.note_environment(loading.facts(policy))
     run.note_commits(commits.of_adapters_and_data(args))
     watch = Watch(config.beta)
     watchers = [
         LogFile(run.path / "log.jsonl", tracker),
         ProgressBar(len(train.rows)),
         watch,
-        *configuration.early_stopping(args.dpo),
+        *dpo_config.early_stopping(args.dpo),
     ]
-    trainer = training.build_trainer(policy, tokenizer, config, train, held_out, watchers, owner)
+    trainer = train_dpo.build_trainer(policy, tokenizer, config, train, held_out, watchers, owner)
     if frozen:
         reference.replace(policy, frozen)
     if args.dpo.get("precompute_ref_log_probs"):
         reference.precompute(trainer)
-    metrics = checks.check_start(trainer, start, frozen) | training.train(trainer)
-    checks.check_end(policy, start, frozen)
+    metrics = sanity_checks.check_start(trainer, start, frozen) | train_dpo.train(trainer)
+    sanity_checks.check_end(policy, start, frozen)
     metrics |= skipped_metrics("dataset", args.dataset, skipped) | train.dropped_metrics("dataset")
     if held_out:
         metrics |= skipped_metrics("eval_dataset", args.eval_dataset, skipped_held_out)
         metrics |= held_out.dropped_metrics("eval_dataset")
-    if not processes.is_first():
+    if not distributed.is_first():
         return
 
     adapter, picture = run.path / "adapter", run.path / "training.png"
-    training.save_adapter(policy, tokenizer, adapter)
+    train_dpo.save_adapter(policy, tokenizer, adapter)
     report.draw_training(read_log(run.path / "log.jsonl"), picture)
     report.write_model_card(adapter, run.arguments, metrics, len(train.rows), picture)
     run.write_json("metrics.json", metrics)
@@ -106,7 +111,7 @@ def main() -> None:
     if args.push_to_hub:
         hub.push(adapter, args.push_to_hub)
     if args.export:
-        export.merge(args, adapter)
+        merge.merge_in_subprocess(args, adapter)
 
 
 if __name__ == "__main__":

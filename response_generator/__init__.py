@@ -1,1 +1,0 @@
-"""Aligning an emotion-conditioned response generator with DPO, and measuring what that changed."""

@@ -14,7 +14,7 @@ os.environ["OMP_NUM_THREADS"] = "1"  # the models are so small that a second thr
 VISIBLE_DEVICES = os.environ.get("CUDA_VISIBLE_DEVICES")
 os.environ["CUDA_VISIBLE_DEVICES"] = ""  # a test that needs a card is marked gpu and starts a process of its own
 
-from response_generator.backends import import_backend  # noqa: E402 (after the card is hidden)
+from response_generator.modeling.backend import import_backend  # noqa: E402 (after the card is hidden)
 
 import_backend("unsloth")  # before any test module imports transformers, trl or peft
 
@@ -26,8 +26,8 @@ from published_models import (  # noqa: E402
 )
 from tiny_models import ROOT, demo_rows, write_tiny_adapter, write_tiny_base, write_tiny_classifier  # noqa: E402
 
-CHATML = str(ROOT / "response_generator" / "templates" / "chatml_emotion.jinja")
-LLAMA2 = str(ROOT / "response_generator" / "templates" / "llama2_emotion.jinja")
+CHATML = str(ROOT / "response_generator" / "data" / "templates" / "chatml_emotion.jinja")
+LLAMA2 = str(ROOT / "response_generator" / "data" / "templates" / "llama2_emotion.jinja")
 STEPS = 6  # of the tiny run: 12 pairs, batches of 4, 2 epochs
 HISTORY = [
     {"role": "user", "content": {"emotion": "happiness", "dialog": "I got the job !"}},
@@ -112,7 +112,7 @@ def tiny(tmp_path_factory) -> Tiny:
     folder = tmp_path_factory.mktemp("tiny")
     write_tiny_base(folder / "base")
     write_tiny_adapter(folder / "base", folder / "adapter")
-    from response_generator.emotions import EMOTIONS
+    from response_generator.constants import EMOTIONS
 
     write_tiny_classifier(folder / "emotion", folder / "base", EMOTIONS)
     write_tiny_classifier(folder / "gibberish", folder / "base", ("clean", "noise"))
@@ -166,7 +166,7 @@ def run_script(
 
 def run_here(main: Callable[[], None], args: dict, folder: Path, *options: str) -> int:
     """A script's `main` in this process, which has its imports behind it: for what ends before a model is loaded."""
-    from response_generator import command_line
+    from response_generator.cli import command_line
 
     file = folder / "args_of_test.json"
     file.write_text(json.dumps(args), encoding="utf-8")

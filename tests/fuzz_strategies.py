@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from response_generator import library_keywords
-from response_generator.validation import KEYWORD_SECTIONS, section_in
+from response_generator.config import library_keywords
+from response_generator.config.validation import KEYWORD_SECTIONS, section_in
 
 fuzzed = settings(
     max_examples=1000,

@@ -26,16 +26,18 @@ from transformers import TrainerCallback
 from unsloth.utils import attention_dispatch
 from unsloth_zoo.fused_losses.fused_linear import CALLS
 
-from response_generator import checks, configuration, generation, model, reference, rehearsal, training
-from response_generator.arguments import DPOArguments, EvaluateArguments
-from response_generator.chat_template import Renderer
-from response_generator.data import read_dialogues, read_pairs
-from response_generator.evaluation import contestants
-from response_generator.likelihood import log_probabilities
-from response_generator.pairs import tokenised
-from response_generator.tokenizer import load_tokenizer
-from response_generator.trainer import PreferenceTrainer
-from response_generator.validation import validated
+from response_generator.config.schema import DPOArguments, EvaluateArguments
+from response_generator.config.validation import validated
+from response_generator.data.chat_template import Renderer
+from response_generator.data.datasets import read_dialogues, read_pairs
+from response_generator.data.tokenization import tokenised
+from response_generator.evaluation import models
+from response_generator.generation import sampling
+from response_generator.modeling import loading
+from response_generator.modeling.logprobs import log_probabilities
+from response_generator.modeling.tokenizer import load_tokenizer
+from response_generator.training import dpo_config, profiling, reference, sanity_checks, train_dpo
+from response_generator.training.dpo_trainer import PreferenceTrainer
 
 
 class Terminate(TrainerCallback):
@@ -48,35 +50,35 @@ def session(values: dict, output: str, *callbacks, **dpo) -> dict:
     """One process's worth of fine_tune_dpo.py, up to the trained adapter."""
     changed = {"output_dir": output, "dpo": values["dpo"] | dpo}
     arguments = validated(DPOArguments, values | changed, "args.json")
-    config = configuration.training_config(arguments)
-    start = model.find_start(arguments)
-    frozen = model.find_reference(arguments, start)
+    config = dpo_config.training_config(arguments)
+    start = loading.find_start(arguments)
+    frozen = loading.find_reference(arguments, start)
     tokenizer = load_tokenizer(arguments, start)
     pairs, _ = read_pairs(arguments.dataset)
     pairs = tokenised(pairs, Renderer.of(tokenizer, arguments.chat_template), config.max_length)
-    policy = model.load_policy(arguments, start)
-    trainer = training.build_trainer(policy, tokenizer, config, pairs, pairs, list(callbacks))
+    policy = loading.load_policy(arguments, start)
+    trainer = train_dpo.build_trainer(policy, tokenizer, config, pairs, pairs, list(callbacks))
     if frozen:
         reference.replace(policy, frozen)
     told = None
-    metrics = checks.check_start(trainer, start, frozen)
+    metrics = sanity_checks.check_start(trainer, start, frozen)
     passes, kernel_calls = counted_passes(policy), CALLS["logprobs"]
     try:
-        metrics |= training.train(trainer)
-        checks.check_end(policy, start, frozen)
+        metrics |= train_dpo.train(trainer)
+        sanity_checks.check_end(policy, start, frozen)
     except KeyboardInterrupt as interruption:
         told = str(interruption)
-    training.save_adapter(policy, tokenizer, Path(output, "adapter"))
+    train_dpo.save_adapter(policy, tokenizer, Path(output, "adapter"))
     return {
         "config": {name: str(value) for name, value in trainer.args.to_dict().items()},
-        "facts": model.facts(policy)["model"],
+        "facts": loading.facts(policy)["model"],
         "adapters": list(policy.peft_config),
         "dtypes": sorted({str(weight.dtype) for name, weight in policy.named_parameters() if of_an_adapter(name)}),
         "trained": sorted(name for name, weight in policy.named_parameters() if weight.requires_grad),
         "unsloths": unsloths_parts(policy, trainer),
         "lm_head_kernel_calls": CALLS["logprobs"] - kernel_calls,
         "passes_in_training": len(passes),
-        "estimated_activations": rehearsal.expected_memory(arguments, config, start, pairs).activations,
+        "estimated_activations": profiling.expected_memory(arguments, config, start, pairs).activations,
         "metrics": metrics,
         "losses": [entry["loss"] for entry in trainer.state.log_history if "loss" in entry],
         "interrupted": told,
@@ -117,21 +119,21 @@ def in_fp32(values: dict) -> dict:
 def evaluation(values: dict) -> dict:
     """What evaluate.py computes of each adapter on one base: log-probabilities (nats) and replies as token ids."""
     arguments = validated(EvaluateArguments, in_fp32(values), "args.json")
-    found = contestants.find(arguments)
+    found = models.find(arguments)
     tokenizer = load_tokenizer(arguments, found["adapter"])
     renderer = Renderer.of(tokenizer, arguments.chat_template)
     dialogues, _ = read_dialogues(arguments.dataset)
-    requests = [generation.Request.of(dialogue, renderer) for dialogue in dialogues]
+    requests = [sampling.Request.of(dialogue, renderer) for dialogue in dialogues]
     texts = [(request.prompt_ids, request.reference_ids) for request in requests]
-    config = generation.generation_config(arguments.generation, tokenizer)
-    speaker = contestants.load(arguments, found)
+    config = sampling.generation_config(arguments.generation, tokenizer)
+    speaker = models.load(arguments, found)
     speaker.generation_config = speaker.get_base_model().generation_config = config
-    report = {"facts": model.facts(speaker)["model"], "texts": texts}
+    report = {"facts": loading.facts(speaker)["model"], "texts": texts}
     for name, adapter in found.items():
-        with contestants.speaking_as(speaker, adapter, name):
+        with models.speaking_as(speaker, adapter, name):
             report[name] = {
                 "logps": log_probabilities(speaker, texts, tokenizer.pad_token_id),
-                "replies": generation.new_tokens(speaker, tokenizer, [each.prompt for each in requests], config),
+                "replies": sampling.new_tokens(speaker, tokenizer, [each.prompt for each in requests], config),
             }
     return report
 
@@ -139,7 +141,7 @@ def evaluation(values: dict) -> dict:
 def fused_log_probabilities(values: dict, texts: list) -> list[float]:
     """Of a policy as it trains, by the fused kernels, in nats; without the dropout of training."""
     arguments = validated(DPOArguments, in_fp32(values), "args.json")
-    policy = model.load_policy(arguments, model.find_start(arguments)).train()
+    policy = loading.load_policy(arguments, loading.find_start(arguments)).train()
     for layer in policy.modules():
         if isinstance(layer, torch.nn.Dropout):
             layer.p = 0.0
@@ -161,9 +163,9 @@ def with_flash_attention(values: dict, texts: list) -> dict:
     arguments = validated(DPOArguments, values | sdpa, "args.json")
     installed = {"HAS_FLASH_ATTENTION": True, "flash_attn_func": flash_attn_func}
     with mock.patch.multiple(attention_dispatch, **installed):
-        policy = model.load_policy(arguments, model.find_start(arguments)).train()
+        policy = loading.load_policy(arguments, loading.find_start(arguments)).train()
         log_probabilities(policy, texts, pad=0)
-        return {"facts": model.facts(policy)["model"], "calls": len(calls)}
+        return {"facts": loading.facts(policy)["model"], "calls": len(calls)}
 
 
 if __name__ == "__main__":

@@ -4,8 +4,8 @@ import pytest
 from tiny_models import write_tiny_adapter, write_tiny_base
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from response_generator.adapters import AdapterFile, key_in_model
 from response_generator.errors import InputError
+from response_generator.modeling.adapters import AdapterFile, key_in_model
 
 
 def test_an_adapter_fits_its_own_base(tiny):

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-from response_generator import library_keywords
-from response_generator.arguments import DPOArguments, EvaluateArguments
-from response_generator.conflicts import F_DIVERGENCES, LOSS_TYPES
+from response_generator.config import library_keywords
+from response_generator.config.conflicts import DEFAULTS, F_DIVERGENCES, LOSS_TYPES
+from response_generator.config.schema import DPOArguments, EvaluateArguments
+from response_generator.config.validation import validated
 from response_generator.errors import InputError
-from response_generator.validation import validated
 
 ARGS_FILES = sorted((ROOT / "args").rglob("*.json"))
 
@@ -260,10 +260,22 @@ def test_the_losses_are_trls():
     assert set(re.findall(r'f_divergence_type == "(\w+)"', source)) == set(F_DIVERGENCES)
 
 
+def test_the_defaults_are_the_libraries():
+    from inspect import signature
+
+    from unsloth_zoo.cpu import FastCPUModel
+
+    from response_generator.training.dpo_config import trls_defaults
+
+    of_unsloth = signature(FastCPUModel.from_pretrained).parameters["max_seq_length"].default
+    assert {key: trls_defaults().get(key, of_unsloth) for key in DEFAULTS} == DEFAULTS
+
+
 def test_the_keyword_file_is_what_the_pinned_libraries_say():
     # A process of its own: it loads unsloth's code for a GPU, which patches everything.
     code = (
-        "import json; from response_generator import library_keywords as k; print(json.dumps(k.read_from_libraries()))"
+        "import json; from response_generator.config import library_keywords as k; "
+        "print(json.dumps(k.read_from_libraries()))"
     )
     asked = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     said = json.loads(asked.stdout.strip().splitlines()[-1])

@@ -4,54 +4,54 @@ import torch
 from conftest import run_here
 
 import fine_tune_dpo
-from response_generator import card
+from response_generator.cli import gpu_requirements
 
 
 def with_card(monkeypatch, tmp_path, driver: int | None = 13000) -> None:
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.delenv("CC", raising=False)
-    monkeypatch.setattr(card, "DRIVER_FILE", tmp_path)
-    monkeypatch.setattr(card, "driver_cuda_version", lambda: driver)
+    monkeypatch.setattr(gpu_requirements, "DRIVER_FILE", tmp_path)
+    monkeypatch.setattr(gpu_requirements, "driver_cuda_version", lambda: driver)
 
 
 def test_a_machine_that_has_all_or_no_card_is_left_alone(monkeypatch, tmp_path):
     with_card(monkeypatch, tmp_path)
-    assert card.faults() == []
+    assert gpu_requirements.faults() == []
     with_card(monkeypatch, tmp_path, driver=12080)
-    assert card.faults() != []
+    assert gpu_requirements.faults() != []
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert card.faults() == []
+    assert gpu_requirements.faults() == []
     with_card(monkeypatch, tmp_path / "no such file", driver=12080)
-    assert card.faults() == []
+    assert gpu_requirements.faults() == []
 
 
 def test_the_version_of_torch_is_read_without_torch():
-    assert card.torch_cuda_version() == torch.version.cuda
+    assert gpu_requirements.torch_cuda_version() == torch.version.cuda
 
 
 def test_a_driver_of_an_earlier_major_version_is_too_old(monkeypatch, tmp_path):
-    monkeypatch.setattr(card, "torch_cuda_version", lambda: "13.2")
+    monkeypatch.setattr(gpu_requirements, "torch_cuda_version", lambda: "13.2")
     with_card(monkeypatch, tmp_path, driver=13000)
-    assert card.faults() == []
+    assert gpu_requirements.faults() == []
     with_card(monkeypatch, tmp_path, driver=12080)
-    (fault,) = card.faults()
+    (fault,) = gpu_requirements.faults()
     assert "it runs CUDA 12.8, the installed torch needs CUDA 13.2; update the NVIDIA driver" in fault
     with_card(monkeypatch, tmp_path, driver=None)
-    (fault,) = card.faults()
+    (fault,) = gpu_requirements.faults()
     assert "libcuda.so.1 cannot be used" in fault
-    monkeypatch.setattr(card, "torch_cuda_version", lambda: None)
-    (fault,) = card.faults()
+    monkeypatch.setattr(gpu_requirements, "torch_cuda_version", lambda: None)
+    (fault,) = gpu_requirements.faults()
     assert "built without CUDA" in fault
 
 
 def test_a_missing_compiler_and_missing_headers_are_told_with_both_remedies(monkeypatch, tmp_path, tiny, capsys):
     with_card(monkeypatch, tmp_path)
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(card.sysconfig, "get_paths", lambda scheme: {"include": str(tmp_path)})
+    monkeypatch.setattr(gpu_requirements.sysconfig, "get_paths", lambda scheme: {"include": str(tmp_path)})
     assert run_here(fine_tune_dpo.main, tiny.dpo(tmp_path / "run"), tmp_path) == 2
     compiler, headers = capsys.readouterr().err.splitlines()
     assert "no gcc and no clang" in compiler and "apt-get install gcc" in compiler and "conda install" in compiler
     assert f"{tmp_path} holds no Python.h" in headers and "-dev; conda:" in headers
     assert not (tmp_path / "run").exists()
     monkeypatch.setenv("CC", "no-such-compiler")
-    assert "there is no no-such-compiler" in card.compiler_faults()[0]
+    assert "there is no no-such-compiler" in gpu_requirements.compiler_faults()[0]

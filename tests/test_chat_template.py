@@ -4,9 +4,9 @@ import pytest
 from conftest import CHATML, HISTORY, LLAMA2
 from transformers import AutoTokenizer
 
-from response_generator import preview
-from response_generator.arguments import ChatTemplateArguments
-from response_generator.chat_template import Renderer
+from response_generator.cli import preview
+from response_generator.config.schema import ChatTemplateArguments
+from response_generator.data.chat_template import Renderer
 from response_generator.errors import InputError
 
 ALL_BUT_EMOTION = (

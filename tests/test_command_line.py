@@ -7,9 +7,9 @@ import sys
 import pytest
 from conftest import ROOT, script_environment
 
-from response_generator.command_line import override
+from response_generator.cli.command_line import override
+from response_generator.config.strict_json import read_object
 from response_generator.errors import InputError
-from response_generator.strict_json import read_object
 
 
 def test_override_reads_json_and_falls_back_to_text():

@@ -9,8 +9,8 @@ from statsmodels.stats.contingency_tables import mcnemar
 from test_metrics import LABELS, row
 
 from response_generator.evaluation import report, table
-from response_generator.evaluation.claims import claims
 from response_generator.evaluation.comparison import REFERENCE, compared
+from response_generator.evaluation.conclusions import claims
 
 RESAMPLES = 4_000
 # Of the rows made here: the same in every prompt, so that nothing is known of their spread.

@@ -12,9 +12,9 @@ from test_data import HISTORY, OBJECTS, REPLY, STRINGS, dataset
 
 import evaluate
 import fine_tune_dpo
-from response_generator.arguments import DatasetArguments
-from response_generator.data import read_dialogues, read_pairs
-from response_generator.dataset_rows import count_rows
+from response_generator.config.schema import DatasetArguments
+from response_generator.data.datasets import read_dialogues, read_pairs
+from response_generator.data.raw_rows import count_rows
 from response_generator.errors import InputError
 
 LINE = json.dumps(STRINGS)

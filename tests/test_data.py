@@ -5,9 +5,9 @@ import json
 import pytest
 from conftest import HISTORY, write_rows
 
-from response_generator.arguments import DatasetArguments
-from response_generator.data import read_dialogues, read_pairs, skipped_metrics
-from response_generator.dataset_rows import read_hub, read_rows
+from response_generator.config.schema import DatasetArguments
+from response_generator.data.datasets import read_dialogues, read_pairs, skipped_metrics
+from response_generator.data.raw_rows import read_hub, read_rows
 from response_generator.errors import InputError
 
 REPLY = {"role": "assistant", "content": {"emotion": "happiness", "dialog": "You earned it !"}}

@@ -9,11 +9,11 @@ from conftest import ROOT
 from sklearn.feature_extraction.text import CountVectorizer
 from tiny_models import DEMO_DATA
 
-from response_generator.adapters import AdapterFile
-from response_generator.arguments import DatasetArguments
-from response_generator.data import read_dialogues, read_pairs
+from response_generator.config.schema import DatasetArguments
+from response_generator.constants import EMOTIONS
+from response_generator.data.datasets import read_dialogues, read_pairs
 from response_generator.demo import classifiers
-from response_generator.emotions import EMOTIONS
+from response_generator.modeling.adapters import AdapterFile
 
 SPLITS = ("train", "validation", "test")
 

@@ -13,15 +13,16 @@ from test_resume import At
 from test_training import PAIRS
 from transformers import AutoModelForCausalLM
 
-from response_generator import checks, configuration, export, memory, model, reference, training
-from response_generator.adapters import AdapterFile, key_in_model
-from response_generator.arguments import DPOArguments, EvaluateArguments
-from response_generator.chat_template import Renderer
-from response_generator.evaluation import contestants
-from response_generator.likelihood import log_probabilities
-from response_generator.pairs import tokenised
-from response_generator.tokenizer import load_tokenizer
-from response_generator.validation import validated
+from response_generator.config.schema import DPOArguments, EvaluateArguments
+from response_generator.config.validation import validated
+from response_generator.data.chat_template import Renderer
+from response_generator.data.tokenization import tokenised
+from response_generator.evaluation import models
+from response_generator.modeling import loading, merge
+from response_generator.modeling.adapters import AdapterFile, key_in_model
+from response_generator.modeling.logprobs import log_probabilities
+from response_generator.modeling.tokenizer import load_tokenizer
+from response_generator.training import dpo_config, memory, reference, sanity_checks, train_dpo
 
 TABLES = ("base_model.model.lm_head.weight", "base_model.model.model.embed_tokens.weight")
 ADAPTERS = ("adapter_two_tables", "adapter_three_copies")
@@ -30,20 +31,20 @@ ADAPTERS = ("adapter_two_tables", "adapter_three_copies")
 def train(values: dict, *callbacks):
     """fine_tune_dpo.py on these args, up to the saved adapter: `(trainer, start, the adapter's folder)`."""
     arguments = validated(DPOArguments, values, "args.json")
-    config = configuration.training_config(arguments)
-    start = model.find_start(arguments)
-    frozen = model.find_reference(arguments, start)
+    config = dpo_config.training_config(arguments)
+    start = loading.find_start(arguments)
+    frozen = loading.find_reference(arguments, start)
     tokenizer = load_tokenizer(arguments, start)
     tokens = tokenised(PAIRS, Renderer.of(tokenizer, arguments.chat_template), config.max_length)
-    policy = model.load_policy(arguments, start)
-    trainer = training.build_trainer(policy, tokenizer, config, tokens, None, list(callbacks))
+    policy = loading.load_policy(arguments, start)
+    trainer = train_dpo.build_trainer(policy, tokenizer, config, tokens, None, list(callbacks))
     if frozen:
         reference.replace(policy, frozen)
-    checks.check_start(trainer, start, frozen)
-    training.train(trainer)
-    checks.check_end(policy, start, frozen)
+    sanity_checks.check_start(trainer, start, frozen)
+    train_dpo.train(trainer)
+    sanity_checks.check_end(policy, start, frozen)
     folder = trainer.args.output_dir + "/adapter"
-    training.save_adapter(policy, tokenizer, Path(folder))
+    train_dpo.save_adapter(policy, tokenizer, Path(folder))
     return trainer, start, folder
 
 
@@ -125,11 +126,11 @@ def test_the_trained_adapter_is_evaluated_beside_the_one_it_started_from(tiny, p
     values = tiny.evaluate(tmp_path, **{key: dpo[key] for key in ("base_model", "from_pretrained", "chat_template")})
     values |= {"adapter": folder, "baseline_adapter": dpo["adapter"]}
     arguments = validated(EvaluateArguments, values, "args.json")
-    sides = contestants.find(arguments)
-    model_of_both = contestants.load(arguments, sides)
+    sides = models.find(arguments)
+    model_of_both = models.load(arguments, sides)
     pair = ([1, 5, 9, 500, 17], [30, 504, 2])  # of the base's and of the added tokens
     for name, file in (("baseline", dpo["adapter"]), ("adapter", folder)):
-        with contestants.speaking_as(model_of_both, sides[name], name):
+        with models.speaking_as(model_of_both, sides[name], name):
             (found,) = log_probabilities(model_of_both, [pair], pad=500)
         base = AutoModelForCausalLM.from_pretrained(published / "base", dtype=torch.float32)
         base.resize_token_embeddings(505, mean_resizing=False)
@@ -142,7 +143,7 @@ def test_the_trained_adapter_is_exported_with_its_tables(tiny, published, traine
     values = published_dpo(tiny, published, tmp_path / "run", "adapter_two_tables")
     values |= {"export": {"path": str(tmp_path / "merged")}}
     values["from_pretrained"].pop("dtype")
-    export.merge_here(validated(DPOArguments, values, "args.json"), Path(folder))
+    merge.merge_adapter(validated(DPOArguments, values, "args.json"), Path(folder))
     merged = AutoModelForCausalLM.from_pretrained(tmp_path / "merged")
     tables = load_file(f"{folder}/adapter_model.safetensors")
     assert torch.equal(merged.lm_head.weight, tables[TABLES[0]].bfloat16())

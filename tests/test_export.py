@@ -11,9 +11,10 @@ from tiny_models import write_tiny_adapter
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from response_generator import export
-from response_generator.arguments import DPOArguments
+from response_generator.config.schema import DPOArguments
+from response_generator.config.validation import validated
 from response_generator.errors import InputError, RunError
-from response_generator.validation import validated
+from response_generator.modeling import merge
 
 
 def arguments_for(tiny, tmp_path, **section) -> DPOArguments:
@@ -29,7 +30,7 @@ def logits(model, ids: torch.Tensor) -> torch.Tensor:
 def test_what_the_args_say_of_the_base_itself_is_in_the_export(tiny, tmp_path):
     arguments = arguments_for(tiny, tmp_path)
     loading = arguments.from_pretrained | {"rms_norm_eps": 0.25}
-    export.merge_here(arguments.model_copy(update={"from_pretrained": loading}), tiny.folder / "adapter")
+    merge.merge_adapter(arguments.model_copy(update={"from_pretrained": loading}), tiny.folder / "adapter")
     assert json.loads((tmp_path / "merged" / "config.json").read_text(encoding="utf-8"))["rms_norm_eps"] == 0.25
 
 
@@ -38,7 +39,7 @@ def test_a_full_disk_is_told_and_the_adapter_is_safe(tiny, tmp_path):
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
     try:
         with pytest.raises(RunError, match="export: .*the adapter is safe in .*; to export again: python -m"):
-            export.merge(arguments_for(tiny, tmp_path), tiny.folder / "adapter")
+            merge.merge_in_subprocess(arguments_for(tiny, tmp_path), tiny.folder / "adapter")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert not list(tmp_path.iterdir())
@@ -46,7 +47,7 @@ def test_a_full_disk_is_told_and_the_adapter_is_safe(tiny, tmp_path):
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_the_merged_model_is_base_and_adapter(tiny, tmp_path, dtype):
-    told = export.merge_here(arguments_for(tiny, tmp_path, dtype=dtype), tiny.folder / "adapter")
+    told = merge.merge_adapter(arguments_for(tiny, tmp_path, dtype=dtype), tiny.folder / "adapter")
     assert told.startswith(f"export: {tmp_path / 'merged'}: 0.00 GB in {dtype}")
     merged = AutoModelForCausalLM.from_pretrained(tmp_path / "merged")
     assert {weight.dtype for weight in merged.parameters()} == {getattr(torch, dtype)}
@@ -67,7 +68,7 @@ def test_an_adapter_that_is_not_in_the_merged_model_is_noticed(tiny, tmp_path, m
 
     monkeypatch.setattr(PeftModel, "merge_and_unload", forgets_the_adapter, raising=False)
     with pytest.raises(RunError, match="is not base . adapter: .* was not written"):
-        export.merge_here(arguments_for(tiny, tmp_path), tiny.folder / "adapter")
+        merge.merge_adapter(arguments_for(tiny, tmp_path), tiny.folder / "adapter")
     assert not list(tmp_path.iterdir())
 
 
@@ -77,7 +78,7 @@ def test_a_wrong_scale_is_noticed(tiny, tmp_path, monkeypatch):
     original = Linear.get_delta_weight
     monkeypatch.setattr(Linear, "get_delta_weight", lambda self, adapter: original(self, adapter) / 2)
     with pytest.raises(RunError, match="is not base . adapter"):
-        export.merge_here(arguments_for(tiny, tmp_path), tiny.folder / "adapter")
+        merge.merge_adapter(arguments_for(tiny, tmp_path), tiny.folder / "adapter")
 
 
 def test_an_adapter_of_another_kind_is_refused(tiny, tmp_path):
@@ -85,7 +86,7 @@ def test_an_adapter_of_another_kind_is_refused(tiny, tmp_path):
     config = json.loads((tmp_path / "other" / "adapter_config.json").read_text(encoding="utf-8"))
     (tmp_path / "other" / "adapter_config.json").write_text(json.dumps(config | {"peft_type": "LOHA"}))
     with pytest.raises(InputError, match="peft_type is 'LOHA'; allowed: LORA"):
-        export.merge_here(arguments_for(tiny, tmp_path), tmp_path / "other")
+        merge.merge_adapter(arguments_for(tiny, tmp_path), tmp_path / "other")
 
 
 def test_faults_are_told_before_anything_loads(tiny, tmp_path):
@@ -100,16 +101,16 @@ def test_faults_are_told_before_anything_loads(tiny, tmp_path):
         "would mix with the files of the run": {"path": str(tmp_path / "run" / "adapter" / "merged")},
     }
     for words, section in cases.items():
-        (fault,) = export.faults(arguments_for(tiny, tmp_path, **section))
+        (fault,) = merge.find_export_errors(arguments_for(tiny, tmp_path, **section))
         assert words in fault
-    assert export.faults(arguments_for(tiny, tmp_path)) == []
-    assert export.faults(arguments_for(tiny, tmp_path).model_copy(update={"export": None})) == []
+    assert merge.find_export_errors(arguments_for(tiny, tmp_path)) == []
+    assert merge.find_export_errors(arguments_for(tiny, tmp_path).model_copy(update={"export": None})) == []
 
 
 def test_a_run_exports_and_a_finished_one_can_be_exported_again(tiny, tmp_path, trained):
     run, _ = trained
     arguments = export.read_run(run, [f"export.path={tmp_path / 'merged'}"])
-    assert export.merge(arguments, run / "adapter") == tmp_path / "merged"
+    assert merge.merge_in_subprocess(arguments, run / "adapter") == tmp_path / "merged"
     with pytest.raises(InputError, match="is there already"):
         export.read_run(run, [f"export.path={tmp_path / 'merged'}"])
     with pytest.raises(InputError, match="say where to: --set export.path=FOLDER"):

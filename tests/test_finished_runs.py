@@ -9,7 +9,7 @@ from conftest import read_json, read_lines, write_rows
 from sklearn.metrics import accuracy_score
 
 import evaluate
-from response_generator import command_line
+from response_generator.cli import command_line
 
 COMPARE = {
     "one run": (["{run}"], "name two or more different run folders"),

@@ -11,17 +11,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from response_generator import preflight, strict_json
-from response_generator.arguments import DatasetArguments, DPOArguments, EvaluateArguments
-from response_generator.chat_template import Renderer
-from response_generator.command_line import override
-from response_generator.data import read_dialogues, read_pairs
-from response_generator.dataset_rows import count_rows
+from response_generator.cli import preflight
+from response_generator.cli.command_line import override
+from response_generator.config import strict_json
+from response_generator.config.schema import DatasetArguments, DPOArguments, EvaluateArguments
+from response_generator.config.validation import validated
+from response_generator.data.chat_template import Renderer
+from response_generator.data.datasets import read_dialogues, read_pairs
+from response_generator.data.raw_rows import count_rows
+from response_generator.data.tokenization import tokenised
 from response_generator.errors import InputError
-from response_generator.generation import Request
-from response_generator.pairs import tokenised
-from response_generator.tokenizer import load_tokenizer
-from response_generator.validation import validated
+from response_generator.generation.sampling import Request
+from response_generator.modeling.tokenizer import load_tokenizer
 
 
 @pytest.fixture

@@ -14,12 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import PretrainedConfig
 
-from response_generator.adapters import AdapterFile
-from response_generator.arguments import DPOArguments
+from response_generator.config.library_keywords import KIND_OF_TYPE, accepted_kinds
+from response_generator.config.schema import DPOArguments
 from response_generator.errors import InputError
-from response_generator.evaluation.rows import GENERATED, JUDGED, by_model, read
-from response_generator.library_keywords import KIND_OF_TYPE, accepted_kinds
-from response_generator.model import load_config
+from response_generator.evaluation.predictions_file import GENERATED, JUDGED, by_model, read
+from response_generator.modeling.adapters import AdapterFile
+from response_generator.modeling.loading import load_config
 
 CONFIG_FIELDS = {(name,): kinds for name, kinds in accepted_kinds("lora").items()} | {
     (name,): [] for name in "peft_type base_model_name_or_path revision auto_mapping task_type peft_version".split()

@@ -5,13 +5,12 @@ import torch
 from conftest import CHATML
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from response_generator.adapters import AdapterFile, add_adapter
-from response_generator.arguments import ChatTemplateArguments, DatasetArguments, EvaluateArguments
-from response_generator.chat_template import Renderer
-from response_generator.data import read_dialogues
+from response_generator.config.schema import ChatTemplateArguments, DatasetArguments, EvaluateArguments
+from response_generator.data.chat_template import Renderer
+from response_generator.data.datasets import read_dialogues
 from response_generator.errors import InputError, RunError
-from response_generator.evaluation import contestants
-from response_generator.generation import (
+from response_generator.evaluation import models
+from response_generator.generation.sampling import (
     Request,
     Sampling,
     answer,
@@ -21,12 +20,13 @@ from response_generator.generation import (
     seed_of,
     up_to_eos,
 )
+from response_generator.modeling.adapters import AdapterFile, add_adapter
 
 
 @pytest.fixture(scope="module")
 def speaker(tiny):
     base = AutoModelForCausalLM.from_pretrained(tiny.base, dtype=torch.float32)
-    return add_adapter(base, AdapterFile.read(tiny.folder / "adapter"), contestants.ADAPTER).eval()
+    return add_adapter(base, AdapterFile.read(tiny.folder / "adapter"), models.ADAPTER).eval()
 
 
 @pytest.fixture(scope="module")
@@ -164,7 +164,7 @@ def test_a_prompt_longer_than_the_context_is_named(requests):
 
 def test_the_context_is_what_the_backend_loads(tiny, tmp_path):
     def context(backend: str, **keywords) -> int:
-        return contestants.context_length(
+        return models.context_length(
             EvaluateArguments(**tiny.evaluate(tmp_path, backend=backend, from_pretrained=keywords))
         )
 

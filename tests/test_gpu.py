@@ -25,7 +25,7 @@ from safetensors.torch import load_file
 from test_interruptions import logged, once
 from tiny_models import write_tiny_adapter
 
-from response_generator.adapters import AdapterFile
+from response_generator.modeling.adapters import AdapterFile
 
 pytestmark = [
     pytest.mark.gpu,

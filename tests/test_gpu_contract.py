@@ -11,11 +11,11 @@ import transformers
 from conftest import ROOT, published_dpo, script_environment
 from tiny_models import write_tiny_adapter
 
-from response_generator import configuration
-from response_generator.arguments import DPOArguments
-from response_generator.generation import generation_config, up_to_eos
-from response_generator.likelihood import log_probabilities
-from response_generator.validation import validated
+from response_generator.config.schema import DPOArguments
+from response_generator.config.validation import validated
+from response_generator.generation.sampling import generation_config, up_to_eos
+from response_generator.modeling.logprobs import log_probabilities
+from response_generator.training import dpo_config
 
 # None of them is TRL's default, and none is unsloth's.
 ASKED = {
@@ -109,7 +109,7 @@ def test_compiled_layers_compute_what_others_do_for_policy_and_reference(on_gpu_
 
 def test_every_argument_is_the_one_of_the_cpu_path(on_gpu_code, contract_args):
     """The args' own, and TRL's defaults for the rest: unsloth's are batch 4 x 2, 5e-5, adamw_8bit, seed 3407."""
-    expected = configuration.training_config(validated(DPOArguments, contract_args["dpo"], "args.json")).to_dict()
+    expected = dpo_config.training_config(validated(DPOArguments, contract_args["dpo"], "args.json")).to_dict()
     config = on_gpu_code["whole"]["config"]
     # Where files go; a field of TRL's tokenising, which we do not use; unsloth's own checkpointing; the CPU backend's
     # choice of AdamW kernel, and its float32 on a processor without bfloat16.

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from response_generator.errors import RunError
-from response_generator.halving import in_halves
+from response_generator.generation.oom import in_halves
 
 CPU = "[enforce fail at alloc_cpu.cpp:127] . DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."
 OUT_OF_MEMORY = {

@@ -2,7 +2,7 @@
 
 import pytest
 
-from response_generator import health
+from response_generator.training import health
 
 
 def line(step: int, margin=0.1, chosen=0.0, logps=-50.0, accuracy=0.8) -> dict:

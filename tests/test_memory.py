@@ -13,10 +13,11 @@ from trl import DPOConfig
 from trl.trainer import utils as trl_utils
 from trl.trainer.dpo_trainer import DataCollatorForPreference
 
-from response_generator import device_memory, memory, model
-from response_generator.adapters import AdapterFile
-from response_generator.arguments import DPOArguments
-from response_generator.memory import Batch
+from response_generator.config.schema import DPOArguments
+from response_generator.modeling import loading
+from response_generator.modeling.adapters import AdapterFile
+from response_generator.training import device_memory, memory
+from response_generator.training.memory import Batch
 
 LLAMA_7B = LlamaConfig(
     vocab_size=32000, hidden_size=4096, intermediate_size=11008, num_hidden_layers=32, num_attention_heads=32
@@ -65,7 +66,7 @@ def in_16_bits(values: dict) -> DPOArguments:
 def load_policy(tiny, tmp_path, adapter) -> tuple:
     arguments = in_16_bits(tiny.dpo(tmp_path, adapter=str(adapter)))
     source = AdapterFile.read(adapter)
-    return model.load_policy(arguments, source), source
+    return loading.load_policy(arguments, source), source
 
 
 @pytest.mark.parametrize("shape", [(256, 192), (100, 90), (2048, 4096)])
@@ -77,7 +78,7 @@ def test_a_layer_in_four_bits_takes_what_bitsandbytes_holds(shape):
 
 
 def test_the_base_takes_what_the_loader_holds(tiny, tmp_path):
-    base = model.load_base(in_16_bits(tiny.dpo(tmp_path)))
+    base = loading.load_base(in_16_bits(tiny.dpo(tmp_path)))
     linear = [each for each in base.modules() if isinstance(each, Linear4bit)]
     assert len(linear) == 2 * 7
     states = [each.weight.quant_state for each in linear]

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score
 
-from response_generator.completeness import is_complete
-from response_generator.emotions import EMOTIONS
+from response_generator.constants import EMOTIONS
 from response_generator.evaluation import metrics
+from response_generator.scoring.rules import is_complete
 
 LABELS = ["clean", "word salad", "noise"]
 

@@ -5,11 +5,11 @@ import os
 import pytest
 from conftest import CHATML
 
-from response_generator.arguments import DPOArguments
+from response_generator.config.paths import resolve_path
+from response_generator.config.schema import DPOArguments
+from response_generator.config.sources import resolve_source
+from response_generator.config.validation import validated
 from response_generator.errors import InputError
-from response_generator.paths import resolve_path
-from response_generator.sources import resolve_source
-from response_generator.validation import validated
 
 
 @pytest.fixture

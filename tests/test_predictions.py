@@ -5,8 +5,8 @@ import json
 import pytest
 
 from response_generator.errors import InputError
-from response_generator.evaluation import predictions, rows
-from response_generator.generation import Sampling
+from response_generator.evaluation import predictions, predictions_file
+from response_generator.generation.sampling import Sampling
 
 
 @pytest.mark.parametrize(
@@ -31,7 +31,7 @@ def test_files_that_are_no_predictions_are_refused_with_the_line(evaluated, tmp_
     file = tmp_path / "predictions.jsonl"
     file.write_bytes(b"\n".join(change(lines)))
     with pytest.raises(InputError, match=words):
-        rows.read(file, rows.GENERATED)
+        predictions_file.read(file, predictions_file.GENERATED)
 
 
 def test_an_interrupted_run_says_where_it_stands(tmp_path, monkeypatch):

@@ -8,10 +8,11 @@ import torch
 from test_training import set_up
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
-from response_generator import checks, preflight
-from response_generator.arguments import DPOArguments
+from response_generator.cli import preflight
+from response_generator.config.schema import DPOArguments
+from response_generator.config.validation import validated
 from response_generator.errors import InputError
-from response_generator.validation import validated
+from response_generator.training import sanity_checks
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +29,7 @@ def test_it_is_trained_on_as_it_is(tiny, quantised, tmp_path):
     arguments = validated(DPOArguments, tiny.dpo(tmp_path / "run", base_model=quantised), "args.json")
     trainer, start, _ = set_up(arguments)
     assert trainer.model.is_loaded_in_4bit
-    assert checks.check_start(trainer, start, None)["start_loss"] == pytest.approx(math.log(2), abs=1e-6)
+    assert sanity_checks.check_start(trainer, start, None)["start_loss"] == pytest.approx(math.log(2), abs=1e-6)
 
 
 def test_an_export_asks_for_its_16_bit_original(tiny, quantised, tmp_path):

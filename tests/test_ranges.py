@@ -5,13 +5,13 @@ from annotated_types import Ge, Gt, Le
 from conftest import ROOT, read_json
 from pydantic import BaseModel
 
-from response_generator import arguments, library_keywords, ranges
-from response_generator.arguments import DPOArguments, EvaluateArguments
+from response_generator.config import library_keywords, ranges, schema
+from response_generator.config.schema import DPOArguments, EvaluateArguments
+from response_generator.config.validation import validated
 from response_generator.errors import InputError
-from response_generator.validation import validated
 
 
-def read(script: str) -> tuple[type[arguments.ModelArguments], dict]:
+def read(script: str) -> tuple[type[schema.ModelArguments], dict]:
     model = DPOArguments if script == "dpo" else EvaluateArguments
     return model, read_json(ROOT / "args" / f"{script}_arg.json")
 
@@ -35,7 +35,7 @@ def test_every_number_of_a_library_has_a_range(section):
 
 
 def test_every_number_of_ours_has_a_range():
-    sections = [kind for kind in vars(arguments).values() if isinstance(kind, type) and issubclass(kind, BaseModel)]
+    sections = [kind for kind in vars(schema).values() if isinstance(kind, type) and issubclass(kind, BaseModel)]
     numeric = {}
     for section in sections:
         for key, field in section.model_fields.items():

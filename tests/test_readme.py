@@ -5,7 +5,7 @@ import re
 import pytest
 from conftest import ROOT
 
-from response_generator.arguments import DPOArguments, EvaluateArguments
+from response_generator.config.schema import DPOArguments, EvaluateArguments
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 

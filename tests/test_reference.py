@@ -7,13 +7,13 @@ import torch
 from test_training import loss_of, set_up, shift
 from tiny_models import write_tiny_adapter
 
-from response_generator import checks, reference
-from response_generator import model as models
-from response_generator.adapters import AdapterFile, add_adapter
-from response_generator.arguments import DPOArguments
+from response_generator.config.schema import DPOArguments
+from response_generator.config.validation import validated
 from response_generator.errors import InputError, RunError
-from response_generator.precision import fast_bf16
-from response_generator.validation import validated
+from response_generator.modeling import loading as models
+from response_generator.modeling.adapters import AdapterFile, add_adapter
+from response_generator.modeling.precision import fast_bf16
+from response_generator.training import reference, sanity_checks
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def test_another_reference_speaks_as_a_model_with_that_adapter_alone(tiny, tmp_p
     other = arguments_for(tiny, tmp_path, reference_adapter=str(tmp_path / "other"))
     trainer, start, _ = set_up(other)
     frozen = AdapterFile.read(tmp_path / "other")
-    assert checks.check_start(trainer, start, frozen)["start_gap"] > 1
+    assert sanity_checks.check_start(trainer, start, frozen)["start_gap"] > 1
     assert list(trainer.model.peft_config) == ["default", "ref"]
     assert not any(weight.requires_grad for name, weight in trainer.model.named_parameters() if ".ref." in name)
 
@@ -61,9 +61,9 @@ def test_another_reference_speaks_as_a_model_with_that_adapter_alone(tiny, tmp_p
     assert (policy - expected).abs().mean() > 5  # the two adapters do differ
 
     trainer.train()
-    checks.check_end(trainer.model, start, frozen)
+    sanity_checks.check_end(trainer.model, start, frozen)
     with pytest.raises(RunError, match="the reference is not .*adapter"):
-        checks.check_end(trainer.model, start, None)
+        sanity_checks.check_end(trainer.model, start, None)
 
 
 def test_another_reference_drops_nothing_while_the_policy_trains(tiny, tmp_path, arguments):
@@ -79,15 +79,15 @@ def test_a_new_lora_starts_from_the_bare_base(tiny, tmp_path, arguments):
     new = arguments_for(tiny, tmp_path, adapter=None, lora=lora)
     trainer, start, _ = set_up(new, max_steps=2, learning_rate=1e-2)
     assert start is None
-    assert checks.check_start(trainer, None, None)["start_loss"] == pytest.approx(math.log(2), abs=1e-6)
+    assert sanity_checks.check_start(trainer, None, None)["start_loss"] == pytest.approx(math.log(2), abs=1e-6)
     trainer.train()
-    checks.check_end(trainer.model, None, None)
+    sanity_checks.check_end(trainer.model, None, None)
     with trainer.model.disable_adapter():
         bare = torch.stack([plain_logps(trainer.model.eval(), row) for row in trainer.train_dataset])
     assert reference_logps(trainer) == pytest.approx(bare, abs=0.6)
     shift(trainer.model, "ref", 1e-3)
     with pytest.raises(RunError, match="the reference is not the bare base"):
-        checks.check_end(trainer.model, None, None)
+        sanity_checks.check_end(trainer.model, None, None)
 
 
 def test_a_new_lora_depends_on_the_seed_alone(tiny, tmp_path):
@@ -111,7 +111,7 @@ def test_a_precomputed_reference_gives_the_loss_of_a_recomputed_one(arguments):
     stored, start, _ = set_up(arguments, bf16=False, precompute_ref_log_probs=True, precompute_ref_batch_size=3)
     assert {"ref_chosen_logps", "ref_rejected_logps"} <= set(stored.train_dataset.column_names)
     assert not {"ref_chosen_logps"} & set(fresh.train_dataset.column_names)
-    assert checks.check_start(stored, start, None)["start_gap"] < 0.1
+    assert sanity_checks.check_start(stored, start, None)["start_gap"] < 0.1
     for trainer in (fresh, stored):
         shift(trainer.model, "default", 0.01)
     assert abs(loss_of(fresh) - math.log(2)) > 1e-3

@@ -5,13 +5,13 @@ from conftest import run_here
 from test_training import PAIRS
 
 import fine_tune_dpo
-from response_generator import configuration, device_memory, rehearsal
-from response_generator import model as models
-from response_generator.arguments import DPOArguments
-from response_generator.chat_template import Renderer
-from response_generator.pairs import PairTokens, tokenised
-from response_generator.tokenizer import load_tokenizer
-from response_generator.validation import validated
+from response_generator.config.schema import DPOArguments
+from response_generator.config.validation import validated
+from response_generator.data.chat_template import Renderer
+from response_generator.data.tokenization import PairTokens, tokenised
+from response_generator.modeling import loading as models
+from response_generator.modeling.tokenizer import load_tokenizer
+from response_generator.training import device_memory, dpo_config, profiling
 
 
 def row(tokens: int) -> dict:
@@ -26,7 +26,7 @@ def arguments_for(tiny, tmp_path, **dpo) -> DPOArguments:
 
 def test_the_longest_batch_comes_first_then_ordinary_ones():
     train = PairTokens(rows=[row(tokens) for tokens in range(10, 30)])
-    chosen = PairTokens(rows=rehearsal.chosen_rows(train, batch=2)).lengths()["whole"]
+    chosen = PairTokens(rows=profiling.chosen_rows(train, batch=2)).lengths()["whole"]
     assert chosen[:2] == [29, 28]
     assert sorted(chosen[2:]) == [17, 18, 19, 20]  # the middle of 10 … 27
 
@@ -34,7 +34,7 @@ def test_the_longest_batch_comes_first_then_ordinary_ones():
 @pytest.mark.parametrize("batch", [1, 5, 7, 12, 100_000])
 def test_no_row_is_taken_twice(batch):
     train = PairTokens(rows=[row(tokens) for tokens in range(10, 22)])
-    lengths = PairTokens(rows=rehearsal.chosen_rows(train, batch)).lengths()["whole"]
+    lengths = PairTokens(rows=profiling.chosen_rows(train, batch)).lengths()["whole"]
     assert len(set(lengths)) == len(lengths) == min(12, 3 * batch)
     assert lengths[0] == 21
 
@@ -52,18 +52,18 @@ def test_a_step_that_does_not_fit_is_not_tried(tiny, tmp_path, capsys, monkeypat
 
 
 def test_tokens_are_those_of_padded_batches(tiny, tmp_path):
-    config = configuration.training_config(
+    config = dpo_config.training_config(
         arguments_for(tiny, tmp_path, per_device_train_batch_size=2, gradient_accumulation_steps=2)
     )
     # Two batches of two a step, each padded to its own longest, chosen and rejected apart; then a batch of one.
-    assert rehearsal.padded_tokens([5, 7, 3, 9, 4], config, range(5)) == [2 * 2 * 7 + 2 * 2 * 9, 2 * 1 * 4]
+    assert profiling.padded_tokens([5, 7, 3, 9, 4], config, range(5)) == [2 * 2 * 7 + 2 * 2 * 9, 2 * 1 * 4]
 
 
 def test_the_whole_run_is_counted(tiny, tmp_path):
     train = PairTokens(rows=[row(10)] * 12)
     # 12 pairs of 10 tokens, twice each, 2 epochs
-    assert rehearsal.tokens_of_run(train, arguments_for(tiny, tmp_path)) == 12 * 2 * 10 * 2
-    assert rehearsal.tokens_of_run(train, arguments_for(tiny, tmp_path, max_steps=2)) == 8 * 2 * 10
+    assert profiling.tokens_of_run(train, arguments_for(tiny, tmp_path)) == 12 * 2 * 10 * 2
+    assert profiling.tokens_of_run(train, arguments_for(tiny, tmp_path, max_steps=2)) == 8 * 2 * 10
 
 
 @pytest.mark.parametrize("dpo", [{}, {"precompute_ref_log_probs": True, "gradient_accumulation_steps": 2}])
@@ -72,7 +72,7 @@ def test_real_steps_are_timed_and_nothing_is_left(tiny, tmp_path, dpo):
     start = models.find_start(arguments)
     tokenizer = load_tokenizer(arguments, start)
     train = tokenised(PAIRS, Renderer.of(tokenizer, arguments.chat_template), 256)
-    told = rehearsal.rehearse(arguments, tokenizer, start, train)
+    told = profiling.rehearse(arguments, tokenizer, start, train)
     assert 0 < told.step_seconds <= told.train_seconds
     assert told.peak_memory_gb > 0.1
     assert not (tmp_path / "run").exists()
@@ -80,5 +80,5 @@ def test_real_steps_are_timed_and_nothing_is_left(tiny, tmp_path, dpo):
 
 def test_a_hub_model_that_is_not_here_is_not_fetched(tiny, tmp_path):
     arguments = arguments_for(tiny, tmp_path)
-    assert rehearsal.at_hand(arguments)
-    assert not rehearsal.at_hand(arguments.model_copy(update={"base_model": "nobody/never-downloaded"}))
+    assert profiling.at_hand(arguments)
+    assert not profiling.at_hand(arguments.model_copy(update={"base_model": "nobody/never-downloaded"}))

@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import sync_playwright
 from test_metrics import LABELS, row
 
-from response_generator.emotions import EMOTIONS
+from response_generator.constants import EMOTIONS
 from response_generator.evaluation import report
 from response_generator.evaluation.comparison import compared
 

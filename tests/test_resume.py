@@ -13,17 +13,19 @@ from safetensors.torch import load_file
 from tiny_models import demo_rows
 from transformers import TrainerCallback
 
-from response_generator import checkpoints, configuration, model, preflight, reference, training
-from response_generator.arguments import DPOArguments
-from response_generator.callbacks import LogFile, read_log
-from response_generator.chat_template import Renderer
-from response_generator.data import parse_pair
+from response_generator.cli import preflight
+from response_generator.config.schema import DPOArguments
+from response_generator.config.validation import validated
+from response_generator.data.chat_template import Renderer
+from response_generator.data.datasets import parse_pair
+from response_generator.data.tokenization import tokenised
 from response_generator.errors import InputError, RunError
-from response_generator.pairs import tokenised
-from response_generator.tokenizer import load_tokenizer
-from response_generator.tracking import Tracker
-from response_generator.trainer import LengthGroupedEpochs
-from response_generator.validation import validated
+from response_generator.modeling import loading
+from response_generator.modeling.tokenizer import load_tokenizer
+from response_generator.runs.tracking import Tracker
+from response_generator.training import checkpointing, dpo_config, reference, train_dpo
+from response_generator.training.callbacks import LogFile, read_log
+from response_generator.training.dpo_trainer import LengthGroupedEpochs
 
 PAIRS = [parse_pair(number, row) for number, row in enumerate(demo_rows("preferences_train", 12))]
 BASIS = {"num_train_epochs": 2, "per_device_train_batch_size": 4, "save_strategy": "steps", "save_steps": 100}
@@ -45,17 +47,17 @@ def session(tiny, run: Path, *callbacks, owner: dict | None = None, **dpo):
     values = tiny.dpo(run)
     values["dpo"] |= BASIS | dpo
     arguments = validated(DPOArguments, values, "args.json")
-    config = configuration.training_config(arguments)
-    start = model.find_start(arguments)
+    config = dpo_config.training_config(arguments)
+    start = loading.find_start(arguments)
     tokenizer = load_tokenizer(arguments, start)
     tokens = tokenised(PAIRS, Renderer.of(tokenizer, arguments.chat_template), config.max_length)
-    watchers = [LogFile(run / "log.jsonl", Tracker()), *configuration.early_stopping(arguments.dpo), *callbacks]
-    policy = model.load_policy(arguments, start)
-    trainer = training.build_trainer(policy, tokenizer, config, tokens, tokens, watchers, owner)
+    watchers = [LogFile(run / "log.jsonl", Tracker()), *dpo_config.early_stopping(arguments.dpo), *callbacks]
+    policy = loading.load_policy(arguments, start)
+    trainer = train_dpo.build_trainer(policy, tokenizer, config, tokens, tokens, watchers, owner)
     if dpo.get("precompute_ref_log_probs"):
         reference.precompute(trainer)
     run.mkdir(exist_ok=True)
-    return trainer, training.train(trainer)
+    return trainer, train_dpo.train(trainer)
 
 
 def stopped(tiny, run: Path, step: int, how: signal.Signals = signal.SIGTERM, **dpo) -> str:
@@ -231,19 +233,19 @@ def test_a_full_disk_keeps_the_last_checkpoint(tiny, tmp_path):
 
 def test_a_checkpoint_of_other_arguments_or_data_is_not_resumed_from(tiny, tmp_path):
     run, owner = tmp_path / "run", {"arguments": {"seed": 1}, "data": ["a"]}
-    checkpoints.check_owner(run, owner)  # there is none
+    checkpointing.check_owner(run, owner)  # there is none
     stopped(tiny, run, 2, owner=owner)
     assert read_json(run / "checkpoint-2" / "run.json") == owner
-    checkpoints.check_owner(run, owner)
+    checkpointing.check_owner(run, owner)
     for other, words in (
         ({"data": ["b"]}, "other data,"),
         ({"data": [], "arguments": {}}, "other arguments and data,"),
     ):
         with pytest.raises(InputError, match=f"checkpoint-2: belongs to a run with {words} and cannot be resumed from"):
-            checkpoints.check_owner(run, owner | other)
+            checkpointing.check_owner(run, owner | other)
     (run / "checkpoint-2" / "run.json").unlink()
     with pytest.raises(InputError, match="other arguments and data"):
-        checkpoints.check_owner(run, owner)
+        checkpointing.check_owner(run, owner)
 
 
 def test_pairs_a_second_counts_pairs_that_were_trained(tiny, tmp_path):

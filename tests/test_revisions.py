@@ -10,8 +10,7 @@ from conftest import ROOT, read_json, run_script, script_environment, write_rows
 from local_hub import LocalHub
 from tiny_models import demo_rows
 
-from response_generator.evaluation.source import Source
-from response_generator.sources import (
+from response_generator.config.sources import (
     dataset_faults,
     dataset_source,
     hub_faults,
@@ -20,6 +19,7 @@ from response_generator.sources import (
     pretrained,
     split_revision,
 )
+from response_generator.evaluation.saved_predictions import Source
 
 OLD, NEW = "1" * 40, "2" * 40
 REPOSITORIES = ("base", "adapter", "emotion", "gibberish")

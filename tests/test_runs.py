@@ -9,7 +9,7 @@ import pytest
 from conftest import ROOT, script_environment
 
 from response_generator.errors import InputError
-from response_generator.runs import RunFolder, differing_keys
+from response_generator.runs.run_folder import RunFolder, differing_keys
 
 ARGUMENTS = {"seed": 1, "dpo": {"beta": 0.1}}
 
@@ -61,7 +61,7 @@ def test_what_no_folder_can_become_is_told_with_its_reason(tmp_path):
     assert RunFolder(tmp_path / "good" / "run", ARGUMENTS).faults() == []
 
 
-HOLD = "import sys; from pathlib import Path; from response_generator import run_lock; "
+HOLD = "import sys; from pathlib import Path; from response_generator.runs import run_lock; "
 HOLD += "run_lock.hold(Path(sys.argv[1])); print('held', flush=True); sys.stdin.read()"
 
 

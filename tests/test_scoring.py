@@ -3,10 +3,10 @@
 import pytest
 from tiny_models import write_tiny_classifier
 
-from response_generator.arguments import ScoringArguments
-from response_generator.emotions import EMOTIONS
+from response_generator.config.schema import ScoringArguments
+from response_generator.constants import EMOTIONS
 from response_generator.errors import InputError
-from response_generator.scoring import check_classifiers, emotions_of, gibberish_of
+from response_generator.scoring.classifiers import check_classifiers, emotions_of, gibberish_of
 
 
 def scoring(tiny, **changes) -> ScoringArguments:

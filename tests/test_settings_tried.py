@@ -4,9 +4,10 @@ import pytest
 from conftest import run_here
 
 import fine_tune_dpo
-from response_generator import configuration, preview
-from response_generator.arguments import DPOArguments
-from response_generator.validation import validated
+from response_generator.cli import preview
+from response_generator.config.schema import DPOArguments
+from response_generator.config.validation import validated
+from response_generator.training import dpo_config
 
 
 @pytest.mark.parametrize(
@@ -37,8 +38,8 @@ def test_what_this_device_does_otherwise_is_told(tiny, tmp_path, capsys):
     values = tiny.dpo(tmp_path / "run")
     values["dpo"] |= {"optim": "adamw_8bit", "learning_rate": 1e-4, "warmup_steps": 100}
     arguments = validated(DPOArguments, values, "args.json")
-    config = configuration.training_config(arguments)
-    (line,) = configuration.find_departures(arguments, config)
+    config = dpo_config.training_config(arguments)
+    (line,) = dpo_config.find_departures(arguments, config)
     assert line == "dpo.optim: adamw_8bit in the args, adamw_torch_fused is used on this device"
     preview.show_departures([line])
     preview.show_steps(12, config)

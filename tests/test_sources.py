@@ -7,7 +7,7 @@ import time
 import pytest
 from conftest import ROOT, script_environment
 
-from response_generator.sources import adapter_faults, dataset_faults, is_local, model_faults
+from response_generator.config.sources import adapter_faults, dataset_faults, is_local, model_faults
 
 
 @pytest.mark.parametrize(

@@ -9,14 +9,14 @@ from published_models import MARKERS
 from tokenizers import Tokenizer
 from transformers import AutoTokenizer
 
-from response_generator.adapters import AdapterFile
-from response_generator.arguments import DPOArguments
-from response_generator.chat_template import Renderer
-from response_generator.data import parse_pair
+from response_generator.config.schema import DPOArguments
+from response_generator.config.validation import validated
+from response_generator.data.chat_template import Renderer
+from response_generator.data.datasets import parse_pair
+from response_generator.data.tokenization import tokenised
 from response_generator.errors import InputError
-from response_generator.pairs import tokenised
-from response_generator.tokenizer import check_tokens, load_tokenizer
-from response_generator.validation import validated
+from response_generator.modeling.adapters import AdapterFile
+from response_generator.modeling.tokenizer import check_tokens, load_tokenizer
 
 TEXTS = (
     "<s>[INST] [EMOTION] fear [/EMOTION] Who is there ? [/INST] [EMOTION] neutral [/EMOTION] ",

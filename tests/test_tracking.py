@@ -2,8 +2,8 @@
 
 import pytest
 
-from response_generator.arguments import WandbArguments
-from response_generator.tracking import Tracker
+from response_generator.config.schema import WandbArguments
+from response_generator.runs.tracking import Tracker
 
 
 class FailingRun:

@@ -8,17 +8,17 @@ import torch
 from tiny_models import demo_rows, write_tiny_adapter
 from trl import DPOConfig, DPOTrainer
 
-from response_generator import checkpoints, checks, configuration, reference, training
-from response_generator import model as models
-from response_generator.adapters import AdapterFile, add_adapter
-from response_generator.arguments import DPOArguments, EvaluateArguments
-from response_generator.chat_template import Renderer
-from response_generator.data import parse_pair
+from response_generator.config.schema import DPOArguments, EvaluateArguments
+from response_generator.config.validation import validated
+from response_generator.data.chat_template import Renderer
+from response_generator.data.datasets import parse_pair
+from response_generator.data.tokenization import tokenised
 from response_generator.errors import InputError, RunError
-from response_generator.evaluation import contestants
-from response_generator.pairs import tokenised
-from response_generator.tokenizer import load_tokenizer
-from response_generator.validation import validated
+from response_generator.evaluation import models
+from response_generator.modeling import loading
+from response_generator.modeling.adapters import AdapterFile, add_adapter
+from response_generator.modeling.tokenizer import load_tokenizer
+from response_generator.training import checkpointing, dpo_config, reference, sanity_checks, train_dpo
 
 PAIRS = [parse_pair(number, row) for number, row in enumerate(demo_rows("preferences_train", 8))]
 
@@ -31,14 +31,14 @@ def arguments(tiny, tmp_path):
 def set_up(arguments, **dpo):
     """Trainer, the adapter it starts from, and renderer for the arguments, as fine_tune_dpo.py makes them."""
     arguments = arguments.model_copy(update={"dpo": {**arguments.dpo, **dpo}})
-    config = configuration.training_config(arguments)
-    source = models.find_start(arguments)
-    frozen = models.find_reference(arguments, source)
+    config = dpo_config.training_config(arguments)
+    source = loading.find_start(arguments)
+    frozen = loading.find_reference(arguments, source)
     tokenizer = load_tokenizer(arguments, source)
     renderer = Renderer.of(tokenizer, arguments.chat_template)
-    policy = models.load_policy(arguments, source)
+    policy = loading.load_policy(arguments, source)
     tokens = tokenised(PAIRS, renderer, config.max_length)
-    trainer = training.build_trainer(policy, tokenizer, config, tokens, None, [])
+    trainer = train_dpo.build_trainer(policy, tokenizer, config, tokens, None, [])
     if frozen:
         reference.replace(policy, frozen)
     if arguments.dpo.get("precompute_ref_log_probs"):
@@ -70,16 +70,16 @@ def test_weights_are_four_bit_adapters_two_and_only_one_trains(arguments):
 
 def test_the_start_is_ln_2_and_a_wrong_reference_stops_the_run(arguments):
     trainer, source, _ = set_up(arguments)
-    assert checks.check_start(trainer, source, None) == {
+    assert sanity_checks.check_start(trainer, source, None) == {
         "start_loss": pytest.approx(math.log(2), abs=1e-6),
         "start_gap": pytest.approx(0, abs=1e-4),
     }
     shift(trainer.model, "default", 0.05)
     with pytest.raises(RunError, match="the reference is not the adapter that training starts from"):
-        checks.check_start(trainer, source, None)
+        sanity_checks.check_start(trainer, source, None)
     shift(trainer.model, "ref", 1e-6)
     with pytest.raises(RunError, match="the reference is not .*adapter "):
-        checks.check_start(trainer, source, None)
+        sanity_checks.check_start(trainer, source, None)
 
 
 def test_loss_is_trls_own_on_its_own_tokens(arguments, tmp_path):
@@ -94,17 +94,17 @@ def test_loss_is_trls_own_on_its_own_tokens(arguments, tmp_path):
         target = pair.chosen["emotion"]
         chosen, rejected = (renderer.completion(pair.prompt, target, reply) for reply in (pair.chosen, pair.rejected))
         strings.append({"prompt": renderer.prompt(pair.prompt, target), "chosen": chosen, "rejected": rejected})
-    source = models.find_adapter("adapter", arguments.adapter, arguments)
+    source = loading.find_adapter("adapter", arguments.adapter, arguments)
     config = DPOConfig(output_dir=str(tmp_path), max_length=256, use_cpu=True, report_to=[])
-    policy = models.load_policy(arguments, source)
-    loaded = training.trained_weights(policy)
+    policy = loading.load_policy(arguments, source)
+    loaded = train_dpo.trained_weights(policy)
     theirs = DPOTrainer(
         model=policy,
         args=config,
         train_dataset=Dataset.from_list(strings),
         processing_class=renderer.tokenizer,
     )
-    training.restore(theirs.model, loaded)
+    train_dpo.restore(theirs.model, loaded)
     shift(theirs.model, "default", 0.01)
     assert abs(loss_of(ours) - math.log(2)) > 1e-3
     assert loss_of(ours) == pytest.approx(loss_of(theirs), abs=1e-6)
@@ -113,17 +113,17 @@ def test_loss_is_trls_own_on_its_own_tokens(arguments, tmp_path):
 @pytest.mark.parametrize("setting", [{}, {"gradient_checkpointing": True}, {"precompute_ref_log_probs": True}])
 def test_training_moves_every_matrix_of_the_adapter_and_no_bit_of_the_reference(arguments, setting):
     trainer, source, _ = set_up(arguments, max_steps=3, learning_rate=1e-2, **setting)
-    checks.check_start(trainer, source, None)
+    sanity_checks.check_start(trainer, source, None)
     with pytest.raises(RunError, match="is what it was before"):
-        checks.check_end(trainer.model, source, None)
+        sanity_checks.check_end(trainer.model, source, None)
     before = {name: weight.detach().clone() for name, weight in trainer.model.named_parameters()}
     trainer.train()
-    checks.check_end(trainer.model, source, None)
+    sanity_checks.check_end(trainer.model, source, None)
     for name, weight in trainer.model.named_parameters():
         assert torch.equal(weight, before[name]) is (".default." not in name), name
     shift(trainer.model, "ref", 1e-6)
     with pytest.raises(RunError, match="the reference is not"):
-        checks.check_end(trainer.model, source, None)
+        sanity_checks.check_end(trainer.model, source, None)
 
 
 def test_small_steps_are_not_rounded_away(arguments):
@@ -138,9 +138,9 @@ def test_small_steps_are_not_rounded_away(arguments):
 
 def test_a_frozen_adapter_is_told_before_training(arguments, monkeypatch):
     frozen = add_adapter(
-        models.load_base(arguments),
-        AdapterFile.read(models.adapter_folder(arguments.adapter)),
-        models.TRAINED,
+        loading.load_base(arguments),
+        AdapterFile.read(loading.adapter_folder(arguments.adapter)),
+        loading.TRAINED,
         trainable=False,
     )
     monkeypatch.setattr(models, "load_policy", lambda *_: frozen)
@@ -152,25 +152,25 @@ def test_checkpoints_hold_the_trained_adapter_alone(arguments):
     trainer, _, _ = set_up(arguments, max_steps=2, save_steps=2)
     trainer.train()
     (checkpoint,) = trainer.args.output_dir and list(
-        models.adapter_folder(trainer.args.output_dir).glob("checkpoint-*")
+        loading.adapter_folder(trainer.args.output_dir).glob("checkpoint-*")
     )
     assert not (checkpoint / "ref").exists()
     assert not (checkpoint / "training_args.bin").exists()
     shapes = AdapterFile.read(checkpoint).shapes
-    assert shapes == AdapterFile.read(models.adapter_folder(arguments.adapter)).shapes
-    assert checkpoints.last(checkpoint.parent) == checkpoint
+    assert shapes == AdapterFile.read(loading.adapter_folder(arguments.adapter)).shapes
+    assert checkpointing.last(checkpoint.parent) == checkpoint
 
 
 def test_other_losses_and_weights_start_as_they_should(arguments):
     for setting in ({"loss_type": ["ipo"]}, {"loss_weights": [0.5]}, {"use_weighting": True}):
         trainer, source, _ = set_up(arguments, **setting)
-        assert checks.check_start(trainer, source, None)["start_gap"] == pytest.approx(0, abs=1e-4)
+        assert sanity_checks.check_start(trainer, source, None)["start_gap"] == pytest.approx(0, abs=1e-4)
 
 
 def test_the_mean_loss_counts_steps():
     log = [{"step": 4, "loss": 1.0}, {"step": 4, "eval_loss": 9.0}, {"step": 6, "loss": 4.0}, {"step": 6}]
-    assert training.mean_loss(log) == {"train_loss": (4 * 1.0 + 2 * 4.0) / 6}
-    assert training.mean_loss([]) == {}
+    assert train_dpo.mean_loss(log) == {"train_loss": (4 * 1.0 + 2 * 4.0) / 6}
+    assert train_dpo.mean_loss([]) == {}
 
 
 def test_values_that_do_not_go_together_are_refused(arguments):
@@ -213,13 +213,13 @@ def test_an_adapter_with_added_tokens_loads_with_its_own_embeddings(tiny, tmp_pa
     expected = expected.modules_to_save["default"].weight if kept else expected.weight
     assert weight.shape[0] == rows
     assert torch.equal(weight[-2:].float().cpu(), expected[-2:].float())
-    checks.check_start(trainer, source, None)
+    sanity_checks.check_start(trainer, source, None)
     trainer.train()
-    checks.check_end(trainer.model, source, None)
+    sanity_checks.check_end(trainer.model, source, None)
     if kept:  # the output matrix of the adapter is the one that the loss used
         head = trainer.model.get_output_embeddings().modules_to_save
         assert not torch.equal(head["default"].weight, head["ref"].weight)
-    training.save_adapter(trainer.model, renderer.tokenizer, tmp_path / "saved")
+    train_dpo.save_adapter(trainer.model, renderer.tokenizer, tmp_path / "saved")
     assert AdapterFile.read(tmp_path / "saved").embedding_rows == rows
 
 
@@ -236,13 +236,13 @@ def test_a_baseline_without_the_adapters_tokens_is_refused(tiny, tmp_path):
     for baseline in ("none", tiny.adapter):
         values = tiny.evaluate(tmp_path / "run", adapter=str(tmp_path / "adapter"), baseline_adapter=baseline)
         with pytest.raises(InputError, match="baseline_adapter: .* knows 601 tokens, the base has 600 "):
-            contestants.find(validated(EvaluateArguments, values, "args.json"))
+            models.find(validated(EvaluateArguments, values, "args.json"))
     with_tokens(tiny, tmp_path / "replacing", ["<sigh>"])
     values = tiny.evaluate(
         tmp_path / "run", adapter=str(tmp_path / "adapter"), baseline_adapter=str(tmp_path / "replacing")
     )
     with pytest.raises(InputError, match="replaces the base's embeddings"):
-        contestants.find(validated(EvaluateArguments, values, "args.json"))
+        models.find(validated(EvaluateArguments, values, "args.json"))
 
 
 def test_a_pad_token_of_its_own_is_needed(tiny, arguments):
@@ -256,4 +256,4 @@ def test_a_keyword_of_another_family_is_refused(tiny, tmp_path, arguments):
     del config["pretraining_tp"]
     (tmp_path / "config.json").write_text(json.dumps({**config, "model_type": "gpt2"}), encoding="utf-8")
     with pytest.raises(InputError, match="from_pretrained.pretraining_tp: gpt2 models have no such field"):
-        models.load_config(arguments.model_copy(update={"base_model": str(tmp_path)}))
+        loading.load_config(arguments.model_copy(update={"base_model": str(tmp_path)}))

@@ -23,8 +23,8 @@ from transformers import (
     set_seed,
 )
 
-from response_generator.emotions import EMOTIONS
-from response_generator.precision import fast_bf16
+from response_generator.constants import EMOTIONS
+from response_generator.modeling.precision import fast_bf16
 
 GIBBERISH_LABELS = ("clean", "mild gibberish", "word salad", "noise")
 DATA = Path(__file__).with_name("data")

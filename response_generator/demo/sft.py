@@ -8,11 +8,11 @@ writes what lies in response_generator/demo/sft_adapter.
 import sys
 from pathlib import Path
 
-from response_generator import strict_json
-from response_generator.arguments import DatasetArguments, DPOArguments
-from response_generator.backends import import_backend
-from response_generator.data import Dialogue, read_dialogues
-from response_generator.validation import validated
+from response_generator.config import strict_json
+from response_generator.config.schema import DatasetArguments, DPOArguments
+from response_generator.config.validation import validated
+from response_generator.data.datasets import Dialogue, read_dialogues
+from response_generator.modeling.backend import import_backend
 
 DPO_ARGS = Path("args/demo/dpo_arg.json")  # base model, loader and template are the demo's
 DIALOGUES = DatasetArguments(path="response_generator/demo/data/dialogues_train.jsonl")
@@ -50,17 +50,17 @@ def main(folder: Path) -> None:
     from transformers import set_seed
     from trl import SFTConfig, SFTTrainer
 
-    from response_generator import model
-    from response_generator.chat_template import Renderer
-    from response_generator.precision import fast_bf16
-    from response_generator.tokenizer import load_tokenizer
+    from response_generator.data.chat_template import Renderer
+    from response_generator.modeling import loading
+    from response_generator.modeling.precision import fast_bf16
+    from response_generator.modeling.tokenizer import load_tokenizer
 
     set_seed(args.seed)
     tokenizer = load_tokenizer(args, adapter=None)
     renderer = Renderer.of(tokenizer, args.chat_template)
-    policy = get_peft_model(model.load_base(args), LoraConfig(**LORA))
+    policy = get_peft_model(loading.load_base(args), LoraConfig(**LORA))
     trainer = SFTTrainer(
-        model=policy,
+        loading=policy,
         args=SFTConfig(
             output_dir=str(folder), seed=args.seed, use_cpu=not torch.cuda.is_available(), bf16=fast_bf16(), **SFT
         ),
@@ -82,7 +82,7 @@ def adapter_to(policy, dtype) -> None:
 
 def tokenised(dialogue: Dialogue, renderer) -> dict[str, list[int]]:
     """`input_ids` and `labels` of one dialogue; the loss falls on the reply and its EOS alone."""
-    from response_generator.pairs import split_ids
+    from response_generator.data.tokenization import split_ids
 
     prompt = renderer.prompt(dialogue.history, dialogue.target_emotion)
     content = {"emotion": dialogue.target_emotion, "dialog": dialogue.reference}

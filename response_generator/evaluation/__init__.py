@@ -1,1 +1,0 @@
-"""What evaluate.py does with replies: verdicts, figures with intervals, claims, reports."""

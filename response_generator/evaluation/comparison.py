@@ -7,7 +7,7 @@ from functools import cached_property
 import numpy as np
 
 from response_generator.evaluation import intervals, metrics
-from response_generator.evaluation.rows import Prediction
+from response_generator.evaluation.predictions_file import Prediction
 
 REFERENCE = "reference"  # the replies that people wrote, judged as the models' are
 REFERENCE_WORDS = "reference replies"  # what people are told

@@ -4,13 +4,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from response_generator import runs, strict_json
-from response_generator.arguments import EvaluateArguments
+from response_generator.config import strict_json
+from response_generator.config.schema import EvaluateArguments
+from response_generator.config.validation import validated
 from response_generator.errors import InputError
-from response_generator.evaluation import rows as predictions
+from response_generator.evaluation import predictions_file as predictions
 from response_generator.evaluation.comparison import GROUPS
-from response_generator.evaluation.rows import ADAPTER, GENERATED, JUDGED, Prediction
-from response_generator.validation import validated
+from response_generator.evaluation.predictions_file import ADAPTER, GENERATED, JUDGED, Prediction
+from response_generator.runs import run_folder
 
 JUDGES = ("emotion_model", "emotion_labels", "gibberish_model", "clean_up_tokenization_spaces")
 
@@ -36,7 +37,7 @@ class FinishedRuns:
 
     def settings(self) -> dict[str, str]:
         """What the runs have in common, and side by side what they have not."""
-        flat = {name: runs.flat(arguments) for name, arguments in self.arguments.items()}
+        flat = {name: run_folder.flat(arguments) for name, arguments in self.arguments.items()}
         keys = dict.fromkeys(key for of in flat.values() for key in of)
         settings = {}
         for key in keys:
@@ -120,7 +121,7 @@ def differing_prompts(first: str, name: str, rows: dict[str, list[Prediction]]) 
     return [f"--compare: {name}: row {different[0][0]} ({len(different)} in all) is another prompt than in {first}"]
 
 
-def check_place(run: runs.RunFolder) -> None:
+def check_place(run: run_folder.RunFolder) -> None:
     """A comparison may be made anew in its own folder, and takes no other.
 
     Raises:

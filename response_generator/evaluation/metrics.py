@@ -8,9 +8,9 @@ from itertools import pairwise
 import numpy as np
 from sklearn.metrics import accuracy_score, classification_report, confusion_matrix, f1_score
 
-from response_generator.completeness import is_complete
-from response_generator.emotions import EMOTIONS
-from response_generator.evaluation.rows import Prediction
+from response_generator.constants import EMOTIONS
+from response_generator.evaluation.predictions_file import Prediction
+from response_generator.scoring.rules import is_complete
 
 NEUTRAL = EMOTIONS[0]
 AMOUNTS = ("mean_new_tokens", "mean_reference_tokens", "length_ratio", "reference_perplexity", "target_probability")

@@ -7,13 +7,13 @@ from typing import Any
 from peft import PeftModel
 from transformers import PreTrainedTokenizerBase
 
-from response_generator import journal, json_lines, processes
-from response_generator.arguments import ScoringArguments
-from response_generator.completeness import is_complete
+from response_generator.config.schema import ScoringArguments
 from response_generator.errors import InputError
-from response_generator.evaluation.rows import FILE, GENERATED, Prediction, by_model, fault_of
-from response_generator.generation import Reply, Request, Sampling, answer
-from response_generator.scoring import emotions_of, gibberish_of
+from response_generator.evaluation.predictions_file import FILE, GENERATED, Prediction, by_model, fault_of
+from response_generator.generation.sampling import Reply, Request, Sampling, answer
+from response_generator.runs import distributed, json_lines, resumable
+from response_generator.scoring.classifiers import emotions_of, gibberish_of
+from response_generator.scoring.rules import is_complete
 
 SPEED_FILE = "generation.jsonl"
 
@@ -34,7 +34,7 @@ def outstanding(folder: Path, models: Sequence[str], batches: list[Batch], sampl
     def keys(model: str, batch: Batch) -> list[tuple]:
         return [(model, request.dialogue.index, sample) for request in batch for sample in range(samples)]
 
-    rows, left = journal.outstanding(folder / FILE, models, batches, keys, key)
+    rows, left = resumable.outstanding(folder / FILE, models, batches, keys, key)
     asked = {request.dialogue.index: request for batch in batches for request in batch}
     for line, row in enumerate(rows, 1):
         fault = fault_of(row, GENERATED)
@@ -50,7 +50,7 @@ def outstanding(folder: Path, models: Sequence[str], batches: list[Batch], sampl
             )
     if rows:
         print(f"{folder / FILE}: {len(rows)} replies are there already")
-    if processes.is_first():
+    if distributed.is_first():
         speeds = folder / SPEED_FILE
         json_lines.replace(speeds, json_lines.read(speeds, cut_off=True))  # without what a full disk cut off
     return left
@@ -76,7 +76,7 @@ def generate(
     def work(batch: Batch) -> list[Prediction]:
         return [row_of(model_name, reply) for reply in answer(model, tokenizer, batch, how)]
 
-    with journal.progress(f"{model_name}: generating", total, "reply") as bar:
+    with resumable.progress(f"{model_name}: generating", total, "reply") as bar:
 
         def written(rows: list[Prediction], seconds: float) -> None:
             bar.update(len(rows))
@@ -85,7 +85,7 @@ def generate(
             json_lines.append(folder / SPEED_FILE, [speed])
 
         try:
-            journal.work_off(folder / FILE, batches, work, written)
+            resumable.work_off(folder / FILE, batches, work, written)
         except KeyboardInterrupt as interruption:
             words = f"the finished replies are in {folder / FILE}; run the same command again to go on from there"
             raise KeyboardInterrupt(words) from interruption

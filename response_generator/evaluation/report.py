@@ -6,11 +6,11 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from response_generator import whole_files
-from response_generator.emotions import EMOTIONS
-from response_generator.evaluation import pictures, table
-from response_generator.evaluation.claims import claims
+from response_generator.constants import EMOTIONS
+from response_generator.evaluation import plots, table
 from response_generator.evaluation.comparison import Comparison
+from response_generator.evaluation.conclusions import claims
+from response_generator.runs import atomic_files
 
 PAGE = Path(__file__).with_name("page")
 PICTURE_WORDS = {
@@ -28,7 +28,7 @@ def write(comparison: Comparison, settings: dict[str, str], folder: Path) -> lis
     Args:
         settings: `{key: value}`, shown as they are.
     """
-    vectors = pictures.draw(comparison, folder)
+    vectors = plots.draw(comparison, folder)
     environment = Environment(loader=FileSystemLoader(PAGE), autoescape=True, undefined=StrictUndefined)
     page = environment.get_template("report.html.jinja").render(
         style=(PAGE / "report.css").read_text(encoding="utf-8"),
@@ -37,7 +37,7 @@ def write(comparison: Comparison, settings: dict[str, str], folder: Path) -> lis
         header=table.header(comparison),
         sections=table.sections(comparison),
         preference=table.preference_lines(comparison),
-        pictures={name: (PICTURE_WORDS[name], data_address(vector)) for name, vector in vectors.items()},
+        plots={name: (PICTURE_WORDS[name], data_address(vector)) for name, vector in vectors.items()},
         settings=settings,
         emotions=EMOTIONS,
         models=comparison.models,
@@ -46,8 +46,8 @@ def write(comparison: Comparison, settings: dict[str, str], folder: Path) -> lis
         replies=browser_rows(comparison),
     )
     # A model may write a lone surrogate, which no file in UTF-8 can hold.
-    whole_files.write(folder / "report.html", page.encode("utf-8", "replace"))
-    whole_files.write(folder / "summary.md", summary(comparison).encode("utf-8"))
+    atomic_files.write(folder / "report.html", page.encode("utf-8", "replace"))
+    atomic_files.write(folder / "summary.md", summary(comparison).encode("utf-8"))
     return [folder / f"{name}.png" for name in vectors]
 
 

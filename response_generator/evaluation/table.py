@@ -7,9 +7,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from response_generator.emotions import EMOTIONS
-from response_generator.evaluation.claims import claims, p_value
+from response_generator.constants import EMOTIONS
 from response_generator.evaluation.comparison import REFERENCE, REFERENCE_WORDS, Comparison, Figure
+from response_generator.evaluation.conclusions import claims, p_value
 from response_generator.evaluation.metrics import AMOUNTS, DISTINCT
 
 EMOTION = {

@@ -1,0 +1,116 @@
+"""The command line that all scripts share: an args file, overrides, a dry run, and what the exit status means."""
+
+import errno
+import json
+import signal
+import sys
+from argparse import ArgumentParser, ArgumentTypeError, Namespace, RawDescriptionHelpFormatter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from response_generator.config import paths, strict_json
+from response_generator.config.validation import Arguments, validated
+from response_generator.errors import InputError, RunError
+from response_generator.runs import distributed
+
+INTERRUPTED = 130
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def parser_for(model: type[Arguments], description: str) -> tuple[ArgumentParser, Any]:
+    """The options that all scripts have.
+
+    Returns:
+        The parser, and the group of options of which one must be given: `--json_file`, and what a script adds to it.
+    """
+    parser = ArgumentParser(
+        description=description,
+        epilog="sections of the args file:\n" + described(model),
+        formatter_class=RawDescriptionHelpFormatter,
+    )
+    one_of = parser.add_mutually_exclusive_group(required=True)
+    one_of.add_argument("--json_file", type=path_argument, metavar="FILE", help="the args file: one complete run")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY.PATH=VALUE",
+        help="override one value of the file (VALUE is JSON, else text; null: as if the key were absent); repeatable",
+    )
+    parser.add_argument("--dry_run", action="store_true", help="check everything, show the data, change nothing")
+    return parser, one_of
+
+
+def arguments_of(model: type[Arguments], options: Namespace) -> Arguments:
+    """The arguments in the args file, overrides applied.
+
+    Raises:
+        InputError: with every fault found.
+    """
+    values = strict_json.read_object(options.json_file)
+    for assignment in options.set:
+        override(values, assignment)
+    return validated(model, values, str(options.json_file))
+
+
+def path_argument(written: str) -> Path:
+    """A path of the command line, as it is shown: home folder and variables put in, relative where it is written so."""
+    try:
+        return Path(paths.expand(written))
+    except ValueError as error:
+        raise ArgumentTypeError(f"{written!r}: {error}") from error
+
+
+def described(model: type[Arguments]) -> str:
+    return "\n".join(f"  {key:<20}{field.description}" for key, field in model.model_fields.items())
+
+
+def override(values: dict[str, Any], assignment: str) -> None:
+    """Applies one `key.path=value` to `values` in place."""
+    path, equals, text = assignment.partition("=")
+    if not equals or not all(path.split(".")):
+        raise InputError(f"--set {assignment}: write KEY.PATH=VALUE, for example --set dpo.beta=0.2")
+    try:
+        value = json.loads(text, parse_constant=str)
+    except (ValueError, RecursionError):
+        value = text
+    *parents, last = path.split(".")
+    for parent in parents:
+        if not isinstance(values.get(parent), dict):
+            values[parent] = {}
+        values = values[parent]
+    values[last] = value
+
+
+def run(main: Callable[[], None]) -> int:
+    """Runs a script's `main` and turns what stops it into an exit status: 0 done, 2 bad input, 130 interrupted."""
+    for number in (signal.SIGINT, signal.SIGTERM):  # what a cluster sends is what Ctrl-C is
+        signal.signal(number, signal.default_int_handler)
+    distributed.hush()
+    try:
+        main()
+    except InputError as error:
+        say(*(f"error: {fault}" for fault in error.faults))
+        return 2
+    except RunError as error:
+        print(f"error: {error}", file=sys.stderr)  # from whichever process it struck
+        return 1
+    except KeyboardInterrupt as interruption:
+        say(f"\ninterrupted: {str(interruption) or 'run the same command again'}")
+        return INTERRUPTED
+    except OSError as error:
+        if error.errno not in DISK_FULL:
+            raise
+        say(
+            f"error: {error.filename or 'a file'} could not be written ({error.strerror}); free space and run the "
+            f"same command again"
+        )
+        return 1
+    return 0
+
+
+def say(*lines: str) -> None:
+    """To stderr, once a machine: processes of one machine have the same to say."""
+    if distributed.is_first_here():
+        print("\n".join(lines), file=sys.stderr)

@@ -1,0 +1,188 @@
+"""The run folder: what a run writes besides its results, and whether a folder may be used at all."""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from response_generator.config import strict_json
+from response_generator.errors import InputError
+from response_generator.runs import atomic_files, distributed, run_lock
+
+PREDICTIONS = "predictions.jsonl"
+PAIR_LOGPS = "pair_logps.jsonl"
+WANDB_ID = "wandb_id"
+RESULT_FILES = ("log.jsonl", "metrics.json", PREDICTIONS, PAIR_LOGPS)
+OF_ONE_START = ("environment.json", WANDB_ID)
+PACKAGES = "torch transformers trl peft unsloth unsloth_zoo bitsandbytes datasets accelerate wandb".split()
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """One run's folder. `arguments` are the resolved ones, as they go into args.json."""
+
+    path: Path
+    arguments: dict[str, Any]
+
+    @classmethod
+    def at(cls, output_dir: str, arguments: dict[str, Any]) -> "RunFolder":
+        return cls(Path(output_dir), arguments)
+
+    @property
+    def is_finished(self) -> bool:
+        """metrics.json is written last."""
+        return (self.path / "metrics.json").is_file()
+
+    @property
+    def has_results(self) -> bool:
+        """Whether a step was saved or logged, or a reply written."""
+        files = [self.path / name for name in RESULT_FILES]
+        written = any(file.is_file() and file.stat().st_size for file in files)
+        return written or any(self.path.glob("checkpoint-*")) or (self.path / "adapter").exists()
+
+    def holds(self, place: Path) -> bool:
+        """Whether these are this run's own predictions, named by their file or by the folder."""
+        return place.resolve() in (self.path.resolve(), (self.path / PREDICTIONS).resolve())
+
+    def faults(self) -> list[str]:
+        """Why this folder cannot hold this run. Writes nothing that stays; of several processes the first one looks."""
+        if not distributed.is_first():
+            return []
+        try:
+            nearest = next(place for place in (self.path, *self.path.absolute().parents) if os.path.lexists(place))
+            if not nearest.exists():
+                return [
+                    f"output_dir: {nearest}: is a link to {os.readlink(nearest)}, which is not there; name a folder"
+                ]
+            if not nearest.is_dir():
+                return [f"output_dir: {nearest}: is a file; name a folder"]
+            with tempfile.TemporaryDirectory(dir=nearest):
+                pass
+            holder = run_lock.find_holder(self.path)
+            if holder:
+                return [run_lock.refusal(self.path, holder)]
+            found = list(self.path.iterdir()) if self.path.is_dir() else []
+            # A start that a full disk ended leaves half a file.
+            content = [file for file in found if file.suffix != ".part" and file.name != run_lock.FILE]
+            return self.faults_of_content() if content else []
+        except OSError as error:
+            return [f"output_dir: {self.path}: cannot be written ({error.strerror}); name another folder"]
+
+    def faults_of_content(self) -> list[str]:
+        file = self.path / "args.json"
+        if not file.is_file():
+            return [f"output_dir: {self.path}: not empty, and not a run folder (no args.json); name another folder"]
+        try:
+            earlier = strict_json.read_object(file)
+        except InputError as error:
+            return [f"output_dir: {error}; move the folder away or name another"]
+        if earlier == self.arguments:
+            return []
+        if not self.has_results:
+            return []  # a start that failed, perhaps for these very arguments
+        keys = ", ".join(differing_keys(earlier, self.arguments))
+        return [f"output_dir: {self.path}: holds another run; differing: {keys}; name another folder"]
+
+    def start(self) -> None:
+        """Creates and locks the folder, and writes args.json and environment.json; of several processes the first one
+        does.
+
+        Raises:
+            InputError: when another process has started in the folder since it was checked.
+        """
+        if not distributed.is_first():
+            return
+        self.path.mkdir(parents=True, exist_ok=True)
+        run_lock.hold(self.path)
+        if read_json(self.path / "args.json") != self.arguments:
+            for name in OF_ONE_START:  # of a start that failed with other arguments
+                (self.path / name).unlink(missing_ok=True)
+        self.write_json("args.json", self.arguments)
+        self.note_environment(environment())
+
+    def note_environment(self, facts: dict[str, Any]) -> None:
+        """Adds to environment.json; a run that goes on without loading its model keeps what is known of that."""
+        if not distributed.is_first():
+            return
+        self.write_json("environment.json", read_json(self.path / "environment.json") | facts)
+
+    def note_commits(self, commits: dict[str, str | None]) -> None:
+        """Adds to environment.json the commits at which repositories of the hub were read."""
+        known = read_json(self.path / "environment.json").get("commits", {})
+        self.note_environment({"commits": known | commits})
+
+    def write_json(self, name: str, value: Any) -> None:
+        """A reader never sees half a file."""
+        text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+        atomic_files.write(self.path / name, text.encode("utf-8"))
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """The object in a file; an empty one where there is no file."""
+    return strict_json.read_object(file) if file.is_file() else {}
+
+
+def differing_keys(one: dict, other: dict, prefix: str = "") -> list[str]:
+    keys = []
+    for key in sorted(set(one) | set(other)):
+        left, right = one.get(key), other.get(key)
+        if isinstance(left, dict) and isinstance(right, dict):
+            keys += differing_keys(left, right, f"{prefix}{key}.")
+        elif left != right:
+            keys.append(prefix + key)
+    return keys
+
+
+def flat(arguments: dict[str, Any], prefix: str = "") -> dict[str, str]:
+    """Resolved arguments as one flat list for people, `section.key` to JSON."""
+    found = {}
+    for key, value in arguments.items():
+        if isinstance(value, dict) and value:
+            found |= flat(value, f"{prefix}{key}.")
+        else:
+            found[prefix + key] = json.dumps(value, ensure_ascii=False)
+    return found
+
+
+def environment() -> dict[str, Any]:
+    """Versions, commit, hardware and command line. No environment variable is copied: some are secrets."""
+    import torch
+
+    devices = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
+    return {
+        "command": " ".join(sys.argv),
+        "commit": commit(),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processor": processor(),
+        "cpu_count": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "devices": devices or ["cpu"],
+        "processes": distributed.count(),
+        "packages": {name: version(name) for name in PACKAGES},
+    }
+
+
+def commit() -> str | None:
+    """The checked-out commit, "+changes" when files differ from it; None outside a checkout."""
+    git = ["git", "-C", str(Path(__file__).parent)]
+    try:
+        head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+        status = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return head + ("+changes" if status.strip() else "")
+
+
+def processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")

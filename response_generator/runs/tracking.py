@@ -1,0 +1,86 @@
+"""wandb, at arm's length: its failure is one line on the terminal and never costs the run."""
+
+import secrets
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from response_generator.config.schema import WandbArguments
+from response_generator.runs import distributed
+from response_generator.runs.run_folder import WANDB_ID
+
+
+class Tracker:
+    """Sends the resolved arguments, the log and the results of one run to wandb; does nothing when disabled."""
+
+    def __init__(self, run: Any | None = None):
+        self.run = run
+
+    @classmethod
+    def start(cls, settings: WandbArguments, folder: Path, config: dict[str, Any]) -> "Tracker":
+        tracker = cls()
+        if settings.mode != "disabled" and distributed.is_first():
+            tracker.run = tracker.attempt(lambda: begin(settings, folder, config))
+        return tracker
+
+    def attempt(self, send: Callable[[], Any]) -> Any:
+        """A tracker may fail in any way at all (network, disk, its own server); the run goes on without it."""
+        try:
+            return send()
+        except Exception as error:
+            self.run = None
+            print(f"wandb: {type(error).__name__}: {error}; the run goes on untracked", file=sys.stderr)
+            return None
+
+    def log(self, values: dict[str, Any], step: int | None = None) -> None:
+        if self.run is not None:
+            self.attempt(lambda: self.run.log(values, step=step))
+
+    def log_table(self, name: str, columns: list[str], rows: list[list[Any]]) -> None:
+        def send():
+            import wandb
+
+            self.run.log({name: wandb.Table(columns=columns, data=rows)})
+
+        if self.run is not None:
+            self.attempt(send)
+
+    def log_image(self, name: str, file: Path) -> None:
+        def send():
+            import wandb
+
+            self.run.log({name: wandb.Image(str(file))})
+
+        if self.run is not None:
+            self.attempt(send)
+
+    def summarise(self, values: dict[str, Any]) -> None:
+        if self.run is not None:
+            self.attempt(lambda: self.run.summary.update(values))
+
+    def finish(self) -> None:
+        if self.run is not None:
+            self.attempt(lambda: self.run.finish())
+
+
+def begin(settings: WandbArguments, folder: Path, config: dict[str, Any]):
+    import wandb
+
+    return wandb.init(
+        id=own_id(folder),
+        resume="allow",
+        dir=folder,
+        config=config,
+        settings=wandb.Settings(console="off", silent=True),
+        **settings.model_dump(exclude={"tags"}),
+        tags=settings.tags,
+    )
+
+
+def own_id(folder: Path) -> str:
+    """The id under which this run folder is known to wandb, so that a resumed run continues its own curves."""
+    file = folder / WANDB_ID
+    if not file.is_file():
+        file.write_text(secrets.token_hex(4) + "\n", encoding="utf-8")
+    return file.read_text(encoding="utf-8").strip()

@@ -1,0 +1,93 @@
+"""From the section `dpo` to TRL's configuration, the same on a CPU and under unsloth's GPU trainer."""
+
+from dataclasses import MISSING, fields
+from enum import Enum
+from typing import Any
+
+import torch
+from accelerate.utils import TorchDynamoPlugin
+from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, get_scheduler
+from transformers.training_args import OptimizerNames
+from trl import DPOConfig
+
+from response_generator.config.library_keywords import EARLY_STOPPING
+from response_generator.config.schema import DPOArguments
+from response_generator.errors import InputError
+from response_generator.modeling.precision import fast_bf16
+
+# Read from the section `dpo`, but not handed to TRL: it would precompute with weights in bf16, before they are
+# restored and before another reference is loaded (see reference.py).
+KEPT_FROM_TRL = {"precompute_ref_log_probs", *EARLY_STOPPING}
+CHANGED_BY_DEVICE = ("optim", "bf16", "fp16", "tf32")
+
+
+def training_config(arguments: DPOArguments) -> DPOConfig:
+    """Builds TRL's configuration from the section `dpo`, with TRL's own defaults for what it does not name.
+
+    Raises:
+        InputError: with TRL's own words when values do not go together, or when the backend cannot train here.
+    """
+    if arguments.backend == "transformers" and not torch.cuda.is_available():
+        raise InputError(
+            'backend: "transformers" trains on a CUDA device only: the loss of TRL 1.15 is a Triton kernel, for which '
+            'unsloth has a CPU twin; use "unsloth" here'
+        )
+    dpo = {key: value for key, value in arguments.dpo.items() if key not in KEPT_FROM_TRL}
+    ours = {
+        "output_dir": arguments.output_dir,
+        "seed": arguments.seed,
+        "report_to": [],
+        "disable_tqdm": True,
+        "logging_nan_inf_filter": False,  # it logs an average in place of a NaN
+        "restore_callback_states_from_checkpoint": True,  # early stopping counts on after a resumption
+    }
+    # Every parameter of the adapter is used; the rows hold lengths beside TRL's columns.
+    fitting = {"ddp_find_unused_parameters": False, "remove_unused_columns": False}
+    device = {} if torch.cuda.is_available() else {"use_cpu": True}
+    device |= {} if fast_bf16() else {"bf16": False}
+    try:
+        config = DPOConfig(**{**trls_defaults(), **fitting, **device, **dpo, **ours})
+        try_settings(config, dpo.get("optim", config.optim))
+    except Exception as error:  # each setting is looked at in another place, and refused in another way
+        raise InputError(f"dpo: {error}") from error
+    return config
+
+
+def try_settings(config: DPOConfig, optim: str) -> None:
+    """Builds what the trainer builds after the model is loaded: the optimizer, on one number, and its schedule."""
+    OptimizerNames(optim)  # unsloth's CPU backend puts its own in the place of any other, even of a name that is none
+    kind, keywords = Trainer.get_optimizer_cls_and_kwargs(config)
+    optimizer = kind([torch.nn.Parameter(torch.zeros(1))], **keywords)
+    steps = {"num_warmup_steps": 1, "num_training_steps": 2}
+    get_scheduler(config.lr_scheduler_type, optimizer, **steps, scheduler_specific_kwargs=config.lr_scheduler_kwargs)
+    if config.torch_compile:
+        TorchDynamoPlugin(backend=config.torch_compile_backend, mode=config.torch_compile_mode)
+
+
+def find_departures(arguments: DPOArguments, config: DPOConfig) -> list[str]:
+    """A line for each value of the section `dpo` that unsloth, or this processor, has put another in the place of."""
+    return [
+        f"dpo.{key}: {value} in the args, {plain(getattr(config, key))} is used on this device"
+        for key, value in arguments.dpo.items()
+        if key in CHANGED_BY_DEVICE and plain(getattr(config, key)) != value
+    ]
+
+
+def plain(value: Any) -> Any:
+    return value.value if isinstance(value, Enum) else value
+
+
+def trls_defaults() -> dict[str, Any]:
+    """DPOConfig's defaults as TRL wrote them: on a GPU unsloth puts a subclass in its place, with others."""
+    original = next(kind for kind in reversed(DPOConfig.__mro__) if kind.__name__ == "DPOConfig")
+    defaults = {}
+    for field in fields(original):
+        if field.init:
+            defaults[field.name] = field.default if field.default is not MISSING else field.default_factory()
+    return defaults
+
+
+def early_stopping(dpo: dict[str, Any]) -> list[TrainerCallback]:
+    """transformers' own early stopping where the args ask for it."""
+    named = {key: dpo[key] for key in EARLY_STOPPING if dpo.get(key) is not None}
+    return [EarlyStoppingCallback(**named)] if "early_stopping_patience" in named else []

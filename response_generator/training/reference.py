@@ -1,0 +1,122 @@
+"""The frozen side of DPO: another adapter in the place of the copy, and its log-probabilities computed once."""
+
+import hashlib
+import json
+import os
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+from accelerate.utils import broadcast_object_list, gather_object
+from datasets import Dataset
+from peft import PeftModel
+from peft.tuners.lora import LoraLayer
+from safetensors.torch import load_file, save_file
+from tqdm.auto import tqdm
+from trl.trainer.utils import disable_dropout_in_model, hash_module
+
+from response_generator.modeling import attention
+from response_generator.modeling.adapters import AdapterFile, load_whole_modules
+from response_generator.modeling.loading import REFERENCE, TRAINED
+from response_generator.training.dpo_trainer import PreferenceTrainer
+
+COLUMNS = ("ref_chosen_logps", "ref_rejected_logps")  # of TRL's collator
+LIBRARIES = "torch transformers trl peft unsloth bitsandbytes".split()
+
+
+def replace(policy: PeftModel, adapter: AdapterFile) -> None:
+    """Makes `adapter` the reference, in the place of the copy that TRL made; ranks and targets may differ."""
+    policy.delete_adapter(REFERENCE)
+    policy.load_adapter(adapter.folder, adapter_name=REFERENCE, is_trainable=False)
+    load_whole_modules(policy, adapter, REFERENCE)
+    for layer in policy.modules():
+        if isinstance(layer, LoraLayer) and REFERENCE in layer.lora_dropout:
+            # As TRL did with the copy: dropout would make another reference of every step.
+            disable_dropout_in_model(layer.lora_dropout[REFERENCE])
+    policy.set_adapter(TRAINED)
+
+
+def precompute(trainer: PreferenceTrainer) -> None:
+    """Computes the reference's log-probabilities of all pairs once, or reads them from the cache, for every epoch.
+
+    The loss is that of a reference recomputed at every step, up to the rounding of other batches.
+    """
+    weights = hash_module(trainer.model)
+    trainer.train_dataset = with_logps(trainer, trainer.train_dataset, weights, "training")
+    if trainer.eval_dataset is not None:
+        trainer.eval_dataset = with_logps(trainer, trainer.eval_dataset, weights, "held-out")
+    trainer.precompute_ref_logps = True
+
+
+def with_logps(trainer: PreferenceTrainer, dataset: Dataset, weights: str, name: str) -> Dataset:
+    """`dataset` with the columns `ref_chosen_logps` and `ref_rejected_logps`, in nats a completion."""
+    file = cache_folder() / f"{cache_key(trainer, dataset, weights)}.safetensors"
+    # One process looks: on several machines each has a cache of its own, and all must take the same way.
+    found = [load_file(file)["logps"].tolist() if trainer.is_world_process_zero() and file.is_file() else None]
+    broadcast_object_list(found)
+    logps = found[0]
+    if logps is None:
+        logps = computed(trainer, dataset, f"reference log-probs, {name}")
+        if trainer.is_world_process_zero():
+            keep(torch.tensor(logps), file)
+    elif trainer.is_world_process_zero():
+        print(f"reference log-probs, {name}: from {file}")
+    for column, values in zip(COLUMNS, zip(*logps, strict=True), strict=True):
+        dataset = dataset.add_column(column, list(values))
+    return dataset
+
+
+def computed(trainer: PreferenceTrainer, dataset: Dataset, title: str) -> list[list[float]]:
+    """`[chosen, rejected]` of every row; each process takes every n-th batch of pairs of like length."""
+    size = trainer.args.precompute_ref_batch_size or trainer.args.per_device_eval_batch_size
+    lengths = dataset["length"][:]
+    order = sorted(range(len(dataset)), key=lambda row: -lengths[row])
+    batches = [order[start : start + size] for start in range(0, len(order), size)]
+    mine = batches[trainer.args.process_index :: trainer.args.world_size]
+    was_training = trainer.model.training
+    trainer.model.eval()
+    found = []
+    for rows in tqdm(mine, desc=title, unit="batch", disable=not trainer.is_world_process_zero()):
+        batch = trainer._prepare_inputs(trainer.data_collator([dataset[row] for row in rows]))
+        chosen, rejected = trainer.compute_ref_log_probs(trainer.model, batch)
+        found += zip(rows, chosen.tolist(), rejected.tolist(), strict=True)
+    trainer.model.train(was_training)
+    by_row = {row: [chosen, rejected] for row, chosen, rejected in gather_object(found)}
+    return [by_row[row] for row in range(len(dataset))]
+
+
+def cache_folder() -> Path:
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(home, "response_generator", "reference_logps")
+
+
+def cache_key(trainer: PreferenceTrainer, dataset: Dataset, weights: str) -> str:
+    """A hash of everything that the log-probabilities depend on; another value of any is another file.
+
+    `weights` is the hash of all loaded weights, quantised as they are, so it stands for base and adapter whatever
+    their folders are called; the rows are token ids, so they stand for data, template, tokenizer and truncation.
+    """
+    args, model = trainer.args, trainer.model
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+    depends_on = {
+        "weights": weights,
+        "adapter": {key: str(value) for key, value in model.peft_config[REFERENCE].to_dict().items()},
+        "model": {key: str(value) for key, value in model.config.to_dict().items() if key != "_name_or_path"},
+        "attention": attention.used_by(model.get_base_model()),
+        "rows": [[row[f"{part}_ids"] for part in ("prompt", "chosen", "rejected")] for row in dataset],
+        "max_length": args.max_length,
+        "precision": {"bf16": args.bf16, "fp16": args.fp16, "base": str(model.dtype), "tf32": str(args.tf32)},
+        "ld_alpha": args.ld_alpha,
+        "batch": args.precompute_ref_batch_size or args.per_device_eval_batch_size,
+        "device": device,
+        "libraries": {name: version(name) for name in LIBRARIES},
+    }
+    return hashlib.sha256(json.dumps(depends_on, sort_keys=True).encode()).hexdigest()
+
+
+def keep(logps: torch.Tensor, file: Path) -> None:
+    """Writes `(rows, 2)` log-probabilities, whole or not at all."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    part = file.with_name(f"{file.name}.{os.getpid()}.part")
+    save_file({"logps": logps}, part)
+    os.replace(part, file)

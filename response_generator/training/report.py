@@ -1,0 +1,109 @@
+"""Pictures and tables from a run's own files; needs no model."""
+
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from response_generator.config.sources import is_local, public_name, split_revision
+
+TRAINING_FIGURES = {
+    "start_loss": "loss before the first step (ln 2 = 0.6931)",
+    "train_loss": "loss, mean of the logged steps",
+    "rewards/margins": "reward margin, last logged",
+    "rewards/accuracies": "chosen preferred, last logged",
+    "best_step": "best step, whose adapter was kept",
+    "eval_loss": "held-out loss",
+    "eval_rewards/margins": "held-out reward margin",
+    "eval_rewards/accuracies": "held-out: chosen preferred",
+    "pairs_per_second": "pairs a second",
+    "peak_memory_gb": "peak memory (GB)",
+}
+TRAINING_PANELS = (
+    ("loss", ("loss", "eval_loss")),
+    ("implicit rewards", ("rewards/chosen", "rewards/rejected")),
+    ("reward margin", ("rewards/margins", "eval_rewards/margins")),
+    ("accuracy (chosen preferred)", ("rewards/accuracies", "eval_rewards/accuracies")),
+    ("log-probability of the reply (nats)", ("logps/chosen", "logps/rejected")),
+    ("learning rate", ("learning_rate",)),
+)
+
+
+def show_training(metrics: dict[str, float], warnings: Iterable[str]) -> None:
+    table = Table(title="DPO", title_justify="left", show_header=False)
+    for name, words in TRAINING_FIGURES.items():
+        if name in metrics:
+            table.add_row(words, figure(name, metrics[name]))
+    console = Console()
+    console.print(table)
+    for words in warnings:
+        console.print(Text(f"warning: {words}", style="yellow"), soft_wrap=True)
+
+
+def figure(name: str, value: float) -> str:
+    return str(value) if isinstance(value, int) else f"{value:.4f}" if "loss" in name else f"{value:.3f}"
+
+
+def write_model_card(
+    folder: Path, arguments: dict[str, Any], metrics: dict[str, float], pairs: int, picture: Path
+) -> None:
+    """Writes README.md and the curves beside the adapter, with the metadata that the hub reads."""
+    shutil.copy(picture, folder / picture.name)
+    start = f"`{public_name(arguments['adapter'])}`" if arguments["adapter"] else "a new LoRA"
+    reference = arguments["reference_adapter"]
+    reference = public_name(reference) if reference else "a frozen copy of what training started from"
+    figures = table_of(
+        {words: figure(name, metrics[name]) for name, words in TRAINING_FIGURES.items() if name in metrics}
+    )
+    # The hub takes its own names there, and no folders.
+    repository = split_revision(arguments["base_model"])[0]
+    base = "" if is_local(repository) else f"base_model: {repository}\n"
+    held_out = arguments["eval_dataset"]
+    data = {
+        "pairs": f"{pairs} of `{public_name(arguments['dataset']['path'])}`, split {arguments['dataset']['split']}",
+        "held out": f"`{public_name(held_out['path'])}`, split {held_out['split']}" if held_out else "none",
+        "reference": reference,
+        "base": f"`{public_name(arguments['base_model'])}`, {arguments['from_pretrained']}",
+        "seed": arguments["seed"],
+    }
+    card = (
+        f"---\n{base}library_name: peft\npipeline_tag: text-generation\n"
+        f"tags: [dpo, lora, trl]\n---\n"
+        f"# Emotion-conditioned response generator, aligned with DPO\n\n"
+        f"LoRA adapter, trained from {start}. Prompts are written by the chat template of this folder's tokenizer, "
+        f"with the wanted emotion as `target_emotion`.\n\n"
+        f"## Result\n\n{figures}\n![curves of the training run]({picture.name})\n\n"
+        f"## Data and model\n\n{table_of(data)}\n## DPO\n\n{table_of(arguments['dpo'])}"
+    )
+    (folder / "README.md").write_text(card, encoding="utf-8")
+
+
+def table_of(rows: dict[str, Any]) -> str:
+    return "| | |\n|---|---|\n" + "".join(f"| {key} | {value} |\n" for key, value in rows.items())
+
+
+def draw_training(log: list[dict], picture: Path) -> None:
+    """Draws the course of a training run: TRL's metrics against optimizer steps."""
+    figure, axes = plt.subplots(2, 3, figsize=(14, 7), layout="constrained")
+    for panel, (title, metrics) in zip(axes.flat, TRAINING_PANELS, strict=True):
+        for metric in metrics:
+            points = [(entry["step"], entry[metric]) for entry in log if metric in entry]
+            if points:
+                panel.plot(*zip(*points, strict=True), marker="o", markersize=3, label=metric)
+        panel.set_title(title)
+        panel.set_xlabel("step")
+        panel.grid(alpha=0.3)
+        if panel.has_data():
+            panel.legend(fontsize=8)
+    axes.flat[0].axhline(0.6931, color="grey", linewidth=0.8, linestyle="--")
+    axes.flat[3].set_ylim(-0.02, 1.02)
+    figure.savefig(picture, dpi=110)
+    plt.close(figure)
