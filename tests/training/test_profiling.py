@@ -2,7 +2,7 @@
 
 import pytest
 from conftest import run_here
-from test_training import PAIRS
+from test_train_dpo import PAIRS
 
 import fine_tune_dpo
 from response_generator.config.schema import DPOArguments

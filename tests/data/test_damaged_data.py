@@ -8,7 +8,7 @@ import pytest
 from conftest import run_here
 from datasets import Dataset, DatasetDict
 from pyarrow import parquet
-from test_data import HISTORY, OBJECTS, REPLY, STRINGS, dataset
+from test_datasets import HISTORY, OBJECTS, REPLY, STRINGS, dataset
 
 import evaluate
 import fine_tune_dpo

@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 import torch
-from test_training import set_up
+from test_train_dpo import set_up
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
 from response_generator.cli import preflight

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from test_training import loss_of, set_up, shift
+from test_train_dpo import loss_of, set_up, shift
 from tiny_models import write_tiny_adapter
 
 from response_generator.config.schema import DPOArguments

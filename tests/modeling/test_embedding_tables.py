@@ -10,7 +10,7 @@ from conftest import published_dpo
 from peft import PeftModel
 from safetensors.torch import load_file
 from test_resume import At
-from test_training import PAIRS
+from test_train_dpo import PAIRS
 from transformers import AutoModelForCausalLM
 
 from response_generator.config.schema import DPOArguments, EvaluateArguments
