@@ -60,7 +60,7 @@ def main(folder: Path) -> None:
     renderer = Renderer.of(tokenizer, args.chat_template)
     policy = get_peft_model(loading.load_base(args), LoraConfig(**LORA))
     trainer = SFTTrainer(
-        loading=policy,
+        model=policy,
         args=SFTConfig(
             output_dir=str(folder), seed=args.seed, use_cpu=not torch.cuda.is_available(), bf16=fast_bf16(), **SFT
         ),

@@ -37,7 +37,7 @@ def write(comparison: Comparison, settings: dict[str, str], folder: Path) -> lis
         header=table.header(comparison),
         sections=table.sections(comparison),
         preference=table.preference_lines(comparison),
-        plots={name: (PICTURE_WORDS[name], data_address(vector)) for name, vector in vectors.items()},
+        pictures={name: (PICTURE_WORDS[name], data_address(vector)) for name, vector in vectors.items()},
         settings=settings,
         emotions=EMOTIONS,
         models=comparison.models,
