@@ -65,8 +65,8 @@ def evaluate(args: EvaluateArguments, run: RunFolder, dry_run: bool) -> None:
 
     import_backend(args.backend)  # unsloth has to be imported before transformers, trl and peft
     from response_generator.cli import preview
-    from response_generator.data.chat_template import Renderer
-    from response_generator.data.tokenization import tokenised
+    from response_generator.data.chat_template import ChatFormatter
+    from response_generator.data.tokenization import tokenize_pairs
     from response_generator.evaluation import models, pair_logprobs, predictions, predictions_file
     from response_generator.generation import sampling
     from response_generator.modeling import loading
@@ -78,12 +78,12 @@ def evaluate(args: EvaluateArguments, run: RunFolder, dry_run: bool) -> None:
     classifiers.check_classifiers(args.scoring)
     sides = models.find(args)
     tokenizer = load_tokenizer(args, sides[models.ADAPTER])
-    renderer = Renderer.of(tokenizer, args.chat_template)
+    renderer = ChatFormatter.of(tokenizer, args.chat_template)
     config = sampling.generation_config(args.generation, tokenizer)
     context = models.context_length(args)
-    requests = [sampling.Request.of(dialogue, renderer) for dialogue in dialogues]
+    requests = [sampling.GenerationRequest.of(dialogue, renderer) for dialogue in dialogues]
     sampling.check_context(requests, config.max_new_tokens, context)
-    held_out = tokenised(pairs, renderer, context) if pairs else None
+    held_out = tokenize_pairs(pairs, renderer, context) if pairs else None
     preview.show_requests(requests, renderer, config, len(sides) * args.samples_per_prompt)
     preview.show_other_template(renderer)
     if held_out:
@@ -98,45 +98,50 @@ def evaluate(args: EvaluateArguments, run: RunFolder, dry_run: bool) -> None:
     batches = sampling.batches(requests, args.batch_size, lambda request: request.length)
     replies = predictions.outstanding(run.path, list(sides), batches, args.samples_per_prompt)
     rewarded = pair_logprobs.outstanding(run.path, list(sides), held_out, args.batch_size) if held_out else {}
-    how = sampling.Sampling(config, args.seed, args.samples_per_prompt)
+    how = sampling.SamplingParams(config, args.seed, args.samples_per_prompt)
     if any(replies.values()) or any(rewarded.values()):
         speaker = models.load(args, sides)
-        run.note_environment(loading.facts(speaker))
+        run.note_environment(loading.describe_model(speaker))
         run.note_commits(commits.of_adapters_and_data(args))
         for name, adapter in sides.items():
-            with models.speaking_as(speaker, adapter, name):
+            with models.use_adapter(speaker, adapter, name):
                 predictions.generate(run.path, name, speaker, tokenizer, replies[name], how)
                 pair_logprobs.measure(run.path, name, speaker, rewarded.get(name, []), tokenizer.pad_token_id)
         del speaker  # the card is the judges' now
-    resumable.close()
+    resumable.shutdown_distributed()
     counts = skipped_metrics("dataset", args.dataset, skipped)
     if held_out:
         counts |= skipped_metrics("preferences.dataset", args.preferences.dataset, skipped_pairs)
         counts |= held_out.dropped_metrics("preferences.dataset")
-    if distributed.is_first():
+    if distributed.is_main_process():
         judge_and_report(
-            args, run, predictions_file.read(run.path, predictions_file.GENERATED), run.arguments, counts, tracker
+            args,
+            run,
+            predictions_file.read(run.path, predictions_file.GENERATED_FIELDS),
+            run.arguments,
+            counts,
+            tracker,
         )
 
 
 def report_again(args: EvaluateArguments, run: RunFolder, options: Namespace) -> None:
     import_backend("transformers")  # which loads the classifiers, whatever has made the replies
     from response_generator.evaluation import predictions_file
-    from response_generator.evaluation.saved_predictions import Source
+    from response_generator.evaluation.saved_predictions import SavedPredictions
     from response_generator.runs.tracking import Tracker
     from response_generator.scoring import classifiers
 
-    source = Source(options.from_predictions)
+    source = SavedPredictions(options.from_predictions)
     classifiers.check_classifiers(args.scoring)
     replies = source.rows()
     source.check_preferences(args)
     print(f"{source.place}: {len(replies)} replies of {', '.join(predictions_file.by_model(replies))}")
-    if options.dry_run or not distributed.is_first():
+    if options.dry_run or not distributed.is_main_process():
         return
     settings = source.settings(run.arguments)
     if not run.holds(source.place):
         run.start()
-        source.bring_along(run.path)
+        source.copy_artifacts(run.path)
     tracker = Tracker.start(args.wandb, run.path, run.arguments)
     judge_and_report(args, run, replies, settings, source.left_out(), tracker)
 
@@ -148,10 +153,10 @@ def judge_and_report(
     from response_generator.runs import json_lines, run_folder
     from response_generator.scoring import classifiers
 
-    judged = predictions.judged(replies, args.scoring)
+    judged = predictions.score_predictions(replies, args.scoring)
     run.note_commits(commits.of_classifiers(args))
-    json_lines.replace(run.path / predictions_file.FILE, judged)
-    found = comparison.compared(
+    json_lines.write_jsonl(run.path / predictions_file.FILE, judged)
+    found = comparison.compare_models(
         predictions_file.by_model(judged),
         classifiers.label_names(args.scoring.gibberish_model),
         args.bootstrap_resamples,
@@ -167,7 +172,7 @@ def judge_and_report(
     tracker.log_table("predictions", *predictions_file.as_table(judged))
     for picture in pictures:
         tracker.log_image(picture.stem, picture)
-    tracker.summarise(figures)
+    tracker.summarize(figures)
     tracker.finish()
     print(f"done: open {run.path / 'report.html'}; figures, replies and pictures are beside it")
 
@@ -175,11 +180,11 @@ def judge_and_report(
 def compare(folders: list[Path], run: RunFolder) -> None:
     from response_generator.evaluation import comparison, finished_runs, report, table
 
-    if not distributed.is_first():
+    if not distributed.is_main_process():
         return
     runs = finished_runs.read(folders)
     finished_runs.check_place(run)
-    found = comparison.compared(runs.rows, [], runs.bootstrap_resamples, runs.seed)
+    found = comparison.compare_models(runs.rows, [], runs.bootstrap_resamples, runs.seed)
     run.start()
     report.write(found, runs.settings(), run.path)
     run.write_json("metrics.json", found.flat())

@@ -36,23 +36,23 @@ def main() -> None:
 
     import_backend(args.backend)  # unsloth has to be imported before transformers, trl and peft
     from response_generator.cli import preview
-    from response_generator.data.chat_template import Renderer
-    from response_generator.data.tokenization import tokenised
+    from response_generator.data.chat_template import ChatFormatter
+    from response_generator.data.tokenization import tokenize_pairs
     from response_generator.modeling import loading
     from response_generator.modeling.tokenizer import load_tokenizer
     from response_generator.runs.tracking import Tracker
     from response_generator.training import dpo_config, profiling, reference, report, sanity_checks, train_dpo
     from response_generator.training.callbacks import LogFile, ProgressBar, read_log
-    from response_generator.training.health import Watch
+    from response_generator.training.health import TrainingHealthCallback
 
     config = dpo_config.training_config(args)
-    start = loading.find_start(args)
-    frozen = loading.find_reference(args, start)
+    start = loading.resolve_initial_adapter(args)
+    frozen = loading.resolve_reference_adapter(args, start)
     merge.check_export_base(args, start)
     tokenizer = load_tokenizer(args, start)
-    renderer = Renderer.of(tokenizer, args.chat_template)
-    train = tokenised(train_pairs, renderer, config.max_length)
-    held_out = tokenised(held_out_pairs, renderer, config.max_length) if held_out_pairs else None
+    renderer = ChatFormatter.of(tokenizer, args.chat_template)
+    train = tokenize_pairs(train_pairs, renderer, config.max_length)
+    held_out = tokenize_pairs(held_out_pairs, renderer, config.max_length) if held_out_pairs else None
     owner = {"arguments": run.arguments, "data": [rows.digest() for rows in (train, held_out) if rows]}
     checkpointing.check_owner(run.path, owner)
     preview.show_pairs("training", train, renderer)
@@ -68,16 +68,16 @@ def main() -> None:
     if options.dry_run:
         expected = profiling.expected_memory(args, config, start, train)
         preview.show_memory(expected)
-        if profiling.at_hand(args) and profiling.fits(expected):
-            preview.show_rehearsal(profiling.rehearse(args, tokenizer, start, train))
+        if profiling.is_base_model_cached(args) and profiling.fits(expected):
+            preview.show_step_profile(profiling.profile_steps(args, tokenizer, start, train))
         return
 
     run.start()
     tracker = Tracker.start(args.wandb, run.path, run.arguments)
     policy = loading.load_policy(args, start)
-    run.note_environment(loading.facts(policy))
+    run.note_environment(loading.describe_model(policy))
     run.note_commits(commits.of_adapters_and_data(args))
-    watch = Watch(config.beta)
+    watch = TrainingHealthCallback(config.beta)
     watchers = [
         LogFile(run.path / "log.jsonl", tracker),
         ProgressBar(len(train.rows)),
@@ -95,7 +95,7 @@ def main() -> None:
     if held_out:
         metrics |= skipped_metrics("eval_dataset", args.eval_dataset, skipped_held_out)
         metrics |= held_out.dropped_metrics("eval_dataset")
-    if not distributed.is_first():
+    if not distributed.is_main_process():
         return
 
     adapter, picture = run.path / "adapter", run.path / "training.png"
@@ -105,7 +105,7 @@ def main() -> None:
     run.write_json("metrics.json", metrics)
     report.show_training(metrics, watch.findings.values())
     tracker.log_image("training", picture)
-    tracker.summarise(metrics)
+    tracker.summarize(metrics)
     tracker.finish()
     print(f"done: the adapter is in {adapter}")
     if args.push_to_hub:

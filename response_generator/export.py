@@ -11,7 +11,7 @@ from response_generator.cli import command_line
 from response_generator.config import strict_json
 from response_generator.config.schema import DPOArguments
 from response_generator.config.sources import adapter_faults
-from response_generator.config.validation import validated
+from response_generator.config.validation import validate_arguments
 from response_generator.errors import InputError
 from response_generator.modeling import merge
 
@@ -25,7 +25,7 @@ def read_run(folder: Path, assignments: list[str]) -> DPOArguments:
         if not assignment.startswith("export."):
             raise InputError(f"--set {assignment}: allowed: keys of the section export; the rest was trained as it is")
         command_line.override(values, assignment)
-    arguments = validated(DPOArguments, values, str(folder / "args.json"))
+    arguments = validate_arguments(DPOArguments, values, str(folder / "args.json"))
     if arguments.export is None:
         raise InputError("export: null in args.json; say where to: --set export.path=FOLDER")
     arguments = arguments.model_copy(update={"output_dir": str(folder)})  # it may have been moved

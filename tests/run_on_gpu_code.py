@@ -4,7 +4,7 @@
 
 unsloth chooses its GPU code or its CPU backend once a process, at import, so this is a process of its own. ARGS_FILE
 holds the args of a training ("dpo"), of one of an adapter with embedding tables ("tables"), and of an evaluation
-("evaluate"), with bases that are not quantised: the kernels of 4-bit weights are the card's. It prints one JSON object.
+("evaluate"), with bases that are not quantized: the kernels of 4-bit weights are the card's. It prints one JSON object.
 """
 
 import hashlib
@@ -27,17 +27,17 @@ from unsloth.utils import attention_dispatch
 from unsloth_zoo.fused_losses.fused_linear import CALLS
 
 from response_generator.config.schema import DPOArguments, EvaluateArguments
-from response_generator.config.validation import validated
-from response_generator.data.chat_template import Renderer
+from response_generator.config.validation import validate_arguments
+from response_generator.data.chat_template import ChatFormatter
 from response_generator.data.datasets import read_dialogues, read_pairs
-from response_generator.data.tokenization import tokenised
+from response_generator.data.tokenization import tokenize_pairs
 from response_generator.evaluation import models
 from response_generator.generation import sampling
 from response_generator.modeling import loading
 from response_generator.modeling.logprobs import log_probabilities
 from response_generator.modeling.tokenizer import load_tokenizer
 from response_generator.training import dpo_config, profiling, reference, sanity_checks, train_dpo
-from response_generator.training.dpo_trainer import PreferenceTrainer
+from response_generator.training.dpo_trainer import ResumableDPOTrainer
 
 
 class Terminate(TrainerCallback):
@@ -49,13 +49,13 @@ class Terminate(TrainerCallback):
 def session(values: dict, output: str, *callbacks, **dpo) -> dict:
     """One process's worth of fine_tune_dpo.py, up to the trained adapter."""
     changed = {"output_dir": output, "dpo": values["dpo"] | dpo}
-    arguments = validated(DPOArguments, values | changed, "args.json")
+    arguments = validate_arguments(DPOArguments, values | changed, "args.json")
     config = dpo_config.training_config(arguments)
-    start = loading.find_start(arguments)
-    frozen = loading.find_reference(arguments, start)
+    start = loading.resolve_initial_adapter(arguments)
+    frozen = loading.resolve_reference_adapter(arguments, start)
     tokenizer = load_tokenizer(arguments, start)
     pairs, _ = read_pairs(arguments.dataset)
-    pairs = tokenised(pairs, Renderer.of(tokenizer, arguments.chat_template), config.max_length)
+    pairs = tokenize_pairs(pairs, ChatFormatter.of(tokenizer, arguments.chat_template), config.max_length)
     policy = loading.load_policy(arguments, start)
     trainer = train_dpo.build_trainer(policy, tokenizer, config, pairs, pairs, list(callbacks))
     if frozen:
@@ -71,7 +71,7 @@ def session(values: dict, output: str, *callbacks, **dpo) -> dict:
     train_dpo.save_adapter(policy, tokenizer, Path(output, "adapter"))
     return {
         "config": {name: str(value) for name, value in trainer.args.to_dict().items()},
-        "facts": loading.facts(policy)["model"],
+        "facts": loading.describe_model(policy)["model"],
         "adapters": list(policy.peft_config),
         "dtypes": sorted({str(weight.dtype) for name, weight in policy.named_parameters() if of_an_adapter(name)}),
         "trained": sorted(name for name, weight in policy.named_parameters() if weight.requires_grad),
@@ -118,19 +118,19 @@ def in_fp32(values: dict) -> dict:
 
 def evaluation(values: dict) -> dict:
     """What evaluate.py computes of each adapter on one base: log-probabilities (nats) and replies as token ids."""
-    arguments = validated(EvaluateArguments, in_fp32(values), "args.json")
+    arguments = validate_arguments(EvaluateArguments, in_fp32(values), "args.json")
     found = models.find(arguments)
     tokenizer = load_tokenizer(arguments, found["adapter"])
-    renderer = Renderer.of(tokenizer, arguments.chat_template)
+    renderer = ChatFormatter.of(tokenizer, arguments.chat_template)
     dialogues, _ = read_dialogues(arguments.dataset)
-    requests = [sampling.Request.of(dialogue, renderer) for dialogue in dialogues]
+    requests = [sampling.GenerationRequest.of(dialogue, renderer) for dialogue in dialogues]
     texts = [(request.prompt_ids, request.reference_ids) for request in requests]
     config = sampling.generation_config(arguments.generation, tokenizer)
     speaker = models.load(arguments, found)
     speaker.generation_config = speaker.get_base_model().generation_config = config
-    report = {"facts": loading.facts(speaker)["model"], "texts": texts}
+    report = {"facts": loading.describe_model(speaker)["model"], "texts": texts}
     for name, adapter in found.items():
-        with models.speaking_as(speaker, adapter, name):
+        with models.use_adapter(speaker, adapter, name):
             report[name] = {
                 "logps": log_probabilities(speaker, texts, tokenizer.pad_token_id),
                 "replies": sampling.new_tokens(speaker, tokenizer, [each.prompt for each in requests], config),
@@ -140,8 +140,8 @@ def evaluation(values: dict) -> dict:
 
 def fused_log_probabilities(values: dict, texts: list) -> list[float]:
     """Of a policy as it trains, by the fused kernels, in nats; without the dropout of training."""
-    arguments = validated(DPOArguments, in_fp32(values), "args.json")
-    policy = loading.load_policy(arguments, loading.find_start(arguments)).train()
+    arguments = validate_arguments(DPOArguments, in_fp32(values), "args.json")
+    policy = loading.load_policy(arguments, loading.resolve_initial_adapter(arguments)).train()
     for layer in policy.modules():
         if isinstance(layer, torch.nn.Dropout):
             layer.p = 0.0
@@ -160,12 +160,12 @@ def with_flash_attention(values: dict, texts: list) -> dict:
         return attended.transpose(1, 2)
 
     sdpa = {"from_pretrained": values["from_pretrained"] | {"attn_implementation": "sdpa"}}
-    arguments = validated(DPOArguments, values | sdpa, "args.json")
+    arguments = validate_arguments(DPOArguments, values | sdpa, "args.json")
     installed = {"HAS_FLASH_ATTENTION": True, "flash_attn_func": flash_attn_func}
     with mock.patch.multiple(attention_dispatch, **installed):
-        policy = loading.load_policy(arguments, loading.find_start(arguments)).train()
+        policy = loading.load_policy(arguments, loading.resolve_initial_adapter(arguments)).train()
         log_probabilities(policy, texts, pad=0)
-        return {"facts": loading.facts(policy)["model"], "calls": len(calls)}
+        return {"facts": loading.describe_model(policy)["model"], "calls": len(calls)}
 
 
 if __name__ == "__main__":
@@ -176,7 +176,7 @@ if __name__ == "__main__":
             name: list(inspect.signature(getattr(unsloth.FastLanguageModel, name)).parameters)
             for name in ("from_pretrained", "patch_peft_model", "for_inference")
         },
-        "trainers": [kind.__name__ for kind in PreferenceTrainer.__mro__],
+        "trainers": [kind.__name__ for kind in ResumableDPOTrainer.__mro__],
         "whole": session(dpo, "whole"),
         "stopped": session(dpo, "run", Terminate()),
         "resumed": session(dpo, "run"),

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from response_generator.config import paths, strict_json
-from response_generator.config.validation import Arguments, validated
+from response_generator.config.validation import Arguments, validate_arguments
 from response_generator.errors import InputError, RunError
 from response_generator.runs import distributed
 
@@ -51,7 +51,7 @@ def arguments_of(model: type[Arguments], options: Namespace) -> Arguments:
     values = strict_json.read_object(options.json_file)
     for assignment in options.set:
         override(values, assignment)
-    return validated(model, values, str(options.json_file))
+    return validate_arguments(model, values, str(options.json_file))
 
 
 def path_argument(written: str) -> Path:
@@ -112,5 +112,5 @@ def run(main: Callable[[], None]) -> int:
 
 def say(*lines: str) -> None:
     """To stderr, once a machine: processes of one machine have the same to say."""
-    if distributed.is_first_here():
+    if distributed.is_local_main_process():
         print("\n".join(lines), file=sys.stderr)

@@ -80,9 +80,9 @@ def check(arguments: DPOArguments | EvaluateArguments, predictions: Path | None 
 def process_faults(run: Path) -> list[str]:
     """A run is resumed by as many processes as began it: others would draw other batches."""
     checkpoint = checkpointing.last(run)
-    if checkpoint is None or checkpointing.sums_file(checkpoint, 0, distributed.count()).is_file():
+    if checkpoint is None or checkpointing.log_sums_file(checkpoint, 0, distributed.world_size()).is_file():
         return []
-    return [f"output_dir: {checkpoint}: not written by {distributed.count()} process(es); start as many as before"]
+    return [f"output_dir: {checkpoint}: not written by {distributed.world_size()} process(es); start as many as before"]
 
 
 def named_sources(arguments) -> tuple[dict[str, str], dict[str, str], dict[str, DatasetArguments]]:

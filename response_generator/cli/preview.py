@@ -14,33 +14,33 @@ from trl import DPOConfig
 
 from response_generator.config.schema import DatasetArguments
 from response_generator.constants import EMOTIONS
-from response_generator.data.chat_template import EXCHANGE, Renderer
+from response_generator.data.chat_template import EXCHANGE, ChatFormatter
 from response_generator.data.datasets import Pair, Skipped
 from response_generator.data.raw_rows import count_rows
-from response_generator.data.tokenization import TEXT, PairTokens, pairs_a_step
-from response_generator.generation.sampling import Request
+from response_generator.data.tokenization import TEXT, TokenizedPairs, global_batch_size
+from response_generator.generation.sampling import GenerationRequest
 from response_generator.training.device_memory import describe_memory
 from response_generator.training.memory import MemoryEstimate, rows
-from response_generator.training.profiling import Rehearsal, fits
+from response_generator.training.profiling import StepProfile, fits
 
 console = Console(highlight=False)
 
 
-def show_pairs(name: str, tokens: PairTokens, renderer: Renderer) -> None:
+def show_pairs(name: str, tokens: TokenizedPairs, renderer: ChatFormatter) -> None:
     """Prints the first pair as the trainer will see it, then the account of all pairs."""
     row = tokens.rows[0]
     console.print(f"\n[bold]{name}: the first pair, decoded from its tokens[/bold] (the loss falls on ⟦…⟧ alone)")
     decode = partial(renderer.tokenizer.decode, clean_up_tokenization_spaces=False)
     example = Text(decode(row["prompt_ids"]), style="dim")
-    for side, colour in (("chosen", "green"), ("rejected", "red")):
+    for side, color in (("chosen", "green"), ("rejected", "red")):
         example.append(f"\n  {side:<9}", style="bold not dim")
-        example.append(f"⟦{decode(row[side + '_ids'])}⟧", style=f"{colour} not dim")
+        example.append(f"⟦{decode(row[side + '_ids'])}⟧", style=f"{color} not dim")
     console.print(example, soft_wrap=True)
     console.print(lengths_table(tokens))
     show_counts(name, tokens, renderer)
 
 
-def show_counts(name: str, tokens: PairTokens, renderer: Renderer) -> None:
+def show_counts(name: str, tokens: TokenizedPairs, renderer: ChatFormatter) -> None:
     """Prints what became of the pairs, and what is wrong with them."""
     console.print(
         f"{name}: pairs read {tokens.read}, used {len(tokens.rows)}, dropped {tokens.dropped.total()}, completions cut "
@@ -71,7 +71,7 @@ def show_special_tokens(counts: Counter, rows: str) -> None:
         console.print(Text(words, style="yellow"), soft_wrap=True)
 
 
-def show_prompts_without_emotion(tokens: PairTokens, renderer: Renderer) -> None:
+def show_prompts_without_emotion(tokens: TokenizedPairs, renderer: ChatFormatter) -> None:
     """Says which pairs train on prompts that evaluation never asks, what it asks, and which rows avoid that."""
     for kind, count in tokens.without_emotion.items():
         if not count:
@@ -91,7 +91,7 @@ def show_prompts_without_emotion(tokens: PairTokens, renderer: Renderer) -> None
         console.print(Text(words, style="yellow"), soft_wrap=True)
 
 
-def show_other_template(renderer: Renderer) -> None:
+def show_other_template(renderer: ChatFormatter) -> None:
     """Says when the adapter was trained with another template than the one of the args."""
     if renderer.other_template:
         words = (
@@ -101,7 +101,7 @@ def show_other_template(renderer: Renderer) -> None:
         console.print(Text(words, style="yellow"), soft_wrap=True)
 
 
-def show_shared_pairs(train: PairTokens, held_out: PairTokens) -> None:
+def show_shared_pairs(train: TokenizedPairs, held_out: TokenizedPairs) -> None:
     """Says how many held-out pairs are training pairs too: on those nothing is measured."""
     known = {json.dumps(row) for row in train.rows}
     shared = sum(json.dumps(row) in known for row in held_out.rows)
@@ -141,7 +141,9 @@ def show_scores(pairs: list[Pair]) -> None:
         )
 
 
-def show_requests(requests: list[Request], renderer: Renderer, config: GenerationConfig, replies_each: int) -> None:
+def show_requests(
+    requests: list[GenerationRequest], renderer: ChatFormatter, config: GenerationConfig, replies_each: int
+) -> None:
     """Prints the first prompt as the model will see it, how long the prompts are, and how much there is to write."""
     lengths = [request.length for request in requests]
     console.print("\n[bold]the first prompt, special tokens written out[/bold]")
@@ -164,7 +166,7 @@ def show_departures(lines: list[str]) -> None:
 
 def show_steps(pairs: int, config: DPOConfig) -> None:
     """Prints how many optimizer steps the run takes."""
-    batch = pairs_a_step(config)
+    batch = global_batch_size(config)
     an_epoch = math.ceil(pairs / batch)
     total = config.max_steps if config.max_steps > 0 else math.ceil(config.num_train_epochs * an_epoch)
     if batch > pairs:
@@ -199,7 +201,7 @@ def show_memory(expected: MemoryEstimate) -> None:
         )
 
 
-def show_rehearsal(told: Rehearsal) -> None:
+def show_step_profile(told: StepProfile) -> None:
     """Prints what the run will take, from its first real steps."""
     hours, minutes = divmod(round(told.train_seconds / 60), 60)
     console.print(
@@ -209,7 +211,7 @@ def show_rehearsal(told: Rehearsal) -> None:
     )
 
 
-def lengths_table(tokens: PairTokens) -> Table:
+def lengths_table(tokens: TokenizedPairs) -> Table:
     table = Table(title="tokens", title_justify="left")
     for heading in ("part", "min", "median", "p95", "max"):
         table.add_column(heading, justify="left" if heading == "part" else "right")

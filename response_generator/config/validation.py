@@ -34,7 +34,7 @@ LARGEST_EXACT_INTEGER = 2**53  # of a float
 Arguments = TypeVar("Arguments", bound=ModelArguments)
 
 
-def validated(model: type[Arguments], values: dict[str, Any], file: str) -> Arguments:
+def validate_arguments(model: type[Arguments], values: dict[str, Any], file: str) -> Arguments:
     """Builds the arguments of a script. A key whose value is null is taken as if it were not there.
 
     Raises:

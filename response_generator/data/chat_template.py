@@ -17,8 +17,8 @@ EXCHANGE = [{"role": "user", "content": {"emotion": "neutral", "dialog": WORDS}}
 
 
 @dataclass(frozen=True)
-class Renderer:
-    """A tokenizer with its template. Text is always tokenised without special tokens: the template writes them."""
+class ChatFormatter:
+    """A tokenizer with its template. Text is always tokenized without special tokens: the template writes them."""
 
     tokenizer: PreTrainedTokenizerBase
     file: str
@@ -27,7 +27,7 @@ class Renderer:
     other_template: bool = False  # the tokenizer came with one for a target emotion, and it is not this one
 
     @classmethod
-    def of(cls, tokenizer: PreTrainedTokenizerBase, arguments: ChatTemplateArguments) -> "Renderer":
+    def of(cls, tokenizer: PreTrainedTokenizerBase, arguments: ChatTemplateArguments) -> "ChatFormatter":
         """Gives `tokenizer` the template, so that it is saved with the adapter, and checks it on one exchange.
 
         Raises:

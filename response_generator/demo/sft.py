@@ -10,7 +10,7 @@ from pathlib import Path
 
 from response_generator.config import strict_json
 from response_generator.config.schema import DatasetArguments, DPOArguments
-from response_generator.config.validation import validated
+from response_generator.config.validation import validate_arguments
 from response_generator.data.datasets import Dialogue, read_dialogues
 from response_generator.modeling.backend import import_backend
 
@@ -32,7 +32,7 @@ SFT = {
     "warmup_steps": 0.05,
     "max_length": None,
     "gradient_checkpointing": False,
-    "dataset_kwargs": {"skip_prepare_dataset": True},  # our renderer has tokenised the rows
+    "dataset_kwargs": {"skip_prepare_dataset": True},  # our renderer has tokenized the rows
     "save_strategy": "no",
     "logging_steps": 10,
     "report_to": [],
@@ -40,7 +40,7 @@ SFT = {
 
 
 def main(folder: Path) -> None:
-    args = validated(DPOArguments, strict_json.read_object(DPO_ARGS), str(DPO_ARGS))
+    args = validate_arguments(DPOArguments, strict_json.read_object(DPO_ARGS), str(DPO_ARGS))
     dialogues, _ = read_dialogues(DIALOGUES)
 
     import_backend(args.backend)  # unsloth has to be imported before transformers, trl and peft
@@ -50,21 +50,21 @@ def main(folder: Path) -> None:
     from transformers import set_seed
     from trl import SFTConfig, SFTTrainer
 
-    from response_generator.data.chat_template import Renderer
+    from response_generator.data.chat_template import ChatFormatter
     from response_generator.modeling import loading
-    from response_generator.modeling.precision import fast_bf16
+    from response_generator.modeling.precision import has_native_bf16
     from response_generator.modeling.tokenizer import load_tokenizer
 
     set_seed(args.seed)
     tokenizer = load_tokenizer(args, adapter=None)
-    renderer = Renderer.of(tokenizer, args.chat_template)
+    renderer = ChatFormatter.of(tokenizer, args.chat_template)
     policy = get_peft_model(loading.load_base(args), LoraConfig(**LORA))
     trainer = SFTTrainer(
         model=policy,
         args=SFTConfig(
-            output_dir=str(folder), seed=args.seed, use_cpu=not torch.cuda.is_available(), bf16=fast_bf16(), **SFT
+            output_dir=str(folder), seed=args.seed, use_cpu=not torch.cuda.is_available(), bf16=has_native_bf16(), **SFT
         ),
-        train_dataset=Dataset.from_list([tokenised(dialogue, renderer) for dialogue in dialogues]),
+        train_dataset=Dataset.from_list([tokenize_pairs(dialogue, renderer) for dialogue in dialogues]),
         processing_class=tokenizer,
     )
     adapter_to(policy, torch.float32)  # TRL casts it to bf16, where the last small steps round to nothing
@@ -80,7 +80,7 @@ def adapter_to(policy, dtype) -> None:
             weight.data = weight.data.to(dtype)
 
 
-def tokenised(dialogue: Dialogue, renderer) -> dict[str, list[int]]:
+def tokenize_pairs(dialogue: Dialogue, renderer) -> dict[str, list[int]]:
     """`input_ids` and `labels` of one dialogue; the loss falls on the reply and its EOS alone."""
     from response_generator.data.tokenization import split_ids
 

@@ -22,7 +22,7 @@ NOTHING = (np.array([]), np.array([]))
 
 
 @dataclass(frozen=True)
-class Figure:
+class Estimate:
     """A value with its 95 % interval, and for a difference of shares the p of "no difference"."""
 
     value: float
@@ -40,10 +40,10 @@ class Comparison:
     """
 
     rows: dict[str, list[Prediction]]
-    figures: dict[str, dict[str, Figure]]
-    differences: dict[str, dict[str, Figure]]
+    figures: dict[str, dict[str, Estimate]]
+    differences: dict[str, dict[str, Estimate]]
     margins: np.ndarray
-    preference: dict[str, Figure]
+    preference: dict[str, Estimate]
 
     @property
     def models(self) -> list[str]:
@@ -56,7 +56,7 @@ class Comparison:
     @cached_property
     def references(self) -> list[Prediction]:
         """The reference replies as if a model had given them."""
-        return metrics.as_replies(self.rows[self.models[0]])
+        return metrics.gold_as_predictions(self.rows[self.models[0]])
 
     @property
     def samples(self) -> int:
@@ -95,7 +95,7 @@ class Comparison:
         return flat
 
 
-def compared(
+def compare_models(
     rows: dict[str, list[Prediction]],
     gibberish_labels: Sequence[str],
     resamples: int,
@@ -110,8 +110,8 @@ def compared(
     """
     seen = {row[name] for of in rows.values() for row in of for name in ("gibberish_label", "reference_gibberish")}
     labels = [*gibberish_labels, *sorted(seen - set(gibberish_labels))]
-    everyone = rows | {REFERENCE: metrics.as_replies(next(iter(rows.values())))}
-    sums = {model: metrics.Sums.of(of, labels) for model, of in everyone.items()}
+    everyone = rows | {REFERENCE: metrics.gold_as_predictions(next(iter(rows.values())))}
+    sums = {model: metrics.MetricTotals.of(of, labels) for model, of in everyone.items()}
     distinct = {
         model: {name: metrics.Distinct.of(of, n) for n, name in metrics.DISTINCT.items()}
         for model, of in everyone.items()
@@ -136,7 +136,7 @@ def compared(
     return Comparison(rows, figures, differences, margins, preference_of(margins, resamples, seed))
 
 
-def resampled(sums: dict[str, metrics.Sums], count: int, seed: int) -> dict[str, dict[str, np.ndarray]]:
+def resampled(sums: dict[str, metrics.MetricTotals], count: int, seed: int) -> dict[str, dict[str, np.ndarray]]:
     """Every figure of every model in each resample, (count,); a resample draws the same prompts for all models."""
     prompts = next(iter(sums.values())).prompts
     blocks: dict[str, list[dict[str, np.ndarray]]] = {model: [] for model in sums}
@@ -151,10 +151,10 @@ def resampled(sums: dict[str, metrics.Sums], count: int, seed: int) -> dict[str,
 
 def figures_of(
     rows: list[Prediction],
-    sums: metrics.Sums,
+    sums: metrics.MetricTotals,
     distinct: dict[str, metrics.Distinct],
     replicates: dict[str, np.ndarray],
-) -> dict[str, Figure]:
+) -> dict[str, Estimate]:
     """One model's figures; those without a value, such as accuracy on emotions that nobody asks for, are left out."""
     whole = {name: float(values[0]) for name, values in sums.figures(np.ones((1, sums.prompts))).items()}
     figures = {}
@@ -162,19 +162,19 @@ def figures_of(
         if not np.isfinite(whole.get(name, value)):
             continue  # nothing to divide by: scikit-learn would say 0
         bounds = interval_of(name, value, sums, replicates) if name in replicates else None
-        figures[name] = Figure(value, *(bounds or (None, None)))
+        figures[name] = Estimate(value, *(bounds or (None, None)))
     for name, of in distinct.items():
-        bounds = intervals.within(intervals.jackknife(of.whole, of.without_one), 0.0, 1.0)
-        figures[name] = Figure(of.whole, *(bounds or (None, None)))
+        bounds = intervals.within(intervals.jackknife(of.whole, of.leave_one_out), 0.0, 1.0)
+        figures[name] = Estimate(of.whole, *(bounds or (None, None)))
     return figures
 
 
-def is_share(name: str, sums: metrics.Sums) -> bool:
+def is_share(name: str, sums: metrics.MetricTotals) -> bool:
     return name in sums.quotients and name not in metrics.AMOUNTS
 
 
 def interval_of(
-    name: str, value: float, sums: metrics.Sums, replicates: dict[str, np.ndarray]
+    name: str, value: float, sums: metrics.MetricTotals, replicates: dict[str, np.ndarray]
 ) -> intervals.Interval | None:
     if is_share(name, sums) and value in (0.0, 1.0):
         asked = int((sums.quotients[name][1] > 0).sum())
@@ -185,19 +185,19 @@ def interval_of(
 def difference(
     name: str,
     pair: tuple[str, str],
-    figures: dict[str, dict[str, Figure]],
-    sums: dict[str, metrics.Sums],
+    figures: dict[str, dict[str, Estimate]],
+    sums: dict[str, metrics.MetricTotals],
     distinct: dict[str, dict[str, metrics.Distinct]],
     replicates: dict[str, dict[str, np.ndarray]],
     seed: int,
-) -> Figure:
+) -> Estimate:
     """The second model's figure less the first one's, on the same prompts in every resample."""
     first, second = pair
     value = figures[second][name].value - figures[first][name].value
     if name in distinct[first]:
-        one, other = (distinct[model][name].without_one for model in pair)
+        one, other = (distinct[model][name].leave_one_out for model in pair)
         bounds = intervals.jackknife(value, other - one) if len(one) == len(other) else None
-        return Figure(value, *(intervals.within(bounds, -1.0, 1.0) or (None, None)))
+        return Estimate(value, *(intervals.within(bounds, -1.0, 1.0) or (None, None)))
     bounds = intervals.percentile(replicates[second][name] - replicates[first][name])
     p = None
     (one, asked), (other, asked_too) = (sums[model].quotients.get(name, NOTHING) for model in pair)
@@ -206,10 +206,10 @@ def difference(
         bounds = intervals.exact_difference(of_prompts) or bounds
         if name in TESTED or name.startswith(TESTED_FAMILIES):
             p = intervals.paired_p(of_prompts, seed)
-    return Figure(value, *(bounds or (None, None)), p)
+    return Estimate(value, *(bounds or (None, None)), p)
 
 
-def preference_of(margins: np.ndarray, resamples: int, seed: int) -> dict[str, Figure]:
+def preference_of(margins: np.ndarray, resamples: int, seed: int) -> dict[str, Estimate]:
     """How often, and by how much, the implicit reward prefers `chosen`; a tie is no preference."""
     if not len(margins):
         return {}
@@ -225,9 +225,9 @@ def preference_of(margins: np.ndarray, resamples: int, seed: int) -> dict[str, F
     of_mean = intervals.percentile(np.concatenate(means))
     quartiles = dict(zip(("p25", "median", "p75"), np.quantile(margins, (0.25, 0.5, 0.75)), strict=True))
     return {
-        "chosen_preferred": Figure(float(wins.mean()), *(bounds or (None, None))),
-        "margin_mean": Figure(float(margins.mean()), *(of_mean or (None, None))),
-        **{f"margin_{name}": Figure(float(value)) for name, value in quartiles.items()},
-        "margin_sd": Figure(float(margins.std())),
-        "pairs": Figure(len(margins)),
+        "chosen_preferred": Estimate(float(wins.mean()), *(bounds or (None, None))),
+        "margin_mean": Estimate(float(margins.mean()), *(of_mean or (None, None))),
+        **{f"margin_{name}": Estimate(float(value)) for name, value in quartiles.items()},
+        "margin_sd": Estimate(float(margins.std())),
+        "pairs": Estimate(len(margins)),
     }

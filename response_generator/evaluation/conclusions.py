@@ -1,7 +1,7 @@
 """What an evaluation allows to be said, in words: a difference, or that it could be noise."""
 
 from response_generator.constants import EMOTIONS
-from response_generator.evaluation.comparison import REFERENCE, Comparison, Figure
+from response_generator.evaluation.comparison import REFERENCE, Comparison, Estimate
 from response_generator.evaluation.metrics import AMOUNTS, DISTINCT
 from response_generator.evaluation.predictions_file import ADAPTER, BASELINE
 
@@ -9,7 +9,7 @@ SIGNIFICANT = 0.05
 FEWEST_PROMPTS = 30  # resampled from fewer, an interval without a test beside it is too narrow
 EMOTIONAL = EMOTIONS[1:]
 # What a higher share means, in words that fit "the adapter … more often".
-DEEDS = {
+METRIC_PHRASES = {
     "emotion_accuracy": "follows the target emotion",
     "non_neutral_accuracy": "follows target emotions other than neutral",
     "complete": "ends its replies with a whole sentence",
@@ -28,13 +28,13 @@ OTHER_FIGURES = {
 }
 
 
-def claims(comparison: Comparison) -> list[str]:
+def draw_conclusions(comparison: Comparison) -> list[str]:
     """The claim on the target emotion first, then the other deeds, what else is clearly worse or better, the held-out
     pairs, and what the judge allows."""
     first, *others = comparison.models
     found = []
     for model in others:
-        for name, deed in DEEDS.items():
+        for name, deed in METRIC_PHRASES.items():
             if name in comparison.differences[model]:
                 found.append(sentence(model, first, deed, comparison, name))
         found += other_changes(model, first, comparison)
@@ -48,14 +48,14 @@ def claims(comparison: Comparison) -> list[str]:
         )
     if comparison.preference:
         found.append(preferred(comparison))
-    return [*found, ceiling(comparison)]
+    return [*found, classifier_ceiling(comparison)]
 
 
 def sentence(model: str, first: str, deed: str, comparison: Comparison, name: str) -> str:
     figure = comparison.differences[model][name]
     tail = f"{bounds(figure)}, p = {p_value(figure.p)}, {size(comparison, name)}."
     amount = f"{figure.value * 100:+.1f} points"
-    if is_clear(figure):
+    if is_significant(figure):
         direction = "more" if figure.value > 0 else "less"
         return f"{named(model)} {deed} {direction} often than {named(first, False)}: {amount}{tail}"
     return (
@@ -88,7 +88,7 @@ def other_changes(model: str, first: str, comparison: Comparison) -> list[str]:
     ]
 
 
-def is_clear(figure: Figure) -> bool:
+def is_significant(figure: Estimate) -> bool:
     """Both the interval and the test speak against chance."""
     if figure.low is None or figure.p is None:
         return False
@@ -105,7 +105,7 @@ def size(comparison: Comparison, name: str = "emotion_accuracy") -> str:
     return f"n = {count:,}" + (f" prompts with {comparison.samples} replies each" if comparison.samples > 1 else "")
 
 
-def bounds(figure: Figure) -> str:
+def bounds(figure: Estimate) -> str:
     """Of a share, in percent or points."""
     if figure.low is None:
         return ", no interval from prompts that show no spread"
@@ -137,7 +137,7 @@ def preferred(comparison: Comparison) -> str:
     )
 
 
-def ceiling(comparison: Comparison) -> str:
+def classifier_ceiling(comparison: Comparison) -> str:
     """What the classifier makes of people's own replies to the same prompts."""
     own = comparison.figures[REFERENCE]["emotion_accuracy"]
     words = (

@@ -6,11 +6,11 @@ from typing import Any
 
 from response_generator.config import strict_json
 from response_generator.config.schema import EvaluateArguments
-from response_generator.config.validation import validated
+from response_generator.config.validation import validate_arguments
 from response_generator.errors import InputError
 from response_generator.evaluation import predictions_file as predictions
 from response_generator.evaluation.comparison import GROUPS
-from response_generator.evaluation.predictions_file import ADAPTER, GENERATED, JUDGED, Prediction
+from response_generator.evaluation.predictions_file import ADAPTER, GENERATED_FIELDS, SCORED_FIELDS, Prediction
 from response_generator.runs import run_folder
 
 JUDGES = ("emotion_model", "emotion_labels", "gibberish_model", "clean_up_tokenization_spaces")
@@ -75,7 +75,7 @@ def name_of(folder: Path) -> str:
 
 
 def replies_in(folder: Path) -> list[Prediction]:
-    found = predictions.by_model(predictions.read(folder, GENERATED | JUDGED))
+    found = predictions.by_model(predictions.read(folder, GENERATED_FIELDS | SCORED_FIELDS))
     if ADAPTER not in found:
         raise InputError(f"--compare: {folder}: holds replies of {', '.join(found)}; needed: of {ADAPTER!r}")
     return found[ADAPTER]
@@ -91,7 +91,7 @@ def faults_of(folder: Path) -> list[str]:
         return [f"--compare: {folder}: is no evaluation of an adapter"]
     values.pop("from_predictions", None)
     try:
-        validated(EvaluateArguments, values, str(folder / "args.json"))
+        validate_arguments(EvaluateArguments, values, str(folder / "args.json"))
     except InputError as error:
         return [f"--compare: {fault}" for fault in error.faults]
     return []

@@ -55,15 +55,15 @@ def exact_difference(differences: np.ndarray) -> Interval | None:
     return (1 - 2 * hidden, 1.0) if differences[0] > 0 else (-1.0, 2 * hidden - 1)
 
 
-def jackknife(whole: float, without_one: np.ndarray) -> Interval | None:
+def jackknife(whole: float, leave_one_out: np.ndarray) -> Interval | None:
     """A normal interval from the figure without each prompt in turn (Tukey 1958); its variance errs upwards.
 
     For figures that resampling distorts: a prompt drawn twice repeats its own words.
     """
-    count = len(without_one)
+    count = len(leave_one_out)
     if count < 2:
         return None
-    error = np.sqrt((count - 1) / count * np.square(without_one - without_one.mean()).sum())
+    error = np.sqrt((count - 1) / count * np.square(leave_one_out - leave_one_out.mean()).sum())
     reach = norm.ppf(1 - TAIL) * error
     return float(whole - reach), float(whole + reach)
 
@@ -77,7 +77,7 @@ def paired_p(differences: np.ndarray, seed: int) -> float:
     """Two-sided p of "no difference", from each prompt's difference between two models.
 
     With one reply a prompt the differences are -1, 0 and 1, and this is McNemar's exact test. With several it is its
-    generalisation: the signs of the prompts' differences are exchanged at random.
+    generalization: the signs of the prompts' differences are exchanged at random.
     """
     differing = differences[differences != 0]
     if len(differing) < 2:

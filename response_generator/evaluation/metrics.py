@@ -20,7 +20,7 @@ Counts = tuple[np.ndarray, np.ndarray]
 
 
 @dataclass(frozen=True)
-class Sums:
+class MetricTotals:
     """Totals over each prompt's replies; whatever is resampled, a figure is a quotient of totals, or F1 of counts.
 
     quotients: `{figure: (dividend, divisor)}`, each (prompts,). confusion: replies by target and predicted emotion,
@@ -31,7 +31,7 @@ class Sums:
     confusion: np.ndarray
 
     @classmethod
-    def of(cls, rows: list[Prediction], gibberish_labels: list[str]) -> "Sums":
+    def of(cls, rows: list[Prediction], gibberish_labels: list[str]) -> "MetricTotals":
         """Rows of one model, in the order of prompts, as many to each."""
         prompts = len({row["index"] for row in rows})
         confusion = np.zeros((len(rows), len(EMOTIONS), len(EMOTIONS)))
@@ -176,7 +176,7 @@ class Distinct:
     """distinct-n (Li et al. 2016): different n-grams over all n-grams, of all replies and without each prompt's."""
 
     whole: float
-    without_one: np.ndarray
+    leave_one_out: np.ndarray
 
     @classmethod
     def of(cls, rows: list[Prediction], n: int) -> "Distinct":
@@ -196,7 +196,7 @@ class Distinct:
         return cls(len(everything) / max(1, totals.sum()), ((len(everything) - own) / np.maximum(rest, 1))[rest > 0])
 
 
-def as_replies(rows: list[Prediction]) -> list[Prediction]:
+def gold_as_predictions(rows: list[Prediction]) -> list[Prediction]:
     """The reference replies in the place of the model's: what the judges say of people, the ceiling of any model."""
     first = {row["index"]: row for row in reversed(rows)}
     return [

@@ -82,7 +82,7 @@ def load(arguments: EvaluateArguments, contestants: dict[str, AdapterFile | None
 
 
 @contextmanager
-def speaking_as(model: PeftModel, adapter: AdapterFile | None, name: str) -> Iterator[None]:
+def use_adapter(model: PeftModel, adapter: AdapterFile | None, name: str) -> Iterator[None]:
     """Makes one contestant the active one."""
     if adapter is None:
         with model.disable_adapter():

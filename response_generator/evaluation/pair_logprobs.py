@@ -10,10 +10,10 @@ import numpy as np
 from peft import PeftModel
 
 from response_generator.config.schema import PreferenceArguments
-from response_generator.data.tokenization import PairTokens
+from response_generator.data.tokenization import TokenizedPairs
 from response_generator.errors import InputError
 from response_generator.evaluation.predictions_file import ADAPTER, BASELINE
-from response_generator.generation.oom import in_halves
+from response_generator.generation.oom import split_on_oom
 from response_generator.generation.sampling import batches
 from response_generator.modeling.logprobs import log_probabilities
 from response_generator.runs import json_lines, resumable
@@ -29,7 +29,7 @@ def key(row: dict[str, Any]) -> tuple:
     return row.get("model"), row.get("index")
 
 
-def outstanding(folder: Path, models: Sequence[str], pairs: PairTokens, batch_size: int) -> dict[str, list[Batch]]:
+def outstanding(folder: Path, models: Sequence[str], pairs: TokenizedPairs, batch_size: int) -> dict[str, list[Batch]]:
     """The batches of pairs that each model has still to read, the longest first.
 
     Raises:
@@ -38,7 +38,7 @@ def outstanding(folder: Path, models: Sequence[str], pairs: PairTokens, batch_si
     lengths = pairs.lengths()["whole"]
     numbered = list(enumerate(pairs.rows))
     of_like_length = batches(numbered, max(1, batch_size // len(SIDES)), lambda pair: lengths[pair[0]])
-    rows, left = resumable.outstanding(
+    rows, left = resumable.remaining_batches(
         folder / FILE, models, of_like_length, lambda model, batch: [(model, number) for number, _ in batch], key
     )
     for row in rows:
@@ -59,7 +59,7 @@ def measure(folder: Path, model_name: str, model: PeftModel, left: list[Batch], 
 
     def work(batch: Batch) -> list[dict[str, Any]]:
         texts = [(tokens["prompt_ids"], tokens[f"{side}_ids"]) for _, tokens in batch for side in SIDES]
-        logps = in_halves(lambda some: log_probabilities(model, some, pad), texts)
+        logps = split_on_oom(lambda some: log_probabilities(model, some, pad), texts)
         return [
             {"index": number, "model": model_name, "tokens": digest(tokens)}
             | {f"{side}_logp": round(logps[2 * place + at], 4) for at, side in enumerate(SIDES)}
@@ -67,7 +67,7 @@ def measure(folder: Path, model_name: str, model: PeftModel, left: list[Batch], 
         ]
 
     with resumable.progress(f"{model_name}: preference pairs", sum(map(len, left)), "pair") as bar:
-        resumable.work_off(folder / FILE, left, work, lambda rows, seconds: bar.update(len(rows)))
+        resumable.map_batches(folder / FILE, left, work, lambda rows, seconds: bar.update(len(rows)))
 
 
 def margins(folder: Path, preferences: PreferenceArguments | None) -> np.ndarray:
@@ -80,7 +80,7 @@ def margins(folder: Path, preferences: PreferenceArguments | None) -> np.ndarray
     logps = {}
     if preferences is None:
         return np.array([])
-    for row in json_lines.read(folder / FILE):
+    for row in json_lines.read_jsonl(folder / FILE):
         logps[key(row)] = row["chosen_logp"] - row["rejected_logp"]
     pairs = sorted(index for model, index in logps if model == ADAPTER)
     return preferences.beta * np.array([logps[ADAPTER, index] - logps[BASELINE, index] for index in pairs])

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Picture
 
 from response_generator.constants import EMOTIONS
-from response_generator.evaluation.comparison import REFERENCE, REFERENCE_WORDS, Comparison, Figure
+from response_generator.evaluation.comparison import REFERENCE, REFERENCE_WORDS, Comparison, Estimate
 from response_generator.evaluation.metrics import confusions
 from response_generator.runs import atomic_files
 
@@ -34,7 +34,7 @@ def draw(comparison: Comparison, folder: Path) -> dict[str, bytes]:
         pictures["margins"] = margins(comparison)
     vectors = {}
     for name, picture in pictures.items():
-        atomic_files.write(folder / f"{name}.png", rendered(picture, "png", {"Software": None}))
+        atomic_files.atomic_write(folder / f"{name}.png", rendered(picture, "png", {"Software": None}))
         vectors[name] = rendered(picture, "svg", {"Date": None})
     return vectors
 
@@ -79,7 +79,7 @@ def bars(axes: Axes, comparison: Comparison, names: list[str]) -> None:
     """A bar a model and figure, with its interval; the references as a line across them."""
     width = 0.8 / len(comparison.models)
     for number, model in enumerate(comparison.models):
-        found = [comparison.figures[model].get(name, Figure(0.0)) for name in names]
+        found = [comparison.figures[model].get(name, Estimate(0.0)) for name in names]
         places = [place + (number - (len(comparison.models) - 1) / 2) * width for place in range(len(names))]
         heights = np.array([figure.value for figure in found]) * 100
         lows = np.array([figure.value if figure.low is None else figure.low for figure in found]) * 100
@@ -116,8 +116,8 @@ def confusion(comparison: Comparison) -> Picture:
         shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
         axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
         for target, predicted in np.argwhere(counts > 0):
-            colour = "white" if shares[target, predicted] > 0.6 else "black"
-            axes.text(predicted, target, counts[target, predicted], ha="center", va="center", color=colour, fontsize=9)
+            color = "white" if shares[target, predicted] > 0.6 else "black"
+            axes.text(predicted, target, counts[target, predicted], ha="center", va="center", color=color, fontsize=9)
         axes.set_xticks(range(len(EMOTIONS)), EMOTIONS, rotation=45, ha="right")
         axes.set_yticks(range(len(EMOTIONS)), EMOTIONS)
         axes.set_title(plain(model))
@@ -135,10 +135,10 @@ def lengths(comparison: Comparison) -> Picture:
     edges = np.linspace(0, longest + 1, min(40, longest + 1) + 1)
     for number, (model, values) in enumerate(counts.items()):
         is_reference = number == len(comparison.models)
-        colour = REFERENCE_COLOUR if is_reference else COLOURS[number % len(COLOURS)]
+        color = REFERENCE_COLOUR if is_reference else COLOURS[number % len(COLOURS)]
         share = np.full(len(values), 100 / len(values))
         style = {"linestyle": "--"} if is_reference else {"linewidth": 1.8}
-        axes.hist(values, edges, weights=share, histtype="step", label=plain(model), color=colour, **style)
+        axes.hist(values, edges, weights=share, histtype="step", label=plain(model), color=color, **style)
     axes.set_xlabel("tokens, EOS included")
     axes.set_ylabel("% of replies")
     axes.set_title("length of the replies", loc="left")

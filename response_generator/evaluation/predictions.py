@@ -9,15 +9,15 @@ from transformers import PreTrainedTokenizerBase
 
 from response_generator.config.schema import ScoringArguments
 from response_generator.errors import InputError
-from response_generator.evaluation.predictions_file import FILE, GENERATED, Prediction, by_model, fault_of
-from response_generator.generation.sampling import Reply, Request, Sampling, answer
+from response_generator.evaluation.predictions_file import FILE, GENERATED_FIELDS, Prediction, by_model, invalid_reason
+from response_generator.generation.sampling import Completion, GenerationRequest, SamplingParams, generate_batch
 from response_generator.runs import distributed, json_lines, resumable
-from response_generator.scoring.classifiers import emotions_of, gibberish_of
+from response_generator.scoring.classifiers import classify_emotions, classify_gibberish
 from response_generator.scoring.rules import is_complete
 
 SPEED_FILE = "generation.jsonl"
 
-Batch = Sequence[Request]
+Batch = Sequence[GenerationRequest]
 
 
 def key(row: Prediction) -> tuple:
@@ -34,10 +34,10 @@ def outstanding(folder: Path, models: Sequence[str], batches: list[Batch], sampl
     def keys(model: str, batch: Batch) -> list[tuple]:
         return [(model, request.dialogue.index, sample) for request in batch for sample in range(samples)]
 
-    rows, left = resumable.outstanding(folder / FILE, models, batches, keys, key)
+    rows, left = resumable.remaining_batches(folder / FILE, models, batches, keys, key)
     asked = {request.dialogue.index: request for batch in batches for request in batch}
     for line, row in enumerate(rows, 1):
-        fault = fault_of(row, GENERATED)
+        fault = invalid_reason(row, GENERATED_FIELDS)
         if fault:
             raise InputError(
                 f"{folder / FILE}, line {line}: {fault}; mend the row, or delete it to have it drawn again"
@@ -50,9 +50,9 @@ def outstanding(folder: Path, models: Sequence[str], batches: list[Batch], sampl
             )
     if rows:
         print(f"{folder / FILE}: {len(rows)} replies are there already")
-    if distributed.is_first():
+    if distributed.is_main_process():
         speeds = folder / SPEED_FILE
-        json_lines.replace(speeds, json_lines.read(speeds, cut_off=True))  # without what a full disk cut off
+        json_lines.write_jsonl(speeds, json_lines.read_jsonl(speeds, cut_off=True))  # without what a full disk cut off
     return left
 
 
@@ -62,7 +62,7 @@ def generate(
     model: PeftModel,
     tokenizer: PreTrainedTokenizerBase,
     batches: list[Batch],
-    how: Sampling,
+    how: SamplingParams,
 ) -> None:
     """Answers `batches`, and adds the rows to predictions.jsonl as each is done; the speed goes to generation.jsonl.
 
@@ -74,7 +74,7 @@ def generate(
     total = sum(map(len, batches)) * how.samples
 
     def work(batch: Batch) -> list[Prediction]:
-        return [row_of(model_name, reply) for reply in answer(model, tokenizer, batch, how)]
+        return [to_record(model_name, reply) for reply in generate_batch(model, tokenizer, batch, how)]
 
     with resumable.progress(f"{model_name}: generating", total, "reply") as bar:
 
@@ -82,16 +82,16 @@ def generate(
             bar.update(len(rows))
             new_tokens = sum(row["new_tokens"] for row in rows)
             speed = {"model": model_name, "replies": len(rows), "new_tokens": new_tokens, "seconds": round(seconds, 3)}
-            json_lines.append(folder / SPEED_FILE, [speed])
+            json_lines.append_jsonl(folder / SPEED_FILE, [speed])
 
         try:
-            resumable.work_off(folder / FILE, batches, work, written)
+            resumable.map_batches(folder / FILE, batches, work, written)
         except KeyboardInterrupt as interruption:
             words = f"the finished replies are in {folder / FILE}; run the same command again to go on from there"
             raise KeyboardInterrupt(words) from interruption
 
 
-def of_prompt(request: Request) -> dict[str, Any]:
+def of_prompt(request: GenerationRequest) -> dict[str, Any]:
     """What a row says of the prompt that it answers."""
     return {
         "prompt": request.prompt,
@@ -101,7 +101,7 @@ def of_prompt(request: Request) -> dict[str, Any]:
     }
 
 
-def row_of(model: str, reply: Reply) -> Prediction:
+def to_record(model: str, reply: Completion) -> Prediction:
     request = reply.request
     return {
         "index": request.dialogue.index,
@@ -119,7 +119,7 @@ def row_of(model: str, reply: Reply) -> Prediction:
 def speeds(folder: Path) -> dict[str, dict[str, float]]:
     """`{model: {"replies_per_second", "new_tokens_per_second"}}` over all starts of a run; none where none was kept."""
     totals: dict[str, dict[str, float]] = {}
-    for entry in json_lines.read(folder / SPEED_FILE, cut_off=True):
+    for entry in json_lines.read_jsonl(folder / SPEED_FILE, cut_off=True):
         of_model = totals.setdefault(entry["model"], dict.fromkeys(("replies", "new_tokens", "seconds"), 0.0))
         for name in of_model:
             of_model[name] += entry[name]
@@ -130,18 +130,18 @@ def speeds(folder: Path) -> dict[str, dict[str, float]]:
     }
 
 
-def judged(rows: list[Prediction], scoring: ScoringArguments) -> list[Prediction]:
+def score_predictions(rows: list[Prediction], scoring: ScoringArguments) -> list[Prediction]:
     """Has replies and references judged; rows in the order of models, prompts and samples."""
     rows = [row for of_model in by_model(rows).values() for row in of_model]
     references = {row["index"]: row["reference"] for row in rows}
     texts = [row["response"] for row in rows] + list(references.values())
-    verdicts = list(zip(emotions_of(texts, scoring), gibberish_of(texts, scoring), strict=True))
+    verdicts = list(zip(classify_emotions(texts, scoring), classify_gibberish(texts, scoring), strict=True))
     of_references = dict(zip(references, verdicts[len(rows) :], strict=True))
     complete = []
     for row, (emotion, gibberish) in zip(rows, verdicts, strict=False):
         of_reference = of_references[row["index"]]
         complete.append(
-            {name: row[name] for name in GENERATED}
+            {name: row[name] for name in GENERATED_FIELDS}
             | {
                 "predicted_emotion": emotion.label,
                 "emotion_score": round(emotion.score, 6),

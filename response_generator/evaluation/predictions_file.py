@@ -12,7 +12,7 @@ from response_generator.runs.run_folder import PREDICTIONS
 
 FILE = PREDICTIONS
 ADAPTER, BASELINE = "adapter", "baseline"  # the two models of a run
-GENERATED = {
+GENERATED_FIELDS = {
     "index": int,
     "sample": int,
     "model": str,
@@ -26,7 +26,7 @@ GENERATED = {
     "reference_tokens": int,
     "reference_logp": float,
 }
-JUDGED = {
+SCORED_FIELDS = {
     "predicted_emotion": str,
     "emotion_score": float,
     "target_probability": float,
@@ -61,7 +61,7 @@ def read(place: Path, fields: dict[str, type]) -> list[Prediction]:
     """The rows of a predictions.jsonl, or of the one in a run folder: the same prompts, answered by every model.
 
     Args:
-        fields: what every row must hold: GENERATED, or GENERATED | JUDGED.
+        fields: what every row must hold: GENERATED_FIELDS, or GENERATED_FIELDS | SCORED_FIELDS.
 
     Raises:
         InputError: with the lines that are no such rows, or the prompts that a model has not answered.
@@ -69,16 +69,18 @@ def read(place: Path, fields: dict[str, type]) -> list[Prediction]:
     file = place / FILE if place.is_dir() else place
     if not file.is_file():
         raise InputError(f"{place}: no such file, and no run folder with a {FILE}")
-    rows = json_lines.read(file)
+    rows = json_lines.read_jsonl(file)
     if not rows:
         raise InputError(f"{file}: holds no rows")
-    faults = [f"{file}, line {line}: {fault}" for line, row in enumerate(rows, 1) if (fault := fault_of(row, fields))]
+    faults = [
+        f"{file}, line {line}: {fault}" for line, row in enumerate(rows, 1) if (fault := invalid_reason(row, fields))
+    ]
     refuse_rows(str(file), faults, "lines")
     check_prompts(file, rows)
     return rows
 
 
-def fault_of(row: Prediction, fields: dict[str, type]) -> str | None:
+def invalid_reason(row: Prediction, fields: dict[str, type]) -> str | None:
     """What keeps a row from being one of predictions.jsonl."""
     absent = [name for name in fields if name not in row]
     if absent:

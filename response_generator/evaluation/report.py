@@ -9,7 +9,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from response_generator.constants import EMOTIONS
 from response_generator.evaluation import plots, table
 from response_generator.evaluation.comparison import Comparison
-from response_generator.evaluation.conclusions import claims
+from response_generator.evaluation.conclusions import draw_conclusions
 from response_generator.runs import atomic_files
 
 PAGE = Path(__file__).with_name("page")
@@ -33,7 +33,7 @@ def write(comparison: Comparison, settings: dict[str, str], folder: Path) -> lis
     page = environment.get_template("report.html.jinja").render(
         style=(PAGE / "report.css").read_text(encoding="utf-8"),
         script=(PAGE / "report.js").read_text(encoding="utf-8"),
-        claims=claims(comparison),
+        claims=draw_conclusions(comparison),
         header=table.header(comparison),
         sections=table.sections(comparison),
         preference=table.preference_lines(comparison),
@@ -46,8 +46,8 @@ def write(comparison: Comparison, settings: dict[str, str], folder: Path) -> lis
         replies=browser_rows(comparison),
     )
     # A model may write a lone surrogate, which no file in UTF-8 can hold.
-    atomic_files.write(folder / "report.html", page.encode("utf-8", "replace"))
-    atomic_files.write(folder / "summary.md", summary(comparison).encode("utf-8"))
+    atomic_files.atomic_write(folder / "report.html", page.encode("utf-8", "replace"))
+    atomic_files.atomic_write(folder / "summary.md", summary(comparison).encode("utf-8"))
     return [folder / f"{name}.png" for name in vectors]
 
 
@@ -91,7 +91,7 @@ def browser_rows(comparison: Comparison) -> list[dict[str, Any]]:
 def summary(comparison: Comparison) -> str:
     """The claims and the table in Markdown, for a README or a pull request."""
     header = [escaped(heading) for heading in table.header(comparison)]
-    first, *others = claims(comparison)
+    first, *others = draw_conclusions(comparison)
     lines = [f"**{first}**", "", *(f"- {claim}" for claim in others), ""]
     lines += [f"| {' | '.join(header)} |", "|---" + "|--:" * (len(header) - 1) + "|"]
     for section in table.sections(comparison):

@@ -18,7 +18,7 @@ JUDGED_ANEW = ("seed", "scoring", "preferences", "bootstrap_resamples", "wandb",
 
 
 @dataclass(frozen=True)
-class Source:
+class SavedPredictions:
     """A predictions.jsonl, named by itself or by its run folder."""
 
     place: Path
@@ -28,7 +28,7 @@ class Source:
         return self.place if self.place.is_dir() else self.place.parent
 
     def rows(self) -> list[predictions_file.Prediction]:
-        return predictions_file.read(self.place, predictions_file.GENERATED)
+        return predictions_file.read(self.place, predictions_file.GENERATED_FIELDS)
 
     @cached_property
     def arguments(self) -> dict[str, Any]:
@@ -64,7 +64,7 @@ class Source:
             name: count for name, count in metrics.items() if f"/{SKIPPED_ROWS}" in name or f"/{DROPPED_PAIRS}" in name
         }
 
-    def bring_along(self, folder: Path) -> None:
+    def copy_artifacts(self, folder: Path) -> None:
         """Copies what lies beside the replies into another run's folder: speeds, and log-probabilities of pairs."""
         for name in (SPEED_FILE, pair_logprobs.FILE):
             if (self.folder / name).is_file():

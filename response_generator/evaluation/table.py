@@ -8,8 +8,8 @@ from rich.table import Table
 from rich.text import Text
 
 from response_generator.constants import EMOTIONS
-from response_generator.evaluation.comparison import REFERENCE, REFERENCE_WORDS, Comparison, Figure
-from response_generator.evaluation.conclusions import claims, p_value
+from response_generator.evaluation.comparison import REFERENCE, REFERENCE_WORDS, Comparison, Estimate
+from response_generator.evaluation.conclusions import draw_conclusions, p_value
 from response_generator.evaluation.metrics import AMOUNTS, DISTINCT
 
 EMOTION = {
@@ -88,7 +88,7 @@ def cells(name: str, comparison: Comparison) -> list[str]:
     return [*found, cell(name, comparison.figures[REFERENCE].get(name))]
 
 
-def cell(name: str, figure: Figure | None, signed: bool = False) -> str:
+def cell(name: str, figure: Estimate | None, signed: bool = False) -> str:
     if figure is None:
         return "–"
     scale, digits = (1, 2) if name in PLAIN else (100, 1)
@@ -131,5 +131,5 @@ def show(comparison: Comparison, speeds: dict[str, dict[str, float]]) -> None:
         console.print(
             f"{model}: {speed['replies_per_second']:.2f} replies/s, {speed['new_tokens_per_second']:.1f} new tokens/s"
         )
-    for claim in claims(comparison):
+    for claim in draw_conclusions(comparison):
         console.print(claim, soft_wrap=True)

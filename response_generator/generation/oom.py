@@ -12,7 +12,7 @@ from tqdm.auto import tqdm
 from response_generator.errors import RunError
 
 
-def in_halves(work: Callable[[Sequence[Any]], list[Any]], items: Sequence[Any]) -> list[Any]:
+def split_on_oom(work: Callable[[Sequence[Any]], list[Any]], items: Sequence[Any]) -> list[Any]:
     """Hands `items` to `work` at once, or in halves of halves where memory does not suffice; one result an item.
 
     The next batch is tried whole again: how one is split must not depend on what came before it, or a resumed run
@@ -35,4 +35,4 @@ def in_halves(work: Callable[[Sequence[Any]], list[Any]], items: Sequence[Any]) 
         torch.cuda.empty_cache()
     half = (len(items) + 1) // 2
     tqdm.write(f"out of memory with {len(items)} rows at once; going on with {half} ({reason})", sys.stderr)
-    return in_halves(work, items[:half]) + in_halves(work, items[half:])
+    return split_on_oom(work, items[:half]) + split_on_oom(work, items[half:])

@@ -12,11 +12,11 @@ import torch
 from peft import PeftModel
 from transformers import GenerationConfig, GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerBase
 
-from response_generator.data.chat_template import Renderer
+from response_generator.data.chat_template import ChatFormatter
 from response_generator.data.datasets import Dialogue
 from response_generator.data.tokenization import split_ids
 from response_generator.errors import InputError, RunError, refuse_rows
-from response_generator.generation.oom import in_halves
+from response_generator.generation.oom import split_on_oom
 from response_generator.modeling.backend import has_unsloth_gpu_code
 from response_generator.modeling.logprobs import log_probabilities
 
@@ -24,7 +24,7 @@ Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
-class Request:
+class GenerationRequest:
     """A dialogue as a model is asked it: its prompt as text and tokens, and the reference reply's tokens with EOS."""
 
     dialogue: Dialogue
@@ -37,7 +37,7 @@ class Request:
         return len(self.prompt_ids)
 
     @classmethod
-    def of(cls, dialogue: Dialogue, renderer: Renderer) -> "Request":
+    def of(cls, dialogue: Dialogue, renderer: ChatFormatter) -> "GenerationRequest":
         prompt = renderer.prompt(dialogue.history, dialogue.target_emotion)
         reference = {"emotion": dialogue.target_emotion, "dialog": dialogue.reference}
         completion = renderer.completion(dialogue.history, dialogue.target_emotion, reference)
@@ -47,14 +47,14 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Reply:
+class Completion:
     """What the model said to a request.
 
     `new_tokens` counts what it wrote, its EOS included; `stopped_by_limit`: it wrote no EOS within max_new_tokens.
     `reference_logp` is the log-probability (nats) of the reference reply, its EOS included, under the same model.
     """
 
-    request: Request
+    request: GenerationRequest
     sample: int
     response: str
     new_tokens: int
@@ -63,7 +63,7 @@ class Reply:
 
 
 @dataclass(frozen=True)
-class Sampling:
+class SamplingParams:
     """How replies are drawn: `samples` to every request."""
 
     config: GenerationConfig
@@ -100,7 +100,7 @@ def try_settings(config: GenerationConfig, vocabulary: int) -> None:
     small.generate(input_ids=ids, attention_mask=torch.ones_like(ids), generation_config=trial)
 
 
-def check_context(requests: Sequence[Request], max_new_tokens: int, context: int) -> None:
+def check_context(requests: Sequence[GenerationRequest], max_new_tokens: int, context: int) -> None:
     """Raises InputError when a prompt with its reply, or with its reference, is longer than the model's context."""
     faults = []
     for request in requests:
@@ -120,9 +120,9 @@ def batches(items: Iterable[Item], size: int, length: Callable[[Item], int]) -> 
     return [tuple(by_length[start : start + size]) for start in range(0, len(by_length), size)]
 
 
-def answer(
-    model: PeftModel, tokenizer: PreTrainedTokenizerBase, batch: Sequence[Request], how: Sampling
-) -> list[Reply]:
+def generate_batch(
+    model: PeftModel, tokenizer: PreTrainedTokenizerBase, batch: Sequence[GenerationRequest], how: SamplingParams
+) -> list[Completion]:
     """Draws every sample of every request of one batch; replies in the order of the requests.
 
     Each draw is seeded by the run's seed, the sample and the batch's first request, so a reply does not depend on what
@@ -134,7 +134,7 @@ def answer(
     # Fields left empty would be filled from the model's own generation_config.json.
     model.generation_config = model.get_base_model().generation_config = how.config
 
-    def answered(some: Sequence[Request]) -> list[list[Reply]]:
+    def answered(some: Sequence[GenerationRequest]) -> list[list[Completion]]:
         texts = [(request.prompt_ids, request.reference_ids) for request in some]
         likelihoods = log_probabilities(model, texts, how.config.pad_token_id)
         for request, likelihood in zip(some, likelihoods, strict=True):
@@ -145,35 +145,35 @@ def answer(
                 )
         drawn = []
         for sample in range(how.samples):
-            torch.manual_seed(seed_of(how.seed, sample, some[0].dialogue.index))
+            torch.manual_seed(draw_seed(how.seed, sample, some[0].dialogue.index))
             drawn.append(new_tokens(model, tokenizer, [request.prompt for request in some], how.config))
         return [
             [
-                reply_of(request, sample, tokens, likelihood, tokenizer, how.config)
+                to_completion(request, sample, tokens, likelihood, tokenizer, how.config)
                 for sample, tokens in enumerate(of_request)
             ]
             for request, likelihood, of_request in zip(some, likelihoods, zip(*drawn, strict=True), strict=True)
         ]
 
-    return [reply for replies in in_halves(answered, batch) for reply in replies]
+    return [reply for replies in split_on_oom(answered, batch) for reply in replies]
 
 
-def seed_of(seed: int, sample: int, row: int) -> int:
-    """A seed for one draw; unlike a sum, no two draws of neighbouring seeds share it."""
+def draw_seed(seed: int, sample: int, row: int) -> int:
+    """A seed for one draw; unlike a sum, no two draws of neighboring seeds share it."""
     return int(np.random.SeedSequence([seed, sample, row]).generate_state(1)[0])
 
 
-def reply_of(
-    request: Request,
+def to_completion(
+    request: GenerationRequest,
     sample: int,
     tokens: list[int],
     likelihood: float,
     tokenizer: PreTrainedTokenizerBase,
     config: GenerationConfig,
-) -> Reply:
+) -> Completion:
     text = tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
     unfinished = tokens[-1:] != [config.eos_token_id]
-    return Reply(request, sample, text.strip(), len(tokens), unfinished, likelihood)
+    return Completion(request, sample, text.strip(), len(tokens), unfinished, likelihood)
 
 
 def new_tokens(
@@ -193,10 +193,10 @@ def new_tokens(
             **pad,
         )
     completions = whole[:, batch["input_ids"].shape[1] :].tolist()
-    return [up_to_eos(tokens, config.eos_token_id) for tokens in completions]
+    return [truncate_at_eos(tokens, config.eos_token_id) for tokens in completions]
 
 
-def up_to_eos(tokens: list[int], eos: int) -> list[int]:
+def truncate_at_eos(tokens: list[int], eos: int) -> list[int]:
     return tokens[: tokens.index(eos) + 1] if eos in tokens else tokens
 
 

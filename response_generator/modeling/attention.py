@@ -10,7 +10,7 @@ from response_generator.modeling.backend import has_unsloth_gpu_code
 FLASH, SDPA = "flash_attention_2", "sdpa"
 
 
-def usable(wanted: str | None) -> str | None:
+def resolve_attn_implementation(wanted: str | None) -> str | None:
     """What transformers can be asked for: flash_attention_2 where it can run, else sdpa."""
     return SDPA if wanted == FLASH and lacking_for_flash() else wanted
 

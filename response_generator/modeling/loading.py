@@ -26,8 +26,8 @@ from response_generator.modeling.precision import compute_dtype
 from response_generator.modeling.tokenizer import load_tokenizer
 from response_generator.runs import distributed
 
-TRAINED = "default"  # the only name TRL trains
-REFERENCE = "ref"  # the only name TRL takes for a frozen reference
+POLICY_ADAPTER = "default"  # the only name TRL trains
+REFERENCE_ADAPTER = "ref"  # the only name TRL takes for a frozen reference
 
 NOT_OF_THE_MODEL = {"dtype", "use_cache", "quantization_config"}  # how the base is loaded, not what it is
 LLAMA_ONLY = {"pretraining_tp", "mlp_bias"}
@@ -95,7 +95,7 @@ def find_adapter(key: str, name: str, arguments: ModelArguments) -> AdapterFile:
     return adapter
 
 
-def find_start(arguments: DPOArguments) -> AdapterFile | None:
+def resolve_initial_adapter(arguments: DPOArguments) -> AdapterFile | None:
     """The adapter that training starts from; None for a new LoRA, whose settings are then tried on an empty model.
 
     Raises:
@@ -123,12 +123,12 @@ def new_adapter(base: PreTrainedModel, arguments: DPOArguments) -> PeftModel:
     """
     set_seed(arguments.seed)
     try:
-        return get_peft_model(base, LoraConfig(**arguments.lora, task_type="CAUSAL_LM"), adapter_name=TRAINED)
+        return get_peft_model(base, LoraConfig(**arguments.lora, task_type="CAUSAL_LM"), adapter_name=POLICY_ADAPTER)
     except Exception as error:  # PEFT looks at each setting in another place
         raise InputError(f"lora: {error}") from error
 
 
-def find_reference(arguments: DPOArguments, start: AdapterFile | None) -> AdapterFile | None:
+def resolve_reference_adapter(arguments: DPOArguments, start: AdapterFile | None) -> AdapterFile | None:
     """The adapter of `reference_adapter`; None where the reference is a copy of what training starts from.
 
     Raises:
@@ -154,7 +154,7 @@ def load_policy(arguments: DPOArguments, adapter: AdapterFile | None) -> PeftMod
         keywords = {**arguments.from_pretrained, "use_gradient_checkpointing": checkpointing}
         arguments = arguments.model_copy(update={"from_pretrained": keywords})
     base = load_base(arguments)
-    policy = add_adapter(base, adapter, TRAINED, trainable=True) if adapter else new_adapter(base, arguments)
+    policy = add_adapter(base, adapter, POLICY_ADAPTER, trainable=True) if adapter else new_adapter(base, arguments)
     if has_unsloth_gpu_code():
         from unsloth import FastLanguageModel
 
@@ -189,7 +189,7 @@ def load_base(arguments: ModelArguments) -> PreTrainedModel:
     keywords = arguments.from_pretrained | pretrained(arguments.base_model)
     wanted = keywords.get("attn_implementation")
     if wanted is not None:
-        keywords["attn_implementation"] = attention.usable(wanted)
+        keywords["attn_implementation"] = attention.resolve_attn_implementation(wanted)
     if keywords.get("dtype") is not None:
         keywords["dtype"] = getattr(torch, keywords["dtype"])  # unsloth's GPU code takes no name
     loader = load_with_unsloth if arguments.backend == "unsloth" else load_with_transformers
@@ -203,7 +203,7 @@ def load_with_unsloth(keywords: dict[str, Any]) -> PreTrainedModel:
     from unsloth import FastLanguageModel
 
     if "revision" in keywords:
-        # Otherwise unsloth may load a copy that it has quantised before, from a repository without this revision.
+        # Otherwise unsloth may load a copy that it has quantized before, from a repository without this revision.
         keywords["use_exact_model_name"] = True
     # Its tokenizer is not used: one tokenizer, loaded above, serves data, training and generation.
     model, _ = FastLanguageModel.from_pretrained(keywords.pop("pretrained_model_name_or_path"), **keywords)
@@ -221,7 +221,7 @@ def load_with_transformers(keywords: dict[str, Any]) -> PreTrainedModel:
         if keywords["dtype"] == torch.float32:
             print("dtype: this processor has no instructions for bfloat16; computing in float32")
     if four_bit:
-        # The same quantisation that unsloth's loaders use.
+        # The same quantization that unsloth's loaders use.
         keywords["quantization_config"] = BitsAndBytesConfig(
             load_in_4bit=True,
             bnb_4bit_quant_type="nf4",
@@ -230,7 +230,7 @@ def load_with_transformers(keywords: dict[str, Any]) -> PreTrainedModel:
         )
     if not torch.cuda.is_available():
         keywords["device_map"] = "cpu"
-    elif distributed.count() > 1:
+    elif distributed.world_size() > 1:
         keywords["device_map"] = {"": torch.cuda.current_device()}  # "auto" would spread every copy over all cards
     model = AutoModelForCausalLM.from_pretrained(**keywords)
     for layer in model.modules():
@@ -240,7 +240,7 @@ def load_with_transformers(keywords: dict[str, Any]) -> PreTrainedModel:
     return model
 
 
-def facts(adapted: PeftModel) -> dict[str, Any]:
+def describe_model(adapted: PeftModel) -> dict[str, Any]:
     """What was really loaded, for environment.json."""
     model = adapted.get_base_model()
     return {

@@ -19,7 +19,7 @@ from response_generator.runs import distributed
 if TYPE_CHECKING:  # `find_export_errors` is asked for before torch is imported
     from response_generator.modeling.adapters import AdapterFile
 
-LOST = 0.05  # of what the adapter does to the base: rounding loses a thousandth, a base left unmerged all of it
+MAX_KL_RATIO = 0.05  # of what the adapter does to the base: rounding loses a thousandth, a base left unmerged all of it
 DIALOGUES = (  # the emotion of the replies; words of the user and of the bot in turn
     ("happiness", ("I got the job !", "Really ? Congratulations !", "I start on Monday .", "That is wonderful news !")),
     ("anger", ("I left the door open again .", "That is enough ! I told you twice !")),
@@ -35,7 +35,7 @@ def find_export_errors(arguments: DPOArguments) -> list[str]:
 
 
 def path_faults(arguments: DPOArguments) -> list[str]:
-    if not distributed.is_first():
+    if not distributed.is_main_process():
         return []
     path, run = Path(arguments.export.path), Path(arguments.output_dir)
     key = f"export.path: {path}"
@@ -61,8 +61,8 @@ def base_faults(arguments: DPOArguments) -> list[str]:
     return quantisation_faults(key, name, config.get("quantization_config"))
 
 
-def quantisation_faults(key: str, name: str, quantisation: object) -> list[str]:
-    return [f"{key}: {name}: is pre-quantised; name its 16-bit original in export.base_model"] if quantisation else []
+def quantisation_faults(key: str, name: str, quantization: object) -> list[str]:
+    return [f"{key}: {name}: is pre-quantized; name its 16-bit original in export.base_model"] if quantization else []
 
 
 def check_export_base(arguments: DPOArguments, start: "AdapterFile | None") -> None:
@@ -123,20 +123,20 @@ def merge_adapter(arguments: DPOArguments, adapter: Path) -> str:
     from response_generator.modeling.backend import import_backend
 
     import_backend("transformers")
-    from response_generator.data.chat_template import Renderer
+    from response_generator.data.chat_template import ChatFormatter
     from response_generator.modeling.adapters import AdapterFile
     from response_generator.modeling.tokenizer import load_tokenizer
 
     source = AdapterFile.read(adapter)
     check_export_base(arguments, source)
     arguments = arguments.model_copy(update={"base_model": sixteen_bit_base(arguments)[1]})
-    renderer = Renderer.of(load_tokenizer(arguments, source), arguments.chat_template)
+    renderer = ChatFormatter.of(load_tokenizer(arguments, source), arguments.chat_template)
     target = Path(arguments.export.path)
     target.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as room:
         folder = Path(room, "model")
         lost, effect, largest = write_and_compare(arguments, source, renderer, folder)
-        if not lost <= LOST * effect:
+        if not lost <= MAX_KL_RATIO * effect:
             raise RunError(
                 f"the merged model is not base + adapter: their mean KL divergence is {lost:.1e} nats a token, the "
                 f"adapter's own effect {effect:.1e}; {target} was not written. If the adapter does little, its updates "
@@ -163,7 +163,7 @@ def write_and_compare(arguments: DPOArguments, source, renderer, folder: Path) -
     from transformers import AutoModelForCausalLM
 
     from response_generator.modeling.adapters import add_adapter
-    from response_generator.modeling.loading import NOT_OF_THE_MODEL, TRAINED, load_config
+    from response_generator.modeling.loading import NOT_OF_THE_MODEL, POLICY_ADAPTER, load_config
 
     dtype = getattr(torch, arguments.export.dtype)
     trust = arguments.from_pretrained.get("trust_remote_code", False)
@@ -173,7 +173,7 @@ def write_and_compare(arguments: DPOArguments, source, renderer, folder: Path) -
     base = AutoModelForCausalLM.from_pretrained(
         **pretrained(arguments.base_model), dtype=dtype, trust_remote_code=trust, **fields
     )
-    adapted = add_adapter(base, source, TRAINED).eval()
+    adapted = add_adapter(base, source, POLICY_ADAPTER).eval()
     expected = log_probabilities(adapted, renderer)
     with adapted.disable_adapter():
         effect = divergence(expected, log_probabilities(adapted, renderer))

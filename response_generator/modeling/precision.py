@@ -5,7 +5,7 @@ import torch
 INSTRUCTIONS = ("avx512_bf16", "amx_bf16", "bf16")  # x86, x86, Arm
 
 
-def fast_bf16() -> bool:
+def has_native_bf16() -> bool:
     """False on many processors: torch then emulates products of bfloat16, up to 300 times slower than float32's.
 
     unsloth's CPU backend decides by the same instructions.
@@ -15,4 +15,4 @@ def fast_bf16() -> bool:
 
 
 def compute_dtype() -> torch.dtype:
-    return torch.bfloat16 if fast_bf16() else torch.float32
+    return torch.bfloat16 if has_native_bf16() else torch.float32

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 
-def write(file: Path, content: bytes) -> None:
+def atomic_write(file: Path, content: bytes) -> None:
     part = file.with_name(file.name + ".part")
     with open(part, "wb") as handle:
         handle.write(content)

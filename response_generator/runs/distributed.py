@@ -7,23 +7,23 @@ from typing import Any
 TRUE = ("1", "true", "yes", "on")
 
 
-def is_first() -> bool:
+def is_main_process() -> bool:
     """True in the process that writes files and speaks."""
     return int(os.environ.get("RANK", 0)) == 0
 
 
-def is_first_here() -> bool:
+def is_local_main_process() -> bool:
     """True in one process of every machine."""
     return int(os.environ.get("LOCAL_RANK", 0)) == 0
 
 
-def count() -> int:
+def world_size() -> int:
     return int(os.environ.get("WORLD_SIZE", 1))
 
 
 def hush() -> None:
     """One voice: the other processes print nothing but errors."""
-    if not is_first():
+    if not is_main_process():
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 (open as long as the process)
 
 

@@ -13,7 +13,7 @@ from response_generator.runs import atomic_files, distributed
 Row = dict[str, Any]
 
 
-def read(file: Path, cut_off: bool = False) -> list[Row]:
+def read_jsonl(file: Path, cut_off: bool = False) -> list[Row]:
     """The rows of a file; none where there is no file.
 
     Args:
@@ -43,14 +43,14 @@ def read(file: Path, cut_off: bool = False) -> list[Row]:
     return rows
 
 
-def replace(file: Path, rows: Iterable[Row]) -> None:
+def write_jsonl(file: Path, rows: Iterable[Row]) -> None:
     """Writes a file anew, whole or not at all."""
-    atomic_files.write(file, as_lines(rows))
+    atomic_files.atomic_write(file, as_lines(rows))
 
 
-def append(file: Path, rows: Iterable[Row]) -> None:
+def append_jsonl(file: Path, rows: Iterable[Row]) -> None:
     """Adds rows at the end; of several processes the first one does."""
-    if not distributed.is_first():
+    if not distributed.is_main_process():
         return
     with open(file, "ab") as lines:
         lines.write(as_lines(rows))

@@ -19,7 +19,9 @@ from response_generator.runs.json_lines import Row
 Key = Hashable
 
 
-def taken_up(file: Path, pieces: Sequence[Sequence[Key]], key: Callable[[Row], Key]) -> tuple[list[Row], list[bool]]:
+def load_completed(
+    file: Path, pieces: Sequence[Sequence[Key]], key: Callable[[Row], Key]
+) -> tuple[list[Row], list[bool]]:
     """What an earlier start has left: the rows of whole pieces, and which pieces these are.
 
     The file is left with those rows alone, in the order of the pieces.
@@ -32,20 +34,20 @@ def taken_up(file: Path, pieces: Sequence[Sequence[Key]], key: Callable[[Row], K
         InputError: when the file holds rows that no piece of work writes.
     """
     found: list = [[], [False] * len(pieces)]
-    if distributed.is_first():
-        held = {key(row): row for row in json_lines.read(file, cut_off=True)}
+    if distributed.is_main_process():
+        held = {key(row): row for row in json_lines.read_jsonl(file, cut_off=True)}
         strange = set(held) - {name for piece in pieces for name in piece}
         if strange:
             raise InputError(f"{file}: holds rows of other data, {strange.pop()} for one; name another output_dir")
         done = [all(name in held for name in piece) for piece in pieces]
         rows = [held[name] for piece, whole in zip(pieces, done, strict=True) if whole for name in piece]
-        json_lines.replace(file, rows)
+        json_lines.write_jsonl(file, rows)
         found = [rows, done]
     rows, done = broadcast_object_list(found)
     return rows, done
 
 
-def outstanding(
+def remaining_batches(
     file: Path,
     models: Sequence[str],
     batches: Sequence[Any],
@@ -56,10 +58,10 @@ def outstanding(
 
     Args:
         keys: the keys of the rows that a model writes for a batch.
-        key: see `taken_up`, which says what is raised, too.
+        key: see `load_completed`, which says what is raised, too.
     """
     pieces = [(model, batch) for model in models for batch in batches]
-    rows, done = taken_up(file, [keys(*piece) for piece in pieces], key)
+    rows, done = load_completed(file, [keys(*piece) for piece in pieces], key)
     left: dict[str, list[Any]] = {model: [] for model in models}
     for (model, batch), is_done in zip(pieces, done, strict=True):
         if not is_done:
@@ -67,7 +69,7 @@ def outstanding(
     return rows, left
 
 
-def work_off(
+def map_batches(
     file: Path,
     pieces: Sequence[Any],
     work: Callable[[Any], list[Row]],
@@ -83,15 +85,15 @@ def work_off(
         began = time.monotonic()
         mine = pieces[start : start + state.num_processes][state.process_index :][:1]
         rows = gather_object([row for piece in mine for row in work(piece)])
-        json_lines.append(file, rows)
+        json_lines.append_jsonl(file, rows)
         written(rows, time.monotonic() - began)
 
 
 def progress(task: str, total: int, unit: str) -> tqdm:
     """A bar on the terminal of the first process."""
-    return tqdm(total=total, desc=task, unit=unit, dynamic_ncols=True, disable=not distributed.is_first())
+    return tqdm(total=total, desc=task, unit=unit, dynamic_ncols=True, disable=not distributed.is_main_process())
 
 
-def close() -> None:
+def shutdown_distributed() -> None:
     """Lets the processes part: from here on the first one works alone."""
     PartialState().destroy_process_group()

@@ -52,7 +52,7 @@ class RunFolder:
 
     def faults(self) -> list[str]:
         """Why this folder cannot hold this run. Writes nothing that stays; of several processes the first one looks."""
-        if not distributed.is_first():
+        if not distributed.is_main_process():
             return []
         try:
             nearest = next(place for place in (self.path, *self.path.absolute().parents) if os.path.lexists(place))
@@ -96,7 +96,7 @@ class RunFolder:
         Raises:
             InputError: when another process has started in the folder since it was checked.
         """
-        if not distributed.is_first():
+        if not distributed.is_main_process():
             return
         self.path.mkdir(parents=True, exist_ok=True)
         run_lock.hold(self.path)
@@ -108,7 +108,7 @@ class RunFolder:
 
     def note_environment(self, facts: dict[str, Any]) -> None:
         """Adds to environment.json; a run that goes on without loading its model keeps what is known of that."""
-        if not distributed.is_first():
+        if not distributed.is_main_process():
             return
         self.write_json("environment.json", read_json(self.path / "environment.json") | facts)
 
@@ -120,7 +120,7 @@ class RunFolder:
     def write_json(self, name: str, value: Any) -> None:
         """A reader never sees half a file."""
         text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
-        atomic_files.write(self.path / name, text.encode("utf-8"))
+        atomic_files.atomic_write(self.path / name, text.encode("utf-8"))
 
 
 def read_json(file: Path) -> dict[str, Any]:
@@ -164,7 +164,7 @@ def environment() -> dict[str, Any]:
         "cpu_count": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "devices": devices or ["cpu"],
-        "processes": distributed.count(),
+        "processes": distributed.world_size(),
         "packages": {name: version(name) for name in PACKAGES},
     }
 

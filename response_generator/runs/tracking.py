@@ -20,7 +20,7 @@ class Tracker:
     @classmethod
     def start(cls, settings: WandbArguments, folder: Path, config: dict[str, Any]) -> "Tracker":
         tracker = cls()
-        if settings.mode != "disabled" and distributed.is_first():
+        if settings.mode != "disabled" and distributed.is_main_process():
             tracker.run = tracker.attempt(lambda: begin(settings, folder, config))
         return tracker
 
@@ -55,7 +55,7 @@ class Tracker:
         if self.run is not None:
             self.attempt(send)
 
-    def summarise(self, values: dict[str, Any]) -> None:
+    def summarize(self, values: dict[str, Any]) -> None:
         if self.run is not None:
             self.attempt(lambda: self.run.summary.update(values))
 

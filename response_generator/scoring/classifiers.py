@@ -11,13 +11,13 @@ from response_generator.config.schema import ScoringArguments
 from response_generator.config.sources import pretrained
 from response_generator.constants import EMOTIONS
 from response_generator.errors import InputError
-from response_generator.generation.oom import in_halves
+from response_generator.generation.oom import split_on_oom
 
 MAX_CLASSIFIED_TOKENS = 512  # what BERT-like classifiers take; a reply is far shorter
 
 
 @dataclass(frozen=True)
-class Verdict:
+class LabelProbs:
     """The classifier's probability of every label."""
 
     probabilities: dict[str, float]
@@ -78,7 +78,9 @@ def label_names(model: str) -> list[str]:
     return [names[number] for number in range(len(names))]
 
 
-def classify(texts: Sequence[str], model: str, names: list[str], scoring: ScoringArguments, task: str) -> list[Verdict]:
+def classify(
+    texts: Sequence[str], model: str, names: list[str], scoring: ScoringArguments, task: str
+) -> list[LabelProbs]:
     """Runs a text-classification model over `texts`.
 
     Args:
@@ -93,32 +95,32 @@ def classify(texts: Sequence[str], model: str, names: list[str], scoring: Scorin
     if scoring.clean_up_tokenization_spaces:
         texts = [tokenizer.clean_up_tokenization(text) for text in texts]
 
-    def verdicts_on(some: Sequence[str]) -> list[Verdict]:
+    def verdicts_on(some: Sequence[str]) -> list[LabelProbs]:
         batch = tokenizer(
             list(some), return_tensors="pt", padding=True, truncation=True, max_length=MAX_CLASSIFIED_TOKENS
         )
         with torch.inference_mode():
             probabilities = classifier(**batch.to(device)).logits.softmax(-1)
-        return [verdict_of(names, row) for row in probabilities.tolist()]
+        return [to_label_probs(names, row) for row in probabilities.tolist()]
 
     verdicts = []
     with tqdm(total=len(texts), desc=task, unit="reply", dynamic_ncols=True) as bar:
         for start in range(0, len(texts), scoring.batch_size):
-            verdicts += in_halves(verdicts_on, texts[start : start + scoring.batch_size])
+            verdicts += split_on_oom(verdicts_on, texts[start : start + scoring.batch_size])
             bar.update(len(verdicts) - bar.n)
     return verdicts
 
 
-def verdict_of(names: list[str], probabilities: list[float]) -> Verdict:
+def to_label_probs(names: list[str], probabilities: list[float]) -> LabelProbs:
     of_label = dict.fromkeys(names, 0.0)
     for name, probability in zip(names, probabilities, strict=True):
         of_label[name] += probability
-    return Verdict(of_label)
+    return LabelProbs(of_label)
 
 
-def emotions_of(texts: Sequence[str], scoring: ScoringArguments) -> list[Verdict]:
+def classify_emotions(texts: Sequence[str], scoring: ScoringArguments) -> list[LabelProbs]:
     return classify(texts, scoring.emotion_model, emotion_labels(scoring), scoring, "emotion")
 
 
-def gibberish_of(texts: Sequence[str], scoring: ScoringArguments) -> list[Verdict]:
+def classify_gibberish(texts: Sequence[str], scoring: ScoringArguments) -> list[LabelProbs]:
     return classify(texts, scoring.gibberish_model, label_names(scoring.gibberish_model), scoring, "gibberish")

@@ -8,7 +8,7 @@ from pathlib import Path
 from tqdm.auto import tqdm
 from transformers import TrainerCallback
 
-from response_generator.data.tokenization import pairs_a_step
+from response_generator.data.tokenization import global_batch_size
 from response_generator.runs import json_lines
 from response_generator.runs.tracking import Tracker
 
@@ -39,7 +39,7 @@ class LogFile(TrainerCallback):
         if not state.is_world_process_zero:
             return
         kept = [entry for entry in read_log(self.file) if entry["step"] <= state.global_step]
-        json_lines.replace(self.file, kept)
+        json_lines.write_jsonl(self.file, kept)
         if kept:
             self.started = time.monotonic() - kept[-1]["seconds"]
 
@@ -49,7 +49,7 @@ class LogFile(TrainerCallback):
         if not (state.is_world_process_zero and self.training and logs) or "train_loss" in logs:
             return
         entry = {"step": state.global_step, "seconds": round(time.monotonic() - self.started, 3), **logs}
-        json_lines.append(self.file, [entry])  # on the disk: a checkpoint that survives finds the lines before it
+        json_lines.append_jsonl(self.file, [entry])  # on the disk: a checkpoint that survives finds the lines before it
         self.tracker.log(logs, step=state.global_step)
 
     def on_train_end(self, args, state, control, **kwargs):
@@ -66,7 +66,7 @@ class ProgressBar(TrainerCallback):
     def on_train_begin(self, args, state, control, **kwargs):
         if not state.is_world_process_zero:
             return
-        steps_an_epoch = math.ceil(self.pairs / pairs_a_step(args))
+        steps_an_epoch = math.ceil(self.pairs / global_batch_size(args))
         self.bar = tqdm(
             total=round(state.max_steps / steps_an_epoch * self.pairs),
             initial=round(state.epoch * self.pairs),

@@ -8,7 +8,7 @@ from typing import Any
 from response_generator.config import strict_json
 from response_generator.errors import InputError
 
-ASIDE = "unfinished"  # holds the checkpoint that is being written
+STAGING_DIR = "unfinished"  # holds the checkpoint that is being written
 OWNER = "run.json"  # in each checkpoint: the arguments and the data of the run that it belongs to
 NEEDED = "adapter_model.safetensors optimizer.pt scheduler.pt rng_state*.pth log_sums_*.json trainer_state.json".split()
 
@@ -17,19 +17,19 @@ def step_of(checkpoint: Path) -> int:
     return int(checkpoint.name.rpartition("-")[2])
 
 
-def lacking(checkpoint: Path) -> list[str]:
+def missing_files(checkpoint: Path) -> list[str]:
     """Files without which nothing goes on from here."""
     return [name for name in NEEDED if not any(checkpoint.glob(name))]
 
 
-def sums_file(checkpoint: Path, process: int, of: int) -> Path:
+def log_sums_file(checkpoint: Path, process: int, of: int) -> Path:
     """Where one of several processes keeps what it has summed up for the next log line."""
     return checkpoint / f"log_sums_{process}-of-{of}.json"
 
 
 def last(run: Path) -> Path | None:
     """The newest complete checkpoint of a run; None where there is none."""
-    complete = [folder for folder in run.glob("checkpoint-*") if not lacking(folder)]
+    complete = [folder for folder in run.glob("checkpoint-*") if not missing_files(folder)]
     return max(complete, key=step_of, default=None)
 
 
@@ -52,40 +52,42 @@ def check_owner(run: Path, owner: dict[str, Any]) -> None:
         )
 
 
-def passed_over(run: Path) -> list[str]:
+def describe_unusable(run: Path) -> list[str]:
     """A line for each checkpoint newer than the last complete one that cannot be used, and why."""
     newest = last(run)
     known = step_of(newest) if newest else -1
-    cut_off = [f"{folder.name} was cut off in the middle of its write" for folder in (run / ASIDE).glob("checkpoint-*")]
+    cut_off = [
+        f"{folder.name} was cut off in the middle of its write" for folder in (run / STAGING_DIR).glob("checkpoint-*")
+    ]
     damaged = [
-        f"{folder.name} lacks {', '.join(lacking(folder))}"
+        f"{folder.name} lacks {', '.join(missing_files(folder))}"
         for folder in sorted(run.glob("checkpoint-*"), key=step_of)
         if step_of(folder) > known
     ]
     return [f"{fault}; passed over" for fault in cut_off + damaged]
 
 
-def discard_useless(run: Path) -> None:
-    """Removes what `passed_over` tells of; a rotation would take a damaged one for the newest, and keep that."""
+def remove_incomplete(run: Path) -> None:
+    """Removes what `describe_unusable` tells of; a rotation would take a damaged one for the newest, and keep that."""
     newest = last(run)
-    shutil.rmtree(run / ASIDE, ignore_errors=True)
+    shutil.rmtree(run / STAGING_DIR, ignore_errors=True)
     for folder in run.glob("checkpoint-*"):
         if newest is None or step_of(folder) > step_of(newest):
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def commit(part: Path, final: Path) -> None:
+def publish(part: Path, final: Path) -> None:
     """Makes a checkpoint that is wholly written appear under its name, in one step that survives a power loss."""
     for file in part.rglob("*"):
-        flush(file)
-    flush(part)
+        fsync(file)
+    fsync(part)
     if final.exists():  # a damaged one of the same step
         shutil.rmtree(final)
     os.replace(part, final)
-    flush(final.parent)
+    fsync(final.parent)
 
 
-def flush(path: Path) -> None:
+def fsync(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

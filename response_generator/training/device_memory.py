@@ -20,7 +20,7 @@ def free_bytes() -> int:
     """Bytes of it that a run can still take."""
     if torch.cuda.is_available():
         return torch.cuda.mem_get_info()[0]
-    return min(psutil.virtual_memory().available, limit_bytes() - resident_bytes())
+    return min(psutil.virtual_memory().available, limit_bytes() - process_rss_bytes())
 
 
 def limit_bytes() -> int:
@@ -31,6 +31,6 @@ def limit_bytes() -> int:
         return psutil.virtual_memory().total
 
 
-def resident_bytes() -> int:
+def process_rss_bytes() -> int:
     """Bytes that this process holds now; 0 where a card is used."""
     return 0 if torch.cuda.is_available() else psutil.Process().memory_info().rss

@@ -13,7 +13,7 @@ from trl import DPOConfig
 from response_generator.config.library_keywords import EARLY_STOPPING
 from response_generator.config.schema import DPOArguments
 from response_generator.errors import InputError
-from response_generator.modeling.precision import fast_bf16
+from response_generator.modeling.precision import has_native_bf16
 
 # Read from the section `dpo`, but not handed to TRL: it would precompute with weights in bf16, before they are
 # restored and before another reference is loaded (see reference.py).
@@ -44,7 +44,7 @@ def training_config(arguments: DPOArguments) -> DPOConfig:
     # Every parameter of the adapter is used; the rows hold lengths beside TRL's columns.
     fitting = {"ddp_find_unused_parameters": False, "remove_unused_columns": False}
     device = {} if torch.cuda.is_available() else {"use_cpu": True}
-    device |= {} if fast_bf16() else {"bf16": False}
+    device |= {} if has_native_bf16() else {"bf16": False}
     try:
         config = DPOConfig(**{**trls_defaults(), **fitting, **device, **dpo, **ours})
         try_settings(config, dpo.get("optim", config.optim))

@@ -13,23 +13,23 @@ from transformers.trainer_pt_utils import get_length_grouped_indices
 from transformers.trainer_utils import rotate_checkpoints
 from trl import DPOTrainer
 
-from response_generator.data.tokenization import pairs_a_step
+from response_generator.data.tokenization import global_batch_size
 from response_generator.errors import RunError
 from response_generator.modeling.adapters import write_adapter
-from response_generator.modeling.loading import TRAINED
+from response_generator.modeling.loading import POLICY_ADAPTER
 from response_generator.training import checkpointing
 
 
-class PreferenceTrainer(DPOTrainer):
-    """Takes tokenised pairs, keeps the reference out of checkpoints, and continues one to the last bit."""
+class ResumableDPOTrainer(DPOTrainer):
+    """Takes tokenized pairs, keeps the reference out of checkpoints, and continues one to the last bit."""
 
     def __init__(self, *args, owner: dict[str, Any], **kwargs):
         super().__init__(*args, **kwargs)
         self.owner = owner  # of each checkpoint
-        self.add_callback(SumsOfLog(self))
+        self.add_callback(LogSumsCallback(self))
 
     def _prepare_dataset(self, dataset, *args, **kwargs):
-        # Our renderer has tokenised, counted and shown the pairs; TRL would do it again, in another way.
+        # Our renderer has tokenized, counted and shown the pairs; TRL would do it again, in another way.
         return dataset
 
     def create_model_card(self, *args, **kwargs):
@@ -40,7 +40,7 @@ class PreferenceTrainer(DPOTrainer):
         if self.args.train_sampling_strategy != "group_by_length":
             return super()._get_train_sampler(train_dataset)
         seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
-        return LengthGroupedEpochs(self.train_dataset["length"], pairs_a_step(self.args), seed)
+        return EpochSeededLengthSampler(self.train_dataset["length"], global_batch_size(self.args), seed)
 
     def get_train_dataloader(self):
         loader = super().get_train_dataloader()
@@ -74,7 +74,7 @@ class PreferenceTrainer(DPOTrainer):
     def _save(self, output_dir=None, state_dict=None):
         # With a `ref` folder beside it, transformers would restore `ref` alone and resume from the SFT weights.
         directory = output_dir or self.args.output_dir
-        write_adapter(self.accelerator.unwrap_model(self.model), TRAINED, Path(directory))
+        write_adapter(self.accelerator.unwrap_model(self.model), POLICY_ADAPTER, Path(directory))
         self.processing_class.save_pretrained(directory)
         Path(directory, "README.md").unlink()  # PEFT's form to fill in; the finished adapter gets a card of ours
 
@@ -86,23 +86,23 @@ class PreferenceTrainer(DPOTrainer):
 
     def _get_output_dir(self, trial):
         # Where transformers writes checkpoints; they are renamed to their place when they are whole.
-        return str(Path(self.args.output_dir, checkpointing.ASIDE))
+        return str(Path(self.args.output_dir, checkpointing.STAGING_DIR))
 
     def _save_checkpoint(self, model, trial):
         final = Path(self.args.output_dir, f"checkpoint-{self.state.global_step}")
-        if not checkpointing.lacking(final):
+        if not checkpointing.missing_files(final):
             return
         part = Path(self._get_output_dir(trial), final.name)
         try:
             super()._save_checkpoint(model, trial)
-            write_sums_of_log(self, part)
+            write_log_sums(self, part)
             self.accelerator.wait_for_everyone()
             if self.state.best_global_step == self.state.global_step:
                 self.state.best_model_checkpoint = str(final)
             if self.args.should_save:
                 self.state.save_to_json(str(part / "trainer_state.json"))
                 (part / checkpointing.OWNER).write_text(json.dumps(self.owner), encoding="utf-8")
-                checkpointing.commit(part, final)
+                checkpointing.publish(part, final)
         except Exception as error:  # a full disk is another exception in each library; tokenizers' is a bare one
             shutil.rmtree(part, ignore_errors=True)
             raise RunError(
@@ -118,7 +118,7 @@ def free_space(folder: str) -> str:
     return f"{shutil.disk_usage(folder).free / 1e9:.2f} GB are free there"
 
 
-class LengthGroupedEpochs(Sampler):
+class EpochSeededLengthSampler(Sampler):
     """Pairs of like length together, in an order that depends on seed and epoch alone.
 
     transformers' own sampler draws from the global generator, whose state a resumed run does not have at the epoch's
@@ -140,11 +140,11 @@ class LengthGroupedEpochs(Sampler):
         return iter(get_length_grouped_indices(self.lengths, self.batch, generator=generator))
 
 
-def sums_file(checkpoint: Path, trainer: PreferenceTrainer) -> Path:
-    return checkpointing.sums_file(checkpoint, trainer.args.process_index, trainer.args.world_size)
+def log_sums_file(checkpoint: Path, trainer: ResumableDPOTrainer) -> Path:
+    return checkpointing.log_sums_file(checkpoint, trainer.args.process_index, trainer.args.world_size)
 
 
-def write_sums_of_log(trainer: PreferenceTrainer, checkpoint: Path) -> None:
+def write_log_sums(trainer: ResumableDPOTrainer, checkpoint: Path) -> None:
     """Keeps what is summed up for the next log line; transformers and TRL forget it, and the line would differ."""
     sums = {
         "loss": trainer._tr_loss.item(),
@@ -153,13 +153,13 @@ def write_sums_of_log(trainer: PreferenceTrainer, checkpoint: Path) -> None:
         "metrics": trainer._metrics["train"],
         "tokens": trainer._total_train_tokens,
     }
-    sums_file(checkpoint, trainer).write_text(json.dumps(sums), encoding="utf-8")
+    log_sums_file(checkpoint, trainer).write_text(json.dumps(sums), encoding="utf-8")
 
 
-class SumsOfLog(TrainerCallback):
-    """Restores the sums of `write_sums_of_log` at the one moment when the trainer has just set them to zero."""
+class LogSumsCallback(TrainerCallback):
+    """Restores the sums of `write_log_sums` at the one moment when the trainer has just set them to zero."""
 
-    def __init__(self, trainer: PreferenceTrainer):
+    def __init__(self, trainer: ResumableDPOTrainer):
         self.trainer = trainer
 
     def on_train_begin(self, args, state, control, **kwargs):
@@ -167,7 +167,7 @@ class SumsOfLog(TrainerCallback):
             return
         trainer = self.trainer
         checkpoint = Path(args.output_dir, f"checkpoint-{state.global_step}")
-        sums = json.loads(sums_file(checkpoint, trainer).read_text(encoding="utf-8"))
+        sums = json.loads(log_sums_file(checkpoint, trainer).read_text(encoding="utf-8"))
         trainer._tr_loss += sums["loss"]
         trainer._total_loss_scalar = sums["total_loss"]
         trainer._globalstep_last_logged = sums["logged_at"]

@@ -12,7 +12,7 @@ from transformers import TrainerCallback, TrainerState
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-class StopRequest(TrainerCallback):
+class GracefulStopCallback(TrainerCallback):
     """Turns a signal into a checkpoint and an end; a second one ends a single process at once."""
 
     def __init__(self, accelerator: Accelerator):
@@ -37,11 +37,11 @@ class StopRequest(TrainerCallback):
         tqdm.write(f"\n{name}: this step is finished, then a checkpoint is saved; wait", file=sys.stderr)
 
     def on_step_end(self, args, state, control, **kwargs):
-        self.stopping = self.everyone_hears()
+        self.stopping = self.all_ranks_agree_to_stop()
         if self.stopping and not at_epoch_end(state):
             control.should_save = True
 
-    def everyone_hears(self) -> bool:
+    def all_ranks_agree_to_stop(self) -> bool:
         """Signals reach the processes at different steps; a checkpoint needs all of them at one."""
         if self.accelerator.num_processes == 1:
             return self.asked

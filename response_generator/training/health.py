@@ -6,7 +6,7 @@ from typing import Any
 from tqdm.auto import tqdm
 from transformers import TrainerCallback
 
-from response_generator.data.tokenization import pairs_a_step
+from response_generator.data.tokenization import global_batch_size
 
 EARLY_STEPS = 10
 EXPLODED = 50.0  # nats between the replies of a pair; a sound run takes hundreds of steps to a tenth of it
@@ -19,7 +19,7 @@ STUCK = 0.05
 Log = list[dict[str, Any]]
 
 
-class Watch(TrainerCallback):
+class TrainingHealthCallback(TrainerCallback):
     """Tells each finding once, when it is made, and keeps it for the end."""
 
     def __init__(self, beta: float):
@@ -33,7 +33,7 @@ class Watch(TrainerCallback):
         found = {
             "margins": exploding(log, self.beta),
             "chosen": falling(log, self.beta),
-            "accuracy": stuck(log, pairs_a_step(args), args.learning_rate),
+            "accuracy": stuck(log, global_batch_size(args), args.learning_rate),
         }
         for name, words in found.items():
             if words and name not in self.findings:

@@ -21,7 +21,7 @@ from response_generator.modeling.adapters import AdapterFile
 
 Shapes = dict[str, tuple[int, ...]]  # of an adapter's tensors, by their names in its file
 
-HALF, FULL = 2, 4  # bytes of a bf16 and of an fp32 number
+BF16_BYTES, FP32_BYTES = 2, 4  # bytes of a bf16 and of an fp32 number
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def estimate(
     fused: bool = False,
     offloaded: bool = False,
     process: int = 0,
-    width: int = HALF,
+    width: int = BF16_BYTES,
 ) -> MemoryEstimate:
     """Estimates the peak of one process.
 
@@ -87,11 +87,11 @@ def estimate(
         adapter: what is trained.
         batch: the largest one.
         dpo: says device, gradient checkpointing and optimizer.
-        four_bit: linear layers of the base are quantised.
+        four_bit: linear layers of the base are quantized.
         attention: sdpa, eager or flash_attention_2.
         fused: unsloth's kernels on a card.
         offloaded: unsloth's checkpoints on a card, which wait for backward in the machine's memory.
-        process: resident bytes before the model is loaded, see `resident`.
+        process: resident bytes before the model is loaded, see `process_rss_bytes`.
         width: bytes of the numbers that the model computes with.
     """
     layers = range(base.num_hidden_layers)
@@ -114,9 +114,9 @@ def estimate(
     trained = parameters(adapter)
     return MemoryEstimate(
         process=process,
-        weights=weight_bytes(skeleton(base), four_bit, mapped=dpo.use_cpu, width=width),
-        adapters=2 * FULL * trained,
-        optimizer=(FULL + moment_bytes(dpo.optim)) * trained,
+        weights=weight_bytes(build_meta_model(base), four_bit, mapped=dpo.use_cpu, width=width),
+        adapters=2 * FP32_BYTES * trained,
+        optimizer=(FP32_BYTES + moment_bytes(dpo.optim)) * trained,
         activations=kept,
         layer=layer,
         lm_head=lm_head_bytes(base, batch, dpo.use_cpu, width),
@@ -124,7 +124,7 @@ def estimate(
     )
 
 
-def skeleton(base: PretrainedConfig) -> PreTrainedModel:
+def build_meta_model(base: PretrainedConfig) -> PreTrainedModel:
     """The base without memory for its weights."""
     with torch.device("meta"):
         return AutoModelForCausalLM.from_config(base)
@@ -139,7 +139,7 @@ def trained_shapes(adapter: AdapterFile) -> Shapes:
 def new_lora_shapes(base: PretrainedConfig, lora: LoraConfig) -> Shapes:
     """What PEFT would make for a new LoRA."""
     with torch.device("meta"):
-        weights = get_peft_model(skeleton(base), lora).named_parameters()
+        weights = get_peft_model(build_meta_model(base), lora).named_parameters()
     return {name.replace(".default", ""): tuple(weight.shape) for name, weight in weights if weight.requires_grad}
 
 
@@ -148,7 +148,7 @@ def parameters(shapes: Shapes) -> int:
 
 
 def longest_batch(lengths: dict[str, list[int]], pairs: int) -> Batch:
-    """The worst that a batch of `pairs` can be, from token counts (`PairTokens.lengths`).
+    """The worst that a batch of `pairs` can be, from token counts (`TokenizedPairs.lengths`).
 
     Whatever the sampling, one batch has the longest pair, and TRL pads all of that batch, chosen and rejected, to it.
     """
@@ -156,7 +156,7 @@ def longest_batch(lengths: dict[str, list[int]], pairs: int) -> Batch:
     return Batch(2 * min(pairs, len(replies)), max(lengths["whole"]), sum(replies[:pairs]))
 
 
-def weight_bytes(model: PreTrainedModel, four_bit: bool, mapped: bool, width: int = HALF) -> int:
+def weight_bytes(model: PreTrainedModel, four_bit: bool, mapped: bool, width: int = BF16_BYTES) -> int:
     """A base from a 16-bit checkpoint, its linear layers, but for the LM head, in 4 bits.
 
     `mapped`: on a CPU the embeddings are read from the mapped checkpoint, whose pages all count as the process's; of
@@ -167,17 +167,17 @@ def weight_bytes(model: PreTrainedModel, four_bit: bool, mapped: bool, width: in
     linear = [each.weight.numel() for each in modules if isinstance(each, torch.nn.Linear) and each is not head]
     whole = sum(weight.numel() for weight in model.parameters())
     kept = whole - sum(linear)
-    pages = HALF * whole + (width * kept if width != HALF else 0)
+    pages = BF16_BYTES * whole + (width * kept if width != BF16_BYTES else 0)
     return (pages if mapped else width * kept) + sum(map(four_bit_bytes, linear))
 
 
 def four_bit_bytes(numbers: int) -> int:
-    """A weight in 4 bits with double quantisation (QLoRA, arXiv 2305.14314, section 3; bitsandbytes' `QuantState`).
+    """A weight in 4 bits with double quantization (QLoRA, arXiv 2305.14314, section 3; bitsandbytes' `QuantState`).
 
     A byte for a block of 64, an fp32 for 256 blocks; an offset and code books of 16 and of 256 fp32.
     """
     blocks = math.ceil(numbers / 64)
-    return math.ceil(numbers / 2) + blocks + FULL * (math.ceil(blocks / 256) + 1 + 16 + 256)
+    return math.ceil(numbers / 2) + blocks + FP32_BYTES * (math.ceil(blocks / 256) + 1 + 16 + 256)
 
 
 def moment_bytes(optim: str) -> int:
@@ -207,15 +207,15 @@ def layer_bytes(
     if fused:
         return width * batch.tokens * 2 * (2 * base.hidden_size + queries + keys + mlp_width(base))
     adapted = sum(sum(shape) for name, shape in adapter.items() if layer_number(name) == number and ".lora_A." in name)
-    scores = {"eager": (FULL + width) * base.num_attention_heads, "flash_attention_2": 0}.get(attention, width)
+    scores = {"eager": (FP32_BYTES + width) * base.num_attention_heads, "flash_attention_2": 0}.get(attention, width)
     numbers = 4 * queries + 3 * mlp_width(base) + adapted
-    return batch.tokens * (2 * FULL * base.hidden_size + width * numbers + scores * batch.length)
+    return batch.tokens * (2 * FP32_BYTES * base.hidden_size + width * numbers + scores * batch.length)
 
 
-def working_bytes(base: PretrainedConfig, batch: Batch, fused: bool, width: int = HALF) -> int:
+def working_bytes(base: PretrainedConfig, batch: Batch, fused: bool, width: int = BF16_BYTES) -> int:
     """What comes and goes at a layer's widest place, before the down projection: its input, for PEFT also in fp32 and
-    cast back, and one dequantised weight."""
-    copies = width if fused or width == FULL else HALF + FULL + HALF
+    cast back, and one dequantized weight."""
+    copies = width if fused or width == FP32_BYTES else BF16_BYTES + FP32_BYTES + BF16_BYTES
     return mlp_width(base) * (copies * batch.tokens + width * base.hidden_size)
 
 
@@ -224,7 +224,7 @@ def mlp_width(base: PretrainedConfig) -> int:
     return getattr(base, "intermediate_size", None) or getattr(base, "n_inner", None) or 4 * base.hidden_size
 
 
-def lm_head_bytes(base: PretrainedConfig, batch: Batch, cpu: bool, width: int = HALF) -> int:
+def lm_head_bytes(base: PretrainedConfig, batch: Batch, cpu: bool, width: int = BF16_BYTES) -> int:
     """TRL's fused LM head on the replies: a tile of logits, and the hidden states, copied, with their gradient.
 
     On a card the tile is 4096 x 32768 in 16 bits and the gradient is summed in fp32 (trl/kernels/chunked_logprob.py);
@@ -233,7 +233,9 @@ def lm_head_bytes(base: PretrainedConfig, batch: Batch, cpu: bool, width: int = 
     """
     states = batch.replies * base.hidden_size
     if not cpu:
-        return width * 32768 * min(batch.replies, 4096) + (width + FULL + width) * states
+        return width * 32768 * min(batch.replies, 4096) + (width + FP32_BYTES + width) * states
     rows = min(batch.replies, max(1, 2**24 // base.vocab_size))
     next_rows = min(rows, batch.replies - rows)
-    return base.vocab_size * (2 * FULL * rows + max(width * rows, 2 * FULL * next_rows)) + 2 * width * states
+    return (
+        base.vocab_size * (2 * FP32_BYTES * rows + max(width * rows, 2 * FP32_BYTES * next_rows)) + 2 * width * states
+    )

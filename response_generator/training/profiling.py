@@ -13,17 +13,17 @@ from trl import DPOConfig
 
 from response_generator.config.schema import DPOArguments
 from response_generator.config.sources import is_local, split_revision
-from response_generator.data.tokenization import PairTokens, pairs_a_step
+from response_generator.data.tokenization import TokenizedPairs, global_batch_size
 from response_generator.errors import RunError
 from response_generator.modeling import attention, loading
 from response_generator.modeling.adapters import AdapterFile
 from response_generator.modeling.backend import has_unsloth_gpu_code
 from response_generator.training import device_memory, dpo_config, memory, train_dpo
-from response_generator.training.dpo_trainer import LengthGroupedEpochs
+from response_generator.training.dpo_trainer import EpochSeededLengthSampler
 from response_generator.training.reference import COLUMNS
 
 STEPS = 3  # at most: the longest batch, then two ordinary ones, which are timed
-ALONE = {
+PROFILE_OVERRIDES = {
     "train_sampling_strategy": "sequential",
     "save_strategy": "no",
     "eval_strategy": "no",
@@ -35,7 +35,7 @@ ALONE = {
 
 
 @dataclass(frozen=True)
-class Rehearsal:
+class StepProfile:
     """`step_seconds` of an ordinary batch, `train_seconds` of the whole run, `peak_memory_gb` of the longest batch."""
 
     step_seconds: float
@@ -59,7 +59,7 @@ class Clock(TrainerCallback):
 
 
 def expected_memory(
-    arguments: DPOArguments, config: DPOConfig, start: AdapterFile | None, train: PairTokens
+    arguments: DPOArguments, config: DPOConfig, start: AdapterFile | None, train: TokenizedPairs
 ) -> memory.MemoryEstimate:
     """The estimate for the longest batch of this run, in one process; nothing is loaded."""
     base, keywords = loading.load_config(arguments), arguments.from_pretrained
@@ -74,11 +74,11 @@ def expected_memory(
         memory.longest_batch(train.lengths(), config.per_device_train_batch_size),
         config,
         four_bit=keywords.get("load_in_4bit", arguments.backend == "unsloth"),
-        attention=attention.usable(keywords.get("attn_implementation", attention.SDPA)),
+        attention=attention.resolve_attn_implementation(keywords.get("attn_implementation", attention.SDPA)),
         fused=unsloths_kernels,
         offloaded=unsloths_kernels and keywords.get("use_gradient_checkpointing", "unsloth") == "unsloth",
-        process=device_memory.resident_bytes(),
-        width=memory.HALF if config.bf16 or config.fp16 else memory.FULL,
+        process=device_memory.process_rss_bytes(),
+        width=memory.BF16_BYTES if config.bf16 or config.fp16 else memory.FP32_BYTES,
     )
 
 
@@ -87,32 +87,32 @@ def fits(expected: memory.MemoryEstimate) -> bool:
     return expected.total - expected.process <= device_memory.free_bytes()
 
 
-def at_hand(arguments: DPOArguments) -> bool:
+def is_base_model_cached(arguments: DPOArguments) -> bool:
     """True when loading the base needs no download."""
     name, revision = split_revision(arguments.base_model)
     if is_local(name):
         return True
     if has_unsloth_gpu_code() and revision is None:
-        from unsloth.models.loader_utils import get_model_name  # it loads a copy that it has quantised before
+        from unsloth.models.loader_utils import get_model_name  # it loads a copy that it has quantized before
 
         name = get_model_name(name, load_in_4bit=arguments.from_pretrained.get("load_in_4bit", True)) or name
     weights = ("model.safetensors", "model.safetensors.index.json")
     return any(isinstance(try_to_load_from_cache(name, file, revision=revision), str) for file in weights)
 
 
-def rehearse(
-    arguments: DPOArguments, tokenizer: PreTrainedTokenizerBase, start: AdapterFile | None, train: PairTokens
-) -> Rehearsal:
+def profile_steps(
+    arguments: DPOArguments, tokenizer: PreTrainedTokenizerBase, start: AdapterFile | None, train: TokenizedPairs
+) -> StepProfile:
     """Trains a few steps on a copy that is thrown away, and counts up to the whole run by padded tokens."""
     clock = Clock()
-    batch = pairs_a_step(dpo_config.training_config(arguments))
-    rows = chosen_rows(train, batch)
-    alone = ALONE | {"max_steps": math.ceil(len(rows) / batch)}
+    batch = global_batch_size(dpo_config.training_config(arguments))
+    rows = longest_then_typical_rows(train, batch)
+    alone = PROFILE_OVERRIDES | {"max_steps": math.ceil(len(rows) / batch)}
     with tempfile.TemporaryDirectory() as folder:
         rehearsed = arguments.model_copy(update={"output_dir": folder, "dpo": {**arguments.dpo, **alone}})
         config = dpo_config.training_config(rehearsed)
         policy = loading.load_policy(arguments, start)
-        trainer = train_dpo.build_trainer(policy, tokenizer, config, PairTokens(rows=rows), None, [clock])
+        trainer = train_dpo.build_trainer(policy, tokenizer, config, TokenizedPairs(rows=rows), None, [clock])
         if arguments.dpo.get("precompute_ref_log_probs"):
             for column in COLUMNS:  # a step then costs what it will; the values do not matter
                 trainer.train_dataset = trainer.train_dataset.add_column(column, [0.0] * len(rows))
@@ -121,18 +121,18 @@ def rehearse(
             trainer.train()
         except torch.OutOfMemoryError as error:
             raise RunError(f"the longest batch does not fit: {error}") from error
-    tokens = padded_tokens(PairTokens(rows=rows).lengths()["whole"], config, order=range(len(rows)))
+    tokens = padded_tokens(TokenizedPairs(rows=rows).lengths()["whole"], config, order=range(len(rows)))
     # The first step also warms up; of a small data set there is no other.
     timed = slice(1, None) if len(tokens) > 1 else slice(None)
     seconds_a_token = sum(clock.seconds[timed]) / sum(tokens[timed])
-    return Rehearsal(
+    return StepProfile(
         step_seconds=sum(clock.seconds[timed]) / len(clock.seconds[timed]),
         train_seconds=seconds_a_token * tokens_of_run(train, arguments),
         peak_memory_gb=train_dpo.peak_memory_gb(),
     )
 
 
-def chosen_rows(train: PairTokens, batch: int) -> list[dict]:
+def longest_then_typical_rows(train: TokenizedPairs, batch: int) -> list[dict]:
     """The longest batch, then ordinary ones, as far as the data set goes; no row twice."""
     lengths = train.lengths()["whole"]
     by_length = [train.rows[row] for row in sorted(range(len(lengths)), key=lambda row: -lengths[row])]
@@ -142,12 +142,12 @@ def chosen_rows(train: PairTokens, batch: int) -> list[dict]:
     return by_length[:batch] + others[middle : middle + wanted]
 
 
-def tokens_of_run(train: PairTokens, arguments: DPOArguments) -> float:
+def tokens_of_run(train: TokenizedPairs, arguments: DPOArguments) -> float:
     """Padded tokens over all epochs, in the order of the first."""
     config = dpo_config.training_config(arguments)
-    lengths, batch = train.lengths()["whole"], pairs_a_step(config)
+    lengths, batch = train.lengths()["whole"], global_batch_size(config)
     if config.train_sampling_strategy == "group_by_length":
-        order = list(LengthGroupedEpochs(lengths, batch, config.seed))
+        order = list(EpochSeededLengthSampler(lengths, batch, config.seed))
     else:
         order = torch.randperm(len(lengths), generator=torch.Generator().manual_seed(config.seed)).tolist()
     an_epoch = padded_tokens(lengths, config, order)
@@ -159,8 +159,8 @@ def padded_tokens(lengths: list[int], config: DPOConfig, order) -> list[int]:
     """Tokens of each step as TRL lays pairs out: chosen and rejected apart, padded to the longest of a batch."""
     size, steps = config.per_device_train_batch_size, []
     ordered = [lengths[row] for row in order]
-    for start in range(0, len(ordered), pairs_a_step(config)):
-        taken = ordered[start : start + pairs_a_step(config)]
+    for start in range(0, len(ordered), global_batch_size(config)):
+        taken = ordered[start : start + global_batch_size(config)]
         batches = [taken[at : at + size] for at in range(0, len(taken), size)]
         steps.append(sum(2 * len(batch) * max(batch) for batch in batches))
     return steps

@@ -17,8 +17,8 @@ from trl.trainer.utils import disable_dropout_in_model, hash_module
 
 from response_generator.modeling import attention
 from response_generator.modeling.adapters import AdapterFile, load_whole_modules
-from response_generator.modeling.loading import REFERENCE, TRAINED
-from response_generator.training.dpo_trainer import PreferenceTrainer
+from response_generator.modeling.loading import POLICY_ADAPTER, REFERENCE_ADAPTER
+from response_generator.training.dpo_trainer import ResumableDPOTrainer
 
 COLUMNS = ("ref_chosen_logps", "ref_rejected_logps")  # of TRL's collator
 LIBRARIES = "torch transformers trl peft unsloth bitsandbytes".split()
@@ -26,17 +26,17 @@ LIBRARIES = "torch transformers trl peft unsloth bitsandbytes".split()
 
 def replace(policy: PeftModel, adapter: AdapterFile) -> None:
     """Makes `adapter` the reference, in the place of the copy that TRL made; ranks and targets may differ."""
-    policy.delete_adapter(REFERENCE)
-    policy.load_adapter(adapter.folder, adapter_name=REFERENCE, is_trainable=False)
-    load_whole_modules(policy, adapter, REFERENCE)
+    policy.delete_adapter(REFERENCE_ADAPTER)
+    policy.load_adapter(adapter.folder, adapter_name=REFERENCE_ADAPTER, is_trainable=False)
+    load_whole_modules(policy, adapter, REFERENCE_ADAPTER)
     for layer in policy.modules():
-        if isinstance(layer, LoraLayer) and REFERENCE in layer.lora_dropout:
+        if isinstance(layer, LoraLayer) and REFERENCE_ADAPTER in layer.lora_dropout:
             # As TRL did with the copy: dropout would make another reference of every step.
-            disable_dropout_in_model(layer.lora_dropout[REFERENCE])
-    policy.set_adapter(TRAINED)
+            disable_dropout_in_model(layer.lora_dropout[REFERENCE_ADAPTER])
+    policy.set_adapter(POLICY_ADAPTER)
 
 
-def precompute(trainer: PreferenceTrainer) -> None:
+def precompute(trainer: ResumableDPOTrainer) -> None:
     """Computes the reference's log-probabilities of all pairs once, or reads them from the cache, for every epoch.
 
     The loss is that of a reference recomputed at every step, up to the rounding of other batches.
@@ -48,7 +48,7 @@ def precompute(trainer: PreferenceTrainer) -> None:
     trainer.precompute_ref_logps = True
 
 
-def with_logps(trainer: PreferenceTrainer, dataset: Dataset, weights: str, name: str) -> Dataset:
+def with_logps(trainer: ResumableDPOTrainer, dataset: Dataset, weights: str, name: str) -> Dataset:
     """`dataset` with the columns `ref_chosen_logps` and `ref_rejected_logps`, in nats a completion."""
     file = cache_folder() / f"{cache_key(trainer, dataset, weights)}.safetensors"
     # One process looks: on several machines each has a cache of its own, and all must take the same way.
@@ -66,7 +66,7 @@ def with_logps(trainer: PreferenceTrainer, dataset: Dataset, weights: str, name:
     return dataset
 
 
-def computed(trainer: PreferenceTrainer, dataset: Dataset, title: str) -> list[list[float]]:
+def computed(trainer: ResumableDPOTrainer, dataset: Dataset, title: str) -> list[list[float]]:
     """`[chosen, rejected]` of every row; each process takes every n-th batch of pairs of like length."""
     size = trainer.args.precompute_ref_batch_size or trainer.args.per_device_eval_batch_size
     lengths = dataset["length"][:]
@@ -90,17 +90,17 @@ def cache_folder() -> Path:
     return Path(home, "response_generator", "reference_logps")
 
 
-def cache_key(trainer: PreferenceTrainer, dataset: Dataset, weights: str) -> str:
+def cache_key(trainer: ResumableDPOTrainer, dataset: Dataset, weights: str) -> str:
     """A hash of everything that the log-probabilities depend on; another value of any is another file.
 
-    `weights` is the hash of all loaded weights, quantised as they are, so it stands for base and adapter whatever
+    `weights` is the hash of all loaded weights, quantized as they are, so it stands for base and adapter whatever
     their folders are called; the rows are token ids, so they stand for data, template, tokenizer and truncation.
     """
     args, model = trainer.args, trainer.model
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
     depends_on = {
         "weights": weights,
-        "adapter": {key: str(value) for key, value in model.peft_config[REFERENCE].to_dict().items()},
+        "adapter": {key: str(value) for key, value in model.peft_config[REFERENCE_ADAPTER].to_dict().items()},
         "model": {key: str(value) for key, value in model.config.to_dict().items() if key != "_name_or_path"},
         "attention": attention.used_by(model.get_base_model()),
         "rows": [[row[f"{part}_ids"] for part in ("prompt", "chosen", "rejected")] for row in dataset],

@@ -7,15 +7,15 @@ from peft import PeftModel
 
 from response_generator.errors import RunError
 from response_generator.modeling.adapters import AdapterFile, key_in_model
-from response_generator.modeling.loading import REFERENCE, TRAINED
-from response_generator.training.dpo_trainer import PreferenceTrainer
+from response_generator.modeling.loading import POLICY_ADAPTER, REFERENCE_ADAPTER
+from response_generator.training.dpo_trainer import ResumableDPOTrainer
 
 AGREEMENT = 0.5  # nats a completion; a precomputed reference was summed in other batches, and bf16 differs by tenths,
 AGREEMENT_A_TOKEN = 0.02  # and by more the longer it is
 CHECKED_PAIRS = 4
 
 
-def check_start(trainer: PreferenceTrainer, start: AdapterFile | None, reference: AdapterFile | None) -> dict:
+def check_start(trainer: ResumableDPOTrainer, start: AdapterFile | None, reference: AdapterFile | None) -> dict:
     """Before the first step the reference holds its file's weights, and is the policy where no other is named.
 
     Returns:
@@ -42,11 +42,11 @@ def check_start(trainer: PreferenceTrainer, start: AdapterFile | None, reference
     return {"start_loss": loss, "start_gap": gap}
 
 
-def checked_rows(trainer: PreferenceTrainer) -> list[dict]:
+def checked_rows(trainer: ResumableDPOTrainer) -> list[dict]:
     return list(trainer.train_dataset.select(range(min(CHECKED_PAIRS, len(trainer.train_dataset)))))
 
 
-def measured(trainer: PreferenceTrainer) -> tuple[float, float]:
+def measured(trainer: ResumableDPOTrainer) -> tuple[float, float]:
     """Mean loss, and largest gap between policy and reference in nats, of the first pairs."""
     losses, gaps = [], []
     model = trainer.model
@@ -74,9 +74,11 @@ def check_reference(policy: PeftModel, adapter: AdapterFile | None) -> None:
     weights = dict(policy.named_parameters())
     expected = adapter.tensors() if adapter else {}
     if adapter is None:
-        expected = {name: torch.zeros_like(weights[name].cpu()) for name in weights if f".lora_B.{REFERENCE}." in name}
+        expected = {
+            name: torch.zeros_like(weights[name].cpu()) for name in weights if f".lora_B.{REFERENCE_ADAPTER}." in name
+        }
     for name, tensor in expected.items():
-        held = weights.get(key_in_model(name, REFERENCE) if adapter else name)
+        held = weights.get(key_in_model(name, REFERENCE_ADAPTER) if adapter else name)
         if held is None and ".lora_" not in name:
             continue  # embeddings stored as the base's own are shared by both adapters and frozen
         if held is not None and held.requires_grad:
@@ -95,9 +97,11 @@ def check_end(policy: PeftModel, start: AdapterFile | None, reference: AdapterFi
     check_reference(policy, reference or start)
     weights = dict(policy.named_parameters())
     if start is None:
-        changed = any(weight.any() for name, weight in weights.items() if f".lora_B.{TRAINED}." in name)
+        changed = any(weight.any() for name, weight in weights.items() if f".lora_B.{POLICY_ADAPTER}." in name)
     else:
-        trained = ((weights.get(key_in_model(name, TRAINED)), tensor) for name, tensor in start.tensors().items())
+        trained = (
+            (weights.get(key_in_model(name, POLICY_ADAPTER)), tensor) for name, tensor in start.tensors().items()
+        )
         changed = any(
             not torch.equal(weight.detach().cpu(), tensor.to(weight.dtype))
             for weight, tensor in trained

@@ -14,13 +14,13 @@ from transformers import (
 )
 from trl import DPOConfig
 
-from response_generator.data.tokenization import PairTokens
+from response_generator.data.tokenization import TokenizedPairs
 from response_generator.errors import RunError
 from response_generator.modeling.adapters import write_adapter
-from response_generator.modeling.loading import REFERENCE, TRAINED
+from response_generator.modeling.loading import POLICY_ADAPTER, REFERENCE_ADAPTER
 from response_generator.training import checkpointing
-from response_generator.training.dpo_trainer import PreferenceTrainer
-from response_generator.training.graceful_stop import StopRequest
+from response_generator.training.dpo_trainer import ResumableDPOTrainer
+from response_generator.training.graceful_stop import GracefulStopCallback
 
 OF_THE_SESSION = ("_per_second", "_runtime", "_preparation_time", "_num_tokens")  # of an evaluation, not of its result
 
@@ -29,15 +29,15 @@ def build_trainer(
     policy: PeftModel,
     tokenizer: PreTrainedTokenizerBase,
     config: DPOConfig,
-    train: PairTokens,
-    held_out: PairTokens | None,
+    train: TokenizedPairs,
+    held_out: TokenizedPairs | None,
     callbacks: list[TrainerCallback],
     owner: dict[str, Any] | None = None,
-) -> PreferenceTrainer:
+) -> ResumableDPOTrainer:
     """Builds the trainer; TRL adds the frozen adapter `ref`, a copy of `default`.
 
     Args:
-        owner: what each checkpoint says of the run that it belongs to, see `checkpoints.check_owner`.
+        owner: what each checkpoint says of the run that it belongs to, see `checkpointing.check_owner`.
 
     Raises:
         RunError: when nothing would be trained.
@@ -45,12 +45,12 @@ def build_trainer(
     loaded = trained_weights(policy)
     if not loaded:
         raise RunError("no parameter is trainable: the adapter was loaded frozen, and nothing would be learned")
-    outside = [name for name in loaded if f".{TRAINED}." not in name]
+    outside = [name for name in loaded if f".{POLICY_ADAPTER}." not in name]
     if outside:
         raise RunError(f"parameters outside the adapter are trainable, for example {outside[0]}")
     asked = dict(vars(config))
     try:
-        trainer = PreferenceTrainer(
+        trainer = ResumableDPOTrainer(
             model=policy,
             args=config,
             train_dataset=train.dataset(),
@@ -62,12 +62,12 @@ def build_trainer(
     except (ValueError, NotImplementedError) as error:
         raise RunError(f"dpo: {error}") from error
     trainer.remove_callback(PrinterCallback)  # it prints every log as a dict through the progress bar
-    restore(policy, loaded)
-    undo(trainer.args, asked, longest=max(train.lengths()["whole"]))
+    restore_fp32_adapters(policy, loaded)
+    revert_unsloth_overrides(trainer.args, asked, longest=max(train.lengths()["whole"]))
     return trainer
 
 
-def undo(config: DPOConfig, asked: dict[str, Any], longest: int) -> None:
+def revert_unsloth_overrides(config: DPOConfig, asked: dict[str, Any], longest: int) -> None:
     """Takes back what unsloth's GPU trainer changes in a configuration that it was given.
 
     Raises:
@@ -91,7 +91,7 @@ def trained_weights(policy: PeftModel) -> dict[str, torch.Tensor]:
     return {name: weight.detach().float().clone() for name, weight in policy.named_parameters() if weight.requires_grad}
 
 
-def restore(policy: PeftModel, loaded: dict[str, torch.Tensor]) -> None:
+def restore_fp32_adapters(policy: PeftModel, loaded: dict[str, torch.Tensor]) -> None:
     """Gives adapter and reference the weights that were loaded, in fp32.
 
     TRL casts a 4-bit model's LoRA weights to bf16, where small AdamW steps round to nothing, and keeps the copies that
@@ -99,10 +99,10 @@ def restore(policy: PeftModel, loaded: dict[str, torch.Tensor]) -> None:
     """
     for name, weights in loaded.items():
         policy.get_parameter(name).data = weights
-        policy.get_parameter(name.replace(f".{TRAINED}.", f".{REFERENCE}.")).data = weights.clone()
+        policy.get_parameter(name.replace(f".{POLICY_ADAPTER}.", f".{REFERENCE_ADAPTER}.")).data = weights.clone()
 
 
-def train(trainer: PreferenceTrainer) -> dict[str, float]:
+def train(trainer: ResumableDPOTrainer) -> dict[str, float]:
     """Trains, from the last complete checkpoint where there is one, then measures the held-out pairs.
 
     Returns:
@@ -113,9 +113,9 @@ def train(trainer: PreferenceTrainer) -> dict[str, float]:
         KeyboardInterrupt: after a signal, with the checkpoint that was saved for it.
     """
     run = Path(trainer.args.output_dir)
-    checkpoint = place_to_go_on(trainer, run)
+    checkpoint = find_resume_checkpoint(trainer, run)
     epochs_before = epochs_of(checkpoint) if checkpoint else 0.0
-    seconds = 0.0 if go_to_end(trainer, checkpoint) else run_steps(trainer, checkpoint)
+    seconds = 0.0 if load_finished_training(trainer, checkpoint) else run_steps(trainer, checkpoint)
     metrics = mean_loss(trainer.state.log_history) | {
         "steps": trainer.state.global_step,
         "epoch": trainer.state.epoch,
@@ -131,7 +131,7 @@ def train(trainer: PreferenceTrainer) -> dict[str, float]:
     last = next((entry for entry in reversed(trainer.state.log_history) if is_step(entry)), {})
     metrics |= {key: value for key, value in last.items() if key.startswith(("rewards/", "logps/"))}
     if trainer.is_world_process_zero():
-        checkpointing.discard_useless(run)
+        checkpointing.remove_incomplete(run)
     if trainer.eval_dataset is not None:
         measured = trainer.evaluate()
         metrics |= {key: value for key, value in measured.items() if not key.endswith(OF_THE_SESSION)}
@@ -143,14 +143,14 @@ def is_step(entry: dict[str, Any]) -> bool:
     return "rewards/margins" in entry and "train_loss" not in entry
 
 
-def place_to_go_on(trainer: PreferenceTrainer, run: Path) -> Path | None:
+def find_resume_checkpoint(trainer: ResumableDPOTrainer, run: Path) -> Path | None:
     """The checkpoint to resume from; says what was passed over."""
-    for line in checkpointing.passed_over(run):
+    for line in checkpointing.describe_unusable(run):
         print(line)
     checkpoint = checkpointing.last(run)
     trainer.accelerator.wait_for_everyone()
     if trainer.is_world_process_zero():
-        checkpointing.discard_useless(run)
+        checkpointing.remove_incomplete(run)
     trainer.accelerator.wait_for_everyone()
     if checkpoint is None:
         return None
@@ -158,7 +158,7 @@ def place_to_go_on(trainer: PreferenceTrainer, run: Path) -> Path | None:
     return checkpoint
 
 
-def go_to_end(trainer: PreferenceTrainer, checkpoint: Path | None) -> bool:
+def load_finished_training(trainer: ResumableDPOTrainer, checkpoint: Path | None) -> bool:
     """Loads a checkpoint at which training had come to its end; False, with nothing done, for any other.
 
     transformers would take one more step, when the end is not an epoch's: after early stopping, or with max_steps.
@@ -184,9 +184,9 @@ def epochs_of(checkpoint: Path) -> float:
     return state_of(checkpoint).epoch
 
 
-def run_steps(trainer: PreferenceTrainer, checkpoint: Path | None) -> float:
+def run_steps(trainer: ResumableDPOTrainer, checkpoint: Path | None) -> float:
     """Runs the trainer's loop; returns its seconds."""
-    stop = StopRequest(trainer.accelerator)
+    stop = GracefulStopCallback(trainer.accelerator)
     trainer.add_callback(stop)
     try:
         with stop.listening():
@@ -223,7 +223,7 @@ def peak_memory_gb() -> float:
 
 def save_adapter(policy: PeftModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
     """Writes the trained adapter, its tokenizer and template: what evaluate.py and PeftModel load."""
-    write_adapter(policy, TRAINED, folder)
+    write_adapter(policy, POLICY_ADAPTER, folder)
     tokenizer.save_pretrained(folder)
     for file in folder.iterdir():
-        checkpointing.flush(file)  # before metrics.json says that the run is finished
+        checkpointing.fsync(file)  # before metrics.json says that the run is finished

@@ -8,7 +8,7 @@ from conftest import CHATML
 from response_generator.config.paths import resolve_path
 from response_generator.config.schema import DPOArguments
 from response_generator.config.sources import resolve_source
-from response_generator.config.validation import validated
+from response_generator.config.validation import validate_arguments
 from response_generator.errors import InputError
 
 
@@ -72,7 +72,7 @@ def test_the_args_hold_whole_paths_of_every_key(tiny, places):
     values = tiny.dpo(places / "run", export={"path": "~/merged", "base_model": "base"})
     values |= {"output_dir": "~/run", "adapter": "./sft", "reference_adapter": "$DATA/ref"}
     values["eval_dataset"] = {"path": "held_out.jsonl"}
-    args = validated(DPOArguments, values, "args.json")
+    args = validate_arguments(DPOArguments, values, "args.json")
     assert args.output_dir == str(places / "home" / "run")
     assert args.adapter == str(places / "work" / "sft")
     assert args.reference_adapter == str(places / "data" / "ref")
@@ -88,7 +88,7 @@ def test_the_args_hold_whole_paths_of_every_key(tiny, places):
 def test_bad_paths_are_told_with_all_other_faults(tiny, places):
     values = tiny.dpo(places / "run") | {"output_dir": "$UNSET/run", "base_model": "~no_such_user_here/x", "seed": -1}
     with pytest.raises(InputError) as error:
-        validated(DPOArguments, values, "args.json")
+        validate_arguments(DPOArguments, values, "args.json")
     assert error.value.faults == [
         "args.json: output_dir: got '$UNSET/run' (string); the environment variable $UNSET is not set",
         "args.json: seed: got -1 (integer); allowed: greater than or equal to 0",

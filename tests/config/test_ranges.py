@@ -7,7 +7,7 @@ from pydantic import BaseModel
 
 from response_generator.config import library_keywords, ranges, schema
 from response_generator.config.schema import DPOArguments, EvaluateArguments
-from response_generator.config.validation import validated
+from response_generator.config.validation import validate_arguments
 from response_generator.errors import InputError
 
 
@@ -21,7 +21,7 @@ def faults_of(script: str, path: str, value) -> list[str]:
     section, _, key = path.rpartition(".")
     (values[section] if section else values)[key] = value
     try:
-        validated(model, values, "args.json")
+        validate_arguments(model, values, "args.json")
     except InputError as error:
         return error.faults
     return []
@@ -101,7 +101,7 @@ def test_no_number_is_infinite_and_no_text_is_half_a_character():
     values["dpo"]["beta"] = float("inf")
     values["wandb"]["notes"] = "\ud800"
     with pytest.raises(InputError) as error:
-        validated(model, values, "args.json")
+        validate_arguments(model, values, "args.json")
     assert error.value.faults == [
         "args.json: dpo.beta: got inf; allowed: a finite number",
         "args.json: wandb.notes: holds U+D800, which is half a character; write the text anew",
@@ -112,7 +112,7 @@ def test_no_number_is_infinite_and_no_text_is_half_a_character():
 def test_an_integer_of_generation_becomes_the_number_that_transformers_needs():
     model, values = read("evaluate")
     values["generation"] |= {"temperature": 2, "repetition_penalty": 2}
-    settings = validated(model, values, "args.json").generation
+    settings = validate_arguments(model, values, "args.json").generation
     assert [type(settings[key]) for key in ("temperature", "repetition_penalty", "top_k")] == [float, float, int]
 
 
@@ -122,7 +122,7 @@ def test_null_means_not_given_everywhere():
     values["dpo"] |= {"beta": None, "max_length": None}
     values["dataset"]["split"] = None
     values["chat_template"]["marks"] = None
-    found = validated(model, values, "args.json")
+    found = validate_arguments(model, values, "args.json")
     assert "pretraining_tp" not in found.from_pretrained
     assert not {"beta", "max_length"} & set(found.dpo)
     assert (found.dataset.split, found.chat_template.marks) == ("train", [])

@@ -13,7 +13,7 @@ from conftest import ROOT
 from response_generator.config import library_keywords
 from response_generator.config.conflicts import DEFAULTS, F_DIVERGENCES, LOSS_TYPES
 from response_generator.config.schema import DPOArguments, EvaluateArguments
-from response_generator.config.validation import validated
+from response_generator.config.validation import validate_arguments
 from response_generator.errors import InputError
 
 ARGS_FILES = sorted((ROOT / "args").rglob("*.json"))
@@ -27,7 +27,7 @@ def faults_of(changes: dict, section: str | None = None) -> list[str]:
     values = read(ROOT / "args" / "dpo_arg.json")
     (values[section] if section else values).update(changes)
     with pytest.raises(InputError) as error:
-        validated(DPOArguments, values, "args.json")
+        validate_arguments(DPOArguments, values, "args.json")
     return error.value.faults
 
 
@@ -35,11 +35,11 @@ def test_every_args_file_loads():
     assert len(ARGS_FILES) == 4
     for file in ARGS_FILES:
         model = DPOArguments if file.name.startswith("dpo") else EvaluateArguments
-        validated(model, read(file), str(file))
+        validate_arguments(model, read(file), str(file))
 
 
 def test_the_published_dpo_run_is_the_seeds():
-    args = validated(DPOArguments, read(ROOT / "args" / "dpo_arg.json"), "dpo_arg.json")
+    args = validate_arguments(DPOArguments, read(ROOT / "args" / "dpo_arg.json"), "dpo_arg.json")
     assert args.output_dir == os.path.abspath("checkpoints")
     # The base that the adapter was trained on, and the last commit that holds an adapter.
     assert args.base_model == "unsloth/llama-2-7b-bnb-4bit"
@@ -76,8 +76,8 @@ def test_the_published_dpo_run_is_the_seeds():
 
 
 def test_the_published_evaluation_is_the_seeds():
-    args = validated(EvaluateArguments, read(ROOT / "args" / "evaluate_arg.json"), "evaluate_arg.json")
-    trained = validated(DPOArguments, read(ROOT / "args" / "dpo_arg.json"), "dpo_arg.json")
+    args = validate_arguments(EvaluateArguments, read(ROOT / "args" / "evaluate_arg.json"), "evaluate_arg.json")
+    trained = validate_arguments(DPOArguments, read(ROOT / "args" / "dpo_arg.json"), "dpo_arg.json")
     assert (args.base_model, args.baseline_adapter) == (trained.base_model, trained.adapter)
     assert args.adapter == f"{trained.output_dir}/adapter"
     assert args.scoring.clean_up_tokenization_spaces and args.scoring.emotion_labels == {"joy": "happiness"}
@@ -188,7 +188,7 @@ def test_what_does_not_go_together_is_told(changes, words):
 def test_what_does_not_go_together_in_an_evaluation_is_told(changes, words):
     values = read(ROOT / "args" / "evaluate_arg.json") | changes
     with pytest.raises(InputError) as error:
-        validated(EvaluateArguments, values, "args.json")
+        validate_arguments(EvaluateArguments, values, "args.json")
     (fault,) = error.value.faults
     assert words in fault
 
@@ -202,7 +202,7 @@ def test_what_does_not_go_together_in_an_evaluation_is_told(changes, words):
 )
 def test_the_args_file_of_the_other_script_is_told_as_one(model, name, words):
     with pytest.raises(InputError, match=words) as error:
-        validated(model, read(ROOT / "args" / f"{name}_arg.json"), "args.json")
+        validate_arguments(model, read(ROOT / "args" / f"{name}_arg.json"), "args.json")
     assert len(error.value.faults) == 1
 
 
@@ -228,10 +228,10 @@ def test_the_best_adapter_must_be_on_disk(changes, words):
     values = read(ROOT / "args" / "dpo_arg.json") | {"eval_dataset": {"path": "x.jsonl"}}
     values["dpo"] |= {"load_best_model_at_end": True, "early_stopping_patience": 2} | changes
     if words is None:
-        assert validated(DPOArguments, values, "args.json")
+        assert validate_arguments(DPOArguments, values, "args.json")
         return
     with pytest.raises(InputError) as error:
-        validated(DPOArguments, values, "args.json")
+        validate_arguments(DPOArguments, values, "args.json")
     assert any(words in fault for fault in error.value.faults)
 
 
@@ -240,13 +240,13 @@ def test_a_missing_key_and_a_section_of_the_wrong_type():
     values = read(ROOT / "args" / "dpo_arg.json")
     del values["base_model"]
     with pytest.raises(InputError, match="base_model: missing"):
-        validated(DPOArguments, values, "args.json")
+        validate_arguments(DPOArguments, values, "args.json")
 
 
 def test_an_integer_is_a_number_and_a_boolean_is_not():
     values = read(ROOT / "args" / "dpo_arg.json")
     values["dpo"]["beta"] = 1
-    assert validated(DPOArguments, values, "args.json").dpo["beta"] == 1
+    assert validate_arguments(DPOArguments, values, "args.json").dpo["beta"] == 1
     assert faults_of({"beta": True}, "dpo") == ["args.json: dpo.beta: got True (boolean); allowed: number"]
 
 

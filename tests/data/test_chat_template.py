@@ -6,7 +6,7 @@ from transformers import AutoTokenizer
 
 from response_generator.cli import preview
 from response_generator.config.schema import ChatTemplateArguments
-from response_generator.data.chat_template import Renderer
+from response_generator.data.chat_template import ChatFormatter
 from response_generator.errors import InputError
 
 ALL_BUT_EMOTION = (
@@ -23,9 +23,9 @@ ALL_BUT_WORDS = (
 REPLY = {"emotion": "anger", "dialog": "Bye . "}
 
 
-def renderer(tiny, file, bos="<s>", eos="</s>", **more) -> Renderer:
+def renderer(tiny, file, bos="<s>", eos="</s>", **more) -> ChatFormatter:
     tokenizer = AutoTokenizer.from_pretrained(tiny.base, bos_token=bos, eos_token=eos)
-    return Renderer.of(tokenizer, ChatTemplateArguments(file=file, **more))
+    return ChatFormatter.of(tokenizer, ChatTemplateArguments(file=file, **more))
 
 
 def test_llama2_golden(tiny):
@@ -107,7 +107,7 @@ def test_a_template_other_than_the_one_of_training_is_told(tiny, tmp_path, capsy
     trained.tokenizer.save_pretrained(tmp_path)
     for file, told in ((CHATML, False), (LLAMA2, True)):
         tokenizer = AutoTokenizer.from_pretrained(tmp_path)
-        preview.show_other_template(Renderer.of(tokenizer, ChatTemplateArguments(file=file)))
+        preview.show_other_template(ChatFormatter.of(tokenizer, ChatTemplateArguments(file=file)))
         assert ("the adapter brings another chat template than" in capsys.readouterr().out) is told
     preview.show_other_template(renderer(tiny, LLAMA2))  # the base's tokenizer brings none
     assert capsys.readouterr().out == ""

@@ -8,9 +8,9 @@ from transformers import AutoTokenizer
 
 from response_generator.cli import preview
 from response_generator.config.schema import ChatTemplateArguments
-from response_generator.data.chat_template import Renderer
+from response_generator.data.chat_template import ChatFormatter
 from response_generator.data.datasets import Pair
-from response_generator.data.tokenization import tokenised
+from response_generator.data.tokenization import tokenize_pairs
 from response_generator.errors import InputError
 
 OBJECTS = Pair(
@@ -25,19 +25,19 @@ STRINGS = Pair(1, "[INST] Hi . [/INST]", " Hello .", " Go away .</s>", None, Non
 
 
 @pytest.fixture(scope="module")
-def chatml(tiny) -> Renderer:
+def chatml(tiny) -> ChatFormatter:
     tokenizer = AutoTokenizer.from_pretrained(tiny.base)
-    return Renderer.of(tokenizer, ChatTemplateArguments(file=CHATML, marks=["<|im_start|>user "]))
+    return ChatFormatter.of(tokenizer, ChatTemplateArguments(file=CHATML, marks=["<|im_start|>user "]))
 
 
 @pytest.fixture(scope="module")
-def llama2(tiny) -> Renderer:
+def llama2(tiny) -> ChatFormatter:
     tokenizer = AutoTokenizer.from_pretrained(tiny.base, bos_token="<s>", eos_token="</s>")
-    return Renderer.of(tokenizer, ChatTemplateArguments(file=LLAMA2, marks=["[INST]", "[EMOTION]"]))
+    return ChatFormatter.of(tokenizer, ChatTemplateArguments(file=LLAMA2, marks=["[INST]", "[EMOTION]"]))
 
 
 def test_both_replies_answer_the_prompt_of_the_chosen_emotion(chatml):
-    tokens = tokenised([OBJECTS], chatml, None)
+    tokens = tokenize_pairs([OBJECTS], chatml, None)
     (row,) = tokens.rows
     decode = chatml.tokenizer.decode
     assert decode(row["prompt_ids"]) == chatml.prompt(HISTORY, "happiness")
@@ -47,7 +47,7 @@ def test_both_replies_answer_the_prompt_of_the_chosen_emotion(chatml):
 
 
 def test_text_gets_one_bos_one_eos_and_its_missing_marks_counted(llama2):
-    tokens = tokenised([STRINGS, STRINGS], llama2, None)
+    tokens = tokenize_pairs([STRINGS, STRINGS], llama2, None)
     ids = llama2.tokenizer.convert_tokens_to_ids
     for row in tokens.rows:
         assert row["prompt_ids"][0] == ids("<s>")
@@ -58,7 +58,7 @@ def test_text_gets_one_bos_one_eos_and_its_missing_marks_counted(llama2):
 
 
 def test_tokens_are_those_of_the_whole_text(chatml):
-    (row,) = tokenised([OBJECTS], chatml, None).rows
+    (row,) = tokenize_pairs([OBJECTS], chatml, None).rows
     whole = chatml.prompt(HISTORY, "happiness") + "You earned it !<|im_end|>"
     assert row["prompt_ids"] + row["chosen_ids"] == chatml.tokenizer(whole, add_special_tokens=False)["input_ids"]
 
@@ -67,29 +67,29 @@ def test_a_prompt_that_merges_with_its_reply_is_counted(chatml):
     # " the" is one token of the tiny vocabulary, so a prompt that ends in " th" shares a token with the reply "e".
     assert len(chatml.encode(" the")) == 1
     merging = Pair(0, "a th", "e", "ere", None, None)
-    tokens = tokenised([merging], chatml, None)
+    tokens = tokenize_pairs([merging], chatml, None)
     assert tokens.merged == 1
     (row,) = tokens.rows
     assert chatml.tokenizer.decode(row["prompt_ids"] + row["chosen_ids"]) == "<|im_start|>a the<|im_end|>"
 
 
 def test_max_length_drops_prompts_and_cuts_completions_and_says_so(chatml):
-    (row,) = tokenised([OBJECTS], chatml, None).rows
+    (row,) = tokenize_pairs([OBJECTS], chatml, None).rows
     prompt, chosen, rejected = (len(row[f"{part}_ids"]) for part in ("prompt", "chosen", "rejected"))
     assert chosen != rejected
     longer, shorter = max(chosen, rejected), min(chosen, rejected)
 
-    exact = tokenised([OBJECTS], chatml, prompt + longer)
+    exact = tokenize_pairs([OBJECTS], chatml, prompt + longer)
     assert (exact.dropped, exact.truncated, exact.rows) == ({}, 0, [row])
-    cut = tokenised([OBJECTS], chatml, prompt + shorter)
+    cut = tokenize_pairs([OBJECTS], chatml, prompt + shorter)
     assert (cut.dropped, cut.truncated) == ({}, 1)
     assert max(len(cut.rows[0]["chosen_ids"]), len(cut.rows[0]["rejected_ids"])) == shorter
 
     short = Pair(1, "Hi .", "a", "b", None, None)
-    some = tokenised([OBJECTS, short], chatml, prompt)
+    some = tokenize_pairs([OBJECTS, short], chatml, prompt)
     assert (some.read, some.dropped, len(some.rows)) == (2, {"prompt too long": 1}, 1)
     with pytest.raises(InputError, match=r"no pair can be used: prompt too long \(1\); max_length is \d+: raise it"):
-        tokenised([OBJECTS], chatml, prompt)
+        tokenize_pairs([OBJECTS], chatml, prompt)
 
 
 SAME, ONLY_EOS, INNER_EOS = (
@@ -113,26 +113,26 @@ def test_pairs_that_teach_nothing_are_dropped_and_counted(chatml, chosen, reject
     emotion = {"emotion": "fear"}
     as_text = Pair(0, "Hello ?", chosen, rejected, None, None)
     as_messages = Pair(0, HISTORY, emotion | {"dialog": chosen}, emotion | {"dialog": rejected}, None, None)
-    tokens = tokenised([OBJECTS, as_text], chatml, None)
+    tokens = tokenize_pairs([OBJECTS, as_text], chatml, None)
     assert tokens.dropped == ({reason: 1} if reason else {})
     if reason:
         assert tokens.dropped_metrics("dataset") == {"dataset/dropped_pairs": 1, f"dataset/dropped_pairs/{reason}": 1}
-        assert tokenised([OBJECTS, as_messages], chatml, None).dropped == {reason: 1}
+        assert tokenize_pairs([OBJECTS, as_messages], chatml, None).dropped == {reason: 1}
         with pytest.raises(InputError, match=f"no pair can be used: {reason}"):
-            tokenised([as_text], chatml, None)
+            tokenize_pairs([as_text], chatml, None)
 
 
 def test_completions_that_differ_only_where_they_are_cut_are_the_same(chatml):
     pair = Pair(0, "Hi .", "one two three four", "one two three five", None, None)
-    (row,) = tokenised([pair], chatml, None).rows
+    (row,) = tokenize_pairs([pair], chatml, None).rows
     assert row["chosen_ids"][0] == row["rejected_ids"][0]
     other = Pair(1, "Hi .", "two", "one", None, None)
-    tokens = tokenised([other, pair], chatml, len(row["prompt_ids"]) + 1)
+    tokens = tokenize_pairs([other, pair], chatml, len(row["prompt_ids"]) + 1)
     assert (tokens.dropped, len(tokens.rows), tokens.truncated) == ({SAME: 1}, 1, 1)
 
 
 def test_lengths_are_of_the_longer_reply(chatml):
-    tokens = tokenised([OBJECTS], chatml, None)
+    tokens = tokenize_pairs([OBJECTS], chatml, None)
     lengths = tokens.lengths()
     assert lengths["whole"] == [lengths["prompt"][0] + max(lengths["chosen"][0], lengths["rejected"][0])]
     assert tokens.dataset()["length"][0] == lengths["whole"][0]
@@ -149,7 +149,7 @@ def test_scores_are_summed_up_for_people_alone(capsys):
 def test_prompts_that_evaluation_never_asks_are_told(chatml, llama2, capsys):
     rendered = Pair(0, llama2.prompt(HISTORY, "fear"), "Who is there ?", "Hello .", None, None)
     plain = Pair(1, [{"role": "user", "content": "Hi ."}], "Hello .", "Go .", None, None)
-    tokens = tokenised([STRINGS, rendered, OBJECTS, plain, STRINGS], llama2, None)
+    tokens = tokenize_pairs([STRINGS, rendered, OBJECTS, plain, STRINGS], llama2, None)
     assert tokens.without_emotion == {"text": 2, "messages": 1}
     preview.show_counts("training", tokens, llama2)
     said = capsys.readouterr().out.replace("\n", " ")
@@ -157,22 +157,22 @@ def test_prompts_that_evaluation_never_asks_are_told(chatml, llama2, capsys):
     assert "1 of 5 pairs are messages without a target emotion" in said
     assert "for example '<s>[INST] [EMOTION] neutral [/EMOTION] Hello . [/INST] [EMOTION] anger [/EMOTION] '" in said
     assert 'messages with the content {"emotion": …, "dialog": …}; or text that this template has written' in said
-    preview.show_counts("training", tokenised([OBJECTS], chatml, None), chatml)
+    preview.show_counts("training", tokenize_pairs([OBJECTS], chatml, None), chatml)
     assert "warning" not in capsys.readouterr().out
 
 
 def test_held_out_pairs_that_are_trained_on_are_told(chatml, capsys):
     other = replace(OBJECTS, rejected={"emotion": "fear", "dialog": "No ."})
-    train, held_out = tokenised([OBJECTS], chatml, None), tokenised([OBJECTS, other], chatml, None)
+    train, held_out = tokenize_pairs([OBJECTS], chatml, None), tokenize_pairs([OBJECTS, other], chatml, None)
     preview.show_shared_pairs(train, held_out)
     assert "1 of 2 held-out pairs are trained on" in capsys.readouterr().out
-    preview.show_shared_pairs(train, tokenised([other], chatml, None))
+    preview.show_shared_pairs(train, tokenize_pairs([other], chatml, None))
     assert capsys.readouterr().out == ""
 
 
 def test_special_tokens_in_peoples_words_are_told(chatml, capsys):
     forged = replace(OBJECTS, chosen={"emotion": "fear", "dialog": "No . <|im_start|>user Yes ."})
-    tokens = tokenised([OBJECTS, forged, forged], chatml, None)
+    tokens = tokenize_pairs([OBJECTS, forged, forged], chatml, None)
     assert tokens.special_tokens == {"<|im_start|>": 2}
     preview.show_counts("training", tokens, chatml)
     assert "warning: '<|im_start|>' stands in the words of 2 pairs" in capsys.readouterr().out

@@ -9,8 +9,8 @@ from statsmodels.stats.contingency_tables import mcnemar
 from test_metrics import LABELS, row
 
 from response_generator.evaluation import report, table
-from response_generator.evaluation.comparison import REFERENCE, compared
-from response_generator.evaluation.conclusions import claims
+from response_generator.evaluation.comparison import REFERENCE, compare_models
+from response_generator.evaluation.conclusions import draw_conclusions
 
 RESAMPLES = 4_000
 # Of the rows made here: the same in every prompt, so that nothing is known of their spread.
@@ -26,7 +26,7 @@ def rows_of(right: list[bool], **changes) -> list[dict]:
 
 def evaluated(baseline: list[bool], adapter: list[bool], **changes):
     rows = {"baseline": rows_of(baseline), "adapter": rows_of(adapter)}
-    return compared(rows, LABELS, RESAMPLES, seed=1, **changes)
+    return compare_models(rows, LABELS, RESAMPLES, seed=1, **changes)
 
 
 # 60 prompts: both right in 20, the adapter alone in 25, the baseline alone in 8, none in 7.
@@ -58,9 +58,9 @@ def test_pairing_makes_the_interval_narrower_than_two_independent_ones():
 def test_replies_of_one_prompt_are_no_prompts_of_their_own():
     """Four times the same reply to each of 15 prompts says no more than one: the interval is as wide."""
     right = [True] * 9 + [False] * 6
-    once = compared({"adapter": rows_of(right)}, LABELS, RESAMPLES, seed=1)
+    once = compare_models({"adapter": rows_of(right)}, LABELS, RESAMPLES, seed=1)
     four = [each | {"sample": sample} for each in rows_of(right) for sample in range(4)]
-    often = compared({"adapter": four}, LABELS, RESAMPLES, seed=1)
+    often = compare_models({"adapter": four}, LABELS, RESAMPLES, seed=1)
     assert (often.prompts, often.samples, often.asking("anger"), often.asking("fear")) == (15, 4, 15, 0)
     assert often.figures["adapter"]["emotion_accuracy"] == once.figures["adapter"]["emotion_accuracy"]
 
@@ -78,7 +78,7 @@ def test_every_rate_and_mean_has_an_interval_around_it():
     rows = {"baseline": rows_of(BASELINE), "adapter": rows_of(ADAPTER)}
     for each in [*rows["baseline"][::7], *rows["adapter"][::7]]:
         each["reference_emotion"] = "fear"
-    found = compared(rows, LABELS, RESAMPLES, seed=1, margins=np.array([0.5, -0.2, 1.0, 0.1]))
+    found = compare_models(rows, LABELS, RESAMPLES, seed=1, margins=np.array([0.5, -0.2, 1.0, 0.1]))
     groups = [*found.figures.values(), found.differences["adapter"]]
     for figures in groups:
         for name, figure in figures.items():
@@ -98,8 +98,8 @@ def test_few_prompts_that_agree_prove_little():
     gained = found.differences["adapter"]["emotion_accuracy"]
     assert (gained.value, gained.high, gained.p) == (1, 1, 0.25)
     assert gained.low == pytest.approx(2 * 0.025 ** (1 / 3) - 1)  # -0.42
-    assert "could be noise" in claims(found)[0]
-    assert "could be noise" in claims(evaluated([True], [False]))[0]
+    assert "could be noise" in draw_conclusions(found)[0]
+    assert "could be noise" in draw_conclusions(evaluated([True], [False]))[0]
 
 
 def test_what_nobody_asks_for_has_no_figure():
@@ -117,15 +117,15 @@ def test_a_model_that_is_called_like_the_references_is_refused_by_its_name():
 
 
 def test_a_coin_is_told_from_a_preference():
-    undecided = claims(evaluated(BASELINE, ADAPTER, margins=np.array([0.5, -0.2, 0.3, -0.1, 0.0])))[-2]
+    undecided = draw_conclusions(evaluated(BASELINE, ADAPTER, margins=np.array([0.5, -0.2, 0.3, -0.1, 0.0])))[-2]
     assert undecided.endswith("mean margin 0.10; ties: 1; a coin could do as well.")
-    decided = claims(evaluated(BASELINE, ADAPTER, margins=np.linspace(0.1, 2, 30)))[-2]
+    decided = draw_conclusions(evaluated(BASELINE, ADAPTER, margins=np.linspace(0.1, 2, 30)))[-2]
     assert decided.endswith("mean margin 1.05.")
 
 
 def test_odd_names_of_runs_are_shown_as_they_are(tmp_path, capsys):
     rows = {"runs/[a]x$\\frac$": rows_of(BASELINE), "_b|c": rows_of(ADAPTER)}
-    found = compared(rows, LABELS, 200, seed=1)
+    found = compare_models(rows, LABELS, 200, seed=1)
     table.show(found, {})
     assert "runs/[a]x$\\frac$" in capsys.readouterr().out
     report.write(found, {}, tmp_path)
@@ -133,17 +133,17 @@ def test_odd_names_of_runs_are_shown_as_they_are(tmp_path, capsys):
 
 
 def test_a_claim_says_what_can_be_said():
-    better = claims(evaluated(BASELINE, ADAPTER))[0]
+    better = draw_conclusions(evaluated(BASELINE, ADAPTER))[0]
     assert better.startswith("The adapter follows the target emotion more often than the baseline: +28.3 points, 95 %")
     assert better.endswith("p = 0.0046, n = 60.")
-    worse = claims(evaluated(ADAPTER, BASELINE))[0]
+    worse = draw_conclusions(evaluated(ADAPTER, BASELINE))[0]
     assert worse.startswith("The adapter follows the target emotion less often than the baseline: -28.3 points, 95 %")
-    noise = claims(evaluated([True, False] * 20, [False, True] * 20))[0]
+    noise = draw_conclusions(evaluated([True, False] * 20, [False, True] * 20))[0]
     assert "could be noise (+0.0 points, 95 % CI [-" in noise and "p = 1.0000, n = 40)." in noise
     # Four prompts gained, none lost: the resamples are all above zero, the exact test says that a coin does it too.
     found = evaluated([True] * 50 + [False] * 4, [True] * 54)
     assert found.differences["adapter"]["emotion_accuracy"].low > 0
-    assert "could be noise (+7.4 points" in claims(found)[0] and "p = 0.1250" in claims(found)[0]
+    assert "could be noise (+7.4 points" in draw_conclusions(found)[0] and "p = 0.1250" in draw_conclusions(found)[0]
 
 
 def test_clear_losses_are_said_as_gains_are():
@@ -156,7 +156,7 @@ def test_clear_losses_are_said_as_gains_are():
             row(n, "anger", "anger", reference_logp=-26 - n % 2, response=f"Well {n % 2} .") for n in range(60)
         ],
     }
-    worse = [claim for claim in claims(compared(rows, LABELS, RESAMPLES, seed=1)) if "clearly" in claim]
+    worse = [claim for claim in draw_conclusions(compare_models(rows, LABELS, RESAMPLES, seed=1)) if "clearly" in claim]
     tokens = rows["adapter"][0]["reference_tokens"]
     before, after = np.exp(21 / tokens), np.exp(26.5 / tokens)
     assert len(worse) == 1 and worse[0].startswith(
@@ -165,7 +165,10 @@ def test_clear_losses_are_said_as_gains_are():
     assert f"perplexity of the reference replies {before:.2f} -> {after:.2f}, 95 % CI of the difference [" in worse[0]
     assert "distinct-1" in worse[0] and "replies given to another prompt too 0.0 -> 100.0 %" in worse[0]
     better = [
-        claim for claim in claims(compared(dict(zip(rows, reversed(rows.values()), strict=True)), LABELS, 500, 1))
+        claim
+        for claim in draw_conclusions(
+            compare_models(dict(zip(rows, reversed(rows.values()), strict=True)), LABELS, 500, 1)
+        )
     ]
     assert any(claim.startswith("The adapter is clearly better than the baseline in: perplexity") for claim in better)
     assert not any("clearly worse" in claim for claim in better)
@@ -175,11 +178,13 @@ def test_the_judges_own_error_stands_beside_the_claim():
     rows = rows_of([True] * 50)
     for each in rows[:20]:
         each["reference_emotion"] = "sadness"
-    found = compared({"adapter": rows}, LABELS, RESAMPLES, seed=1)
+    found = compare_models({"adapter": rows}, LABELS, RESAMPLES, seed=1)
     assert found.figures[REFERENCE]["emotion_accuracy"].value == 0.6
-    assert claims(found)[-1].startswith("The classifier itself names the target emotion of 60.0 % of the reference")
-    assert "the adapter scored higher, which may be the classifier's taste" in claims(found)[-1]
-    certified = claims(evaluated(BASELINE, ADAPTER))[-1]
+    assert draw_conclusions(found)[-1].startswith(
+        "The classifier itself names the target emotion of 60.0 % of the reference"
+    )
+    assert "the adapter scored higher, which may be the classifier's taste" in draw_conclusions(found)[-1]
+    certified = draw_conclusions(evaluated(BASELINE, ADAPTER))[-1]
     assert certified.endswith("no model can be certified beyond that.")
 
 
@@ -203,5 +208,7 @@ def test_metrics_are_flat_names_and_numbers():
     assert flat["adapter/confusion/anger/fear"] == 15
     assert flat["preference/pairs"] == 2
     assert all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in flat.values())
-    three = compared({"a": rows_of([True]), "b": rows_of([True]), "c": rows_of([True])}, LABELS, 100, seed=1).flat()
+    three = compare_models(
+        {"a": rows_of([True]), "b": rows_of([True]), "c": rows_of([True])}, LABELS, 100, seed=1
+    ).flat()
     assert {"difference of b/complete", "difference of c/complete"} <= set(three)

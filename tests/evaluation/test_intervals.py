@@ -87,9 +87,9 @@ def test_with_several_replies_signs_are_exchanged():
 
 def test_the_jackknife_of_a_mean_is_its_normal_interval():
     values = np.array([2.0, 4.0, 4.0, 5.0, 7.0, 9.0])
-    without_one = (values.sum() - values) / (len(values) - 1)
+    leave_one_out = (values.sum() - values) / (len(values) - 1)
     reach = 1.959964 * values.std(ddof=1) / np.sqrt(len(values))
-    assert intervals.jackknife(values.mean(), without_one) == pytest.approx(
+    assert intervals.jackknife(values.mean(), leave_one_out) == pytest.approx(
         (values.mean() - reach, values.mean() + reach), rel=1e-6
     )
     assert intervals.jackknife(1.0, np.array([1.0])) is None

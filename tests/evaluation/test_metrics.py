@@ -44,7 +44,7 @@ ROWS = [
 
 
 def point(rows) -> dict[str, float]:
-    sums = metrics.Sums.of(rows, LABELS)
+    sums = metrics.MetricTotals.of(rows, LABELS)
     return {name: values[0] for name, values in sums.figures(np.ones((1, sums.prompts))).items()}
 
 
@@ -77,7 +77,7 @@ def test_f1_of_every_resample_is_scikit_learns():
     draw = random.choice(EMOTIONS, size=(2, 12), p=(0.5, 0.2, 0.1, 0.05, 0.05, 0.05, 0.05))
     rows = [row(index, target, predicted) for index, (target, predicted) in enumerate(draw.T)]
     weights = random.multinomial(12, [1 / 12] * 12, size=200)
-    found = metrics.Sums.of(rows, LABELS).figures(weights)
+    found = metrics.MetricTotals.of(rows, LABELS).figures(weights)
     for number, counts in enumerate(weights):
         targets, predicted = np.repeat(draw, counts, axis=1)
         for average in ("weighted", "macro"):
@@ -115,7 +115,7 @@ def test_shares_lengths_and_perplexity_by_hand():
 
 def test_prompts_are_resampled_with_all_their_replies():
     rows = [row(0, sample=0), row(0, predicted="fear", sample=1), row(1, sample=0), row(1, sample=1)]
-    sums = metrics.Sums.of(rows, LABELS)
+    sums = metrics.MetricTotals.of(rows, LABELS)
     assert sums.prompts == 2
     # The first prompt twice; the second twice; each once.
     found = sums.figures(np.array([[2, 0], [0, 2], [1, 1]]))["emotion_accuracy"]
@@ -144,13 +144,13 @@ def test_distinct_n_by_hand():
     one, two = metrics.Distinct.of(rows, 1), metrics.Distinct.of(rows, 2)
     assert (one.whole, two.whole) == (6 / 11, 7 / 8)
     # Without the first: i am here . ?; without the second: i am fine . ?; without the third: i am fine . here.
-    assert one.without_one.tolist() == [5 / 7, 5 / 7, 5 / 8]
-    assert two.without_one.tolist() == [5 / 5, 5 / 5, 5 / 6]
+    assert one.leave_one_out.tolist() == [5 / 7, 5 / 7, 5 / 8]
+    assert two.leave_one_out.tolist() == [5 / 5, 5 / 5, 5 / 6]
 
 
 def test_references_are_judged_as_replies_once_a_prompt():
     rows = [row(0), row(0, sample=1), row(1, reference="Not yet ,")]
-    first, second = metrics.as_replies(rows)
+    first, second = metrics.gold_as_predictions(rows)
     assert (first["response"], first["predicted_emotion"], first["new_tokens"]) == ("It is pouring !", "surprise", 5)
     assert (first["complete"], second["complete"]) == (True, False)
 

@@ -6,7 +6,7 @@ import pytest
 
 from response_generator.errors import InputError
 from response_generator.evaluation import predictions, predictions_file
-from response_generator.generation.sampling import Sampling
+from response_generator.generation.sampling import SamplingParams
 
 
 @pytest.mark.parametrize(
@@ -31,7 +31,7 @@ def test_files_that_are_no_predictions_are_refused_with_the_line(evaluated, tmp_
     file = tmp_path / "predictions.jsonl"
     file.write_bytes(b"\n".join(change(lines)))
     with pytest.raises(InputError, match=words):
-        predictions_file.read(file, predictions_file.GENERATED)
+        predictions_file.read(file, predictions_file.GENERATED_FIELDS)
 
 
 def test_an_interrupted_run_says_where_it_stands(tmp_path, monkeypatch):
@@ -40,7 +40,7 @@ def test_an_interrupted_run_says_where_it_stands(tmp_path, monkeypatch):
 
     monkeypatch.setattr(predictions, "answer", stop)
     with pytest.raises(KeyboardInterrupt, match="predictions.jsonl; run the same command again to go on from there"):
-        predictions.generate(tmp_path, "adapter", None, None, [[None]], Sampling(None, 1, 1))
+        predictions.generate(tmp_path, "adapter", None, None, [[None]], SamplingParams(None, 1, 1))
 
 
 def test_a_speed_that_was_cut_off_does_not_end_the_run(tmp_path, monkeypatch):
@@ -49,5 +49,5 @@ def test_a_speed_that_was_cut_off_does_not_end_the_run(tmp_path, monkeypatch):
     speed = {"model": "adapter", "replies": 4, "new_tokens": 40, "seconds": 2.0}
     (tmp_path / "generation.jsonl").write_text(json.dumps(speed) + '\n{"model": "ada', encoding="utf-8")
     predictions.outstanding(tmp_path, ["adapter"], [], 1)
-    predictions.generate(tmp_path, "adapter", None, None, [[None]], Sampling(None, 1, 1))
+    predictions.generate(tmp_path, "adapter", None, None, [[None]], SamplingParams(None, 1, 1))
     assert predictions.speeds(tmp_path)["adapter"]["replies_per_second"] == pytest.approx(2, rel=0.1)

@@ -12,7 +12,7 @@ from test_metrics import LABELS, row
 
 from response_generator.constants import EMOTIONS
 from response_generator.evaluation import report
-from response_generator.evaluation.comparison import compared
+from response_generator.evaluation.comparison import compare_models
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 # As root there is no sandbox to be had; without the others the browser looks for a network.
@@ -48,7 +48,7 @@ def made_rows(count: int = 70, samples: int = 1) -> dict[str, list[dict]]:
 def written(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("report")
     rows = made_rows()
-    found = compared(rows, LABELS, 500, seed=1, margins=np.linspace(-1, 2, 30))
+    found = compare_models(rows, LABELS, 500, seed=1, margins=np.linspace(-1, 2, 30))
     pictures = report.write(found, SETTINGS, folder)
     assert {picture.name for picture in pictures} == {
         f"{name}.png" for name in ("emotions", "confusion", "quality", "lengths", "margins")
@@ -149,7 +149,7 @@ def test_it_fits_a_phone(page):
 def test_three_runs_and_several_samples(browser, tmp_path):
     rows = made_rows(count=8, samples=2)
     three = {"runs/a": rows["baseline"], "runs/b": rows["adapter"], "runs/c": rows["baseline"]}
-    report.write(compared(three, LABELS, 100, seed=1), SETTINGS, tmp_path)
+    report.write(compare_models(three, LABELS, 100, seed=1), SETTINGS, tmp_path)
     page = browser.new_page()
     page.goto((tmp_path / "report.html").as_uri())
     assert headings(page)[1].startswith("row 0, sample 1: target neutral, fixed, margin +0.800")
@@ -167,7 +167,7 @@ def test_the_page_holds_its_rows_as_json_and_no_address(written):
 
 
 def test_a_report_of_the_same_figures_has_the_same_bytes(written, tmp_path):
-    report.write(compared(made_rows(), LABELS, 500, seed=1, margins=np.linspace(-1, 2, 30)), SETTINGS, tmp_path)
+    report.write(compare_models(made_rows(), LABELS, 500, seed=1, margins=np.linspace(-1, 2, 30)), SETTINGS, tmp_path)
     for file in written.iterdir():
         assert (tmp_path / file.name).read_bytes() == file.read_bytes(), file.name
 

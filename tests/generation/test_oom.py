@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from response_generator.errors import RunError
-from response_generator.generation.oom import in_halves
+from response_generator.generation.oom import split_on_oom
 
 CPU = "[enforce fail at alloc_cpu.cpp:127] . DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."
 OUT_OF_MEMORY = {
@@ -23,9 +23,9 @@ def test_it_halves_where_it_must_and_says_so(error, capsys):
             raise OUT_OF_MEMORY[error]()
         return [item * 10 for item in batch]
 
-    assert in_halves(work, range(10)) == [item * 10 for item in range(10)]
+    assert split_on_oom(work, range(10)) == [item * 10 for item in range(10)]
     assert sizes == [10, 5, 3, 2, 5, 3, 2]
-    assert in_halves(work, range(4)) == [0, 10, 20, 30]
+    assert split_on_oom(work, range(4)) == [0, 10, 20, 30]
     assert sizes[7:] == [4, 2, 2]  # tried whole, whatever came before
     said = capsys.readouterr().err
     assert "out of memory with 10 rows at once; going on with 5" in said
@@ -37,7 +37,7 @@ def test_a_single_row_that_does_not_fit_ends_the_run():
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 
     with pytest.raises(RunError, match="out of memory with a single row"):
-        in_halves(work, range(2))
+        split_on_oom(work, range(2))
 
 
 def test_other_errors_are_not_taken_for_it():
@@ -45,4 +45,4 @@ def test_other_errors_are_not_taken_for_it():
         raise RuntimeError("shapes cannot be multiplied")
 
     with pytest.raises(RuntimeError, match="cannot be multiplied"):
-        in_halves(work, range(2))
+        split_on_oom(work, range(2))

@@ -6,19 +6,19 @@ from conftest import CHATML
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from response_generator.config.schema import ChatTemplateArguments, DatasetArguments, EvaluateArguments
-from response_generator.data.chat_template import Renderer
+from response_generator.data.chat_template import ChatFormatter
 from response_generator.data.datasets import read_dialogues
 from response_generator.errors import InputError, RunError
 from response_generator.evaluation import models
 from response_generator.generation.sampling import (
-    Request,
-    Sampling,
-    answer,
+    GenerationRequest,
+    SamplingParams,
     batches,
     check_context,
+    draw_seed,
+    generate_batch,
     generation_config,
-    seed_of,
-    up_to_eos,
+    truncate_at_eos,
 )
 from response_generator.modeling.adapters import AdapterFile, add_adapter
 
@@ -31,26 +31,28 @@ def speaker(tiny):
 
 @pytest.fixture(scope="module")
 def renderer(tiny):
-    return Renderer.of(AutoTokenizer.from_pretrained(tiny.base), ChatTemplateArguments(file=CHATML))
+    return ChatFormatter.of(AutoTokenizer.from_pretrained(tiny.base), ChatTemplateArguments(file=CHATML))
 
 
 @pytest.fixture(scope="module")
 def requests(tiny, renderer):
     dialogues, _ = read_dialogues(DatasetArguments(path=str(tiny.folder / "dialogues.jsonl")))
-    return [Request.of(dialogue, renderer) for dialogue in dialogues]
+    return [GenerationRequest.of(dialogue, renderer) for dialogue in dialogues]
 
 
 def answered(speaker, renderer, requests, settings, size, seed=0, samples=1):
     """Replies to `requests`, in their order and that of the samples."""
     config = generation_config(settings, renderer.tokenizer)
-    how = Sampling(config, seed, samples)
+    how = SamplingParams(config, seed, samples)
     replies = [
-        reply for batch in batches(requests, size, length) for reply in answer(speaker, renderer.tokenizer, batch, how)
+        reply
+        for batch in batches(requests, size, length)
+        for reply in generate_batch(speaker, renderer.tokenizer, batch, how)
     ]
     return sorted(replies, key=lambda reply: (reply.request.dialogue.index, reply.sample))
 
 
-def length(request: Request) -> int:
+def length(request: GenerationRequest) -> int:
     return request.length
 
 
@@ -94,8 +96,8 @@ def test_samples_of_a_prompt_differ_and_the_first_is_that_of_a_single_one(speake
     assert all(len({reply.response for reply in several[at : at + 3]}) == 3 for at in range(0, len(several), 3))
 
 
-def test_seeds_of_neighbouring_runs_share_no_draw():
-    seeds = {seed_of(seed, sample, row) for seed in range(10) for sample in range(4) for row in range(50)}
+def test_seeds_of_neighboring_runs_share_no_draw():
+    seeds = {draw_seed(seed, sample, row) for seed in range(10) for sample in range(4) for row in range(50)}
     assert len(seeds) == 10 * 4 * 50
 
 
@@ -174,8 +176,8 @@ def test_the_context_is_what_the_backend_loads(tiny, tmp_path):
 
 
 def test_tokens_after_the_eos_do_not_count():
-    assert up_to_eos([5, 6, 2, 0, 0], eos=2) == [5, 6, 2]
-    assert up_to_eos([5, 6], eos=2) == [5, 6]
+    assert truncate_at_eos([5, 6, 2, 0, 0], eos=2) == [5, 6, 2]
+    assert truncate_at_eos([5, 6], eos=2) == [5, 6]
 
 
 def test_settings_that_do_not_go_together_are_refused(renderer):

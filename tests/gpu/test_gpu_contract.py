@@ -12,8 +12,8 @@ from conftest import ROOT, published_dpo, script_environment
 from tiny_models import write_tiny_adapter
 
 from response_generator.config.schema import DPOArguments
-from response_generator.config.validation import validated
-from response_generator.generation.sampling import generation_config, up_to_eos
+from response_generator.config.validation import validate_arguments
+from response_generator.generation.sampling import generation_config, truncate_at_eos
 from response_generator.modeling.logprobs import log_probabilities
 from response_generator.training import dpo_config
 
@@ -83,7 +83,7 @@ def on_gpu_code(contract_args, tmp_path_factory) -> dict:
 
 
 def test_the_trainer_under_ours_is_unsloths_compiled_one(on_gpu_code):
-    assert on_gpu_code["trainers"][:3] == ["PreferenceTrainer", "UnslothDPOTrainer", "_UnslothDPOTrainer"]
+    assert on_gpu_code["trainers"][:3] == ["ResumableDPOTrainer", "UnslothDPOTrainer", "_UnslothDPOTrainer"]
 
 
 def test_what_a_card_runs_in_place_of_peft_and_trl_ran(on_gpu_code):
@@ -109,9 +109,9 @@ def test_compiled_layers_compute_what_others_do_for_policy_and_reference(on_gpu_
 
 def test_every_argument_is_the_one_of_the_cpu_path(on_gpu_code, contract_args):
     """The args' own, and TRL's defaults for the rest: unsloth's are batch 4 x 2, 5e-5, adamw_8bit, seed 3407."""
-    expected = dpo_config.training_config(validated(DPOArguments, contract_args["dpo"], "args.json")).to_dict()
+    expected = dpo_config.training_config(validate_arguments(DPOArguments, contract_args["dpo"], "args.json")).to_dict()
     config = on_gpu_code["whole"]["config"]
-    # Where files go; a field of TRL's tokenising, which we do not use; unsloth's own checkpointing; the CPU backend's
+    # Where files go; a field of TRL's tokenizing, which we do not use; unsloth's own checkpointing; the CPU backend's
     # choice of AdamW kernel, and its float32 on a processor without bfloat16.
     may_differ = {"output_dir", "dataset_num_proc", "gradient_checkpointing_kwargs", "optim", "bf16"}
     assert {name: config[name] for name in expected if name not in may_differ} == {
@@ -180,7 +180,7 @@ def on_plain_transformers(contract_args, on_gpu_code) -> dict:
         replies = []
         for prompt, _ in texts:
             whole = model.generate(input_ids=torch.tensor([prompt]), attention_mask=torch.ones(1, len(prompt)))
-            replies.append(up_to_eos(whole[0, len(prompt) :].tolist(), tokenizer.eos_token_id))
+            replies.append(truncate_at_eos(whole[0, len(prompt) :].tolist(), tokenizer.eos_token_id))
         found[name] = {"logps": log_probabilities(model, texts, tokenizer.pad_token_id), "replies": replies}
     return found
 

@@ -14,9 +14,9 @@ from test_train_dpo import PAIRS
 from transformers import AutoModelForCausalLM
 
 from response_generator.config.schema import DPOArguments, EvaluateArguments
-from response_generator.config.validation import validated
-from response_generator.data.chat_template import Renderer
-from response_generator.data.tokenization import tokenised
+from response_generator.config.validation import validate_arguments
+from response_generator.data.chat_template import ChatFormatter
+from response_generator.data.tokenization import tokenize_pairs
 from response_generator.evaluation import models
 from response_generator.modeling import loading, merge
 from response_generator.modeling.adapters import AdapterFile, key_in_model
@@ -30,12 +30,12 @@ ADAPTERS = ("adapter_two_tables", "adapter_three_copies")
 
 def train(values: dict, *callbacks):
     """fine_tune_dpo.py on these args, up to the saved adapter: `(trainer, start, the adapter's folder)`."""
-    arguments = validated(DPOArguments, values, "args.json")
+    arguments = validate_arguments(DPOArguments, values, "args.json")
     config = dpo_config.training_config(arguments)
-    start = loading.find_start(arguments)
-    frozen = loading.find_reference(arguments, start)
+    start = loading.resolve_initial_adapter(arguments)
+    frozen = loading.resolve_reference_adapter(arguments, start)
     tokenizer = load_tokenizer(arguments, start)
-    tokens = tokenised(PAIRS, Renderer.of(tokenizer, arguments.chat_template), config.max_length)
+    tokens = tokenize_pairs(PAIRS, ChatFormatter.of(tokenizer, arguments.chat_template), config.max_length)
     policy = loading.load_policy(arguments, start)
     trainer = train_dpo.build_trainer(policy, tokenizer, config, tokens, None, list(callbacks))
     if frozen:
@@ -125,12 +125,12 @@ def test_the_trained_adapter_is_evaluated_beside_the_one_it_started_from(tiny, p
     dpo = published_dpo(tiny, published, tmp_path, "adapter_two_tables")
     values = tiny.evaluate(tmp_path, **{key: dpo[key] for key in ("base_model", "from_pretrained", "chat_template")})
     values |= {"adapter": folder, "baseline_adapter": dpo["adapter"]}
-    arguments = validated(EvaluateArguments, values, "args.json")
+    arguments = validate_arguments(EvaluateArguments, values, "args.json")
     sides = models.find(arguments)
     model_of_both = models.load(arguments, sides)
     pair = ([1, 5, 9, 500, 17], [30, 504, 2])  # of the base's and of the added tokens
     for name, file in (("baseline", dpo["adapter"]), ("adapter", folder)):
-        with models.speaking_as(model_of_both, sides[name], name):
+        with models.use_adapter(model_of_both, sides[name], name):
             (found,) = log_probabilities(model_of_both, [pair], pad=500)
         base = AutoModelForCausalLM.from_pretrained(published / "base", dtype=torch.float32)
         base.resize_token_embeddings(505, mean_resizing=False)
@@ -143,7 +143,7 @@ def test_the_trained_adapter_is_exported_with_its_tables(tiny, published, traine
     values = published_dpo(tiny, published, tmp_path / "run", "adapter_two_tables")
     values |= {"export": {"path": str(tmp_path / "merged")}}
     values["from_pretrained"].pop("dtype")
-    merge.merge_adapter(validated(DPOArguments, values, "args.json"), Path(folder))
+    merge.merge_adapter(validate_arguments(DPOArguments, values, "args.json"), Path(folder))
     merged = AutoModelForCausalLM.from_pretrained(tmp_path / "merged")
     tables = load_file(f"{folder}/adapter_model.safetensors")
     assert torch.equal(merged.lm_head.weight, tables[TABLES[0]].bfloat16())

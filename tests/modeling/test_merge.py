@@ -12,14 +12,14 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from response_generator import export
 from response_generator.config.schema import DPOArguments
-from response_generator.config.validation import validated
+from response_generator.config.validation import validate_arguments
 from response_generator.errors import InputError, RunError
 from response_generator.modeling import merge
 
 
 def arguments_for(tiny, tmp_path, **section) -> DPOArguments:
     values = tiny.dpo(tmp_path / "run", export={"path": str(tmp_path / "merged")} | section)
-    return validated(DPOArguments, values, "args.json")
+    return validate_arguments(DPOArguments, values, "args.json")
 
 
 def logits(model, ids: torch.Tensor) -> torch.Tensor:
@@ -90,13 +90,13 @@ def test_an_adapter_of_another_kind_is_refused(tiny, tmp_path):
 
 
 def test_faults_are_told_before_anything_loads(tiny, tmp_path):
-    quantised = tmp_path / "quantised"
-    quantised.mkdir()
-    (quantised / "config.json").write_text(json.dumps({"quantization_config": {"quant_method": "bitsandbytes"}}))
+    quantized = tmp_path / "quantized"
+    quantized.mkdir()
+    (quantized / "config.json").write_text(json.dumps({"quantization_config": {"quant_method": "bitsandbytes"}}))
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "file").touch()
     cases = {
-        "is pre-quantised; name its 16-bit original in export.base_model": {"base_model": str(quantised)},
+        "is pre-quantized; name its 16-bit original in export.base_model": {"base_model": str(quantized)},
         "is there already; name a new folder": {"path": str(tmp_path / "full")},
         "would mix with the files of the run": {"path": str(tmp_path / "run" / "adapter" / "merged")},
     }

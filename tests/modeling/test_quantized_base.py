@@ -1,4 +1,4 @@
-"""A base that was quantised before it was published, as unsloth's repositories hold them: named for its 4 bits."""
+"""A base that was quantized before it was published, as unsloth's repositories hold them: named for its 4 bits."""
 
 import math
 import shutil
@@ -10,29 +10,29 @@ from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
 from response_generator.cli import preflight
 from response_generator.config.schema import DPOArguments
-from response_generator.config.validation import validated
+from response_generator.config.validation import validate_arguments
 from response_generator.errors import InputError
 from response_generator.training import sanity_checks
 
 
 @pytest.fixture(scope="module")
-def quantised(tiny, tmp_path_factory) -> str:
+def quantized(tiny, tmp_path_factory) -> str:
     folder = tmp_path_factory.mktemp("base") / "tiny-bnb-4bit"
     shutil.copytree(tiny.base, folder)
-    quantisation = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True)
-    loading = {"quantization_config": quantisation, "device_map": "cpu", "dtype": torch.bfloat16}
+    quantization = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True)
+    loading = {"quantization_config": quantization, "device_map": "cpu", "dtype": torch.bfloat16}
     AutoModelForCausalLM.from_pretrained(tiny.base, **loading).save_pretrained(folder)
     return str(folder)
 
 
-def test_it_is_trained_on_as_it_is(tiny, quantised, tmp_path):
-    arguments = validated(DPOArguments, tiny.dpo(tmp_path / "run", base_model=quantised), "args.json")
+def test_it_is_trained_on_as_it_is(tiny, quantized, tmp_path):
+    arguments = validate_arguments(DPOArguments, tiny.dpo(tmp_path / "run", base_model=quantized), "args.json")
     trainer, start, _ = set_up(arguments)
     assert trainer.model.is_loaded_in_4bit
     assert sanity_checks.check_start(trainer, start, None)["start_loss"] == pytest.approx(math.log(2), abs=1e-6)
 
 
-def test_an_export_asks_for_its_16_bit_original(tiny, quantised, tmp_path):
-    values = tiny.dpo(tmp_path / "run", base_model=quantised, export={"path": str(tmp_path / "merged")})
-    with pytest.raises(InputError, match="is pre-quantised; name its 16-bit original in export.base_model"):
-        preflight.check(validated(DPOArguments, values, "args.json"))
+def test_an_export_asks_for_its_16_bit_original(tiny, quantized, tmp_path):
+    values = tiny.dpo(tmp_path / "run", base_model=quantized, export={"path": str(tmp_path / "merged")})
+    with pytest.raises(InputError, match="is pre-quantized; name its 16-bit original in export.base_model"):
+        preflight.check(validate_arguments(DPOArguments, values, "args.json"))

@@ -10,10 +10,10 @@ from tokenizers import Tokenizer
 from transformers import AutoTokenizer
 
 from response_generator.config.schema import DPOArguments
-from response_generator.config.validation import validated
-from response_generator.data.chat_template import Renderer
+from response_generator.config.validation import validate_arguments
+from response_generator.data.chat_template import ChatFormatter
 from response_generator.data.datasets import parse_pair
-from response_generator.data.tokenization import tokenised
+from response_generator.data.tokenization import tokenize_pairs
 from response_generator.errors import InputError
 from response_generator.modeling.adapters import AdapterFile
 from response_generator.modeling.tokenizer import check_tokens, load_tokenizer
@@ -29,7 +29,7 @@ TEXTS = (
 @pytest.fixture(scope="module")
 def arguments(tiny, published, tmp_path_factory):
     values = published_dpo(tiny, published, tmp_path_factory.mktemp("run"), "adapter_two_tables")
-    return validated(DPOArguments, values, "args.json")
+    return validate_arguments(DPOArguments, values, "args.json")
 
 
 @pytest.fixture(scope="module")
@@ -74,9 +74,9 @@ def test_special_tokens_of_the_args_that_change_the_encoding_are_refused(argumen
 
 
 def test_text_rows_are_used_as_they_stand(arguments, tokenizer, published):
-    renderer = Renderer.of(tokenizer, arguments.chat_template)
+    renderer = ChatFormatter.of(tokenizer, arguments.chat_template)
     row = {"prompt": "   neutral   Hello ?     neutral   ", "chosen": " Fine . ", "rejected": "Go "}
-    (tokens,) = tokenised([parse_pair(0, row)], renderer, None).rows
+    (tokens,) = tokenize_pairs([parse_pair(0, row)], renderer, None).rows
     written = Tokenizer.from_file(str(published / "adapter_two_tables" / "tokenizer.json"))
     for side in ("chosen", "rejected"):
         whole = tokens["prompt_ids"] + tokens[f"{side}_ids"]
@@ -87,7 +87,7 @@ def test_text_rows_are_used_as_they_stand(arguments, tokenizer, published):
 
 def test_the_published_template_is_the_authors_to_the_token(arguments, tokenizer):
     assert arguments.chat_template.file == LLAMA2
-    renderer = Renderer.of(tokenizer, arguments.chat_template)
+    renderer = ChatFormatter.of(tokenizer, arguments.chat_template)
     history = [{"role": "user", "content": {"emotion": "fear", "dialog": " Hello "}}]
     prompt = tokenizer.convert_ids_to_tokens(renderer.encode(renderer.prompt(history, "neutral")))
     reply = {"emotion": "neutral", "dialog": "Hello "}

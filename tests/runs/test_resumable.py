@@ -20,9 +20,9 @@ def finish(file) -> list[list[int]]:
         worked.append(piece)
         return [{"n": number, "text": f"row {number} ½\u2028"} for number in piece]
 
-    _, done = resumable.taken_up(file, PIECES, key)
+    _, done = resumable.load_completed(file, PIECES, key)
     todo = [piece for piece, is_done in zip(PIECES, done, strict=True) if not is_done]
-    resumable.work_off(file, todo, work, lambda rows, seconds: None)
+    resumable.map_batches(file, todo, work, lambda rows, seconds: None)
     return worked
 
 
@@ -33,7 +33,7 @@ def whole(tmp_path) -> bytes:
 
 
 def test_rows_come_back_as_they_were_written(whole, tmp_path):
-    rows = json_lines.read(tmp_path / "whole")
+    rows = json_lines.read_jsonl(tmp_path / "whole")
     assert [row["n"] for row in rows] == [0, 1, 2, 3, 4]
     assert rows[0]["text"] == "row 0 ½\u2028"
 
@@ -58,7 +58,7 @@ def test_only_what_is_not_whole_is_done_again(whole, tmp_path, capsys):
 def test_empty_lines_at_the_end_are_no_rows(whole, tmp_path):
     file = tmp_path / "empty"
     file.write_bytes(whole + b"\n  \n\n")
-    assert len(json_lines.read(file)) == 5
+    assert len(json_lines.read_jsonl(file)) == 5
     assert finish(file) == []
     assert file.read_bytes() == whole
 
@@ -76,10 +76,10 @@ def test_damage_within_is_refused_with_the_line(whole, tmp_path, damage):
 def test_a_cut_off_line_is_refused_where_nobody_writes(whole, tmp_path):
     (tmp_path / "cut").write_bytes(whole[:-5])
     with pytest.raises(InputError, match="cut, line 5: is no JSON"):
-        json_lines.read(tmp_path / "cut")
+        json_lines.read_jsonl(tmp_path / "cut")
 
 
 def test_rows_of_other_work_are_refused(tmp_path):
-    json_lines.replace(tmp_path / "other", [{"n": 0}, {"n": 77}])
+    json_lines.write_jsonl(tmp_path / "other", [{"n": 0}, {"n": 77}])
     with pytest.raises(InputError, match="rows of other data"):
         finish(tmp_path / "other")

@@ -20,7 +20,7 @@ class FailingRun:
         lambda tracker, file: tracker.log({"loss": 1.0}, step=1),
         lambda tracker, file: tracker.log_table("t", ["a"], [[1]]),
         lambda tracker, file: tracker.log_image("i", file),
-        lambda tracker, file: tracker.summarise({"loss": 1.0}),
+        lambda tracker, file: tracker.summarize({"loss": 1.0}),
         lambda tracker, file: tracker.finish(),
     ],
 )

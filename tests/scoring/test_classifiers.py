@@ -6,7 +6,7 @@ from tiny_models import write_tiny_classifier
 from response_generator.config.schema import ScoringArguments
 from response_generator.constants import EMOTIONS
 from response_generator.errors import InputError
-from response_generator.scoring.classifiers import check_classifiers, emotions_of, gibberish_of
+from response_generator.scoring.classifiers import check_classifiers, classify_emotions, classify_gibberish
 
 
 def scoring(tiny, **changes) -> ScoringArguments:
@@ -16,10 +16,10 @@ def scoring(tiny, **changes) -> ScoringArguments:
 
 def test_replies_are_cleaned_up_where_the_args_say_so(tiny):
     as_written, cleaned_up = scoring(tiny), scoring(tiny, clean_up_tokenization_spaces=True)
-    tokenised, plain = "fine . Let ' s go , I do n't mind !", "fine. Let's go, I don't mind!"
-    for classify in (emotions_of, gibberish_of):
-        assert classify([tokenised], cleaned_up) == classify([plain], as_written)
-        assert classify([tokenised], as_written) != classify([plain], as_written)
+    tokenized, plain = "fine . Let ' s go , I do n't mind !", "fine. Let's go, I don't mind!"
+    for classify in (classify_emotions, classify_gibberish):
+        assert classify([tokenized], cleaned_up) == classify([plain], as_written)
+        assert classify([tokenized], as_written) != classify([plain], as_written)
 
 
 def test_a_classifiers_own_label_is_mapped_by_name(tiny, tmp_path):
@@ -30,7 +30,7 @@ def test_a_classifiers_own_label_is_mapped_by_name(tiny, tmp_path):
         check_classifiers(of_joy)
     mapped = of_joy.model_copy(update={"emotion_labels": {"joy": "happiness"}})
     check_classifiers(mapped)
-    (verdict,) = emotions_of(["I got the job !"], mapped)
+    (verdict,) = classify_emotions(["I got the job !"], mapped)
     assert list(verdict.probabilities) == list(EMOTIONS)
     with pytest.raises(InputError, match="scoring.emotion_labels: joy: no label of"):
         check_classifiers(scoring(tiny, emotion_labels={"joy": "happiness"}))

@@ -15,13 +15,13 @@ from response_generator.cli import preflight
 from response_generator.cli.command_line import override
 from response_generator.config import strict_json
 from response_generator.config.schema import DatasetArguments, DPOArguments, EvaluateArguments
-from response_generator.config.validation import validated
-from response_generator.data.chat_template import Renderer
+from response_generator.config.validation import validate_arguments
+from response_generator.data.chat_template import ChatFormatter
 from response_generator.data.datasets import read_dialogues, read_pairs
 from response_generator.data.raw_rows import count_rows
-from response_generator.data.tokenization import tokenised
+from response_generator.data.tokenization import tokenize_pairs
 from response_generator.errors import InputError
-from response_generator.generation.sampling import Request
+from response_generator.generation.sampling import GenerationRequest
 from response_generator.modeling.tokenizer import load_tokenizer
 
 
@@ -79,7 +79,7 @@ def test_args(tiny, room, case):
         except InputError as error:
             assert error.faults[0].startswith("--set ")
     try:
-        arguments = validated(model, values, "args.json")
+        arguments = validate_arguments(model, values, "args.json")
     except InputError as error:
         for fault in error.faults:
             assert fault.startswith("args.json: "), fault
@@ -127,9 +127,9 @@ def write_rows(room: Path, name: str, rows: list) -> Path:
 
 
 @pytest.fixture(scope="module")
-def renderer(tiny) -> Renderer:
+def renderer(tiny) -> ChatFormatter:
     arguments = DPOArguments.model_validate(tiny.dpo(tiny.folder / "run"))
-    return Renderer.of(load_tokenizer(arguments, None), arguments.chat_template)
+    return ChatFormatter.of(load_tokenizer(arguments, None), arguments.chat_template)
 
 
 @fuzzed
@@ -152,9 +152,9 @@ def test_rows(room, renderer, case, file, damages, split, skip, limit):
     try:
         rows, skipped = (read_dialogues if name == "dialogue" else read_pairs)(dataset)
         if name == "dialogue":
-            assert all(Request.of(dialogue, renderer).prompt_ids for dialogue in rows)
+            assert all(GenerationRequest.of(dialogue, renderer).prompt_ids for dialogue in rows)
         else:
-            assert tokenised(rows, renderer, 256).rows
+            assert tokenize_pairs(rows, renderer, 256).rows
     except InputError as error:
         assert error.faults
     else:

@@ -17,7 +17,7 @@ from transformers import PretrainedConfig
 from response_generator.config.library_keywords import KIND_OF_TYPE, accepted_kinds
 from response_generator.config.schema import DPOArguments
 from response_generator.errors import InputError
-from response_generator.evaluation.predictions_file import GENERATED, JUDGED, by_model, read
+from response_generator.evaluation.predictions_file import GENERATED_FIELDS, SCORED_FIELDS, by_model, read
 from response_generator.modeling.adapters import AdapterFile
 from response_generator.modeling.loading import load_config
 
@@ -142,14 +142,16 @@ PREDICTIONS = [
 ]
 
 
-ROW_FIELDS = {(line, name): [KIND_OF_TYPE[kind]] for name, kind in (GENERATED | JUDGED).items() for line in (0, 1)}
+ROW_FIELDS = {
+    (line, name): [KIND_OF_TYPE[kind]] for name, kind in (GENERATED_FIELDS | SCORED_FIELDS).items() for line in (0, 1)
+}
 
 
 @fuzzed
 @given(
     edits=st.lists(st.one_of(edits_of_kinds(ROW_FIELDS)), max_size=2) | edits_of(PREDICTIONS[:2]),
     damages=st.just([]) | st.lists(DAMAGE, max_size=2),
-    fields=st.sampled_from([GENERATED, GENERATED | JUDGED]),
+    fields=st.sampled_from([GENERATED_FIELDS, GENERATED_FIELDS | SCORED_FIELDS]),
     named=st.sampled_from(["file", "folder"]),
 )
 def test_predictions(tmp_path, edits, damages, fields, named):

@@ -19,7 +19,7 @@ from response_generator.config.sources import (
     pretrained,
     split_revision,
 )
-from response_generator.evaluation.saved_predictions import Source
+from response_generator.evaluation.saved_predictions import SavedPredictions
 
 OLD, NEW = "1" * 40, "2" * 40
 REPOSITORIES = ("base", "adapter", "emotion", "gibberish")
@@ -84,7 +84,7 @@ def test_classifiers_too_have_revisions(hub, tiny, tmp_path):
     assert "prompts 4," in done.stdout and "dataset: skipped 1 bad row(s): prompt ends with user" in done.stdout
     counted = {"dataset/skipped_rows": 1, "dataset/skipped_rows/prompt ends with user": 1}
     assert read_json(tmp_path / "run" / "metrics.json").items() >= counted.items()
-    assert Source(tmp_path / "run").left_out() == counted  # --from_predictions says it again
+    assert SavedPredictions(tmp_path / "run").left_out() == counted  # --from_predictions says it again
     commits = read_json(tmp_path / "run" / "environment.json")["commits"]
     assert commits == dict.fromkeys(("adapter", "dataset", "scoring.emotion_model", "scoring.gibberish_model"), OLD)
 

@@ -57,7 +57,7 @@ class Arguments:
 
 
 def test_each_finding_is_told_once(capsys):
-    watch = health.Watch(beta=0.1)
+    watch = health.TrainingHealthCallback(beta=0.1)
     log = [line(2, margin=9.0)]
     watch.on_log(Arguments, State(log), None)
     watch.on_log(Arguments, State([*log, line(3, margin=9.5)]), None)

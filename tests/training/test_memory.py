@@ -84,7 +84,7 @@ def test_the_base_takes_what_the_loader_holds(tiny, tmp_path):
     states = [each.weight.quant_state for each in linear]
     constants = [each for s in states for each in (s.absmax, s.code, s.offset, s.state2.absmax, s.state2.code)]
     held = sum(each.nbytes for each in [*base.parameters(), *constants])
-    skeleton = memory.skeleton(AutoConfig.from_pretrained(tiny.base))
+    skeleton = memory.build_meta_model(AutoConfig.from_pretrained(tiny.base))
     assert memory.weight_bytes(skeleton, four_bit=True, mapped=False) == held
     # A layer has q, o 64 x 64; k, v 64 x 32; gate, up, down 64 x 128. On a CPU their 16-bit pages stay mapped.
     checkpoint = 2 * 2 * (2 * 64 * 64 + 2 * 64 * 32 + 3 * 64 * 128)
@@ -96,7 +96,7 @@ def test_seven_billion_parameters_in_four_bits_take_3_87_gb():
     # constants, and 7 x 32 code books; two embeddings and 65 norms in 16 bits.
     linear = 32 * (4 * 4096**2 + 3 * 4096 * 11008)
     expected = linear / 2 + linear / 64 + linear / 4096 + 7 * 32 * 4 * 273 + 2 * (2 * 32000 * 4096 + 65 * 4096)
-    found = memory.weight_bytes(memory.skeleton(LLAMA_7B), four_bit=True, mapped=False)
+    found = memory.weight_bytes(memory.build_meta_model(LLAMA_7B), four_bit=True, mapped=False)
     assert found == pytest.approx(expected, rel=1e-6)
     assert round(found / 1e9, 2) == 3.87
 
@@ -257,7 +257,7 @@ def test_the_machine_is_named_with_its_memory():
     assert total == kilobytes * 1024
     with open("/proc/self/statm", encoding="ascii") as file:
         pages = int(file.read().split()[1])
-    assert math.isclose(device_memory.resident_bytes(), pages * 4096, rel_tol=0.02)
+    assert math.isclose(device_memory.process_rss_bytes(), pages * 4096, rel_tol=0.02)
 
 
 def test_a_containers_limit_counts(tmp_path, monkeypatch):
@@ -267,4 +267,4 @@ def test_a_containers_limit_counts(tmp_path, monkeypatch):
     assert device_memory.describe_memory()[1] == whole
     (tmp_path / "memory.max").write_text("2000000000\n", encoding="ascii")
     assert device_memory.describe_memory()[1] == 2_000_000_000
-    assert device_memory.free_bytes() == pytest.approx(2_000_000_000 - device_memory.resident_bytes(), abs=1e8)
+    assert device_memory.free_bytes() == pytest.approx(2_000_000_000 - device_memory.process_rss_bytes(), abs=1e8)

@@ -6,9 +6,9 @@ from test_train_dpo import PAIRS
 
 import fine_tune_dpo
 from response_generator.config.schema import DPOArguments
-from response_generator.config.validation import validated
-from response_generator.data.chat_template import Renderer
-from response_generator.data.tokenization import PairTokens, tokenised
+from response_generator.config.validation import validate_arguments
+from response_generator.data.chat_template import ChatFormatter
+from response_generator.data.tokenization import TokenizedPairs, tokenize_pairs
 from response_generator.modeling import loading as models
 from response_generator.modeling.tokenizer import load_tokenizer
 from response_generator.training import device_memory, dpo_config, profiling
@@ -21,20 +21,20 @@ def row(tokens: int) -> dict:
 def arguments_for(tiny, tmp_path, **dpo) -> DPOArguments:
     values = tiny.dpo(tmp_path / "run")
     values["dpo"] |= dpo
-    return validated(DPOArguments, values, "args.json")
+    return validate_arguments(DPOArguments, values, "args.json")
 
 
 def test_the_longest_batch_comes_first_then_ordinary_ones():
-    train = PairTokens(rows=[row(tokens) for tokens in range(10, 30)])
-    chosen = PairTokens(rows=profiling.chosen_rows(train, batch=2)).lengths()["whole"]
+    train = TokenizedPairs(rows=[row(tokens) for tokens in range(10, 30)])
+    chosen = TokenizedPairs(rows=profiling.longest_then_typical_rows(train, batch=2)).lengths()["whole"]
     assert chosen[:2] == [29, 28]
     assert sorted(chosen[2:]) == [17, 18, 19, 20]  # the middle of 10 … 27
 
 
 @pytest.mark.parametrize("batch", [1, 5, 7, 12, 100_000])
 def test_no_row_is_taken_twice(batch):
-    train = PairTokens(rows=[row(tokens) for tokens in range(10, 22)])
-    lengths = PairTokens(rows=profiling.chosen_rows(train, batch)).lengths()["whole"]
+    train = TokenizedPairs(rows=[row(tokens) for tokens in range(10, 22)])
+    lengths = TokenizedPairs(rows=profiling.longest_then_typical_rows(train, batch)).lengths()["whole"]
     assert len(set(lengths)) == len(lengths) == min(12, 3 * batch)
     assert lengths[0] == 21
 
@@ -60,7 +60,7 @@ def test_tokens_are_those_of_padded_batches(tiny, tmp_path):
 
 
 def test_the_whole_run_is_counted(tiny, tmp_path):
-    train = PairTokens(rows=[row(10)] * 12)
+    train = TokenizedPairs(rows=[row(10)] * 12)
     # 12 pairs of 10 tokens, twice each, 2 epochs
     assert profiling.tokens_of_run(train, arguments_for(tiny, tmp_path)) == 12 * 2 * 10 * 2
     assert profiling.tokens_of_run(train, arguments_for(tiny, tmp_path, max_steps=2)) == 8 * 2 * 10
@@ -69,10 +69,10 @@ def test_the_whole_run_is_counted(tiny, tmp_path):
 @pytest.mark.parametrize("dpo", [{}, {"precompute_ref_log_probs": True, "gradient_accumulation_steps": 2}])
 def test_real_steps_are_timed_and_nothing_is_left(tiny, tmp_path, dpo):
     arguments = arguments_for(tiny, tmp_path, **dpo)
-    start = models.find_start(arguments)
+    start = models.resolve_initial_adapter(arguments)
     tokenizer = load_tokenizer(arguments, start)
-    train = tokenised(PAIRS, Renderer.of(tokenizer, arguments.chat_template), 256)
-    told = profiling.rehearse(arguments, tokenizer, start, train)
+    train = tokenize_pairs(PAIRS, ChatFormatter.of(tokenizer, arguments.chat_template), 256)
+    told = profiling.profile_steps(arguments, tokenizer, start, train)
     assert 0 < told.step_seconds <= told.train_seconds
     assert told.peak_memory_gb > 0.1
     assert not (tmp_path / "run").exists()
@@ -80,5 +80,5 @@ def test_real_steps_are_timed_and_nothing_is_left(tiny, tmp_path, dpo):
 
 def test_a_hub_model_that_is_not_here_is_not_fetched(tiny, tmp_path):
     arguments = arguments_for(tiny, tmp_path)
-    assert profiling.at_hand(arguments)
-    assert not profiling.at_hand(arguments.model_copy(update={"base_model": "nobody/never-downloaded"}))
+    assert profiling.is_base_model_cached(arguments)
+    assert not profiling.is_base_model_cached(arguments.model_copy(update={"base_model": "nobody/never-downloaded"}))

@@ -8,11 +8,11 @@ from test_train_dpo import loss_of, set_up, shift
 from tiny_models import write_tiny_adapter
 
 from response_generator.config.schema import DPOArguments
-from response_generator.config.validation import validated
+from response_generator.config.validation import validate_arguments
 from response_generator.errors import InputError, RunError
 from response_generator.modeling import loading as models
 from response_generator.modeling.adapters import AdapterFile, add_adapter
-from response_generator.modeling.precision import fast_bf16
+from response_generator.modeling.precision import has_native_bf16
 from response_generator.training import reference, sanity_checks
 
 
@@ -23,7 +23,7 @@ def arguments(tiny, tmp_path, monkeypatch):
 
 
 def arguments_for(tiny, tmp_path, **changes) -> DPOArguments:
-    return validated(DPOArguments, tiny.dpo(tmp_path / "run", **changes), "args.json")
+    return validate_arguments(DPOArguments, tiny.dpo(tmp_path / "run", **changes), "args.json")
 
 
 def reference_logps(trainer) -> torch.Tensor:
@@ -37,7 +37,7 @@ def plain_logps(model, row: dict) -> torch.Tensor:
     sums = []
     for side in ("chosen_ids", "rejected_ids"):
         prompt, completion = row["prompt_ids"], row[side]
-        with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16, enabled=fast_bf16()):
+        with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16, enabled=has_native_bf16()):
             logits = model(input_ids=torch.tensor([prompt + completion])).logits[0].float()
         of_completion = logits[len(prompt) - 1 : -1].log_softmax(-1)
         sums.append(of_completion[range(len(completion)), completion].sum())
@@ -103,7 +103,9 @@ def test_a_new_lora_depends_on_the_seed_alone(tiny, tmp_path):
 
 def test_a_lora_that_does_not_fit_is_refused_before_the_base_is_loaded(tiny, tmp_path):
     with pytest.raises(InputError, match="lora: .*no_such_layer"):
-        models.find_start(arguments_for(tiny, tmp_path, adapter=None, lora={"target_modules": ["no_such_layer"]}))
+        models.resolve_initial_adapter(
+            arguments_for(tiny, tmp_path, adapter=None, lora={"target_modules": ["no_such_layer"]})
+        )
 
 
 def test_a_precomputed_reference_gives_the_loss_of_a_recomputed_one(arguments):
@@ -130,14 +132,14 @@ def test_the_cache_key_names_all_that_the_log_probabilities_depend_on(tiny, tmp_
 
     write_tiny_adapter(tiny.folder / "base", tmp_path / "weights", seed=9)
     write_tiny_adapter(tiny.folder / "base", tmp_path / "scale", lora_alpha=99)
-    other_dtype = "float32" if fast_bf16() else "bfloat16"
+    other_dtype = "float32" if has_native_bf16() else "bfloat16"
     template = arguments.chat_template.model_copy(update={"system_prompt": "You are kind ."})
     others = {
         "adapter weights": key_of(arguments_for(tiny, tmp_path, adapter=str(tmp_path / "weights"))),
         "adapter settings": key_of(arguments_for(tiny, tmp_path, adapter=str(tmp_path / "scale"))),
         "reference": key_of(arguments_for(tiny, tmp_path, reference_adapter=str(tmp_path / "weights"))),
         "rendered text": key_of(arguments.model_copy(update={"chat_template": template})),
-        "quantisation": key_of(
+        "quantization": key_of(
             arguments.model_copy(update={"from_pretrained": arguments.from_pretrained | {"load_in_4bit": False}})
         ),
         "max_length": key_of(arguments, max_length=512),

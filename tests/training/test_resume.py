@@ -15,17 +15,17 @@ from transformers import TrainerCallback
 
 from response_generator.cli import preflight
 from response_generator.config.schema import DPOArguments
-from response_generator.config.validation import validated
-from response_generator.data.chat_template import Renderer
+from response_generator.config.validation import validate_arguments
+from response_generator.data.chat_template import ChatFormatter
 from response_generator.data.datasets import parse_pair
-from response_generator.data.tokenization import tokenised
+from response_generator.data.tokenization import tokenize_pairs
 from response_generator.errors import InputError, RunError
 from response_generator.modeling import loading
 from response_generator.modeling.tokenizer import load_tokenizer
 from response_generator.runs.tracking import Tracker
 from response_generator.training import checkpointing, dpo_config, reference, train_dpo
 from response_generator.training.callbacks import LogFile, read_log
-from response_generator.training.dpo_trainer import LengthGroupedEpochs
+from response_generator.training.dpo_trainer import EpochSeededLengthSampler
 
 PAIRS = [parse_pair(number, row) for number, row in enumerate(demo_rows("preferences_train", 12))]
 BASIS = {"num_train_epochs": 2, "per_device_train_batch_size": 4, "save_strategy": "steps", "save_steps": 100}
@@ -46,11 +46,11 @@ def session(tiny, run: Path, *callbacks, owner: dict | None = None, **dpo):
     """One process's worth of fine_tune_dpo.py, up to the trained adapter: `(trainer, metrics)`."""
     values = tiny.dpo(run)
     values["dpo"] |= BASIS | dpo
-    arguments = validated(DPOArguments, values, "args.json")
+    arguments = validate_arguments(DPOArguments, values, "args.json")
     config = dpo_config.training_config(arguments)
-    start = loading.find_start(arguments)
+    start = loading.resolve_initial_adapter(arguments)
     tokenizer = load_tokenizer(arguments, start)
-    tokens = tokenised(PAIRS, Renderer.of(tokenizer, arguments.chat_template), config.max_length)
+    tokens = tokenize_pairs(PAIRS, ChatFormatter.of(tokenizer, arguments.chat_template), config.max_length)
     watchers = [LogFile(run / "log.jsonl", Tracker()), *dpo_config.early_stopping(arguments.dpo), *callbacks]
     policy = loading.load_policy(arguments, start)
     trainer = train_dpo.build_trainer(policy, tokenizer, config, tokens, tokens, watchers, owner)
@@ -120,7 +120,7 @@ def test_a_resumed_run_is_an_uninterrupted_one(case, tiny, tmp_path, monkeypatch
 
 def test_the_order_of_lengths_depends_on_seed_and_epoch_alone():
     def order(seed: int, epoch: int) -> list[int]:
-        sampler = LengthGroupedEpochs(list(range(40)), batch=4, seed=seed)
+        sampler = EpochSeededLengthSampler(list(range(40)), batch=4, seed=seed)
         sampler.set_epoch(epoch)
         torch.rand(1)
         return list(sampler)

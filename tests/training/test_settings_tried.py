@@ -6,7 +6,7 @@ from conftest import run_here
 import fine_tune_dpo
 from response_generator.cli import preview
 from response_generator.config.schema import DPOArguments
-from response_generator.config.validation import validated
+from response_generator.config.validation import validate_arguments
 from response_generator.training import dpo_config
 
 
@@ -37,7 +37,7 @@ def test_what_a_library_refuses_is_told_before_the_run_begins(tiny, tmp_path, ca
 def test_what_this_device_does_otherwise_is_told(tiny, tmp_path, capsys):
     values = tiny.dpo(tmp_path / "run")
     values["dpo"] |= {"optim": "adamw_8bit", "learning_rate": 1e-4, "warmup_steps": 100}
-    arguments = validated(DPOArguments, values, "args.json")
+    arguments = validate_arguments(DPOArguments, values, "args.json")
     config = dpo_config.training_config(arguments)
     (line,) = dpo_config.find_departures(arguments, config)
     assert line == "dpo.optim: adamw_8bit in the args, adamw_torch_fused is used on this device"

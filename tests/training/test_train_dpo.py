@@ -9,10 +9,10 @@ from tiny_models import demo_rows, write_tiny_adapter
 from trl import DPOConfig, DPOTrainer
 
 from response_generator.config.schema import DPOArguments, EvaluateArguments
-from response_generator.config.validation import validated
-from response_generator.data.chat_template import Renderer
+from response_generator.config.validation import validate_arguments
+from response_generator.data.chat_template import ChatFormatter
 from response_generator.data.datasets import parse_pair
-from response_generator.data.tokenization import tokenised
+from response_generator.data.tokenization import tokenize_pairs
 from response_generator.errors import InputError, RunError
 from response_generator.evaluation import models
 from response_generator.modeling import loading
@@ -25,19 +25,19 @@ PAIRS = [parse_pair(number, row) for number, row in enumerate(demo_rows("prefere
 
 @pytest.fixture
 def arguments(tiny, tmp_path):
-    return validated(DPOArguments, tiny.dpo(tmp_path / "run"), "args.json")
+    return validate_arguments(DPOArguments, tiny.dpo(tmp_path / "run"), "args.json")
 
 
 def set_up(arguments, **dpo):
     """Trainer, the adapter it starts from, and renderer for the arguments, as fine_tune_dpo.py makes them."""
     arguments = arguments.model_copy(update={"dpo": {**arguments.dpo, **dpo}})
     config = dpo_config.training_config(arguments)
-    source = loading.find_start(arguments)
-    frozen = loading.find_reference(arguments, source)
+    source = loading.resolve_initial_adapter(arguments)
+    frozen = loading.resolve_reference_adapter(arguments, source)
     tokenizer = load_tokenizer(arguments, source)
-    renderer = Renderer.of(tokenizer, arguments.chat_template)
+    renderer = ChatFormatter.of(tokenizer, arguments.chat_template)
     policy = loading.load_policy(arguments, source)
-    tokens = tokenised(PAIRS, renderer, config.max_length)
+    tokens = tokenize_pairs(PAIRS, renderer, config.max_length)
     trainer = train_dpo.build_trainer(policy, tokenizer, config, tokens, None, [])
     if frozen:
         reference.replace(policy, frozen)
@@ -83,7 +83,7 @@ def test_the_start_is_ln_2_and_a_wrong_reference_stops_the_run(arguments):
 
 
 def test_loss_is_trls_own_on_its_own_tokens(arguments, tmp_path):
-    """TRL tokenises the rendered strings itself; ours are tokenised before. Policy and reference differ, so that the
+    """TRL tokenizes the rendered strings itself; ours are tokenized before. Policy and reference differ, so that the
     loss depends on every log-probability."""
     from datasets import Dataset
 
@@ -104,7 +104,7 @@ def test_loss_is_trls_own_on_its_own_tokens(arguments, tmp_path):
         train_dataset=Dataset.from_list(strings),
         processing_class=renderer.tokenizer,
     )
-    train_dpo.restore(theirs.model, loaded)
+    train_dpo.restore_fp32_adapters(theirs.model, loaded)
     shift(theirs.model, "default", 0.01)
     assert abs(loss_of(ours) - math.log(2)) > 1e-3
     assert loss_of(ours) == pytest.approx(loss_of(theirs), abs=1e-6)
@@ -140,7 +140,7 @@ def test_a_frozen_adapter_is_told_before_training(arguments, monkeypatch):
     frozen = add_adapter(
         loading.load_base(arguments),
         AdapterFile.read(loading.adapter_folder(arguments.adapter)),
-        loading.TRAINED,
+        loading.POLICY_ADAPTER,
         trainable=False,
     )
     monkeypatch.setattr(models, "load_policy", lambda *_: frozen)
@@ -236,13 +236,13 @@ def test_a_baseline_without_the_adapters_tokens_is_refused(tiny, tmp_path):
     for baseline in ("none", tiny.adapter):
         values = tiny.evaluate(tmp_path / "run", adapter=str(tmp_path / "adapter"), baseline_adapter=baseline)
         with pytest.raises(InputError, match="baseline_adapter: .* knows 601 tokens, the base has 600 "):
-            models.find(validated(EvaluateArguments, values, "args.json"))
+            models.find(validate_arguments(EvaluateArguments, values, "args.json"))
     with_tokens(tiny, tmp_path / "replacing", ["<sigh>"])
     values = tiny.evaluate(
         tmp_path / "run", adapter=str(tmp_path / "adapter"), baseline_adapter=str(tmp_path / "replacing")
     )
     with pytest.raises(InputError, match="replaces the base's embeddings"):
-        models.find(validated(EvaluateArguments, values, "args.json"))
+        models.find(validate_arguments(EvaluateArguments, values, "args.json"))
 
 
 def test_a_pad_token_of_its_own_is_needed(tiny, arguments):
