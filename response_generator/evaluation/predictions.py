@@ -52,7 +52,9 @@ def outstanding(folder: Path, models: Sequence[str], batches: list[Batch], sampl
         print(f"{folder / FILE}: {len(rows)} replies are there already")
     if distributed.is_main_process():
         speeds = folder / SPEED_FILE
-        json_lines.write_jsonl(speeds, json_lines.read_jsonl(speeds, cut_off=True))  # without what a full disk cut off
+        json_lines.write_jsonl(
+            speeds, json_lines.read_jsonl(speeds, allow_truncated_tail=True)
+        )  # without what a full disk cut off
     return left
 
 
@@ -119,7 +121,7 @@ def to_record(model: str, reply: Completion) -> Prediction:
 def speeds(folder: Path) -> dict[str, dict[str, float]]:
     """`{model: {"replies_per_second", "new_tokens_per_second"}}` over all starts of a run; none where none was kept."""
     totals: dict[str, dict[str, float]] = {}
-    for entry in json_lines.read_jsonl(folder / SPEED_FILE, cut_off=True):
+    for entry in json_lines.read_jsonl(folder / SPEED_FILE, allow_truncated_tail=True):
         of_model = totals.setdefault(entry["model"], dict.fromkeys(("replies", "new_tokens", "seconds"), 0.0))
         for name in of_model:
             of_model[name] += entry[name]

@@ -13,11 +13,11 @@ from response_generator.runs import atomic_files, distributed
 Row = dict[str, Any]
 
 
-def read_jsonl(file: Path, cut_off: bool = False) -> list[Row]:
+def read_jsonl(file: Path, allow_truncated_tail: bool = False) -> list[Row]:
     """The rows of a file; none where there is no file.
 
     Args:
-        cut_off: the writer may have been killed; a last line that is no whole row is left out.
+        allow_truncated_tail: the writer may have been killed; a last line that is no whole row is left out.
 
     Raises:
         InputError: with the number of the line that is no JSON object.
@@ -33,7 +33,7 @@ def read_jsonl(file: Path, cut_off: bool = False) -> list[Row]:
             # A lone surrogate, which JSON can write and UTF-8 cannot, comes back as it was written.
             row = strict_json.parse(line.decode("utf-8", "surrogatepass"), allow_nan=True)
         except ValueError as error:
-            if cut_off and number == len(lines):
+            if allow_truncated_tail and number == len(lines):
                 print(f"{file}: line {number} was cut off; what it belongs to is done again")
                 break
             raise InputError(f"{file}, line {number}: is no JSON ({error}); mend or delete the line") from error

@@ -35,7 +35,7 @@ def load_completed(
     """
     found: list = [[], [False] * len(pieces)]
     if distributed.is_main_process():
-        held = {key(row): row for row in json_lines.read_jsonl(file, cut_off=True)}
+        held = {key(row): row for row in json_lines.read_jsonl(file, allow_truncated_tail=True)}
         strange = set(held) - {name for piece in pieces for name in piece}
         if strange:
             raise InputError(f"{file}: holds rows of other data, {strange.pop()} for one; name another output_dir")

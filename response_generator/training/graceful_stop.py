@@ -21,7 +21,7 @@ class GracefulStopCallback(TrainerCallback):
         self.stopping = False  # all processes agree to stop after this step
 
     @contextmanager
-    def listening(self) -> Iterator[None]:
+    def handle_signals(self) -> Iterator[None]:
         earlier = {number: signal.signal(number, self.receive) for number in SIGNALS}
         try:
             yield

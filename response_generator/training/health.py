@@ -31,9 +31,9 @@ class TrainingHealthCallback(TrainerCallback):
         if not log or not state.is_world_process_zero:
             return
         found = {
-            "margins": exploding(log, self.beta),
-            "chosen": falling(log, self.beta),
-            "accuracy": stuck(log, global_batch_size(args), args.learning_rate),
+            "margins": check_margin_explosion(log, self.beta),
+            "chosen": check_likelihood_displacement(log, self.beta),
+            "accuracy": check_no_learning(log, global_batch_size(args), args.learning_rate),
         }
         for name, words in found.items():
             if words and name not in self.findings:
@@ -41,7 +41,7 @@ class TrainingHealthCallback(TrainerCallback):
                 tqdm.write(f"\nwarning: {words}", file=sys.stderr)
 
 
-def exploding(log: Log, beta: float) -> str | None:
+def check_margin_explosion(log: Log, beta: float) -> str | None:
     """Margins that are large before anything can have been learned."""
     for entry in log:
         margin = entry["rewards/margins"] / beta
@@ -54,7 +54,7 @@ def exploding(log: Log, beta: float) -> str | None:
     return None
 
 
-def falling(log: Log, beta: float) -> str | None:
+def check_likelihood_displacement(log: Log, beta: float) -> str | None:
     """The chosen replies becoming unlikely along with the rejected ones."""
     if len(log) < WINDOW:
         return None
@@ -70,7 +70,7 @@ def falling(log: Log, beta: float) -> str | None:
     )
 
 
-def stuck(log: Log, pairs_each_step: int, learning_rate: float) -> str | None:
+def check_no_learning(log: Log, pairs_each_step: int, learning_rate: float) -> str | None:
     """A preference that stays a coin's after many pairs; the first step, where nothing has changed yet, is no sign."""
     later = [entry for entry in log if entry["step"] > 1]
     if not later or (later[-1]["step"] - 1) * pairs_each_step < JUDGED_PAIRS:

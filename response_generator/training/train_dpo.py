@@ -189,7 +189,7 @@ def run_steps(trainer: ResumableDPOTrainer, checkpoint: Path | None) -> float:
     stop = GracefulStopCallback(trainer.accelerator)
     trainer.add_callback(stop)
     try:
-        with stop.listening():
+        with stop.handle_signals():
             result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     except (KeyboardInterrupt, RunError) as stopped:
         trainer.callback_handler.on_train_end(trainer.args, trainer.state, trainer.control)  # ends the progress bar

@@ -16,10 +16,10 @@ def line(step: int, margin=0.1, chosen=0.0, logps=-50.0, accuracy=0.8) -> dict:
 
 
 def test_margins_that_explode_at_once():
-    assert "61 nats apart" in health.exploding([line(1), line(4, margin=6.1)], beta=0.1)
-    assert "reference is probably not" in health.exploding([line(4, margin=-6.1)], beta=0.1)
-    assert health.exploding([line(4, margin=6.1)], beta=0.5) is None  # 12 nats
-    assert health.exploding([line(11, margin=6.1)], beta=0.1) is None  # learned, by then
+    assert "61 nats apart" in health.check_margin_explosion([line(1), line(4, margin=6.1)], beta=0.1)
+    assert "reference is probably not" in health.check_margin_explosion([line(4, margin=-6.1)], beta=0.1)
+    assert health.check_margin_explosion([line(4, margin=6.1)], beta=0.5) is None  # 12 nats
+    assert health.check_margin_explosion([line(11, margin=6.1)], beta=0.1) is None  # learned, by then
 
 
 @pytest.mark.parametrize(
@@ -29,19 +29,19 @@ def test_margins_that_explode_at_once():
 )
 def test_chosen_replies_that_become_unlikely(change, logps, told):
     log = [line(step, chosen=0.1 * change, logps=logps) for step in range(1, 6)]
-    words = health.falling(log, beta=0.1)
+    words = health.check_likelihood_displacement(log, beta=0.1)
     assert (words is not None) is told
     assert not told or f"from {logps - change:.0f} to {logps:.0f} nats" in words
-    assert health.falling(log[:4], beta=0.1) is None
+    assert health.check_likelihood_displacement(log[:4], beta=0.1) is None
 
 
 def test_a_preference_that_stays_a_coins():
     log = [line(1, accuracy=0.0)] + [line(step, accuracy=0.5) for step in range(2, 27)]
-    words = health.stuck(log, pairs_each_step=8, learning_rate=1e-7)
+    words = health.check_no_learning(log, pairs_each_step=8, learning_rate=1e-7)
     assert "preferred in 50% of the pairs" in words and "learning_rate (1e-07)" in words
-    assert health.stuck(log[:25], 8, 1e-7) is None  # 24 * 8 = 192 pairs are too few to tell
-    assert health.stuck([line(step, accuracy=0.56) for step in range(2, 27)], 8, 1e-7) is None
-    assert health.stuck([line(step, accuracy=0.3) for step in range(2, 27)], 8, 1e-7)  # swapped columns
+    assert health.check_no_learning(log[:25], 8, 1e-7) is None  # 24 * 8 = 192 pairs are too few to tell
+    assert health.check_no_learning([line(step, accuracy=0.56) for step in range(2, 27)], 8, 1e-7) is None
+    assert health.check_no_learning([line(step, accuracy=0.3) for step in range(2, 27)], 8, 1e-7)  # swapped columns
 
 
 class State:
