@@ -24,7 +24,7 @@ OWNED_ELSEWHERE = {
     "resume_from_checkpoint": "run the same command again: it resumes by itself",
 }
 SCRIPT_OF_KEY = {"dpo": "fine_tune_dpo.py", "generation": "evaluate.py"}
-NAMES_OF_THE_SEED = {
+GONE_FROM_TRL = {
     "model_adapter_name": "TRL has no such field any more: the trained adapter is always called 'default'",
     "ref_adapter_name": "TRL has no such field any more: the frozen adapter is always called 'ref'",
 }
@@ -139,8 +139,8 @@ def keyword_faults(section: str, values: dict[str, Any]) -> list[str]:
 
 def unknown_key(path: str, known: list[str]) -> str:
     key = path.rpartition(".")[2]
-    if key in NAMES_OF_THE_SEED:
-        return f"{path}: {NAMES_OF_THE_SEED[key]}; remove the key"
+    if key in GONE_FROM_TRL:
+        return f"{path}: {GONE_FROM_TRL[key]}; remove the key"
     if key in OWNED_ELSEWHERE:
         return f"{path}: not allowed here; {OWNED_ELSEWHERE[key]}"
     near = get_close_matches(key, known, n=1)

@@ -38,7 +38,7 @@ def test_every_args_file_loads():
         validate_arguments(model, read(file), str(file))
 
 
-def test_the_published_dpo_run_is_the_seeds():
+def test_the_published_dpo_run_is_the_original_recipe():
     args = validate_arguments(DPOArguments, read(ROOT / "args" / "dpo_arg.json"), "dpo_arg.json")
     assert args.output_dir == os.path.abspath("checkpoints")
     # The base that the adapter was trained on, and the last commit that holds an adapter.
@@ -61,7 +61,7 @@ def test_the_published_dpo_run_is_the_seeds():
         "num_train_epochs": 3,
         "gradient_checkpointing": True,
         "remove_unused_columns": False,
-        # DPOConfig's defaults when the seed was written
+        # DPOConfig's defaults when the original recipe was written
         "learning_rate": 5e-5,
         "lr_scheduler_type": "linear",
         "warmup_steps": 0,
@@ -75,7 +75,7 @@ def test_the_published_dpo_run_is_the_seeds():
     assert args.seed == 42
 
 
-def test_the_published_evaluation_is_the_seeds():
+def test_the_published_evaluation_is_the_original_recipe():
     args = validate_arguments(EvaluateArguments, read(ROOT / "args" / "evaluate_arg.json"), "evaluate_arg.json")
     trained = validate_arguments(DPOArguments, read(ROOT / "args" / "dpo_arg.json"), "dpo_arg.json")
     assert (args.base_model, args.baseline_adapter) == (trained.base_model, trained.adapter)
