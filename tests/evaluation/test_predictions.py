@@ -38,14 +38,14 @@ def test_an_interrupted_run_says_where_it_stands(tmp_path, monkeypatch):
     def stop(*args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(predictions, "answer", stop)
+    monkeypatch.setattr(predictions, "generate_batch", stop)
     with pytest.raises(KeyboardInterrupt, match="predictions.jsonl; run the same command again to go on from there"):
         predictions.generate(tmp_path, "adapter", None, None, [[None]], SamplingParams(None, 1, 1))
 
 
 def test_a_speed_that_was_cut_off_does_not_end_the_run(tmp_path, monkeypatch):
     """A full disk leaves half a line, and the next start would write behind it."""
-    monkeypatch.setattr(predictions, "answer", lambda *args: [])
+    monkeypatch.setattr(predictions, "generate_batch", lambda *args: [])
     speed = {"model": "adapter", "replies": 4, "new_tokens": 40, "seconds": 2.0}
     (tmp_path / "generation.jsonl").write_text(json.dumps(speed) + '\n{"model": "ada', encoding="utf-8")
     predictions.outstanding(tmp_path, ["adapter"], [], 1)

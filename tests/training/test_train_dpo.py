@@ -143,7 +143,7 @@ def test_a_frozen_adapter_is_told_before_training(arguments, monkeypatch):
         loading.POLICY_ADAPTER,
         trainable=False,
     )
-    monkeypatch.setattr(models, "load_policy", lambda *_: frozen)
+    monkeypatch.setattr(loading, "load_policy", lambda *_: frozen)
     with pytest.raises(RunError, match="no parameter is trainable"):
         set_up(arguments)
 
