@@ -101,11 +101,11 @@ def test_unsloth_chooses_the_attention_and_the_run_says_so(on_card, tiny, tmp_pa
 # The script, with a count of the passes through the first layer in training, those for backward alone included.
 COUNTING = """
 import runpy, sys
-from response_generator.backends import import_backend
+from response_generator.modeling.backend import import_backend
 import_backend("unsloth")
-from response_generator import model
+from response_generator.modeling import loading
 
-passes, load_policy = [], model.load_policy
+passes, load_policy = [], loading.load_policy
 
 def counted(*args):
     policy = load_policy(*args)
@@ -113,7 +113,7 @@ def counted(*args):
     layer.register_forward_pre_hook(lambda layer, _: passes.append(1) if layer.training else None)
     return policy
 
-model.load_policy = counted
+loading.load_policy = counted
 try:
     runpy.run_path(sys.argv[0], run_name="__main__")
 finally:

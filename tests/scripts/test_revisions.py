@@ -104,8 +104,8 @@ def test_a_revision_without_an_adapter_is_told_with_the_way_out(hub, tiny, tmp_p
 
 READ = """
 import json, sys
-from response_generator.arguments import DatasetArguments
-from response_generator.data import read_pairs
+from response_generator.config.schema import DatasetArguments
+from response_generator.data.datasets import read_pairs
 from response_generator.errors import InputError
 try:
     print(len(read_pairs(DatasetArguments(**json.loads(sys.argv[1]), skip_bad_rows=True))[0]))
