@@ -82,13 +82,13 @@ def load_saved(folder: Path, split: str):
 
     try:
         found = load_from_disk(str(folder))
-        if isinstance(found, DatasetDict):
-            found = found[split]
-        return found.with_format(None)
-    except KeyError as error:
-        raise InputError(f"dataset: {folder}: holds no split {split}; it has {', '.join(found)}") from error
     except Exception as error:  # damaged files end in errors of json, pyarrow and datasets alike
         raise InputError(f"dataset: {folder}: cannot be read as a saved data set ({error}); save it again") from error
+    if isinstance(found, DatasetDict):
+        if split not in found:
+            raise InputError(f"dataset: {folder}: holds no split {split}; it has {', '.join(found)}")
+        found = found[split]
+    return found.with_format(None)
 
 
 def files_of_split(folder: Path, split: str) -> list[Path]:

@@ -57,6 +57,9 @@ def test_folders_of_save_to_disk_are_read(tmp_path):
         arrow.write_bytes(arrow.read_bytes()[:100])
     with pytest.raises(InputError, match="cannot be read as a saved data set .*; save it again"):
         read_pairs(one)
+    (tmp_path / "one" / "state.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(InputError, match="cannot be read as a saved data set .*; save it again"):
+        read_pairs(one)
 
 
 @pytest.mark.parametrize(
