@@ -114,14 +114,8 @@ def evaluate(args: EvaluateArguments, run: RunFolder, dry_run: bool) -> None:
         counts |= skipped_metrics("preferences.dataset", args.preferences.dataset, skipped_pairs)
         counts |= held_out.dropped_metrics("preferences.dataset")
     if distributed.is_main_process():
-        judge_and_report(
-            args,
-            run,
-            predictions_file.read(run.path, predictions_file.GENERATED_FIELDS),
-            run.arguments,
-            counts,
-            tracker,
-        )
+        generated = predictions_file.read(run.path, predictions_file.GENERATED_FIELDS)
+        judge_and_report(args, run, generated, run.arguments, counts, tracker)
 
 
 def report_again(args: EvaluateArguments, run: RunFolder, options: Namespace) -> None:

@@ -28,8 +28,13 @@ REFUSED = {
     "padding_free": "TRL 1.15 has switched it off",
     "eval_on_start": "a resumed run would do it again; the start is checked in any case",
 }
-DEFAULTS = {"save_steps": 500, "logging_steps": 10, "max_length": 1024, "gradient_checkpointing": True}  # TRL's
-DEFAULTS["max_seq_length"] = 2048  # unsloth's
+DEFAULTS = {
+    "save_steps": 500,
+    "logging_steps": 10,
+    "max_length": 1024,
+    "gradient_checkpointing": True,
+    "max_seq_length": 2048,  # unsloth's; the others are TRL's
+}
 
 
 def of_loading(loading: dict[str, Any]) -> Iterator[str]:

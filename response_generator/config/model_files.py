@@ -1,6 +1,7 @@
 """What lies in the folder of a model or an adapter on this machine, read before anything is loaded; no torch."""
 
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
@@ -75,19 +76,26 @@ def find_weights(folder: Path) -> list[Path]:
     return files
 
 
-def find_adapter_errors(folder: Path) -> list[str]:
-    """What is wrong with the files of an adapter in `folder`; whether it fits a base is asked later."""
+def read_adapter(folder: Path) -> tuple[dict[str, Any], dict[str, tuple[int, ...]]]:
+    """The configuration of an adapter and the shapes of its tensors; whether it fits a base is asked later.
+
+    Raises:
+        InputError: with everything that is wrong with its files.
+    """
     if not (folder / ADAPTER_WEIGHTS).is_file():
-        return [f"{folder}: holds no {ADAPTER_WEIGHTS}; pickled weights (.bin) are not loaded"]
-    errors = []
+        raise InputError(f"{folder}: holds no {ADAPTER_WEIGHTS}; pickled weights (.bin) are not loaded")
+    errors, config, shapes = [], {}, {}
     try:
-        kind = strict_json.read_object(folder / ADAPTER_CONFIG).get("peft_type")
+        config = strict_json.read_object(folder / ADAPTER_CONFIG)
+        kind = config.get("peft_type")
         if kind != "LORA":
             errors.append(f"{folder / ADAPTER_CONFIG}: peft_type is {kind!r}; allowed: LORA")
     except InputError as error:
         errors.append(f"{error}; fetch or train the adapter again")
     try:
-        read_shapes(folder / ADAPTER_WEIGHTS)
+        shapes = read_shapes(folder / ADAPTER_WEIGHTS)
     except InputError as error:
         errors.append(str(error))
-    return errors
+    if errors:
+        raise InputError(*errors)
+    return config, shapes

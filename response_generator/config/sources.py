@@ -27,8 +27,7 @@ def is_local(name: str) -> bool:
 
 def resolve_source(name: str) -> str:
     """A path of this machine made whole, see `paths.resolve_path`; any other name, a hub id, as it is."""
-    expanded = paths.expand(name)
-    return paths.resolve_path(expanded) if is_local(expanded) else name
+    return paths.resolve_path(name) if is_local(paths.expand(name)) else name
 
 
 def public_name(name: str) -> str:
@@ -74,7 +73,11 @@ def adapter_faults(key: str, name: str) -> list[str]:
         return []
     if not Path(name, model_files.ADAPTER_CONFIG).is_file():
         return [f"{key}: {name}: {missing(name)}; needed: a PEFT adapter (adapter_config.json), or a hub id"]
-    return [f"{key}: {error}" for error in model_files.find_adapter_errors(Path(name))]
+    try:
+        model_files.read_adapter(Path(name))
+    except InputError as error:
+        return [f"{key}: {fault}" for fault in error.faults]
+    return []
 
 
 def dataset_faults(key: str, path: str, revision: str | None = None, name: str | None = None) -> list[str]:

@@ -2,11 +2,13 @@
 
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
 from response_generator.errors import InputError
 
+HALVES = re.compile("[\ud800-\udfff]")
 MAX_NESTING = 100  # brackets; nothing that is read here needs a tenth of it
 
 
@@ -81,8 +83,8 @@ def nesting(value: Any) -> int:
 
 def lone_surrogate(text: str) -> str | None:
     """The first half of a character without its other half, which no file and no tokenizer takes; else None."""
-    half = next((each for each in text if "\ud800" <= each <= "\udfff"), None)
-    return None if half is None else f"U+{ord(half):04X}, which is half a character"
+    half = HALVES.search(text)
+    return f"U+{ord(half[0]):04X}, which is half a character" if half else None
 
 
 def key_inside(key: str, name: str) -> str:

@@ -82,6 +82,11 @@ class ChatFormatter:
             raise InputError(f"chat_template.file: {self.file}: cannot be rendered: {error}") from error
 
     @cached_property
+    def plain_prompt(self) -> str:
+        """The prompt of one plain message, without a target emotion: whether the template begins with a BOS."""
+        return self.prompt([{"role": "user", "content": WORDS}], None)
+
+    @cached_property
     def endings(self) -> tuple[str, ...]:
         """What follows the user's last words in a prompt, for each target emotion; without spaces at the end."""
         return tuple(self.prompt(EXCHANGE, emotion).rpartition(WORDS)[2].rstrip() for emotion in EMOTIONS)
@@ -93,7 +98,7 @@ class ChatFormatter:
     def with_one_bos(self, prompt: str) -> str:
         """A prompt that came as text: one BOS at its head where the template writes one, none doubled."""
         bos = self.tokenizer.bos_token
-        if not bos or not self.prompt([{"role": "user", "content": "Hello ."}], None).startswith(bos):
+        if not bos or not self.plain_prompt.startswith(bos):
             return prompt
         while prompt.startswith(bos):
             prompt = prompt[len(bos) :]

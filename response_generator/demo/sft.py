@@ -64,7 +64,7 @@ def main(folder: Path) -> None:
         args=SFTConfig(
             output_dir=str(folder), seed=args.seed, use_cpu=not torch.cuda.is_available(), bf16=has_native_bf16(), **SFT
         ),
-        train_dataset=Dataset.from_list([tokenize_pairs(dialogue, renderer) for dialogue in dialogues]),
+        train_dataset=Dataset.from_list([tokenize_dialogue(dialogue, renderer) for dialogue in dialogues]),
         processing_class=tokenizer,
     )
     adapter_to(policy, torch.float32)  # TRL casts it to bf16, where the last small steps round to nothing
@@ -80,15 +80,13 @@ def adapter_to(policy, dtype) -> None:
             weight.data = weight.data.to(dtype)
 
 
-def tokenize_pairs(dialogue: Dialogue, renderer) -> dict[str, list[int]]:
+def tokenize_dialogue(dialogue: Dialogue, renderer) -> dict[str, list[int]]:
     """`input_ids` and `labels` of one dialogue; the loss falls on the reply and its EOS alone."""
-    from response_generator.data.tokenization import split_ids
+    from response_generator.generation.sampling import GenerationRequest
 
-    prompt = renderer.prompt(dialogue.history, dialogue.target_emotion)
-    content = {"emotion": dialogue.target_emotion, "dialog": dialogue.reference}
-    reply = renderer.completion(dialogue.history, dialogue.target_emotion, content)
-    prompt_ids, (reply_ids,) = split_ids(prompt, (reply,), renderer)
-    return {"input_ids": prompt_ids + reply_ids, "labels": [-100] * len(prompt_ids) + reply_ids}
+    request = GenerationRequest.of(dialogue, renderer)
+    labels = [-100] * request.length + request.reference_ids
+    return {"input_ids": request.prompt_ids + request.reference_ids, "labels": labels}
 
 
 if __name__ == "__main__":

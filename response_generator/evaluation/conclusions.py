@@ -2,7 +2,7 @@
 
 from response_generator.constants import EMOTIONS
 from response_generator.evaluation.comparison import REFERENCE, Comparison, Estimate
-from response_generator.evaluation.metrics import AMOUNTS, DISTINCT
+from response_generator.evaluation.metrics import NOT_IN_PERCENT
 from response_generator.evaluation.predictions_file import ADAPTER, BASELINE
 
 SIGNIFICANT = 0.05
@@ -69,12 +69,10 @@ def other_changes(model: str, first: str, comparison: Comparison) -> list[str]:
     changed: dict[int, list[str]] = {-1: [], 1: []}
     for name, (words, better) in OTHER_FIGURES.items():
         figure = comparison.differences[model].get(name)
-        if figure is None or figure.low is None or figure.low <= 0 <= figure.high:
-            continue
-        if figure.p >= SIGNIFICANT if figure.p is not None else comparison.prompts < FEWEST_PROMPTS:
+        if figure is None or not is_clear_change(figure, comparison.prompts):
             continue
         before, after = (comparison.figures[of][name].value for of in (first, model))
-        scale, digits, unit = (1, 2, "") if name in AMOUNTS or name in DISTINCT.values() else (100, 1, " %")
+        scale, digits, unit = (1, 2, "") if name in NOT_IN_PERCENT else (100, 1, " %")
         change = (
             f"{words} {before * scale:.{digits}f} -> {after * scale:.{digits}f}{unit}, 95 % CI of the difference "
             f"[{figure.low * scale:.{digits}f}, {figure.high * scale:.{digits}f}]"
@@ -90,9 +88,16 @@ def other_changes(model: str, first: str, comparison: Comparison) -> list[str]:
 
 def is_significant(figure: Estimate) -> bool:
     """Both the interval and the test speak against chance."""
-    if figure.low is None or figure.p is None:
-        return False
-    return (figure.low > 0 or figure.high < 0) and figure.p < SIGNIFICANT
+    return excludes_zero(figure) and figure.p is not None and figure.p < SIGNIFICANT
+
+
+def is_clear_change(figure: Estimate, prompts: int) -> bool:
+    """The same, where a test stands beside the interval; else the interval, of enough prompts."""
+    return is_significant(figure) if figure.p is not None else excludes_zero(figure) and prompts >= FEWEST_PROMPTS
+
+
+def excludes_zero(figure: Estimate) -> bool:
+    return figure.low is not None and (figure.low > 0 or figure.high < 0)
 
 
 def named(model: str, capital: bool = True) -> str:

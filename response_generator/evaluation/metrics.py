@@ -15,6 +15,7 @@ from response_generator.scoring.rules import is_complete
 NEUTRAL = EMOTIONS[0]
 AMOUNTS = ("mean_new_tokens", "mean_reference_tokens", "length_ratio", "reference_perplexity", "target_probability")
 DISTINCT = {1: "distinct_1", 2: "distinct_2"}
+NOT_IN_PERCENT = {*AMOUNTS, *DISTINCT.values()} - {"target_probability"}
 
 Counts = tuple[np.ndarray, np.ndarray]
 

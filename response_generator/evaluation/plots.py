@@ -14,8 +14,8 @@ from response_generator.evaluation.metrics import confusions
 from response_generator.runs import atomic_files
 
 matplotlib.rcParams["svg.hashsalt"] = "evaluation"  # the same figures give the same bytes
-COLOURS = ("#7a8ca3", "#d9622b", "#2b8a6e", "#8a4fbf", "#b3892b", "#3b6fd4")
-REFERENCE_COLOUR = "#333333"
+COLORS = ("#7a8ca3", "#d9622b", "#2b8a6e", "#8a4fbf", "#b3892b", "#3b6fd4")
+REFERENCE_COLOR = "#333333"
 
 
 def draw(comparison: Comparison, folder: Path) -> dict[str, bytes]:
@@ -89,7 +89,7 @@ def bars(axes: Axes, comparison: Comparison, names: list[str]) -> None:
             heights,
             width,
             label=plain(model),
-            color=COLOURS[number % len(COLOURS)],
+            color=COLORS[number % len(COLORS)],
             yerr=(np.maximum(heights - lows, 0), np.maximum(highs - heights, 0)),
             error_kw={"elinewidth": 1, "capsize": 2, "ecolor": "#222222"},
         )
@@ -98,7 +98,7 @@ def bars(axes: Axes, comparison: Comparison, names: list[str]) -> None:
         if name in comparison.figures[REFERENCE]:
             value = comparison.figures[REFERENCE][name].value * 100
             label = None if reached else REFERENCE_WORDS
-            axes.plot((place - 0.45, place + 0.45), (value, value), "--", color=REFERENCE_COLOUR, lw=1.2, label=label)
+            axes.plot((place - 0.45, place + 0.45), (value, value), "--", color=REFERENCE_COLOR, lw=1.2, label=label)
             reached = True
     axes.set_ylim(0, 119)  # room for the legend above the longest bar
     axes.set_yticks(range(0, 101, 20))
@@ -135,7 +135,7 @@ def lengths(comparison: Comparison) -> Picture:
     edges = np.linspace(0, longest + 1, min(40, longest + 1) + 1)
     for number, (model, values) in enumerate(counts.items()):
         is_reference = number == len(comparison.models)
-        color = REFERENCE_COLOUR if is_reference else COLOURS[number % len(COLOURS)]
+        color = REFERENCE_COLOR if is_reference else COLORS[number % len(COLORS)]
         share = np.full(len(values), 100 / len(values))
         style = {"linestyle": "--"} if is_reference else {"linewidth": 1.8}
         axes.hist(values, edges, weights=share, histtype="step", label=plain(model), color=color, **style)
@@ -150,11 +150,11 @@ def lengths(comparison: Comparison) -> Picture:
 def margins(comparison: Comparison) -> Picture:
     picture = Picture(figsize=(10, 3.6), layout="constrained")
     axes = picture.subplots()
-    axes.hist(comparison.margins, bins=min(40, max(5, len(comparison.margins) // 4)), color=COLOURS[1], alpha=0.8)
-    axes.axvline(0, color=REFERENCE_COLOUR, linewidth=1)
+    axes.hist(comparison.margins, bins=min(40, max(5, len(comparison.margins) // 4)), color=COLORS[1], alpha=0.8)
+    axes.axvline(0, color=REFERENCE_COLOR, linewidth=1)
     for name, style in (("median", "-"), ("mean", "--")):
         value = comparison.preference[f"margin_{name}"].value
-        axes.axvline(value, color=COLOURS[0], linestyle=style, label=f"{name} {value:.2f}")
+        axes.axvline(value, color=COLORS[0], linestyle=style, label=f"{name} {value:.2f}")
     axes.set_xlabel("reward margin of chosen over rejected; above 0: chosen preferred")
     axes.set_ylabel("pairs")
     axes.set_title(f"implicit reward on {len(comparison.margins)} held-out pairs", loc="left")

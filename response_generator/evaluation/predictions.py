@@ -52,9 +52,8 @@ def outstanding(folder: Path, models: Sequence[str], batches: list[Batch], sampl
         print(f"{folder / FILE}: {len(rows)} replies are there already")
     if distributed.is_main_process():
         speeds = folder / SPEED_FILE
-        json_lines.write_jsonl(
-            speeds, json_lines.read_jsonl(speeds, allow_truncated_tail=True)
-        )  # without what a full disk cut off
+        whole = json_lines.read_jsonl(speeds, allow_truncated_tail=True)  # without what a full disk cut off
+        json_lines.write_jsonl(speeds, whole)
     return left
 
 

@@ -10,7 +10,7 @@ from rich.text import Text
 from response_generator.constants import EMOTIONS
 from response_generator.evaluation.comparison import REFERENCE, REFERENCE_WORDS, Comparison, Estimate
 from response_generator.evaluation.conclusions import draw_conclusions, p_value
-from response_generator.evaluation.metrics import AMOUNTS, DISTINCT
+from response_generator.evaluation.metrics import NOT_IN_PERCENT
 
 EMOTION = {
     "emotion_accuracy": "target emotion followed",
@@ -46,9 +46,7 @@ OF_EACH_EMOTION = {
 }
 LOG_WIDTH = 150
 ON_PAPER_ALONE = ("precision", "f1")  # a terminal has too few lines
-PLAIN = {*AMOUNTS, *DISTINCT.values(), *(name for name in PREFERENCE if name.startswith("margin"))} - {
-    "target_probability"
-}
+PLAIN = NOT_IN_PERCENT | {name for name in PREFERENCE if name.startswith("margin")}
 
 
 @dataclass(frozen=True)

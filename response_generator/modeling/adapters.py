@@ -12,10 +12,11 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from peft.utils import ModulesToSaveWrapper, get_peft_model_state_dict
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
+from transformers import PretrainedConfig, PreTrainedModel
 
-from response_generator.config import model_files, strict_json
+from response_generator.config import model_files
 from response_generator.errors import InputError
+from response_generator.modeling.meta_model import build_meta_model
 
 PREFIX = "base_model.model."
 COPY = re.compile(r"(.+)\.(?:modules_to_save|original_module)\.(\w+)")
@@ -34,11 +35,10 @@ class AdapterFile:
     @classmethod
     def read(cls, folder: Path) -> "AdapterFile":
         """Raises InputError when the folder's files are damaged."""
-        errors = model_files.find_adapter_errors(folder)
-        if errors:
-            raise InputError(*(f"adapter: {error}" for error in errors))
-        config = strict_json.read_object(folder / model_files.ADAPTER_CONFIG)
-        shapes = model_files.read_shapes(folder / model_files.ADAPTER_WEIGHTS)
+        try:
+            config, shapes = model_files.read_adapter(folder)
+        except InputError as error:
+            raise InputError(*(f"adapter: {fault}" for fault in error.faults)) from error
         return cls(folder, config, {name: shapes[name] for name in without_copies(shapes)})
 
     @property
@@ -131,8 +131,7 @@ class AdapterFile:
         Raises:
             InputError: in PEFT's words, when its configuration is not one, or fits no layer of the base.
         """
-        with torch.device("meta"):
-            model = AutoModelForCausalLM.from_config(base)
+        model = build_meta_model(base)
         layers, width = {name for name, _ in model.named_modules()}, model.get_input_embeddings().weight.shape[1]
         try:
             config = LoraConfig.from_pretrained(self.folder)

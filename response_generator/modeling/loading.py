@@ -22,6 +22,7 @@ from response_generator.errors import InputError
 from response_generator.modeling import attention
 from response_generator.modeling.adapters import AdapterFile, add_adapter
 from response_generator.modeling.backend import has_unsloth_gpu_code
+from response_generator.modeling.meta_model import build_meta_model
 from response_generator.modeling.precision import compute_dtype
 from response_generator.modeling.tokenizer import load_tokenizer
 from response_generator.runs import distributed
@@ -63,19 +64,23 @@ def load_config(arguments: ModelArguments) -> PretrainedConfig:
     return config
 
 
+def changed_fields(arguments: ModelArguments) -> dict[str, Any]:
+    """What `from_pretrained` says of the base itself, such as rope_parameters, and not of how it is loaded."""
+    own = load_config(arguments).to_dict().keys() | {"rope_scaling"}
+    return {key: value for key, value in arguments.from_pretrained.items() if key in own - NOT_OF_THE_MODEL}
+
+
 def check_loading(arguments: ModelArguments) -> None:
     """Builds the base without its weights, with the fields of its configuration that `from_pretrained` changes.
 
     Raises:
         InputError: in transformers' words, when it cannot be built.
     """
-    own = load_config(arguments).to_dict().keys() | {"rope_scaling"}
-    fields = {key: value for key, value in arguments.from_pretrained.items() if key in own - NOT_OF_THE_MODEL}
+    fields = changed_fields(arguments)
     trust = arguments.from_pretrained.get("trust_remote_code", False)
     try:
         config = AutoConfig.from_pretrained(**pretrained(arguments.base_model), trust_remote_code=trust, **fields)
-        with torch.device("meta"):
-            AutoModelForCausalLM.from_config(config, trust_remote_code=trust)
+        build_meta_model(config, trust)
     except Exception as error:  # each kind of model checks its fields with exceptions of its own
         named = ", ".join(f"from_pretrained.{key}" for key in fields) or "base_model"
         raise InputError(f"{named}: the base cannot be built ({type(error).__name__}: {error})") from error
@@ -109,9 +114,7 @@ def resolve_initial_adapter(arguments: DPOArguments) -> AdapterFile | None:
         return start
     base = load_config(arguments)
     check_vocabulary(load_tokenizer(arguments, None), None, base.vocab_size, "adapter")
-    with torch.device("meta"):
-        empty = AutoModelForCausalLM.from_config(base)
-    new_adapter(empty, arguments)
+    new_adapter(build_meta_model(base), arguments)
     return None
 
 

@@ -58,10 +58,10 @@ def base_faults(arguments: DPOArguments) -> list[str]:
         config = strict_json.read_object(Path(name, "config.json"))
     except InputError:
         return []  # preflight tells of damaged models
-    return quantisation_faults(key, name, config.get("quantization_config"))
+    return quantization_faults(key, name, config.get("quantization_config"))
 
 
-def quantisation_faults(key: str, name: str, quantization: object) -> list[str]:
+def quantization_faults(key: str, name: str, quantization: object) -> list[str]:
     return [f"{key}: {name}: is pre-quantized; name its 16-bit original in export.base_model"] if quantization else []
 
 
@@ -77,7 +77,7 @@ def check_export_base(arguments: DPOArguments, start: "AdapterFile | None") -> N
 
     key, name = sixteen_bit_base(arguments)
     config = load_config(arguments.model_copy(update={"base_model": name}))
-    faults = quantisation_faults(key, name, getattr(config, "quantization_config", None))
+    faults = quantization_faults(key, name, getattr(config, "quantization_config", None))
     if faults:
         raise InputError(*faults)
     if start:
@@ -163,13 +163,11 @@ def write_and_compare(arguments: DPOArguments, source, renderer, folder: Path) -
     from transformers import AutoModelForCausalLM
 
     from response_generator.modeling.adapters import add_adapter
-    from response_generator.modeling.loading import NOT_OF_THE_MODEL, POLICY_ADAPTER, load_config
+    from response_generator.modeling.loading import POLICY_ADAPTER, changed_fields
 
     dtype = getattr(torch, arguments.export.dtype)
     trust = arguments.from_pretrained.get("trust_remote_code", False)
-    # What `from_pretrained` says of the base itself, such as rope_parameters: the adapter was trained on that.
-    own = {*load_config(arguments).to_dict(), "rope_scaling"} - NOT_OF_THE_MODEL
-    fields = {key: value for key, value in arguments.from_pretrained.items() if key in own}
+    fields = changed_fields(arguments)  # the adapter was trained on a base with these
     base = AutoModelForCausalLM.from_pretrained(
         **pretrained(arguments.base_model), dtype=dtype, trust_remote_code=trust, **fields
     )

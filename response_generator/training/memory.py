@@ -14,10 +14,11 @@ from dataclasses import astuple, dataclass
 
 import torch
 from peft import LoraConfig, get_peft_model
-from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
+from transformers import PretrainedConfig, PreTrainedModel
 from trl import DPOConfig
 
 from response_generator.modeling.adapters import AdapterFile
+from response_generator.modeling.meta_model import build_meta_model
 
 Shapes = dict[str, tuple[int, ...]]  # of an adapter's tensors, by their names in its file
 
@@ -122,12 +123,6 @@ def estimate(
         lm_head=lm_head_bytes(base, batch, dpo.use_cpu, width),
         allocator=allocator if dpo.use_cpu else 0,
     )
-
-
-def build_meta_model(base: PretrainedConfig) -> PreTrainedModel:
-    """The base without memory for its weights."""
-    with torch.device("meta"):
-        return AutoModelForCausalLM.from_config(base)
 
 
 def trained_shapes(adapter: AdapterFile) -> Shapes:

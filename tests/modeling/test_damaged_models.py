@@ -104,6 +104,13 @@ MODELS = {
 }
 
 
+def damaged(source: str | Path, place: Path, change: Callable[[Path], None]) -> str:
+    """A copy of a folder, changed."""
+    shutil.copytree(source, place)
+    change(place)
+    return str(place)
+
+
 def refused(main: Callable[[], None], values: dict, folder: Path, capsys) -> str:
     """What a script says when it refuses; nothing may be written."""
     assert run_here(main, values, folder) == 2
@@ -116,9 +123,7 @@ def refused(main: Callable[[], None], values: dict, folder: Path, capsys) -> str
 @pytest.mark.parametrize("case", ADAPTERS)
 def test_damaged_adapters(tiny, tmp_path, capsys, case):
     change, words = ADAPTERS[case]
-    shutil.copytree(tiny.adapter, tmp_path / "sft")
-    change(tmp_path / "sft")
-    values = tiny.dpo(tmp_path / "run", adapter=str(tmp_path / "sft"))
+    values = tiny.dpo(tmp_path / "run", adapter=damaged(tiny.adapter, tmp_path / "sft", change))
     said = refused(fine_tune_dpo.main, values, tmp_path, capsys)
     assert said.startswith(f"error: adapter: {tmp_path / 'sft'}") and words in said
 
@@ -126,9 +131,7 @@ def test_damaged_adapters(tiny, tmp_path, capsys, case):
 @pytest.mark.parametrize("case", MODELS)
 def test_damaged_bases(tiny, tmp_path, capsys, case):
     change, words = MODELS[case]
-    shutil.copytree(tiny.base, tmp_path / "base")
-    change(tmp_path / "base")
-    values = tiny.dpo(tmp_path / "run", base_model=str(tmp_path / "base"))
+    values = tiny.dpo(tmp_path / "run", base_model=damaged(tiny.base, tmp_path / "base", change))
     said = refused(fine_tune_dpo.main, values, tmp_path, capsys)
     assert said.startswith("error: base_model: ") and words in said
 
@@ -136,10 +139,8 @@ def test_damaged_bases(tiny, tmp_path, capsys, case):
 @pytest.mark.parametrize("case", ["configuration is broken", "tokenizer is broken", "weights are cut short"])
 def test_damaged_classifiers_are_told_before_any_reply(tiny, tmp_path, capsys, case):
     change, words = MODELS[case]
-    shutil.copytree(tiny.folder / "gibberish", tmp_path / "gibberish")
-    change(tmp_path / "gibberish")
     values = tiny.evaluate(tmp_path / "run")
-    values["scoring"]["gibberish_model"] = str(tmp_path / "gibberish")
+    values["scoring"]["gibberish_model"] = damaged(tiny.folder / "gibberish", tmp_path / "gibberish", change)
     said = refused(evaluate.main, values, tmp_path, capsys)
     assert said.startswith("error: scoring.gibberish_model: ")
     assert words in said or "cannot be loaded" in said
