@@ -1,3 +1,17 @@
-"""The seven emotions, in the order of the published classifier's ids. DailyDialog calls the first "no emotion"."""
+"""Facts that several folders need: the emotions, and the names of adapters, models and files of a run."""
 
+# In the order of the published classifier's ids. DailyDialog calls the first one "no emotion".
 EMOTIONS = ("neutral", "anger", "disgust", "fear", "happiness", "sadness", "surprise")
+
+# Names of LoRA adapters on a model in training: TRL trains no adapter but "default", and takes no frozen reference but
+# the one called "ref".
+POLICY_ADAPTER = "default"
+REFERENCE_ADAPTER = "ref"
+
+# Names of the two models of an evaluation, in predictions.jsonl and metrics.json.
+ADAPTER, BASELINE = "adapter", "baseline"
+
+# Files of an evaluation's run folder.
+PREDICTIONS_FILE = "predictions.jsonl"
+PAIR_LOGPS_FILE = "pair_logps.jsonl"
+THROUGHPUT_FILE = "throughput.jsonl"

@@ -1,22 +1,22 @@
 """The two exceptions that end a script with words and no traceback."""
 
-SHOWN_FAULTS = 10
+MAX_SHOWN_ERRORS = 10
 
 
 class InputError(Exception):
     """Faults in the arguments or the data, each a line that names place, value, what is allowed and what to do."""
 
-    def __init__(self, *faults: str):
-        super().__init__("\n".join(faults))
-        self.faults = list(faults)
+    def __init__(self, *errors: str):
+        super().__init__("\n".join(errors))
+        self.messages = list(errors)
 
 
-def refuse_rows(place: str, faults: list[str], rows: str = "rows") -> None:
-    """Raises InputError with the first faults of a file's rows, and how many more there are; nothing when none are."""
-    if len(faults) > SHOWN_FAULTS:
-        faults = [*faults[:SHOWN_FAULTS], f"{place}: and {len(faults) - SHOWN_FAULTS} more {rows} like these"]
-    if faults:
-        raise InputError(*faults)
+def raise_row_errors(place: str, errors: list[str], rows: str = "rows") -> None:
+    """Raises InputError with the first errors of a file's rows, and how many more there are; nothing when none are."""
+    if len(errors) > MAX_SHOWN_ERRORS:
+        errors = [*errors[:MAX_SHOWN_ERRORS], f"{place}: and {len(errors) - MAX_SHOWN_ERRORS} more {rows} like these"]
+    if errors:
+        raise InputError(*errors)
 
 
 class RunError(RuntimeError):

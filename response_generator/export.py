@@ -10,26 +10,28 @@ from pathlib import Path
 from response_generator.cli import command_line
 from response_generator.config import strict_json
 from response_generator.config.schema import DPOArguments
-from response_generator.config.sources import adapter_faults
+from response_generator.config.sources import find_adapter_source_errors
 from response_generator.config.validation import validate_arguments
 from response_generator.errors import InputError
 from response_generator.modeling import merge
 
 
 def read_run(folder: Path, assignments: list[str]) -> DPOArguments:
-    """The arguments of a run, with the section `export` changed as `assignments` say; InputError for their faults."""
+    """The arguments of a run, with the section `export` changed as `assignments` say; InputError for their errors."""
     if not (folder / "args.json").is_file():
         raise InputError(f"RUN_FOLDER: {folder}: holds no args.json; name the output_dir of a finished training run")
     values = strict_json.read_object(folder / "args.json")
     for assignment in assignments:
         if not assignment.startswith("export."):
             raise InputError(f"--set {assignment}: allowed: keys of the section export; the rest was trained as it is")
-        command_line.override(values, assignment)
+        command_line.apply_override(values, assignment)
     arguments = validate_arguments(DPOArguments, values, str(folder / "args.json"))
     if arguments.export is None:
         raise InputError("export: null in args.json; say where to: --set export.path=FOLDER")
     arguments = arguments.model_copy(update={"output_dir": str(folder)})  # it may have been moved
-    found = adapter_faults("RUN_FOLDER", str((folder / "adapter").absolute())) + merge.find_export_errors(arguments)
+    found = find_adapter_source_errors("RUN_FOLDER", str((folder / "adapter").absolute())) + merge.find_export_errors(
+        arguments
+    )
     if found:
         raise InputError(*found)
     return arguments
@@ -41,7 +43,7 @@ def main() -> None:
     )
     parser.add_argument(
         "run_folder",
-        type=command_line.path_argument,
+        type=command_line.parse_path,
         metavar="RUN_FOLDER",
         help="output_dir of a finished training run",
     )
@@ -51,4 +53,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(command_line.run(main))
+    sys.exit(command_line.run_main(main))

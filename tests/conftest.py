@@ -18,6 +18,7 @@ from response_generator.modeling.backend import import_backend  # noqa: E402 (af
 
 import_backend("unsloth")  # before any test module imports transformers, trl or peft
 
+import torch  # noqa: E402
 from published_models import (  # noqa: E402
     MARKERS,
     SPECIAL_TOKENS,
@@ -25,6 +26,14 @@ from published_models import (  # noqa: E402
     write_published_base,
 )
 from tiny_models import ROOT, demo_rows, write_tiny_adapter, write_tiny_base, write_tiny_classifier  # noqa: E402
+from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: E402
+
+from response_generator.config.schema import ChatTemplateArguments, DatasetArguments  # noqa: E402
+from response_generator.constants import ADAPTER  # noqa: E402
+from response_generator.data.chat_template import ChatFormatter  # noqa: E402
+from response_generator.data.datasets import read_dialogues  # noqa: E402
+from response_generator.generation.sampling import GenerationRequest  # noqa: E402
+from response_generator.modeling.adapters import AdapterFile, add_adapter  # noqa: E402
 
 CHATML = str(ROOT / "response_generator" / "data" / "templates" / "chatml_emotion.jinja")
 LLAMA2 = str(ROOT / "response_generator" / "data" / "templates" / "llama2_emotion.jinja")
@@ -69,7 +78,7 @@ class Tiny:
                 "device_map": "auto",
                 "low_cpu_mem_usage": True,
             },
-            "chat_template": {"file": CHATML, "marks": ["<|im_start|>user ", "<|im_end|>"]},
+            "chat_template": {"file": CHATML, "required_markers": ["<|im_start|>user ", "<|im_end|>"]},
             "wandb": {"mode": "disabled"},
         }
 
@@ -135,7 +144,7 @@ def published_dpo(tiny: Tiny, published: Path, output: Path, adapter: str, **dpo
     """Args of a short run on the published build, in bf16 whatever the processor."""
     values = tiny.dpo(output, base_model=str(published / "base"), adapter=str(published / adapter), eval_dataset=None)
     values["from_pretrained"] |= {"dtype": "bfloat16"}
-    values["chat_template"] = {"file": LLAMA2, "special_tokens": SPECIAL_TOKENS, "marks": MARKERS}
+    values["chat_template"] = {"file": LLAMA2, "special_tokens": SPECIAL_TOKENS, "required_markers": MARKERS}
     values["dpo"] |= {"bf16": True, "num_train_epochs": 1, "save_steps": 1} | dpo
     return values
 
@@ -172,7 +181,7 @@ def run_here(main: Callable[[], None], args: dict, folder: Path, *options: str) 
     file.write_text(json.dumps(args), encoding="utf-8")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["script.py", "--json_file", str(file), *options])
-        return command_line.run(main)
+        return command_line.run_main(main)
 
 
 @pytest.fixture(scope="session")
@@ -234,3 +243,21 @@ def evaluated(evaluation, tmp_path_factory):
     folder = tmp_path_factory.mktemp("evaluated")
     done = evaluated_in(folder, evaluation)
     return folder / "run", done
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tiny):
+    """The tiny base in fp32 with its adapter on it, as evaluation has it."""
+    base = AutoModelForCausalLM.from_pretrained(tiny.base, dtype=torch.float32)
+    return add_adapter(base, AdapterFile.read(tiny.folder / "adapter"), ADAPTER).eval()
+
+
+@pytest.fixture(scope="session")
+def tiny_formatter(tiny) -> ChatFormatter:
+    return ChatFormatter.of(AutoTokenizer.from_pretrained(tiny.base), ChatTemplateArguments(file=CHATML))
+
+
+@pytest.fixture(scope="session")
+def tiny_requests(tiny, tiny_formatter) -> list[GenerationRequest]:
+    dialogues, _ = read_dialogues(DatasetArguments(path=str(tiny.folder / "dialogues.jsonl")))
+    return [GenerationRequest.of(dialogue, tiny_formatter) for dialogue in dialogues]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from response_generator.config import library_keywords
-from response_generator.config.validation import KEYWORD_SECTIONS, section_in
+from response_generator.config.validation import KEYWORD_SECTIONS, get_section_class
 
 fuzzed = settings(
     max_examples=1000,
@@ -134,8 +134,8 @@ def edits_of(document: Any, values: st.SearchStrategy = JSON) -> st.SearchStrate
 def fields_of(model: type[BaseModel], path: tuple = ()) -> Iterator[tuple[tuple, list[str]]]:
     """Path and JSON kinds of every key that an args file may hold; no kinds: any."""
     for key, field in model.model_fields.items():
-        section = section_in(field)
-        yield (*path, key), [] if section else library_keywords.kinds_of_hint(field.annotation)
+        section = get_section_class(field)
+        yield (*path, key), [] if section else library_keywords.json_types_of_hint(field.annotation)
         if section is not None:
             yield from fields_of(section, (*path, key))
 
@@ -144,7 +144,7 @@ def keywords_of(model: type[BaseModel]) -> Iterator[tuple[tuple, list[str]]]:
     """The same of the sections whose keys are a library's."""
     for section in KEYWORD_SECTIONS:
         if section in model.model_fields:
-            yield from (((section, key), kinds) for key, kinds in library_keywords.accepted_kinds(section).items())
+            yield from (((section, key), kinds) for key, kinds in library_keywords.accepted_json_types(section).items())
 
 
 def edits_of_kinds(fields: dict[tuple, list[str]]) -> list[st.SearchStrategy[Edit]]:

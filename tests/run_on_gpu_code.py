@@ -34,7 +34,7 @@ from response_generator.data.tokenization import tokenize_pairs
 from response_generator.evaluation import models
 from response_generator.generation import sampling
 from response_generator.modeling import loading
-from response_generator.modeling.logprobs import log_probabilities
+from response_generator.modeling.logprobs import completion_logps
 from response_generator.modeling.tokenizer import load_tokenizer
 from response_generator.training import dpo_config, profiling, reference, sanity_checks, train_dpo
 from response_generator.training.dpo_trainer import ResumableDPOTrainer
@@ -50,7 +50,7 @@ def session(values: dict, output: str, *callbacks, **dpo) -> dict:
     """One process's worth of fine_tune_dpo.py, up to the trained adapter."""
     changed = {"output_dir": output, "dpo": values["dpo"] | dpo}
     arguments = validate_arguments(DPOArguments, values | changed, "args.json")
-    config = dpo_config.training_config(arguments)
+    config = dpo_config.build_dpo_config(arguments)
     start = loading.resolve_initial_adapter(arguments)
     frozen = loading.resolve_reference_adapter(arguments, start)
     tokenizer = load_tokenizer(arguments, start)
@@ -59,7 +59,7 @@ def session(values: dict, output: str, *callbacks, **dpo) -> dict:
     policy = loading.load_policy(arguments, start)
     trainer = train_dpo.build_trainer(policy, tokenizer, config, pairs, pairs, list(callbacks))
     if frozen:
-        reference.replace(policy, frozen)
+        reference.replace_reference(policy, frozen)
     told = None
     metrics = sanity_checks.check_start(trainer, start, frozen)
     passes, kernel_calls = counted_passes(policy), CALLS["logprobs"]
@@ -78,7 +78,7 @@ def session(values: dict, output: str, *callbacks, **dpo) -> dict:
         "unsloths": unsloths_parts(policy, trainer),
         "lm_head_kernel_calls": CALLS["logprobs"] - kernel_calls,
         "passes_in_training": len(passes),
-        "estimated_activations": profiling.expected_memory(arguments, config, start, pairs).activations,
+        "estimated_activations": profiling.estimate_run_memory(arguments, config, start, pairs).activations,
         "metrics": metrics,
         "losses": [entry["loss"] for entry in trainer.state.log_history if "loss" in entry],
         "interrupted": told,
@@ -112,28 +112,28 @@ def unsloths_parts(policy, trainer) -> dict[str, str]:
 
 
 def in_fp32(values: dict) -> dict:
-    """Loads in fp32, where rounding hides no fault."""
+    """Loads in fp32, where rounding hides no error."""
     return values | {"from_pretrained": values["from_pretrained"] | {"dtype": "float32"}}
 
 
 def evaluation(values: dict) -> dict:
     """What evaluate.py computes of each adapter on one base: log-probabilities (nats) and replies as token ids."""
     arguments = validate_arguments(EvaluateArguments, in_fp32(values), "args.json")
-    found = models.find(arguments)
+    found = models.resolve_adapters(arguments)
     tokenizer = load_tokenizer(arguments, found["adapter"])
-    renderer = ChatFormatter.of(tokenizer, arguments.chat_template)
+    formatter = ChatFormatter.of(tokenizer, arguments.chat_template)
     dialogues, _ = read_dialogues(arguments.dataset)
-    requests = [sampling.GenerationRequest.of(dialogue, renderer) for dialogue in dialogues]
-    texts = [(request.prompt_ids, request.reference_ids) for request in requests]
-    config = sampling.generation_config(arguments.generation, tokenizer)
-    speaker = models.load(arguments, found)
-    speaker.generation_config = speaker.get_base_model().generation_config = config
-    report = {"facts": loading.describe_model(speaker)["model"], "texts": texts}
+    requests = [sampling.GenerationRequest.of(dialogue, formatter) for dialogue in dialogues]
+    texts = [(request.prompt_ids, request.gold_ids) for request in requests]
+    config = sampling.build_generation_config(arguments.generation, tokenizer)
+    model = models.load_model(arguments, found)
+    model.generation_config = model.get_base_model().generation_config = config
+    report = {"facts": loading.describe_model(model)["model"], "texts": texts}
     for name, adapter in found.items():
-        with models.use_adapter(speaker, adapter, name):
+        with models.use_adapter(model, adapter, name):
             report[name] = {
-                "logps": log_probabilities(speaker, texts, tokenizer.pad_token_id),
-                "replies": sampling.new_tokens(speaker, tokenizer, [each.prompt for each in requests], config),
+                "logps": completion_logps(model, texts, tokenizer.pad_token_id),
+                "replies": sampling.sample_tokens(model, tokenizer, [each.prompt for each in requests], config),
             }
     return report
 
@@ -145,7 +145,7 @@ def fused_log_probabilities(values: dict, texts: list) -> list[float]:
     for layer in policy.modules():
         if isinstance(layer, torch.nn.Dropout):
             layer.p = 0.0
-    return log_probabilities(policy, texts, pad=0)
+    return completion_logps(policy, texts, pad=0)
 
 
 def with_flash_attention(values: dict, texts: list) -> dict:
@@ -164,7 +164,7 @@ def with_flash_attention(values: dict, texts: list) -> dict:
     installed = {"HAS_FLASH_ATTENTION": True, "flash_attn_func": flash_attn_func}
     with mock.patch.multiple(attention_dispatch, **installed):
         policy = loading.load_policy(arguments, loading.resolve_initial_adapter(arguments)).train()
-        log_probabilities(policy, texts, pad=0)
+        completion_logps(policy, texts, pad=0)
         return {"facts": loading.describe_model(policy)["model"], "calls": len(calls)}
 
 

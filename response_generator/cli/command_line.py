@@ -14,11 +14,11 @@ from response_generator.config.validation import Arguments, validate_arguments
 from response_generator.errors import InputError, RunError
 from response_generator.runs import distributed
 
-INTERRUPTED = 130
-DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+INTERRUPTED_STATUS = 130
+DISK_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-def parser_for(model: type[Arguments], description: str) -> tuple[ArgumentParser, Any]:
+def build_parser(model: type[Arguments], description: str) -> tuple[ArgumentParser, Any]:
     """The options that all scripts have.
 
     Returns:
@@ -26,11 +26,11 @@ def parser_for(model: type[Arguments], description: str) -> tuple[ArgumentParser
     """
     parser = ArgumentParser(
         description=description,
-        epilog="sections of the args file:\n" + described(model),
+        epilog="sections of the args file:\n" + describe_sections(model),
         formatter_class=RawDescriptionHelpFormatter,
     )
     one_of = parser.add_mutually_exclusive_group(required=True)
-    one_of.add_argument("--json_file", type=path_argument, metavar="FILE", help="the args file: one complete run")
+    one_of.add_argument("--json_file", type=parse_path, metavar="FILE", help="the args file: one complete run")
     parser.add_argument(
         "--set",
         action="append",
@@ -42,31 +42,31 @@ def parser_for(model: type[Arguments], description: str) -> tuple[ArgumentParser
     return parser, one_of
 
 
-def arguments_of(model: type[Arguments], options: Namespace) -> Arguments:
+def read_arguments(model: type[Arguments], options: Namespace) -> Arguments:
     """The arguments in the args file, overrides applied.
 
     Raises:
-        InputError: with every fault found.
+        InputError: with every error found.
     """
     values = strict_json.read_object(options.json_file)
     for assignment in options.set:
-        override(values, assignment)
+        apply_override(values, assignment)
     return validate_arguments(model, values, str(options.json_file))
 
 
-def path_argument(written: str) -> Path:
+def parse_path(written: str) -> Path:
     """A path of the command line, as it is shown: home folder and variables put in, relative where it is written so."""
     try:
-        return Path(paths.expand(written))
+        return Path(paths.expand_path(written))
     except ValueError as error:
         raise ArgumentTypeError(f"{written!r}: {error}") from error
 
 
-def described(model: type[Arguments]) -> str:
+def describe_sections(model: type[Arguments]) -> str:
     return "\n".join(f"  {key:<20}{field.description}" for key, field in model.model_fields.items())
 
 
-def override(values: dict[str, Any], assignment: str) -> None:
+def apply_override(values: dict[str, Any], assignment: str) -> None:
     """Applies one `key.path=value` to `values` in place."""
     path, equals, text = assignment.partition("=")
     if not equals or not all(path.split(".")):
@@ -83,26 +83,26 @@ def override(values: dict[str, Any], assignment: str) -> None:
     values[last] = value
 
 
-def run(main: Callable[[], None]) -> int:
+def run_main(main: Callable[[], None]) -> int:
     """Runs a script's `main` and turns what stops it into an exit status: 0 done, 2 bad input, 130 interrupted."""
     for number in (signal.SIGINT, signal.SIGTERM):  # what a cluster sends is what Ctrl-C is
         signal.signal(number, signal.default_int_handler)
-    distributed.hush()
+    distributed.silence_other_processes()
     try:
         main()
     except InputError as error:
-        say(*(f"error: {fault}" for fault in error.faults))
+        print_errors(*(f"error: {message}" for message in error.messages))
         return 2
     except RunError as error:
         print(f"error: {error}", file=sys.stderr)  # from whichever process it struck
         return 1
     except KeyboardInterrupt as interruption:
-        say(f"\ninterrupted: {str(interruption) or 'run the same command again'}")
-        return INTERRUPTED
+        print_errors(f"\ninterrupted: {str(interruption) or 'run the same command again'}")
+        return INTERRUPTED_STATUS
     except OSError as error:
-        if error.errno not in DISK_FULL:
+        if error.errno not in DISK_FULL_ERRNOS:
             raise
-        say(
+        print_errors(
             f"error: {error.filename or 'a file'} could not be written ({error.strerror}); free space and run the "
             f"same command again"
         )
@@ -110,7 +110,7 @@ def run(main: Callable[[], None]) -> int:
     return 0
 
 
-def say(*lines: str) -> None:
+def print_errors(*lines: str) -> None:
     """To stderr, once a machine: processes of one machine have the same to say."""
     if distributed.is_local_main_process():
         print("\n".join(lines), file=sys.stderr)

@@ -10,19 +10,19 @@ import sysconfig
 from pathlib import Path
 
 DRIVER_FILE = Path("/dev/nvidiactl")  # there as soon as the driver runs, whatever torch thinks of it
-HIDDEN = ("", "-1", "NoDevFiles")  # values of CUDA_VISIBLE_DEVICES that show no card
+HIDING_VALUES = ("", "-1", "NoDevFiles")  # values of CUDA_VISIBLE_DEVICES that show no card
 
 
-def faults() -> list[str]:
+def find_gpu_errors() -> list[str]:
     """Why the card of this machine could not be used; empty where there is none, or where it is hidden."""
-    hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in HIDDEN or os.environ.get("UNSLOTH_FORCE_CPU") == "1"
-    found = [] if hidden or not DRIVER_FILE.exists() else driver_faults() + compiler_faults()
-    return [f"{fault}; to run on the processor, hide the card: CUDA_VISIBLE_DEVICES=" for fault in found]
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in HIDING_VALUES or os.environ.get("UNSLOTH_FORCE_CPU") == "1"
+    found = [] if hidden or not DRIVER_FILE.exists() else find_driver_errors() + find_compiler_errors()
+    return [f"{message}; to run on the processor, hide the card: CUDA_VISIBLE_DEVICES=" for message in found]
 
 
-def driver_faults() -> list[str]:
+def find_driver_errors() -> list[str]:
     """A driver too old for torch: torch would only warn, and the run would go on without the card."""
-    built_for, driver = torch_cuda_version(), driver_cuda_version()
+    built_for, driver = read_torch_cuda_version(), query_driver_cuda_version()
     if built_for is None:
         return ["GPU: the installed torch is built without CUDA; install it again: pip install -r requirements.txt"]
     if driver is None:
@@ -40,14 +40,14 @@ def driver_faults() -> list[str]:
     ]
 
 
-def torch_cuda_version() -> str | None:
+def read_torch_cuda_version() -> str | None:
     """The CUDA version that torch was built for, for example "13.0", without importing torch."""
     package = importlib.util.find_spec("torch").submodule_search_locations[0]
     written = re.search(r"^cuda\b.*=\s*'([\d.]+)'", Path(package, "version.py").read_text(encoding="utf-8"), re.M)
     return written[1] if written else None
 
 
-def driver_cuda_version() -> int | None:
+def query_driver_cuda_version() -> int | None:
     """The newest CUDA version that the driver runs, as 1000 * major + 10 * minor; None where it cannot be asked."""
     version = ctypes.c_int()
     try:
@@ -57,7 +57,7 @@ def driver_cuda_version() -> int | None:
     return version.value if status == 0 else None
 
 
-def compiler_faults() -> list[str]:
+def find_compiler_errors() -> list[str]:
     """Triton compiles a C file against Python's headers before its first kernel (triton/runtime/build.py)."""
     found = []
     named = os.environ.get("CC")

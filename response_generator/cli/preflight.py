@@ -8,20 +8,20 @@ from urllib.parse import urlparse
 from response_generator.cli import gpu_requirements
 from response_generator.config import model_files
 from response_generator.config.schema import (
-    BARE_BASE,
+    BARE_BASE_MODEL,
     DatasetArguments,
     DPOArguments,
     EvaluateArguments,
     WandbArguments,
 )
 from response_generator.config.sources import (
-    adapter_faults,
-    dataset_faults,
-    dataset_source,
-    file_faults,
-    hub_faults,
+    find_adapter_source_errors,
+    find_dataset_source_errors,
+    find_file_errors,
+    find_hub_errors,
+    find_model_source_errors,
     is_local,
-    model_faults,
+    join_dataset_revision,
 )
 from response_generator.errors import InputError
 from response_generator.modeling import merge
@@ -29,13 +29,13 @@ from response_generator.runs import distributed, hub
 from response_generator.runs.run_folder import RunFolder
 from response_generator.training import checkpointing
 
-WANDB_WAYS_OUT = (
+WANDB_KEY_MISSING = (
     "wandb.mode is online, but there is no key; set WANDB_API_KEY, or run `wandb login` once, "
     "or pass --set wandb.mode=offline"
 )
 
 
-def check(arguments: DPOArguments | EvaluateArguments, predictions: Path | None = None) -> RunFolder:
+def check_environment(arguments: DPOArguments | EvaluateArguments, predictions: Path | None = None) -> RunFolder:
     """Checks folders, files, hub ids and credentials.
 
     Args:
@@ -46,55 +46,57 @@ def check(arguments: DPOArguments | EvaluateArguments, predictions: Path | None 
         The run folder, with nothing written to it yet.
 
     Raises:
-        InputError: with every fault found.
+        InputError: with every error found.
     """
     run = RunFolder.at(arguments.output_dir, arguments.model_dump(mode="json"))
     if predictions is not None and not run.holds(predictions):
         run.arguments["from_predictions"] = str(predictions.absolute())
-    faults = run.faults()
-    if not faults and run.is_finished and predictions is None:
+    errors = run.find_errors()
+    if not errors and run.is_finished and predictions is None:
         return run  # its results are there, wherever its sources have gone
-    models, adapters, datasets = named_sources(arguments) if predictions is None else (judges(arguments), {}, {})
+    models, adapters, datasets = (
+        list_sources(arguments) if predictions is None else (list_classifiers(arguments), {}, {})
+    )
     if predictions is None:
-        faults += file_faults("chat_template.file", arguments.chat_template.file)
+        errors += find_file_errors("chat_template.file", arguments.chat_template.file)
     else:
-        faults += prediction_faults(predictions)
+        errors += find_predictions_errors(predictions)
     for key, name in models.items():
         heads = model_files.CLASSIFIER if key.startswith("scoring.") else model_files.CAUSAL_LM
-        faults += model_faults(key, name, heads)
-    faults += [fault for key, name in adapters.items() for fault in adapter_faults(key, name)]
+        errors += find_model_source_errors(key, name, heads)
+    errors += [message for key, name in adapters.items() for message in find_adapter_source_errors(key, name)]
     for key, data in datasets.items():
-        faults += dataset_faults(key, data.path, data.revision, data.name)
-    faults += wandb_faults(arguments.wandb)
+        errors += find_dataset_source_errors(key, data.path, data.revision, data.name)
+    errors += find_wandb_errors(arguments.wandb)
     if isinstance(arguments, DPOArguments) or (arguments.backend == "unsloth" and predictions is None):
-        faults += gpu_requirements.faults()  # TRL's loss and unsloth's kernels are Triton's
+        errors += gpu_requirements.find_gpu_errors()  # TRL's loss and unsloth's kernels are Triton's
     if isinstance(arguments, DPOArguments):
-        faults += process_faults(run.path) + distributed.faults(arguments.dpo)
-        faults += merge.find_export_errors(arguments) + hub.faults(arguments.push_to_hub)
-    faults += hub_faults(on_hub(models, adapters, datasets))
-    if faults:
-        raise InputError(*faults)
+        errors += find_process_count_errors(run.path) + distributed.find_sharding_errors(arguments.dpo)
+        errors += merge.find_export_errors(arguments) + hub.find_upload_errors(arguments.push_to_hub)
+    errors += find_hub_errors(list_hub_sources(models, adapters, datasets))
+    if errors:
+        raise InputError(*errors)
     return run
 
 
-def process_faults(run: Path) -> list[str]:
+def find_process_count_errors(run: Path) -> list[str]:
     """A run is resumed by as many processes as began it: others would draw other batches."""
-    checkpoint = checkpointing.last(run)
-    if checkpoint is None or checkpointing.log_sums_file(checkpoint, 0, distributed.world_size()).is_file():
+    checkpoint = checkpointing.find_last_checkpoint(run)
+    if checkpoint is None or checkpointing.name_log_sums_file(checkpoint, 0, distributed.world_size()).is_file():
         return []
     return [f"output_dir: {checkpoint}: not written by {distributed.world_size()} process(es); start as many as before"]
 
 
-def named_sources(arguments) -> tuple[dict[str, str], dict[str, str], dict[str, DatasetArguments]]:
+def list_sources(arguments) -> tuple[dict[str, str], dict[str, str], dict[str, DatasetArguments]]:
     """`{key: name}` of the models and adapters, and `{key: section}` of the data sets that a run reads."""
     models = {"base_model": arguments.base_model}
     adapters = {"adapter": arguments.adapter} if arguments.adapter is not None else {}
     datasets = {"dataset": arguments.dataset}
     if isinstance(arguments, EvaluateArguments):
-        models |= judges(arguments)
+        models |= list_classifiers(arguments)
         if arguments.preferences is not None:
             datasets["preferences.dataset"] = arguments.preferences.dataset
-        if arguments.baseline_adapter not in (None, BARE_BASE):
+        if arguments.baseline_adapter not in (None, BARE_BASE_MODEL):
             adapters["baseline_adapter"] = arguments.baseline_adapter
     if isinstance(arguments, DPOArguments):
         if arguments.reference_adapter is not None:
@@ -106,17 +108,19 @@ def named_sources(arguments) -> tuple[dict[str, str], dict[str, str], dict[str, 
     return models, adapters, datasets
 
 
-def on_hub(
+def list_hub_sources(
     models: dict[str, str], adapters: dict[str, str], datasets: dict[str, DatasetArguments]
 ) -> dict[str, tuple[str, str]]:
     """`{key: (name with its revision, "model", "adapter" or "dataset")}` of what lies in repositories of the hub."""
     found = {key: (name, "model") for key, name in models.items()}
     found |= {key: (name, "adapter") for key, name in adapters.items()}
-    found |= {f"{key}.path": (dataset_source(data.path, data.revision), "dataset") for key, data in datasets.items()}
+    found |= {
+        f"{key}.path": (join_dataset_revision(data.path, data.revision), "dataset") for key, data in datasets.items()
+    }
     return {key: (name, kind) for key, (name, kind) in found.items() if not is_local(name)}
 
 
-def prediction_faults(place: Path) -> list[str]:
+def find_predictions_errors(place: Path) -> list[str]:
     if not place.exists():
         return [f"--from_predictions {place}: no such file or folder"]
     folder = place if place.is_dir() else place.parent
@@ -125,11 +129,11 @@ def prediction_faults(place: Path) -> list[str]:
     return []
 
 
-def judges(arguments: EvaluateArguments) -> dict[str, str]:
+def list_classifiers(arguments: EvaluateArguments) -> dict[str, str]:
     return {f"scoring.{key}": getattr(arguments.scoring, key) for key in ("emotion_model", "gibberish_model")}
 
 
-def wandb_faults(wandb: WandbArguments) -> list[str]:
+def find_wandb_errors(wandb: WandbArguments) -> list[str]:
     if wandb.mode != "online" or os.environ.get("WANDB_API_KEY"):
         return []
     host = urlparse(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname
@@ -137,4 +141,4 @@ def wandb_faults(wandb: WandbArguments) -> list[str]:
         known = netrc.netrc(os.environ.get("NETRC")).authenticators(host)
     except (OSError, netrc.NetrcParseError):
         known = None
-    return [] if known else [WANDB_WAYS_OUT]
+    return [] if known else [WANDB_KEY_MISSING]

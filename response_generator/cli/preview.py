@@ -9,38 +9,52 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
-from transformers import GenerationConfig
 from trl import DPOConfig
 
-from response_generator.config.schema import DatasetArguments
+from response_generator.config.schema import DatasetArguments, EvaluateArguments
 from response_generator.constants import EMOTIONS
-from response_generator.data.chat_template import EXCHANGE, ChatFormatter
+from response_generator.data.chat_template import SAMPLE_HISTORY, ChatFormatter
 from response_generator.data.datasets import Pair, Skipped
 from response_generator.data.raw_rows import count_rows
 from response_generator.data.tokenization import TEXT, TokenizedPairs, global_batch_size
-from response_generator.generation.sampling import GenerationRequest
+from response_generator.evaluation.pipeline import PreparedEvaluation
 from response_generator.training.device_memory import describe_memory
-from response_generator.training.memory import MemoryEstimate, rows
-from response_generator.training.profiling import StepProfile, fits
+from response_generator.training.memory import MemoryEstimate, name_parts
+from response_generator.training.preparation import PreparedTraining
+from response_generator.training.profiling import StepProfile, fits_in_memory
 
 console = Console(highlight=False)
 
 
-def show_pairs(name: str, tokens: TokenizedPairs, renderer: ChatFormatter) -> None:
+def show_training(prepared: PreparedTraining, pairs: list[Pair]) -> None:
+    """Prints the first pair, what was dropped or cut, and the number of steps."""
+    formatter, train, held_out = prepared.formatter, prepared.train, prepared.held_out
+    show_pairs("training", train, formatter)
+    show_other_template(formatter)
+    if held_out:
+        show_counts("held out", held_out, formatter)
+        show_shared_pairs(train, held_out)
+    show_scores(pairs)
+    for line in prepared.changed_settings:
+        console.print(Text(line, style="yellow"), soft_wrap=True)
+    show_steps(len(train.rows), prepared.config)
+
+
+def show_pairs(name: str, tokens: TokenizedPairs, formatter: ChatFormatter) -> None:
     """Prints the first pair as the trainer will see it, then the account of all pairs."""
     row = tokens.rows[0]
     console.print(f"\n[bold]{name}: the first pair, decoded from its tokens[/bold] (the loss falls on ⟦…⟧ alone)")
-    decode = partial(renderer.tokenizer.decode, clean_up_tokenization_spaces=False)
+    decode = partial(formatter.tokenizer.decode, clean_up_tokenization_spaces=False)
     example = Text(decode(row["prompt_ids"]), style="dim")
     for side, color in (("chosen", "green"), ("rejected", "red")):
         example.append(f"\n  {side:<9}", style="bold not dim")
         example.append(f"⟦{decode(row[side + '_ids'])}⟧", style=f"{color} not dim")
     console.print(example, soft_wrap=True)
-    console.print(lengths_table(tokens))
-    show_counts(name, tokens, renderer)
+    console.print(build_length_table(tokens))
+    show_counts(name, tokens, formatter)
 
 
-def show_counts(name: str, tokens: TokenizedPairs, renderer: ChatFormatter) -> None:
+def show_counts(name: str, tokens: TokenizedPairs, formatter: ChatFormatter) -> None:
     """Prints what became of the pairs, and what is wrong with them."""
     console.print(
         f"{name}: pairs read {tokens.read}, used {len(tokens.rows)}, dropped {tokens.dropped.total()}, completions cut "
@@ -54,12 +68,16 @@ def show_counts(name: str, tokens: TokenizedPairs, renderer: ChatFormatter) -> N
         console.print(
             f"[yellow]in {tokens.merged} pairs the prompt's last token merges with the reply's first[/yellow]"
         )
-    if renderer.marks and not tokens.missing_marks:
-        console.print(Text(f"the marks {', '.join(map(repr, renderer.marks))} are in every prompt"))
-    for mark, count in tokens.missing_marks.items():
-        console.print(Text(f"the mark {mark!r} is missing in {count} of {tokens.read} prompts", style="yellow"))
+    if formatter.required_markers and not tokens.missing_markers:
+        console.print(
+            Text(f"the required markers {', '.join(map(repr, formatter.required_markers))} are in every prompt")
+        )
+    for marker, count in tokens.missing_markers.items():
+        console.print(
+            Text(f"the required marker {marker!r} is missing in {count} of {tokens.read} prompts", style="yellow")
+        )
     show_special_tokens(tokens.special_tokens, "pairs")
-    show_prompts_without_emotion(tokens, renderer)
+    show_prompts_without_emotion(tokens, formatter)
 
 
 def show_special_tokens(counts: Counter, rows: str) -> None:
@@ -71,9 +89,9 @@ def show_special_tokens(counts: Counter, rows: str) -> None:
         console.print(Text(words, style="yellow"), soft_wrap=True)
 
 
-def show_prompts_without_emotion(tokens: TokenizedPairs, renderer: ChatFormatter) -> None:
+def show_prompts_without_emotion(tokens: TokenizedPairs, formatter: ChatFormatter) -> None:
     """Says which pairs train on prompts that evaluation never asks, what it asks, and which rows avoid that."""
-    for kind, count in tokens.without_emotion.items():
+    for kind, count in tokens.prompts_without_emotion.items():
         if not count:
             continue
         what = (
@@ -83,20 +101,20 @@ def show_prompts_without_emotion(tokens: TokenizedPairs, renderer: ChatFormatter
         )
         words = (
             f"warning: {count} of {tokens.read} pairs are {what}. In evaluation every prompt is written by the chat "
-            f"template and asks for an emotion, for example {renderer.prompt(EXCHANGE, EMOTIONS[1])!r}. Use rows whose "
-            f'prompt, chosen and rejected are messages with the content {{"emotion": …, "dialog": …}}'
+            f"template and asks for an emotion, for example {formatter.prompt(SAMPLE_HISTORY, EMOTIONS[1])!r}. Use "
+            f'rows whose prompt, chosen and rejected are messages with the content {{"emotion": …, "dialog": …}}'
         )
         if kind == TEXT:
             words += "; or text that this template has written, decoded with its special tokens"
         console.print(Text(words, style="yellow"), soft_wrap=True)
 
 
-def show_other_template(renderer: ChatFormatter) -> None:
+def show_other_template(formatter: ChatFormatter) -> None:
     """Says when the adapter was trained with another template than the one of the args."""
-    if renderer.other_template:
+    if formatter.other_template:
         words = (
-            f"warning: the adapter brings another chat template than {renderer.file}: it was trained on other prompts; "
-            f"set chat_template.file to the chat_template.jinja in its folder"
+            f"warning: the adapter brings another chat template than {formatter.file}: it was trained on other "
+            f"prompts; set chat_template.file to the chat_template.jinja in its folder"
         )
         console.print(Text(words, style="yellow"), soft_wrap=True)
 
@@ -141,27 +159,26 @@ def show_scores(pairs: list[Pair]) -> None:
         )
 
 
-def show_requests(
-    requests: list[GenerationRequest], renderer: ChatFormatter, config: GenerationConfig, replies_each: int
-) -> None:
-    """Prints the first prompt as the model will see it, how long the prompts are, and how much there is to write."""
+def show_evaluation(arguments: EvaluateArguments, prepared: PreparedEvaluation) -> None:
+    """Prints the first prompt as the model will see it, the prompts' lengths, and how many replies are generated."""
+    requests, formatter = prepared.requests, prepared.formatter
     lengths = [request.length for request in requests]
     console.print("\n[bold]the first prompt, special tokens written out[/bold]")
     console.print(Text(requests[0].prompt, style="dim"), soft_wrap=True)
-    for mark in renderer.missing_marks(requests[0].prompt):
-        console.print(Text(f"the mark {mark!r} is missing: does chat_template.file fit this data?", style="yellow"))
-    counts = Counter(token for request in requests for token in renderer.special_tokens_in(request.dialogue.history))
+    for marker in formatter.missing_markers(requests[0].prompt):
+        console.print(
+            Text(f"the required marker {marker!r} is missing: does chat_template.file fit this data?", style="yellow")
+        )
+    counts = Counter(token for request in requests for token in formatter.special_tokens_in(request.dialogue.history))
     show_special_tokens(counts, "dialogues")
     console.print(
         f"prompts {len(requests)}, tokens: median {np.median(lengths):.0f}, max {max(lengths)}; "
-        f"{len(requests) * replies_each} replies of up to {config.max_new_tokens} new tokens"
+        f"{len(requests) * len(prepared.adapters) * arguments.samples_per_prompt} replies of up to "
+        f"{prepared.generation_config.max_new_tokens} new tokens"
     )
-
-
-def show_departures(lines: list[str]) -> None:
-    """Prints which arguments this device cannot follow."""
-    for line in lines:
-        console.print(Text(line, style="yellow"), soft_wrap=True)
+    show_other_template(formatter)
+    if prepared.held_out:
+        show_counts("preferences", prepared.held_out, formatter)
 
 
 def show_steps(pairs: int, config: DPOConfig) -> None:
@@ -188,12 +205,12 @@ def show_memory(expected: MemoryEstimate) -> None:
     table = Table(title="memory in training, estimated (GB)", title_justify="left", show_header=False)
     table.add_column()
     table.add_column(justify="right")
-    for part, size in rows(expected):
+    for part, size in name_parts(expected):
         table.add_row(part, f"{size / 1e9:.2f}")
     table.add_row("in all", f"{expected.total / 1e9:.2f}", style="bold")
     table.add_row(f"there are, on {name}", f"{total / 1e9:.2f}")
     console.print(table)
-    if not fits(expected):
+    if not fits_in_memory(expected):
         console.print(
             "[yellow]that does not fit now, so no step was tried: lower dpo.per_device_train_batch_size or "
             "dpo.max_length, or set dpo.gradient_checkpointing: true[/yellow]",
@@ -201,17 +218,17 @@ def show_memory(expected: MemoryEstimate) -> None:
         )
 
 
-def show_step_profile(told: StepProfile) -> None:
+def show_step_profile(profile: StepProfile) -> None:
     """Prints what the run will take, from its first real steps."""
-    hours, minutes = divmod(round(told.train_seconds / 60), 60)
+    hours, minutes = divmod(round(profile.train_seconds / 60), 60)
     console.print(
-        f"measured: {told.step_seconds:.2f} s a step, so training takes about {hours} h {minutes} min, evaluations not "
-        f"counted; {told.peak_memory_gb:.2f} GB for the longest batch",
+        f"measured: {profile.step_seconds:.2f} s a step, so training takes about {hours} h {minutes} min, without "
+        f"evaluations; {profile.peak_memory_gb:.2f} GB for the longest batch",
         soft_wrap=True,
     )
 
 
-def lengths_table(tokens: TokenizedPairs) -> Table:
+def build_length_table(tokens: TokenizedPairs) -> Table:
     table = Table(title="tokens", title_justify="left")
     for heading in ("part", "min", "median", "p95", "max"):
         table.add_column(heading, justify="left" if heading == "part" else "right")

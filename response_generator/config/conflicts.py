@@ -9,7 +9,7 @@ LOSS_TYPES = (
     "sigmoid_norm"
 ).split()
 F_DIVERGENCES = ("reverse_kl", "forward_kl", "js_divergence", "alpha_divergence")
-LOSSES_OF_F_DIVERGENCES = {"sigmoid", "sigmoid_norm", "hinge", "ipo", "exo_pair", "robust", "discopop", "sft"}
+LOSSES_WITH_F_DIVERGENCE = {"sigmoid", "sigmoid_norm", "hinge", "ipo", "exo_pair", "robust", "discopop", "sft"}
 HELD_OUT_METRICS = (
     "loss rewards/chosen rewards/rejected rewards/accuracies rewards/margins logps/chosen logps/rejected "
     "logits/chosen logits/rejected mean_token_accuracy entropy"
@@ -17,8 +17,8 @@ HELD_OUT_METRICS = (
 ATTENTIONS = ("eager", "sdpa", "flash_attention_2", "flash_attention_3", "flex_attention")
 DEVICE_MAP = r"auto|balanced|balanced_low_0|sequential|cpu|(cuda|xpu)(:\d+)?"
 DTYPES = ("bfloat16", "float16", "float32")
-SAMPLING = ("random", "group_by_length", "sequential")
-REFUSED = {
+SAMPLING_STRATEGIES = ("random", "group_by_length", "sequential")
+REFUSED_KEYS = {
     "sync_ref_model": "TRL cannot do it with an adapter",
     "save_only_model": "such a checkpoint cannot be resumed from",
     "ignore_data_skip": "a resumed run would see other pairs than an uninterrupted one",
@@ -28,7 +28,7 @@ REFUSED = {
     "padding_free": "TRL 1.15 has switched it off",
     "eval_on_start": "a resumed run would do it again; the start is checked in any case",
 }
-DEFAULTS = {
+LIBRARY_DEFAULTS = {
     "save_steps": 500,
     "logging_steps": 10,
     "max_length": 1024,
@@ -37,7 +37,7 @@ DEFAULTS = {
 }
 
 
-def of_loading(loading: dict[str, Any]) -> Iterator[str]:
+def find_loading_conflicts(loading: dict[str, Any]) -> Iterator[str]:
     """Every value of `from_pretrained` that no loader takes; their kinds are checked elsewhere."""
     attention, device_map = loading.get("attn_implementation"), loading.get("device_map")
     if isinstance(attention, str) and attention not in ATTENTIONS:
@@ -49,7 +49,7 @@ def of_loading(loading: dict[str, Any]) -> Iterator[str]:
         yield f"from_pretrained.dtype: got {loading['dtype']!r}; allowed: {', '.join(DTYPES)}, null"
 
 
-def of_evaluation(values: dict[str, Any]) -> Iterator[str]:
+def find_evaluation_conflicts(values: dict[str, Any]) -> Iterator[str]:
     """Every conflict in the values of an evaluation's args file; their kinds are checked elsewhere."""
     generation = values["generation"]
     if generation.get("max_new_tokens") is None:
@@ -67,20 +67,20 @@ def of_evaluation(values: dict[str, Any]) -> Iterator[str]:
         yield 'preferences: an implicit reward is measured against a baseline; name a baseline_adapter, or "none"'
 
 
-def of_training(values: dict[str, Any]) -> list[str]:
+def find_training_conflicts(values: dict[str, Any]) -> list[str]:
     """Every conflict in the values of a DPO args file; their kinds are checked elsewhere."""
     dpo = values["dpo"]
-    found = [f"dpo.{key}: {why}; remove the key" for key, why in REFUSED.items() if dpo.get(key)]
+    found = [f"dpo.{key}: {why}; remove the key" for key, why in REFUSED_KEYS.items() if dpo.get(key)]
     if dpo.get("bf16") and dpo.get("fp16"):
         found.append("dpo.fp16: bf16 is set too; keep one of the two")
-    found += losses(dpo)
-    found += lengths_and_order(values, dpo)
-    found += held_out(dpo, has_eval_dataset=bool(values.get("eval_dataset")))
-    found += adapters(values)
+    found += find_loss_conflicts(dpo)
+    found += find_length_and_order_conflicts(values, dpo)
+    found += find_held_out_conflicts(dpo, has_eval_dataset=bool(values.get("eval_dataset")))
+    found += find_adapter_conflicts(values)
     return found
 
 
-def losses(dpo: dict[str, Any]) -> Iterator[str]:
+def find_loss_conflicts(dpo: dict[str, Any]) -> Iterator[str]:
     named = dpo.get("loss_type", ["sigmoid"])
     named = named if isinstance(named, list) else []
     divergence = dpo.get("f_divergence_type", F_DIVERGENCES[0])
@@ -92,26 +92,27 @@ def losses(dpo: dict[str, Any]) -> Iterator[str]:
         yield "dpo.label_smoothing: the loss exo_pair needs more than 0, for example 0.001"
     if divergence not in F_DIVERGENCES:
         yield f"dpo.f_divergence_type: allowed: {', '.join(F_DIVERGENCES)}"
-    elif divergence != "reverse_kl" and not set(named) <= LOSSES_OF_F_DIVERGENCES:
-        yield f"dpo.f_divergence_type: {divergence} goes with {', '.join(sorted(LOSSES_OF_F_DIVERGENCES))} alone"
+    elif divergence != "reverse_kl" and not set(named) <= LOSSES_WITH_F_DIVERGENCE:
+        yield f"dpo.f_divergence_type: {divergence} goes with {', '.join(sorted(LOSSES_WITH_F_DIVERGENCE))} alone"
     if dpo.get("use_weighting") and {"aot", "aot_unpaired"} & set(named):
         yield "dpo.use_weighting: does not go with the losses aot and aot_unpaired, which sort the pairs"
 
 
-def lengths_and_order(values: dict[str, Any], dpo: dict[str, Any]) -> Iterator[str]:
+def find_length_and_order_conflicts(values: dict[str, Any], dpo: dict[str, Any]) -> Iterator[str]:
     if dpo.get("truncation_mode", "keep_start") != "keep_start":
         yield 'dpo.truncation_mode: allowed: "keep_start"; TRL gives up the other one'
-    if dpo.get("train_sampling_strategy", "random") not in SAMPLING:
-        yield f"dpo.train_sampling_strategy: got {dpo['train_sampling_strategy']!r}; allowed: {', '.join(SAMPLING)}"
+    if dpo.get("train_sampling_strategy", "random") not in SAMPLING_STRATEGIES:
+        allowed = ", ".join(SAMPLING_STRATEGIES)
+        yield f"dpo.train_sampling_strategy: got {dpo['train_sampling_strategy']!r}; allowed: {allowed}"
     loading = values.get("from_pretrained")
     if values.get("backend") == "unsloth" and isinstance(loading, dict):
-        loaded = loading.get("max_seq_length", DEFAULTS["max_seq_length"])
-        wanted = dpo.get("max_length", DEFAULTS["max_length"])
+        loaded = loading.get("max_seq_length", LIBRARY_DEFAULTS["max_seq_length"])
+        wanted = dpo.get("max_length", LIBRARY_DEFAULTS["max_length"])
         if isinstance(wanted, int) and isinstance(loaded, int) and wanted > loaded:
             yield f"dpo.max_length: {wanted} is more than from_pretrained.max_seq_length ({loaded}); raise that too"
 
 
-def held_out(dpo: dict[str, Any], has_eval_dataset: bool) -> Iterator[str]:
+def find_held_out_conflicts(dpo: dict[str, Any], has_eval_dataset: bool) -> Iterator[str]:
     """A checkpoint must stand wherever an evaluation chooses, and after all that belongs to an epoch's end."""
     evaluated, saved = dpo.get("eval_strategy", "no"), dpo.get("save_strategy", "steps")
     logged = dpo.get("logging_strategy", "steps")
@@ -128,8 +129,8 @@ def held_out(dpo: dict[str, Any], has_eval_dataset: bool) -> Iterator[str]:
         yield "dpo.early_stopping_patience: needs dpo.load_best_model_at_end: true"
     if not dpo.get("load_best_model_at_end"):
         return
-    eval_steps = dpo.get("eval_steps") or dpo.get("logging_steps", DEFAULTS["logging_steps"])
-    save_steps = dpo.get("save_steps", DEFAULTS["save_steps"])
+    eval_steps = dpo.get("eval_steps") or dpo.get("logging_steps", LIBRARY_DEFAULTS["logging_steps"])
+    save_steps = dpo.get("save_steps", LIBRARY_DEFAULTS["save_steps"])
     if evaluated == "no":
         yield 'dpo.load_best_model_at_end: needs dpo.eval_strategy, for example "steps"'
     elif saved != evaluated:
@@ -141,7 +142,7 @@ def held_out(dpo: dict[str, Any], has_eval_dataset: bool) -> Iterator[str]:
         )
 
 
-def adapters(values: dict[str, Any]) -> Iterator[str]:
+def find_adapter_conflicts(values: dict[str, Any]) -> Iterator[str]:
     """Training starts from an adapter, or from a new LoRA that changes nothing yet: never from both, or neither."""
     lora = values.get("lora")
     if "adapter" in values and values["adapter"] is None and lora is None:

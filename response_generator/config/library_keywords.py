@@ -15,7 +15,7 @@ from typing import Any
 
 FILE = Path(__file__).with_suffix(".json")
 
-KIND_OF_TYPE = {
+JSON_TYPE_OF_PYTHON_TYPE = {
     bool: "boolean",
     int: "integer",
     float: "number",
@@ -93,19 +93,19 @@ NOT_IN_SECTION = {
 }
 
 
-def accepted_kinds(section: str) -> dict[str, list[str]]:
+def accepted_json_types(section: str) -> dict[str, list[str]]:
     """`{keyword: JSON kinds}` of one section: "dpo", "lora", "generation", "from_pretrained". No kinds: any."""
     return {key: kinds.split() for key, kinds in json.loads(FILE.read_text(encoding="utf-8"))[section].items()}
 
 
-def unsloth_only() -> set[str]:
+def unsloth_only_keywords() -> set[str]:
     """Keywords of from_pretrained that plain transformers does not know."""
     return set(json.loads(FILE.read_text(encoding="utf-8"))["unsloth_only"])
 
 
-def kind_of(value) -> str:
+def json_type_of(value) -> str:
     """What JSON calls a value, with integers told from other numbers."""
-    return KIND_OF_TYPE[type(value)]
+    return JSON_TYPE_OF_PYTHON_TYPE[type(value)]
 
 
 def read_from_libraries() -> dict[str, Any]:
@@ -126,20 +126,20 @@ def read_from_libraries() -> dict[str, Any]:
 
     from_pretrained = dict(TRANSFORMERS_FROM_PRETRAINED)
     for name, hint in LlamaConfig.__annotations__.items():
-        from_pretrained[name] = kinds_of_hint(hint)
+        from_pretrained[name] = json_types_of_hint(hint)
     for loader in (FastCPUModel, FastLanguageModel):
         for name, parameter in signature(loader.from_pretrained).parameters.items():
-            from_pretrained.setdefault(name, kinds_of_default(parameter.default))
+            from_pretrained.setdefault(name, json_types_of_default(parameter.default))
     from_pretrained["use_gradient_checkpointing"] = ["boolean", "string"]
 
     transformers_own = set(TRANSFORMERS_FROM_PRETRAINED) | set(LlamaConfig.__annotations__) | COMMON_TO_BOTH
     hints, lora_hints = get_type_hints(DPOConfig), get_type_hints(LoraConfig)
     generation = {name: [] for name in vars(GenerationConfig()) if not name.startswith("_")}
     for name, words in re.findall(r"^\s{8}(\w+) \(([^)]*)\)", GenerationConfig.__doc__, re.MULTILINE):
-        generation[name] = kinds_of_words(words)
+        generation[name] = json_types_of_words(words)
     sections = {
-        "dpo": {field.name: kinds_of_hint(hints[field.name]) for field in fields(DPOConfig)} | EARLY_STOPPING,
-        "lora": {field.name: kinds_of_hint(lora_hints[field.name]) for field in fields(LoraConfig)},
+        "dpo": {field.name: json_types_of_hint(hints[field.name]) for field in fields(DPOConfig)} | EARLY_STOPPING,
+        "lora": {field.name: json_types_of_hint(lora_hints[field.name]) for field in fields(LoraConfig)},
         "generation": generation,
         "from_pretrained": from_pretrained,
     }
@@ -150,27 +150,27 @@ def read_from_libraries() -> dict[str, Any]:
     return accepted | {"unsloth_only": sorted(set(accepted["from_pretrained"]) - transformers_own)}
 
 
-def kinds_of_hint(hint) -> list[str]:
+def json_types_of_hint(hint) -> list[str]:
     """JSON kinds that a type annotation admits; an enum is written as its string; unknown types admit anything."""
     from enum import Enum
     from types import UnionType
     from typing import Literal, Union, get_args, get_origin
 
     if get_origin(hint) in (Union, UnionType):
-        return sorted({kind for member in get_args(hint) for kind in kinds_of_hint(member)})
+        return sorted({kind for member in get_args(hint) for kind in json_types_of_hint(member)})
     if get_origin(hint) is Literal:
-        return sorted({KIND_OF_TYPE[type(value)] for value in get_args(hint)})
+        return sorted({JSON_TYPE_OF_PYTHON_TYPE[type(value)] for value in get_args(hint)})
     base = get_origin(hint) or hint
     if isinstance(base, type) and issubclass(base, Enum):
         return ["string"]
-    return [KIND_OF_TYPE[base]] if base in KIND_OF_TYPE else []
+    return [JSON_TYPE_OF_PYTHON_TYPE[base]] if base in JSON_TYPE_OF_PYTHON_TYPE else []
 
 
-def kinds_of_default(default) -> list[str]:
-    return [KIND_OF_TYPE[type(default)]] if type(default) in (bool, int, float, str) else []
+def json_types_of_default(default) -> list[str]:
+    return [JSON_TYPE_OF_PYTHON_TYPE[type(default)]] if type(default) in (bool, int, float, str) else []
 
 
-def kinds_of_words(words: str) -> list[str]:
+def json_types_of_words(words: str) -> list[str]:
     """Kinds named in a docstring such as "`int`, *optional*"; unknown words admit anything."""
     types = re.findall(r"\w+", re.sub(r"\[[^`]*", "", words.split("default")[0]))
     if not types or any(word not in DOCSTRING_WORDS and word != "or" for word in types):

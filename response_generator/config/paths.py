@@ -16,12 +16,12 @@ def resolve_path(written: str) -> str:
     Raises:
         ValueError: when it is blank, names an unknown user or variable, is longer than a path can be, or not UTF-8.
     """
-    whole = os.path.abspath(expand(written))
+    whole = os.path.abspath(expand_path(written))
     check_text(whole)
     return whole
 
 
-def expand(written: str) -> str:
+def expand_path(written: str) -> str:
     """Puts home folder and environment variables in; see `resolve_path` for what is raised."""
     if not written.strip():
         raise ValueError("it is blank")
@@ -39,7 +39,7 @@ def expand(written: str) -> str:
 
 
 def check_text(path: str) -> None:
-    if strict_json.lone_surrogate(path):  # Python's spelling of a byte that is not UTF-8
+    if strict_json.describe_lone_surrogate(path):  # Python's spelling of a byte that is not UTF-8
         raise ValueError(f"{path!r} is not UTF-8, as every file of a run is; rename it, or name another path")
 
 

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-LARGEST = 2**31 - 1  # of a count; torch and the C libraries below it hold many of them in 32 bits
-LARGEST_SEED = 2**32 - 1  # numpy's; transformers' set_seed seeds it too
+MAX_COUNT = 2**31 - 1  # of a count; torch and the C libraries below it hold many of them in 32 bits
+MAX_SEED = 2**32 - 1  # numpy's; transformers' set_seed seeds it too
 MAX_WORKERS = 256
 MAX_BEAMS = 100
 
@@ -26,34 +26,34 @@ class Range:
         return f"{low} {'to less than' if self.open_high else 'to'} {self.high:g}"
 
 
-def from_to(low: float, high: float) -> Range:
+def closed_range(low: float, high: float) -> Range:
     return Range(low, high)
 
 
-def above_to(low: float, high: float) -> Range:
+def left_open_range(low: float, high: float) -> Range:
     return Range(low, high, open_low=True)
 
 
-def from_below(low: float, high: float) -> Range:
+def right_open_range(low: float, high: float) -> Range:
     return Range(low, high, open_high=True)
 
 
-COUNT, COUNT_OR_ZERO = from_to(1, LARGEST), from_to(0, LARGEST)
-STEPS = above_to(0, LARGEST)  # below 1 it is a share of all steps
-SEED = from_to(0, LARGEST_SEED)
-SHARE = from_to(0, 1)
+COUNT, COUNT_OR_ZERO = closed_range(1, MAX_COUNT), closed_range(0, MAX_COUNT)
+STEPS = left_open_range(0, MAX_COUNT)  # below 1 it is a share of all steps
+SEED = closed_range(0, MAX_SEED)
+SHARE = closed_range(0, 1)
 TOKEN_ID = COUNT_OR_ZERO
-POSITIVE, NOT_NEGATIVE = above_to(0, 1e6), from_to(0, 1e6)
-ANY_NUMBER = from_to(-1e6, 1e6)
+POSITIVE, NOT_NEGATIVE = left_open_range(0, 1e6), closed_range(0, 1e6)
+ANY_NUMBER = closed_range(-1e6, 1e6)
 
 RANGES: dict[str, dict[str, Range]] = {
     "dpo": {
-        "adam_beta1": from_below(0, 1),
-        "adam_beta2": from_below(0, 1),
+        "adam_beta1": right_open_range(0, 1),
+        "adam_beta2": right_open_range(0, 1),
         "adam_epsilon": SHARE,
         "beta": POSITIVE,
         "data_seed": SEED,
-        "dataloader_num_workers": from_to(0, MAX_WORKERS),
+        "dataloader_num_workers": closed_range(0, MAX_WORKERS),
         "dataloader_prefetch_factor": COUNT,
         "ddp_bucket_cap_mb": COUNT,
         "ddp_timeout": COUNT,
@@ -65,17 +65,17 @@ RANGES: dict[str, dict[str, Range]] = {
         "eval_steps": STEPS,
         "f_alpha_divergence_coef": POSITIVE,  # the divergence divides by it
         "gradient_accumulation_steps": COUNT,
-        "label_smoothing": from_below(0, 0.5),  # at a half, both replies are preferred alike
-        "label_smoothing_factor": from_below(0, 1),
+        "label_smoothing": right_open_range(0, 0.5),  # at a half, both replies are preferred alike
+        "label_smoothing_factor": right_open_range(0, 1),
         "ld_alpha": SHARE,
-        "learning_rate": above_to(0, 10),
-        "local_rank": from_to(-1, LARGEST),
+        "learning_rate": left_open_range(0, 10),
+        "local_rank": closed_range(-1, MAX_COUNT),
         "logging_steps": STEPS,
         "max_grad_norm": NOT_NEGATIVE,
-        "max_length": from_to(2, LARGEST),  # a token of the prompt and one of the reply
-        "max_steps": from_to(-1, LARGEST),
+        "max_length": closed_range(2, MAX_COUNT),  # a token of the prompt and one of the reply
+        "max_steps": closed_range(-1, MAX_COUNT),
         "neftune_noise_alpha": NOT_NEGATIVE,
-        "num_train_epochs": above_to(0, 1e6),
+        "num_train_epochs": left_open_range(0, 1e6),
         "pad_to_multiple_of": COUNT,
         "per_device_eval_batch_size": COUNT,
         "per_device_train_batch_size": COUNT,
@@ -92,7 +92,7 @@ RANGES: dict[str, dict[str, Range]] = {
     "lora": {
         "layers_to_transform": COUNT_OR_ZERO,
         "lora_alpha": COUNT,
-        "lora_dropout": from_below(0, 1),
+        "lora_dropout": right_open_range(0, 1),
         "qalora_group_size": COUNT,
         "r": COUNT,
     },
@@ -102,8 +102,8 @@ RANGES: dict[str, dict[str, Range]] = {
         "decoder_start_token_id": TOKEN_ID,
         "encoder_no_repeat_ngram_size": COUNT_OR_ZERO,
         "encoder_repetition_penalty": POSITIVE,
-        "epsilon_cutoff": from_below(0, 1),
-        "eta_cutoff": from_below(0, 1),
+        "epsilon_cutoff": right_open_range(0, 1),
+        "eta_cutoff": right_open_range(0, 1),
         "exponential_decay_length_penalty": NOT_NEGATIVE,
         "forced_bos_token_id": TOKEN_ID,
         "forced_eos_token_id": TOKEN_ID,
@@ -119,20 +119,20 @@ RANGES: dict[str, dict[str, Range]] = {
         "min_p": SHARE,
         "no_repeat_ngram_size": COUNT_OR_ZERO,
         "num_assistant_tokens": COUNT,
-        "num_beams": from_to(1, MAX_BEAMS),
+        "num_beams": closed_range(1, MAX_BEAMS),
         "prompt_lookup_num_tokens": COUNT,
         "repetition_penalty": POSITIVE,
         "temperature": POSITIVE,  # for greedy decoding: do_sample false
-        "top_h": above_to(0, 1),
+        "top_h": left_open_range(0, 1),
         "top_k": COUNT_OR_ZERO,
         "top_p": SHARE,
-        "typical_p": above_to(0, 1),
+        "typical_p": left_open_range(0, 1),
     },
     "from_pretrained": {
-        "attention_dropout": from_below(0, 1),
+        "attention_dropout": right_open_range(0, 1),
         "bos_token_id": TOKEN_ID,
         "eos_token_id": TOKEN_ID,
-        "gpu_memory_utilization": above_to(0, 1),
+        "gpu_memory_utilization": left_open_range(0, 1),
         "head_dim": COUNT,
         "hidden_size": COUNT,
         "initializer_range": NOT_NEGATIVE,
@@ -146,7 +146,7 @@ RANGES: dict[str, dict[str, Range]] = {
         "pad_token_id": TOKEN_ID,
         "pretraining_tp": COUNT,
         "random_state": SEED,
-        "rms_norm_eps": above_to(0, 1),
+        "rms_norm_eps": left_open_range(0, 1),
         "vocab_size": COUNT,
     },
 }

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag
 
 from response_generator.config.paths import resolve_path
-from response_generator.config.ranges import LARGEST_SEED, MAX_WORKERS
+from response_generator.config.ranges import MAX_SEED, MAX_WORKERS
 from response_generator.config.sources import resolve_source
 from response_generator.constants import EMOTIONS
 
@@ -14,11 +14,11 @@ MAX_SAMPLES_PER_PROMPT, MAX_RESAMPLES = 1000, 1_000_000
 
 LocalPath = Annotated[str, AfterValidator(resolve_path)]  # of this machine
 Source = Annotated[str, AfterValidator(resolve_source)]  # a hub id, or a path of this machine
-BARE_BASE = "none"
+BARE_BASE_MODEL = "none"
 
 
 def resolve_baseline(name: str) -> str:
-    return name if name == BARE_BASE else resolve_source(name)
+    return name if name == BARE_BASE_MODEL else resolve_source(name)
 
 
 def check_split(name: str) -> str:
@@ -36,7 +36,7 @@ class ChatTemplateArguments(Section):
     """The Jinja template (a file)."""
     special_tokens: dict[str, Any] = {}
     """Tokens to add to the tokenizer, in the words of `add_special_tokens`: pad_token, additional_special_tokens …"""
-    marks: list[str] = []
+    required_markers: list[str] = []
     """Strings every rendered prompt must hold; a run says so when one is missing."""
     system_prompt: str | None = None
     """A system message put before every dialogue."""
@@ -96,7 +96,7 @@ class ScoringArguments(Section):
 class ModelArguments(Section):
     output_dir: LocalPath
     """Run folder."""
-    seed: int = Field(ge=0, le=LARGEST_SEED)
+    seed: int = Field(ge=0, le=MAX_SEED)
     """One seed for everything."""
     backend: Literal["unsloth", "transformers"]
     """Which loader: unsloth (CUDA or its CPU backend), or plain transformers with bitsandbytes."""
@@ -107,7 +107,7 @@ class ModelArguments(Section):
     from_pretrained: dict[str, Any]
     """Keyword arguments of FastLanguageModel.from_pretrained (unsloth) or AutoModelForCausalLM (transformers)."""
     chat_template: ChatTemplateArguments
-    """Template file, special tokens, marks, system prompt."""
+    """Template file, special tokens, required markers, system prompt."""
     dataset: DatasetArguments
     """Preference pairs (DPO) or dialogues (evaluate)."""
     wandb: WandbArguments

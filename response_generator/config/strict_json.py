@@ -8,7 +8,7 @@ from typing import Any
 
 from response_generator.errors import InputError
 
-HALVES = re.compile("[\ud800-\udfff]")
+SURROGATES = re.compile("[\ud800-\udfff]")
 MAX_NESTING = 100  # brackets; nothing that is read here needs a tenth of it
 
 
@@ -16,7 +16,7 @@ class JSONError(ValueError):
     """What is wrong with a text, without its place."""
 
 
-def parse(text: str, allow_nan: bool = False) -> Any:
+def parse_json(text: str, allow_nan: bool = False) -> Any:
     """Parses one JSON value.
 
     Args:
@@ -25,9 +25,9 @@ def parse(text: str, allow_nan: bool = False) -> Any:
     Raises:
         JSONError: for broken JSON, repeated keys, numbers too long to read, and more than `MAX_NESTING` brackets.
     """
-    constants = {} if allow_nan else {"parse_constant": refuse_constant}
+    constants = {} if allow_nan else {"parse_constant": reject_constant}
     try:
-        value = json.loads(text, object_pairs_hook=object_without_repeats, **constants)
+        value = json.loads(text, object_pairs_hook=build_unique_object, **constants)
     except json.JSONDecodeError as error:
         place = f"line {error.lineno}, column {error.colno}" if error.lineno > 1 else f"column {error.colno}"
         raise JSONError(f"broken JSON at {place}: {error.msg}") from error
@@ -37,7 +37,7 @@ def parse(text: str, allow_nan: bool = False) -> Any:
         raise JSONError("holds an integer of more digits than Python reads (4300)") from error
     except RecursionError as error:
         raise JSONError(f"is nested more than {MAX_NESTING} brackets deep") from error
-    if text.count("[") + text.count("{") > MAX_NESTING and nesting(value) > MAX_NESTING:
+    if text.count("[") + text.count("{") > MAX_NESTING and nesting_depth(value) > MAX_NESTING:
         raise JSONError(f"is nested more than {MAX_NESTING} brackets deep")
     return value
 
@@ -49,7 +49,7 @@ def read_object(file: Path) -> dict[str, Any]:
         InputError: when it cannot be read, or holds anything else.
     """
     try:
-        value = parse(file.read_text(encoding="utf-8-sig"))
+        value = parse_json(file.read_text(encoding="utf-8-sig"))
     except JSONError as error:
         raise InputError(f"{file}: {error}") from error
     except (OSError, ValueError) as error:  # not UTF-8, or a name that no file can have
@@ -59,7 +59,7 @@ def read_object(file: Path) -> dict[str, Any]:
     return value
 
 
-def object_without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def build_unique_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
         keys = [key for key, _ in pairs]
@@ -68,11 +68,11 @@ def object_without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def refuse_constant(name: str):
+def reject_constant(name: str):
     raise JSONError(f"{name} is not JSON; write a number")
 
 
-def nesting(value: Any) -> int:
+def nesting_depth(value: Any) -> int:
     """How many brackets deep a value is nested."""
     depth, level = 0, [value]
     while level := [part for part in level if isinstance(part, (list, dict))]:
@@ -81,15 +81,15 @@ def nesting(value: Any) -> int:
     return depth
 
 
-def lone_surrogate(text: str) -> str | None:
+def describe_lone_surrogate(text: str) -> str | None:
     """The first half of a character without its other half, which no file and no tokenizer takes; else None."""
-    half = HALVES.search(text)
+    half = SURROGATES.search(text)
     return f"U+{ord(half[0]):04X}, which is half a character" if half else None
 
 
-def key_inside(key: str, name: str) -> str:
+def join_key(key: str, name: str) -> str:
     """The path of a name below `key`; one that could not be read, or written, as it is comes as Python quotes it."""
-    shown = repr(name) if not name or lone_surrogate(name) else name
+    shown = repr(name) if not name or describe_lone_surrogate(name) else name
     return f"{key}.{shown}" if key else shown
 
 
@@ -99,14 +99,17 @@ def find_unusable(value: Any, key: str = "", depth: int = 0) -> list[tuple[str, 
     if isinstance(value, (dict, list)) and depth == MAX_NESTING:
         return [(key, f"is nested more than {MAX_NESTING} brackets deep")]
     if isinstance(value, dict):
-        parts = [(key_inside(key, name), inner) for name, inner in value.items()]
-        found = [(key_inside(key, half), f"holds {lone_surrogate(half)}") for half in filter(lone_surrogate, value)]
+        parts = [(join_key(key, name), inner) for name, inner in value.items()]
+        found = [
+            (join_key(key, half), f"holds {describe_lone_surrogate(half)}")
+            for half in filter(describe_lone_surrogate, value)
+        ]
     elif isinstance(value, list):
         parts, found = [(f"{key}.{number}", inner) for number, inner in enumerate(value)], []
     elif isinstance(value, float) and not math.isfinite(value):
         return [(key, f"got {value}; allowed: a finite number")]
-    elif isinstance(value, str) and lone_surrogate(value):
-        return [(key, f"holds {lone_surrogate(value)}; write the text anew")]
+    elif isinstance(value, str) and describe_lone_surrogate(value):
+        return [(key, f"holds {describe_lone_surrogate(value)}; write the text anew")]
     else:
         return []
-    return found + [fault for name, inner in parts for fault in find_unusable(inner, name, depth + 1)]
+    return found + [message for name, inner in parts for message in find_unusable(inner, name, depth + 1)]

@@ -1,4 +1,4 @@
-"""The one renderer: what training learns from and what evaluation generates from are written by the same code."""
+"""The one formatter: what training learns from and what evaluation generates from are written by the same code."""
 
 import re
 from dataclasses import dataclass
@@ -12,8 +12,8 @@ from response_generator.constants import EMOTIONS
 from response_generator.data.datasets import Content, Message
 from response_generator.errors import InputError
 
-WORDS = "Hello ."  # of the exchange on which a template is checked
-EXCHANGE = [{"role": "user", "content": {"emotion": "neutral", "dialog": WORDS}}]
+SAMPLE_TEXT = "Hello ."  # of the exchange on which a template is checked
+SAMPLE_HISTORY = [{"role": "user", "content": {"emotion": "neutral", "dialog": SAMPLE_TEXT}}]
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class ChatFormatter:
 
     tokenizer: PreTrainedTokenizerBase
     file: str
-    marks: list[str]
+    required_markers: list[str]
     system_prompt: str | None
     other_template: bool = False  # the tokenizer came with one for a target emotion, and it is not this one
 
@@ -40,18 +40,18 @@ class ChatFormatter:
         except UnicodeDecodeError as error:
             raise InputError(f"chat_template.file: {arguments.file}: is not UTF-8 ({error})") from error
         other = isinstance(brought, str) and "target_emotion" in brought and brought != tokenizer.chat_template
-        renderer = cls(tokenizer, arguments.file, arguments.marks, arguments.system_prompt, other)
-        renderer.completion(EXCHANGE, "neutral", {"emotion": "neutral", "dialog": "Hi ."})
-        renderer.completion([{"role": "user", "content": WORDS}], None, "Hi .")
-        prompts = [renderer.prompt(EXCHANGE, emotion) for emotion in EMOTIONS]
-        if WORDS not in prompts[0]:
+        formatter = cls(tokenizer, arguments.file, arguments.required_markers, arguments.system_prompt, other)
+        formatter.completion(SAMPLE_HISTORY, "neutral", {"emotion": "neutral", "dialog": "Hi ."})
+        formatter.completion([{"role": "user", "content": SAMPLE_TEXT}], None, "Hi .")
+        prompts = [formatter.prompt(SAMPLE_HISTORY, emotion) for emotion in EMOTIONS]
+        if SAMPLE_TEXT not in prompts[0]:
             raise InputError(f"chat_template.file: {arguments.file}: does not write the user's words: {prompts[0]!r}")
         if len(set(prompts)) < len(EMOTIONS):
             raise InputError(
                 f"chat_template.file: {arguments.file}: ignores target_emotion: prompts for different emotions are the "
                 f"same, {prompts[0]!r}; write {{{{ target_emotion }}}} where add_generation_prompt is set"
             )
-        return renderer
+        return formatter
 
     def prompt(self, history: list[Message], target_emotion: str | None) -> str:
         """Renders everything the model sees before it writes; the target emotion comes last."""
@@ -84,12 +84,12 @@ class ChatFormatter:
     @cached_property
     def plain_prompt(self) -> str:
         """The prompt of one plain message, without a target emotion: whether the template begins with a BOS."""
-        return self.prompt([{"role": "user", "content": WORDS}], None)
+        return self.prompt([{"role": "user", "content": SAMPLE_TEXT}], None)
 
     @cached_property
     def endings(self) -> tuple[str, ...]:
         """What follows the user's last words in a prompt, for each target emotion; without spaces at the end."""
-        return tuple(self.prompt(EXCHANGE, emotion).rpartition(WORDS)[2].rstrip() for emotion in EMOTIONS)
+        return tuple(self.prompt(SAMPLE_HISTORY, emotion).rpartition(SAMPLE_TEXT)[2].rstrip() for emotion in EMOTIONS)
 
     def asks_for_emotion(self, prompt: str) -> bool:
         """Whether a prompt ends as this template's prompts do in evaluation, with a target emotion."""
@@ -110,8 +110,8 @@ class ChatFormatter:
         written = re.fullmatch(rf"(.*?)(?:{re.escape(eos)}\s*)+", completion, re.DOTALL)
         return (written[1] if written else completion) + eos
 
-    def missing_marks(self, prompt: str) -> list[str]:
-        return [mark for mark in self.marks if mark not in prompt]
+    def missing_markers(self, prompt: str) -> list[str]:
+        return [marker for marker in self.required_markers if marker not in prompt]
 
     def special_tokens_in(self, messages: list[Message]) -> set[str]:
         """The special tokens that stand in people's words, where the model takes them for the template's own."""

@@ -8,10 +8,10 @@ from typing import Any
 
 from response_generator.config import strict_json
 from response_generator.config.schema import DatasetArguments
-from response_generator.config.sources import dataset_source, is_commit, is_local, split_revision
+from response_generator.config.sources import is_commit, is_local, join_dataset_revision, split_revision
 from response_generator.errors import InputError
 
-SAVED_BY_DATASETS = ("dataset_dict.json", "state.json")  # of a DatasetDict; of a Dataset
+SAVE_TO_DISK_FILES = ("dataset_dict.json", "state.json")  # of a DatasetDict; of a Dataset
 
 
 def read_rows(dataset: DatasetArguments) -> Iterator[tuple[str, Any]]:
@@ -28,17 +28,17 @@ def count_rows(dataset: DatasetArguments) -> int:
         return len(load_from_hub(dataset))
     path = Path(dataset.path)
     if is_saved_dataset(path):
-        return len(load_saved(path, dataset.split))
-    return sum(map(count_in_file, files_of_split(path, dataset.split) if path.is_dir() else [path]))
+        return len(load_saved_dataset(path, dataset.split))
+    return sum(map(count_rows_in_file, find_split_files(path, dataset.split) if path.is_dir() else [path]))
 
 
-def count_in_file(file: Path) -> int:
-    with damage_told(file):
+def count_rows_in_file(file: Path) -> int:
+    with report_damage(file):
         if file.suffix == ".parquet":
             from pyarrow import parquet
 
             return parquet.ParquetFile(file).metadata.num_rows
-        if holds_list(file):
+        if is_json_list(file):
             return sum(1 for _ in read_file(file))
         with open(file, encoding="utf-8-sig", errors="replace") as lines:
             return sum(1 for line in lines if line.strip())
@@ -47,15 +47,17 @@ def count_in_file(file: Path) -> int:
 def read_local(dataset: DatasetArguments) -> Iterator[tuple[str, Any]]:
     path = Path(dataset.path)
     if is_saved_dataset(path):
-        yield from ((f"{path}, row {number}:", row) for number, row in enumerate(load_saved(path, dataset.split)))
+        yield from (
+            (f"{path}, row {number}:", row) for number, row in enumerate(load_saved_dataset(path, dataset.split))
+        )
         return
-    for file in files_of_split(path, dataset.split) if path.is_dir() else [path]:
-        with damage_told(file):
+    for file in find_split_files(path, dataset.split) if path.is_dir() else [path]:
+        with report_damage(file):
             yield from read_file(file)
 
 
 @contextmanager
-def damage_told(file: Path) -> Iterator[None]:
+def report_damage(file: Path) -> Iterator[None]:
     """Raises InputError for what a damaged file ends in."""
     from pyarrow import ArrowException
 
@@ -73,10 +75,10 @@ def damage_told(file: Path) -> Iterator[None]:
 
 def is_saved_dataset(folder: Path) -> bool:
     """Whether `save_to_disk` has written the folder."""
-    return any((folder / name).is_file() for name in SAVED_BY_DATASETS)
+    return any((folder / name).is_file() for name in SAVE_TO_DISK_FILES)
 
 
-def load_saved(folder: Path, split: str):
+def load_saved_dataset(folder: Path, split: str):
     """The rows of a folder that `save_to_disk` wrote: of its split, or all, where it holds no splits."""
     from datasets import DatasetDict, load_from_disk
 
@@ -91,7 +93,7 @@ def load_saved(folder: Path, split: str):
     return found.with_format(None)
 
 
-def files_of_split(folder: Path, split: str) -> list[Path]:
+def find_split_files(folder: Path, split: str) -> list[Path]:
     """One file named after the split, or the parts of it that a repository of the hub holds."""
     whole = [folder / f"{split}{ending}" for ending in (".jsonl", ".json", ".parquet")]
     parts = sorted((folder / "data").iterdir()) if (folder / "data").is_dir() else []
@@ -108,8 +110,8 @@ def files_of_split(folder: Path, split: str) -> list[Path]:
 def read_file(file: Path) -> Iterator[tuple[str, Any]]:
     if file.suffix == ".parquet":
         yield from read_parquet(file)
-    elif holds_list(file):
-        rows = parse_json(file.read_text(encoding="utf-8-sig"), str(file))
+    elif is_json_list(file):
+        rows = parse_row(file.read_text(encoding="utf-8-sig"), str(file))
         yield from ((f"{file}, row {number}:", row) for number, row in enumerate(rows))
     else:
         with open(file, encoding="utf-8-sig") as lines:
@@ -117,21 +119,21 @@ def read_file(file: Path) -> Iterator[tuple[str, Any]]:
                 if not line.strip():
                     continue
                 try:
-                    row = parse_json(line.strip(), f"{file}, line {number}")
+                    row = parse_row(line.strip(), f"{file}, line {number}")
                 except InputError as error:
                     raise InputError(f"{error}; needed: a row a line, or one list of rows") from error
                 yield f"{file}, line {number}:", row
 
 
-def holds_list(file: Path) -> bool:
+def is_json_list(file: Path) -> bool:
     """Whether a file is one JSON list; else it holds a row a line, however it is called."""
     with open(file, encoding="utf-8-sig") as text:
         return next((line.lstrip()[0] == "[" for line in text if line.strip()), False)
 
 
-def parse_json(text: str, place: str) -> Any:
+def parse_row(text: str, place: str) -> Any:
     try:
-        return strict_json.parse(text, allow_nan=True)  # perhaps of a column that nobody needs
+        return strict_json.parse_json(text, allow_nan=True)  # perhaps of a column that nobody needs
     except strict_json.JSONError as error:
         raise InputError(f"{place}: {error}") from error
 
@@ -148,7 +150,7 @@ def read_parquet(file: Path) -> Iterator[tuple[str, Any]]:
 
 def read_hub(dataset: DatasetArguments) -> Iterator[tuple[str, Any]]:
     rows = load_from_hub(dataset)
-    check_commit(dataset, split_revision(dataset_source(dataset.path, dataset.revision))[1])
+    check_commit(dataset, split_revision(join_dataset_revision(dataset.path, dataset.revision))[1])
     for number, row in enumerate(rows):
         yield f"{dataset.path}, row {number}:", row
 
@@ -157,7 +159,7 @@ def load_from_hub(dataset: DatasetArguments):
     from datasets import load_dataset
     from datasets.exceptions import DatasetsError
 
-    repository, revision = split_revision(dataset_source(dataset.path, dataset.revision))
+    repository, revision = split_revision(join_dataset_revision(dataset.path, dataset.revision))
     try:
         return load_dataset(repository, dataset.name, split=dataset.split, revision=revision, num_proc=dataset.num_proc)
     except (DatasetsError, ValueError, OSError, RuntimeError) as error:  # RuntimeError: a data set that is a script
@@ -174,7 +176,7 @@ def check_commit(dataset: DatasetArguments, revision: str | None) -> None:
     if revision is None or is_local(dataset.path):
         return
     if is_commit(revision):
-        found = dataset_commit(dataset)
+        found = find_dataset_commit(dataset)
         if found not in (None, revision):
             raise InputError(
                 f"dataset.path: {dataset.path}: the hub cannot be reached, and the cache holds commit {found}, not "
@@ -187,16 +189,16 @@ def check_commit(dataset: DatasetArguments, revision: str | None) -> None:
         )
 
 
-def dataset_commit(dataset: DatasetArguments) -> str | None:
+def find_dataset_commit(dataset: DatasetArguments) -> str | None:
     """The commit that `load_dataset` takes for these arguments; None where it cannot be told."""
     from datasets import load_dataset_builder
 
-    repository, revision = split_revision(dataset_source(dataset.path, dataset.revision))
+    repository, revision = split_revision(join_dataset_revision(dataset.path, dataset.revision))
     commit = load_dataset_builder(repository, dataset.name, revision=revision).hash
     return commit if is_commit(commit) else None
 
 
-def kind(value: Any) -> str:
+def describe_json_type(value: Any) -> str:
     if value in ("", [], {}):
         return "empty"
     if isinstance(value, str) and not value.strip():

@@ -14,7 +14,7 @@ from response_generator.errors import InputError
 
 DROPPED_PAIRS = "dropped_pairs"  # in the names of metrics
 TOO_LONG = "prompt too long"
-SAME = "chosen and rejected are the same"
+IDENTICAL = "chosen and rejected are the same"
 ONLY_EOS = "a completion is nothing but EOS"
 INNER_EOS = "EOS before the end of a completion"
 TEXT, MESSAGES = "text", "messages"  # what a row's prompt is
@@ -32,9 +32,11 @@ class TokenizedPairs:
     dropped: Counter = field(default_factory=Counter)  # by the reason
     truncated: int = 0
     merged: int = 0
-    missing_marks: Counter = field(default_factory=Counter)
+    missing_markers: Counter = field(default_factory=Counter)
     special_tokens: Counter = field(default_factory=Counter)  # in the words of messages
-    without_emotion: Counter = field(default_factory=Counter)  # prompts that no evaluation asks, by TEXT or MESSAGES
+    prompts_without_emotion: Counter = field(
+        default_factory=Counter
+    )  # prompts that no evaluation asks, by TEXT or MESSAGES
 
     def dataset(self) -> Dataset:
         """The rows with their whole length, by which `train_sampling_strategy: "group_by_length"` batches."""
@@ -62,7 +64,7 @@ def global_batch_size(config: TrainingArguments) -> int:
     return config.per_device_train_batch_size * config.gradient_accumulation_steps * config.world_size
 
 
-def tokenize_pairs(pairs: list[Pair], renderer: ChatFormatter, max_length: int | None) -> TokenizedPairs:
+def tokenize_pairs(pairs: list[Pair], formatter: ChatFormatter, max_length: int | None) -> TokenizedPairs:
     """Renders and tokenizes pairs.
 
     Dropped, and counted by reason, are pairs that teach nothing or something wrong: whose prompt leaves no room for a
@@ -74,25 +76,25 @@ def tokenize_pairs(pairs: list[Pair], renderer: ChatFormatter, max_length: int |
     """
     tokens = TokenizedPairs(read=len(pairs))
     for pair in pairs:
-        prompt, chosen, rejected = texts(pair, renderer)
-        tokens.missing_marks.update(renderer.missing_marks(prompt))
+        prompt, chosen, rejected = render_pair(pair, formatter)
+        tokens.missing_markers.update(formatter.missing_markers(prompt))
         kind = TEXT if isinstance(pair.prompt, str) else MESSAGES
-        tokens.without_emotion[kind] += not renderer.asks_for_emotion(prompt)
+        tokens.prompts_without_emotion[kind] += not formatter.asks_for_emotion(prompt)
         if kind == MESSAGES:
             replies = [{"content": pair.chosen}, {"content": pair.rejected}]
-            tokens.special_tokens.update(renderer.special_tokens_in([*pair.prompt, *replies]))
-        misplaced = misplaced_eos(pair, renderer)
+            tokens.special_tokens.update(formatter.special_tokens_in([*pair.prompt, *replies]))
+        misplaced = find_misplaced_eos(pair, formatter)
         if misplaced:
             tokens.dropped[misplaced] += 1
             continue
-        prompt_ids, (chosen_ids, rejected_ids) = split_ids(prompt, (chosen, rejected), renderer)
-        tokens.merged += len(prompt_ids) < len(renderer.encode(prompt))
+        prompt_ids, (chosen_ids, rejected_ids) = tokenize_prompt_and_completions(prompt, (chosen, rejected), formatter)
+        tokens.merged += len(prompt_ids) < len(formatter.encode(prompt))
         room = max_length - len(prompt_ids) if max_length is not None else max(len(chosen_ids), len(rejected_ids))
         if room <= 0:
             tokens.dropped[TOO_LONG] += 1
             continue
         if chosen_ids[:room] == rejected_ids[:room]:
-            tokens.dropped[SAME] += 1
+            tokens.dropped[IDENTICAL] += 1
             continue
         tokens.truncated += max(len(chosen_ids), len(rejected_ids)) > room
         tokens.rows.append(
@@ -105,12 +107,12 @@ def tokenize_pairs(pairs: list[Pair], renderer: ChatFormatter, max_length: int |
     return tokens
 
 
-def misplaced_eos(pair: Pair, renderer: ChatFormatter) -> str | None:
+def find_misplaced_eos(pair: Pair, formatter: ChatFormatter) -> str | None:
     """Why an EOS in one of the completions makes the pair useless: the template, and the model, would stop there."""
-    eos = renderer.tokenizer.eos_token
+    eos = formatter.tokenizer.eos_token
     for completion in (pair.chosen, pair.rejected):
         written = completion if isinstance(completion, str) else completion["dialog"]
-        words = renderer.with_one_eos(written).removesuffix(eos)
+        words = formatter.with_one_eos(written).removesuffix(eos)
         if not words.strip():
             return ONLY_EOS
         if eos in words:
@@ -118,24 +120,26 @@ def misplaced_eos(pair: Pair, renderer: ChatFormatter) -> str | None:
     return None
 
 
-def texts(pair: Pair, renderer: ChatFormatter) -> tuple[str, str, str]:
+def render_pair(pair: Pair, formatter: ChatFormatter) -> tuple[str, str, str]:
     """Prompt, chosen and rejected as text, special tokens written out."""
     if isinstance(pair.prompt, str):
-        prompt = renderer.with_one_bos(pair.prompt)
-        return prompt, renderer.with_one_eos(pair.chosen), renderer.with_one_eos(pair.rejected)
+        prompt = formatter.with_one_bos(pair.prompt)
+        return prompt, formatter.with_one_eos(pair.chosen), formatter.with_one_eos(pair.rejected)
     # Both replies answer one prompt, and it asks for the emotion of `chosen`; that of `rejected` only describes it.
     target = pair.chosen["emotion"] if isinstance(pair.chosen, dict) else None
-    chosen, rejected = (renderer.completion(pair.prompt, target, reply) for reply in (pair.chosen, pair.rejected))
-    return renderer.prompt(pair.prompt, target), chosen, rejected
+    chosen, rejected = (formatter.completion(pair.prompt, target, reply) for reply in (pair.chosen, pair.rejected))
+    return formatter.prompt(pair.prompt, target), chosen, rejected
 
 
-def split_ids(prompt: str, completions: tuple[str, ...], renderer: ChatFormatter) -> tuple[list[int], list[list[int]]]:
+def tokenize_prompt_and_completions(
+    prompt: str, completions: tuple[str, ...], formatter: ChatFormatter
+) -> tuple[list[int], list[list[int]]]:
     """Token ids of a prompt and of its completions, tokenized together.
 
     Where tokens merge across the boundary, the completion starts with the first token that is not the prompt's own.
     """
-    prompt_ids = renderer.encode(prompt)
-    wholes = [renderer.encode(prompt + completion) for completion in completions]
+    prompt_ids = formatter.encode(prompt)
+    wholes = [formatter.encode(prompt + completion) for completion in completions]
     shared = len(prompt_ids)
     for whole in wholes:
         common = next((at for at, (a, b) in enumerate(zip(prompt_ids, whole, strict=False)) if a != b), len(prompt_ids))

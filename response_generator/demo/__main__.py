@@ -14,7 +14,7 @@ from pathlib import Path
 ASSETS = Path("assets")
 
 
-def prepare(name: str, write: Callable[[Path], None]) -> Path:
+def prepare_asset(name: str, write: Callable[[Path], None]) -> Path:
     """Makes `assets/name` whole or not at all."""
     folder = ASSETS / name
     if folder.exists():
@@ -51,7 +51,7 @@ def main() -> None:
 
     transformers.logging.set_verbosity_error()
     writers = (write_base_model, write_emotion_classifier, write_gibberish_classifier)
-    base_model, *classifiers = [prepare(name, write) for name, write in zip(names, writers, strict=True)]
+    base_model, *classifiers = [prepare_asset(name, write) for name, write in zip(names, writers, strict=True)]
     for folder in classifiers:
         show_accuracy(folder)
 

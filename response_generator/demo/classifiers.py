@@ -27,45 +27,45 @@ from response_generator.constants import EMOTIONS
 from response_generator.modeling.precision import has_native_bf16
 
 GIBBERISH_LABELS = ("clean", "mild gibberish", "word salad", "noise")
-DATA = Path(__file__).with_name("data")
+DATA_FOLDER = Path(__file__).with_name("data")
 SEED = 42
-GIBBERISH_TEXTS = 300  # four examples each: enough, and under a minute
+NUM_GIBBERISH_TEXTS = 300  # four examples each: enough, and under a minute
 
 Example = tuple[str, str]  # text, label
 
 
-def read_lines(name: str) -> list[dict]:
-    with open(DATA / f"{name}.jsonl", encoding="utf-8") as file:
+def read_demo_rows(name: str) -> list[dict]:
+    with open(DATA_FOLDER / f"{name}.jsonl", encoding="utf-8") as file:
         return [json.loads(line) for line in file]
 
 
-def utterances(splits: tuple[str, ...]) -> list[Example]:
+def collect_utterances(splits: tuple[str, ...]) -> list[Example]:
     """Every distinct turn of the dialogues, and of both replies where a pair differs in emotion, with its emotion."""
     found: dict[str, str] = {}
     for split in splits:
-        for row in read_lines(f"dialogues_{split}"):
+        for row in read_demo_rows(f"dialogues_{split}"):
             found |= {turn["content"]["dialog"]: turn["content"]["emotion"] for turn in row["prompt"]}
-        if (DATA / f"preferences_{split}.jsonl").exists():
-            for pair in read_lines(f"preferences_{split}"):
+        if (DATA_FOLDER / f"preferences_{split}.jsonl").exists():
+            for pair in read_demo_rows(f"preferences_{split}"):
                 if pair["failure"] == "wrong emotion":
                     rejected = pair["rejected"][0]["content"]
                     found[rejected["dialog"]] = rejected["emotion"]
     return list(found.items())
 
 
-def gibberish_examples(texts: list[str], salads: list[str], seed: int) -> list[Example]:
+def make_gibberish_examples(texts: list[str], salads: list[str], seed: int) -> list[Example]:
     """A clean text gives one example of each label; `salads` are hand-written word salad."""
     rng = random.Random(seed)
     examples = [(text, "word salad") for text in salads]
     for text in texts:
         examples.append((text, "clean"))
-        examples.append((with_slips(text, rng), "mild gibberish"))
-        examples.append((shuffled(text + " " + rng.choice(texts), rng), "word salad"))
-        examples.append((noise(rng), "noise"))
+        examples.append((add_grammar_slips(text, rng), "mild gibberish"))
+        examples.append((shuffle_words(text + " " + rng.choice(texts), rng), "word salad"))
+        examples.append((random_letters(rng), "noise"))
     return examples
 
 
-def with_slips(text: str, rng: random.Random) -> str:
+def add_grammar_slips(text: str, rng: random.Random) -> str:
     """Three to five slips of grammar: a word dropped, doubled, or swapped with its neighbor."""
     words = text.split()
     for _ in range(rng.randint(3, 5)):
@@ -80,13 +80,13 @@ def with_slips(text: str, rng: random.Random) -> str:
     return " ".join(words)
 
 
-def shuffled(text: str, rng: random.Random) -> str:
+def shuffle_words(text: str, rng: random.Random) -> str:
     words = [word for word in text.split() if word.isalpha()]
     rng.shuffle(words)
     return " ".join(words[: rng.randint(6, 18)]) + rng.choice((" .", "", " ."))
 
 
-def noise(rng: random.Random) -> str:
+def random_letters(rng: random.Random) -> str:
     letters = string.ascii_lowercase + rng.choice((string.digits, string.punctuation, ""))
     return " ".join("".join(rng.choices(letters, k=rng.randint(2, 9))) for _ in range(rng.randint(2, 8)))
 
@@ -146,7 +146,9 @@ def train_classifier(train: list[Example], held_out: list[Example], labels: tupl
 
 
 def write_emotion_classifier(folder: Path) -> dict:
-    return train_classifier(utterances(("train",)), utterances(("validation", "test")), EMOTIONS, folder)
+    return train_classifier(
+        collect_utterances(("train",)), collect_utterances(("validation", "test")), EMOTIONS, folder
+    )
 
 
 def write_gibberish_classifier(folder: Path) -> dict:
@@ -154,10 +156,10 @@ def write_gibberish_classifier(folder: Path) -> dict:
         salads = [
             pair["rejected"][0]["content"]["dialog"]
             for split in splits
-            for pair in read_lines(f"preferences_{split}")
+            for pair in read_demo_rows(f"preferences_{split}")
             if pair["failure"] == "word salad"
         ]
-        texts = [text for text, _ in utterances(splits)][:GIBBERISH_TEXTS]
-        return gibberish_examples(texts, salads, seed)
+        texts = [text for text, _ in collect_utterances(splits)][:NUM_GIBBERISH_TEXTS]
+        return make_gibberish_examples(texts, salads, seed)
 
     return train_classifier(examples(("train",), SEED), examples(("validation",), SEED + 1), GIBBERISH_LABELS, folder)

@@ -15,8 +15,8 @@ from response_generator.data.datasets import Dialogue, read_dialogues
 from response_generator.modeling.backend import import_backend
 
 DPO_ARGS = Path("args/demo/dpo_arg.json")  # base model, loader and template are the demo's
-DIALOGUES = DatasetArguments(path="response_generator/demo/data/dialogues_train.jsonl")
-LORA = {
+TRAIN_DIALOGUES = DatasetArguments(path="response_generator/demo/data/dialogues_train.jsonl")
+LORA_SETTINGS = {
     "r": 16,
     "lora_alpha": 32,
     "lora_dropout": 0.0,
@@ -24,7 +24,7 @@ LORA = {
     "target_modules": ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"],
     "task_type": "CAUSAL_LM",
 }
-SFT = {
+SFT_SETTINGS = {
     "num_train_epochs": 3,
     "per_device_train_batch_size": 8,
     "learning_rate": 5e-4,
@@ -32,7 +32,7 @@ SFT = {
     "warmup_steps": 0.05,
     "max_length": None,
     "gradient_checkpointing": False,
-    "dataset_kwargs": {"skip_prepare_dataset": True},  # our renderer has tokenized the rows
+    "dataset_kwargs": {"skip_prepare_dataset": True},  # our formatter has tokenized the rows
     "save_strategy": "no",
     "logging_steps": 10,
     "report_to": [],
@@ -41,7 +41,7 @@ SFT = {
 
 def main(folder: Path) -> None:
     args = validate_arguments(DPOArguments, strict_json.read_object(DPO_ARGS), str(DPO_ARGS))
-    dialogues, _ = read_dialogues(DIALOGUES)
+    dialogues, _ = read_dialogues(TRAIN_DIALOGUES)
 
     import_backend(args.backend)  # unsloth has to be imported before transformers, trl and peft
     import torch
@@ -57,36 +57,40 @@ def main(folder: Path) -> None:
 
     set_seed(args.seed)
     tokenizer = load_tokenizer(args, adapter=None)
-    renderer = ChatFormatter.of(tokenizer, args.chat_template)
-    policy = get_peft_model(loading.load_base(args), LoraConfig(**LORA))
+    formatter = ChatFormatter.of(tokenizer, args.chat_template)
+    policy = get_peft_model(loading.load_base(args), LoraConfig(**LORA_SETTINGS))
     trainer = SFTTrainer(
         model=policy,
         args=SFTConfig(
-            output_dir=str(folder), seed=args.seed, use_cpu=not torch.cuda.is_available(), bf16=has_native_bf16(), **SFT
+            output_dir=str(folder),
+            seed=args.seed,
+            use_cpu=not torch.cuda.is_available(),
+            bf16=has_native_bf16(),
+            **SFT_SETTINGS,
         ),
-        train_dataset=Dataset.from_list([tokenize_dialogue(dialogue, renderer) for dialogue in dialogues]),
+        train_dataset=Dataset.from_list([tokenize_dialogue(dialogue, formatter) for dialogue in dialogues]),
         processing_class=tokenizer,
     )
-    adapter_to(policy, torch.float32)  # TRL casts it to bf16, where the last small steps round to nothing
+    cast_adapter(policy, torch.float32)  # TRL casts it to bf16, where the last small steps round to nothing
     trainer.train()
-    adapter_to(policy, torch.bfloat16)  # half the size; loading makes it fp32 again
+    cast_adapter(policy, torch.bfloat16)  # half the size; loading makes it fp32 again
     policy.save_pretrained(folder)
     (folder / "README.md").unlink()  # PEFT's form to fill in; the project's README says what this is
 
 
-def adapter_to(policy, dtype) -> None:
+def cast_adapter(policy, dtype) -> None:
     for weight in policy.parameters():
         if weight.requires_grad:
             weight.data = weight.data.to(dtype)
 
 
-def tokenize_dialogue(dialogue: Dialogue, renderer) -> dict[str, list[int]]:
+def tokenize_dialogue(dialogue: Dialogue, formatter) -> dict[str, list[int]]:
     """`input_ids` and `labels` of one dialogue; the loss falls on the reply and its EOS alone."""
     from response_generator.generation.sampling import GenerationRequest
 
-    request = GenerationRequest.of(dialogue, renderer)
-    labels = [-100] * request.length + request.reference_ids
-    return {"input_ids": request.prompt_ids + request.reference_ids, "labels": labels}
+    request = GenerationRequest.of(dialogue, formatter)
+    labels = [-100] * request.length + request.gold_ids
+    return {"input_ids": request.prompt_ids + request.gold_ids, "labels": labels}
 
 
 if __name__ == "__main__":

@@ -5,25 +5,25 @@ from collections.abc import Iterator
 import numpy as np
 from scipy.stats import binomtest, norm, permutation_test
 
-LEVEL = 0.95
-TAIL = (1 - LEVEL) / 2
-BLOCK = 500  # resamples held in memory at once
-PERMUTATIONS = 9_999
-SIGNS_AT_ONCE = 2**22  # of the permutation test, in memory
+CONFIDENCE_LEVEL = 0.95
+TAIL = (1 - CONFIDENCE_LEVEL) / 2
+RESAMPLES_PER_BLOCK = 500  # resamples held in memory at once
+NUM_PERMUTATIONS = 9_999
+MAX_SIGNS_IN_MEMORY = 2**22  # of the permutation test, in memory
 
 Interval = tuple[float, float]
 
 
-def resamples(prompts: int, count: int, seed: int) -> Iterator[np.ndarray]:
+def draw_resamples(prompts: int, count: int, seed: int) -> Iterator[np.ndarray]:
     """How often each prompt is drawn in each of `count` bootstrap resamples, in blocks (at most BLOCK, prompts)."""
     random = np.random.default_rng(seed)
-    for start in range(0, count, BLOCK):
-        drawn = random.integers(prompts, size=(min(BLOCK, count - start), prompts))
+    for start in range(0, count, RESAMPLES_PER_BLOCK):
+        drawn = random.integers(prompts, size=(min(RESAMPLES_PER_BLOCK, count - start), prompts))
         row = np.arange(len(drawn))[:, None] * prompts
         yield np.bincount((drawn + row).ravel(), minlength=len(drawn) * prompts).reshape(len(drawn), prompts)
 
 
-def percentile(replicates: np.ndarray) -> Interval | None:
+def percentile_interval(replicates: np.ndarray) -> Interval | None:
     """The percentile interval (Efron 1979). Resamples without a value are left out.
 
     None where none has one, or where all are alike: that is no certainty, but a sample that shows no spread.
@@ -35,13 +35,13 @@ def percentile(replicates: np.ndarray) -> Interval | None:
     return float(low), float(high)
 
 
-def exact_share(hits: int, prompts: int) -> Interval:
+def clopper_pearson_interval(hits: int, prompts: int) -> Interval:
     """Clopper and Pearson's bounds. Where all prompts agree every resample is alike, and says nothing of the next."""
-    bounds = binomtest(hits, prompts).proportion_ci(LEVEL, method="exact")
+    bounds = binomtest(hits, prompts).proportion_ci(CONFIDENCE_LEVEL, method="exact")
     return float(bounds.low), float(bounds.high)
 
 
-def exact_difference(differences: np.ndarray) -> Interval | None:
+def exact_difference_interval(differences: np.ndarray) -> Interval | None:
     """Bounds of a difference of shares where every prompt differs alike, by -1, 0 or 1 each; None where they do not.
 
     Of what was seen in none of n prompts there may be `hidden` in all, and it may stand on either side: where no
@@ -49,13 +49,13 @@ def exact_difference(differences: np.ndarray) -> Interval | None:
     """
     if not len(differences) or np.ptp(differences) > 0 or differences[0] not in (-1, 0, 1):
         return None
-    _, hidden = exact_share(0, len(differences))
+    _, hidden = clopper_pearson_interval(0, len(differences))
     if differences[0] == 0:
         return -hidden, hidden
     return (1 - 2 * hidden, 1.0) if differences[0] > 0 else (-1.0, 2 * hidden - 1)
 
 
-def jackknife(whole: float, leave_one_out: np.ndarray) -> Interval | None:
+def jackknife_interval(whole: float, leave_one_out: np.ndarray) -> Interval | None:
     """A normal interval from the figure without each prompt in turn (Tukey 1958); its variance errs upwards.
 
     For figures that resampling distorts: a prompt drawn twice repeats its own words.
@@ -68,12 +68,12 @@ def jackknife(whole: float, leave_one_out: np.ndarray) -> Interval | None:
     return float(whole - reach), float(whole + reach)
 
 
-def within(bounds: Interval | None, least: float, most: float) -> Interval | None:
+def clip_interval(bounds: Interval | None, least: float, most: float) -> Interval | None:
     """Bounds of a figure that cannot leave a range."""
     return bounds and (max(bounds[0], least), min(bounds[1], most))
 
 
-def paired_p(differences: np.ndarray, seed: int) -> float:
+def paired_p_value(differences: np.ndarray, seed: int) -> float:
     """Two-sided p of "no difference", from each prompt's difference between two models.
 
     With one reply a prompt the differences are -1, 0 and 1, and this is McNemar's exact test. With several it is its
@@ -88,8 +88,8 @@ def paired_p(differences: np.ndarray, seed: int) -> float:
         (differing,),
         np.sum,
         permutation_type="samples",
-        n_resamples=PERMUTATIONS,
-        batch=max(1, SIGNS_AT_ONCE // len(differing)),
+        n_resamples=NUM_PERMUTATIONS,
+        batch=max(1, MAX_SIGNS_IN_MEMORY // len(differing)),
         vectorized=True,
         rng=np.random.default_rng(seed),
     )

@@ -1,5 +1,6 @@
-"""predictions.jsonl as it comes about: it grows while models speak; judges then complete its rows."""
+"""Writing predictions.jsonl: rows are appended batch by batch while a model generates, and classified at the end."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -8,122 +9,159 @@ from peft import PeftModel
 from transformers import PreTrainedTokenizerBase
 
 from response_generator.config.schema import ScoringArguments
-from response_generator.errors import InputError
-from response_generator.evaluation.predictions_file import FILE, GENERATED_FIELDS, Prediction, by_model, invalid_reason
+from response_generator.constants import PREDICTIONS_FILE, THROUGHPUT_FILE
+from response_generator.errors import InputError, RunError
+from response_generator.evaluation.predictions_file import GENERATED_FIELDS, Prediction, find_row_error, group_by_model
+from response_generator.generation.oom import split_on_oom
 from response_generator.generation.sampling import Completion, GenerationRequest, SamplingParams, generate_batch
+from response_generator.modeling.logprobs import completion_logps
 from response_generator.runs import distributed, json_lines, resumable
 from response_generator.scoring.classifiers import classify_emotions, classify_gibberish
-from response_generator.scoring.rules import is_complete
-
-SPEED_FILE = "generation.jsonl"
+from response_generator.scoring.rules import ends_with_punctuation
 
 Batch = Sequence[GenerationRequest]
 
 
-def key(row: Prediction) -> tuple:
+def row_key(row: Prediction) -> tuple:
     return row.get("model"), row.get("index"), row.get("sample")
 
 
-def outstanding(folder: Path, models: Sequence[str], batches: list[Batch], samples: int) -> dict[str, list[Batch]]:
-    """The batches that each model has still to answer, after what an earlier start has left in `folder`.
+def find_remaining_batches(
+    folder: Path, models: Sequence[str], batches: list[Batch], samples: int
+) -> dict[str, list[Batch]]:
+    """The batches that each model still has to generate, given what an earlier start has left in `folder`.
 
     Raises:
-        InputError: when what is there answers other prompts.
+        InputError: when the rows there are of other prompts.
     """
 
-    def keys(model: str, batch: Batch) -> list[tuple]:
+    def list_keys(model: str, batch: Batch) -> list[tuple]:
         return [(model, request.dialogue.index, sample) for request in batch for sample in range(samples)]
 
-    rows, left = resumable.remaining_batches(folder / FILE, models, batches, keys, key)
-    asked = {request.dialogue.index: request for batch in batches for request in batch}
+    file = folder / PREDICTIONS_FILE
+    rows, remaining = resumable.remaining_batches(file, models, batches, list_keys, row_key)
+    requests = {request.dialogue.index: request for batch in batches for request in batch}
     for line, row in enumerate(rows, 1):
-        fault = invalid_reason(row, GENERATED_FIELDS)
-        if fault:
+        message = find_row_error(row, GENERATED_FIELDS)
+        if message:
+            raise InputError(f"{file}, line {line}: {message}; repair the row, or delete it to generate it again")
+        if any(row[name] != value for name, value in prompt_fields(requests[row["index"]]).items()):
             raise InputError(
-                f"{folder / FILE}, line {line}: {fault}; mend the row, or delete it to have it drawn again"
-            )
-        request = asked[row["index"]]
-        if any(row[name] != value for name, value in of_prompt(request).items()):
-            raise InputError(
-                f"{folder / FILE}: answers another prompt in row {row['index']} than dataset and chat_template give "
-                f"now: they have changed since; name another output_dir"
+                f"{file}: row {row['index']} has another prompt than dataset and chat_template give now: they have "
+                f"changed since; name another output_dir"
             )
     if rows:
-        print(f"{folder / FILE}: {len(rows)} replies are there already")
+        print(f"{file}: {len(rows)} replies are already there")
     if distributed.is_main_process():
-        speeds = folder / SPEED_FILE
-        whole = json_lines.read_jsonl(speeds, allow_truncated_tail=True)  # without what a full disk cut off
-        json_lines.write_jsonl(speeds, whole)
-    return left
+        # A full disk may have cut off the last line.
+        entries = json_lines.read_jsonl(folder / THROUGHPUT_FILE, allow_truncated_tail=True)
+        json_lines.write_jsonl(folder / THROUGHPUT_FILE, entries)
+    return remaining
 
 
-def generate(
+def generate_predictions(
     folder: Path,
     model_name: str,
     model: PeftModel,
     tokenizer: PreTrainedTokenizerBase,
     batches: list[Batch],
-    how: SamplingParams,
+    sampling: SamplingParams,
 ) -> None:
-    """Answers `batches`, and adds the rows to predictions.jsonl as each is done; the speed goes to generation.jsonl.
+    """Generates for `batches`, appends the rows of each to predictions.jsonl and its speed to throughput.jsonl.
 
     Raises:
-        KeyboardInterrupt: with the words that tell how to go on.
+        KeyboardInterrupt: with a message that says how to continue.
+        RunError: when the model computes no finite number, or a single request does not fit into memory.
     """
     if not batches:
         return
-    total = sum(map(len, batches)) * how.samples
+    total = sum(map(len, batches)) * sampling.samples
 
-    def work(batch: Batch) -> list[Prediction]:
-        return [to_record(model_name, reply) for reply in generate_batch(model, tokenizer, batch, how)]
+    def predict(batch: Batch) -> list[Prediction]:
+        return predict_batch(model_name, model, tokenizer, batch, sampling)
 
-    with resumable.progress(f"{model_name}: generating", total, "reply") as bar:
+    with resumable.progress_bar(f"{model_name}: generating", total, "reply") as bar:
 
-        def written(rows: list[Prediction], seconds: float) -> None:
+        def log_speed(rows: list[Prediction], seconds: float) -> None:
             bar.update(len(rows))
             new_tokens = sum(row["new_tokens"] for row in rows)
             speed = {"model": model_name, "replies": len(rows), "new_tokens": new_tokens, "seconds": round(seconds, 3)}
-            json_lines.append_jsonl(folder / SPEED_FILE, [speed])
+            json_lines.append_jsonl(folder / THROUGHPUT_FILE, [speed])
 
         try:
-            resumable.map_batches(folder / FILE, batches, work, written)
+            resumable.map_batches(folder / PREDICTIONS_FILE, batches, predict, log_speed)
         except KeyboardInterrupt as interruption:
-            words = f"the finished replies are in {folder / FILE}; run the same command again to go on from there"
-            raise KeyboardInterrupt(words) from interruption
+            message = f"the finished replies are in {folder / PREDICTIONS_FILE}; run the same command again to continue"
+            raise KeyboardInterrupt(message) from interruption
 
 
-def of_prompt(request: GenerationRequest) -> dict[str, Any]:
-    """What a row says of the prompt that it answers."""
+def predict_batch(
+    model_name: str, model: PeftModel, tokenizer: PreTrainedTokenizerBase, batch: Batch, sampling: SamplingParams
+) -> list[Prediction]:
+    """The rows of a batch; where memory is not enough for the whole batch, it is computed in halves.
+
+    Raises:
+        RunError: see `generate_predictions`.
+    """
+
+    def predict(requests: Batch) -> list[list[Prediction]]:
+        logps = compute_gold_logps(model, requests, sampling.config.pad_token_id)
+        return [
+            [to_record(model_name, completion, logp) for completion in completions]
+            for completions, logp in zip(generate_batch(model, tokenizer, requests, sampling), logps, strict=True)
+        ]
+
+    return [row for rows in split_on_oom(predict, batch) for row in rows]
+
+
+def compute_gold_logps(model: PeftModel, requests: Batch, pad_token_id: int) -> list[float]:
+    """The log-probability (nats) of each request's gold reply, EOS included.
+
+    Raises:
+        RunError: when one is not finite.
+    """
+    logps = completion_logps(model, [(request.prompt_ids, request.gold_ids) for request in requests], pad_token_id)
+    for request, logp in zip(requests, logps, strict=True):
+        if not math.isfinite(logp):
+            raise RunError(
+                f"row {request.dialogue.index}: the log-probability of its gold reply is {logp}: the model computes no "
+                f"valid numbers; is its adapter damaged, or its dtype float16?"
+            )
+    return logps
+
+
+def prompt_fields(request: GenerationRequest) -> dict[str, Any]:
+    """The fields of a row that describe its prompt."""
     return {
         "prompt": request.prompt,
         "history": request.dialogue.history,
         "target_emotion": request.dialogue.target_emotion,
-        "reference": request.dialogue.reference,
+        "gold_response": request.dialogue.gold_response,
     }
 
 
-def to_record(model: str, reply: Completion) -> Prediction:
-    request = reply.request
+def to_record(model: str, completion: Completion, gold_logp: float) -> Prediction:
+    request = completion.request
     return {
         "index": request.dialogue.index,
-        "sample": reply.sample,
+        "sample": completion.sample,
         "model": model,
-        **of_prompt(request),
-        "response": reply.response,
-        "new_tokens": reply.new_tokens,
-        "stopped_by_limit": reply.stopped_by_limit,
-        "reference_tokens": len(request.reference_ids),
-        "reference_logp": round(reply.reference_logp, 4),
+        **prompt_fields(request),
+        "response": completion.response,
+        "new_tokens": completion.new_tokens,
+        "hit_max_new_tokens": completion.hit_max_new_tokens,
+        "gold_tokens": len(request.gold_ids),
+        "gold_logp": round(gold_logp, 4),
     }
 
 
-def speeds(folder: Path) -> dict[str, dict[str, float]]:
-    """`{model: {"replies_per_second", "new_tokens_per_second"}}` over all starts of a run; none where none was kept."""
+def read_throughput(folder: Path) -> dict[str, dict[str, float]]:
+    """`{model: {"replies_per_second", "new_tokens_per_second"}}` over all starts of a run; empty without a file."""
     totals: dict[str, dict[str, float]] = {}
-    for entry in json_lines.read_jsonl(folder / SPEED_FILE, allow_truncated_tail=True):
-        of_model = totals.setdefault(entry["model"], dict.fromkeys(("replies", "new_tokens", "seconds"), 0.0))
-        for name in of_model:
-            of_model[name] += entry[name]
+    for entry in json_lines.read_jsonl(folder / THROUGHPUT_FILE, allow_truncated_tail=True):
+        total = totals.setdefault(entry["model"], dict.fromkeys(("replies", "new_tokens", "seconds"), 0.0))
+        for name in total:
+            total[name] += entry[name]
     return {
         model: {f"{name}_per_second": total[name] / total["seconds"] for name in ("replies", "new_tokens")}
         for model, total in totals.items()
@@ -132,16 +170,16 @@ def speeds(folder: Path) -> dict[str, dict[str, float]]:
 
 
 def score_predictions(rows: list[Prediction], scoring: ScoringArguments) -> list[Prediction]:
-    """Has replies and references judged; rows in the order of models, prompts and samples."""
-    rows = [row for of_model in by_model(rows).values() for row in of_model]
-    references = {row["index"]: row["reference"] for row in rows}
-    texts = [row["response"] for row in rows] + list(references.values())
-    verdicts = list(zip(classify_emotions(texts, scoring), classify_gibberish(texts, scoring), strict=True))
-    of_references = dict(zip(references, verdicts[len(rows) :], strict=True))
-    complete = []
-    for row, (emotion, gibberish) in zip(rows, verdicts, strict=False):
-        of_reference = of_references[row["index"]]
-        complete.append(
+    """Adds SCORED_FIELDS, by the two classifiers; rows in the order of models, prompts and samples."""
+    rows = [row for each in group_by_model(rows).values() for row in each]
+    gold = {row["index"]: row["gold_response"] for row in rows}
+    texts = [row["response"] for row in rows] + list(gold.values())
+    labels = list(zip(classify_emotions(texts, scoring), classify_gibberish(texts, scoring), strict=True))
+    gold_labels = dict(zip(gold, labels[len(rows) :], strict=True))
+    scored = []
+    for row, (emotion, gibberish) in zip(rows, labels, strict=False):
+        gold_emotion, gold_gibberish = gold_labels[row["index"]]
+        scored.append(
             {name: row[name] for name in GENERATED_FIELDS}
             | {
                 "predicted_emotion": emotion.label,
@@ -149,9 +187,9 @@ def score_predictions(rows: list[Prediction], scoring: ScoringArguments) -> list
                 "target_probability": round(emotion.probabilities[row["target_emotion"]], 6),
                 "gibberish_label": gibberish.label,
                 "gibberish_score": round(gibberish.score, 6),
-                "complete": is_complete(row["response"]),
-                "reference_emotion": of_reference[0].label,
-                "reference_gibberish": of_reference[1].label,
+                "ends_with_punctuation": ends_with_punctuation(row["response"]),
+                "gold_emotion": gold_emotion.label,
+                "gold_gibberish_label": gold_gibberish.label,
             }
         )
-    return complete
+    return scored

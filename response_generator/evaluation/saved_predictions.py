@@ -1,4 +1,4 @@
-"""Replies that another run has written, for --from_predictions: where they are, and what of that run goes with them."""
+"""The predictions of an earlier run, for --from_predictions, with the files and settings of that run."""
 
 import shutil
 from dataclasses import dataclass
@@ -8,18 +8,19 @@ from typing import Any
 
 from response_generator.config import strict_json
 from response_generator.config.schema import EvaluateArguments
+from response_generator.constants import PAIR_LOGPS_FILE, THROUGHPUT_FILE
 from response_generator.data.datasets import SKIPPED_ROWS
 from response_generator.data.tokenization import DROPPED_PAIRS
 from response_generator.errors import InputError
-from response_generator.evaluation import pair_logprobs, predictions_file
-from response_generator.evaluation.predictions import SPEED_FILE
+from response_generator.evaluation import predictions_file
 
-JUDGED_ANEW = ("seed", "scoring", "preferences", "bootstrap_resamples", "wandb", "output_dir", "from_predictions")
+# Keys of the args that decide how replies are scored; all others decided how they were generated.
+SCORING_KEYS = ("seed", "scoring", "preferences", "bootstrap_resamples", "wandb", "output_dir", "from_predictions")
 
 
 @dataclass(frozen=True)
 class SavedPredictions:
-    """A predictions.jsonl, named by itself or by its run folder."""
+    """A predictions.jsonl, given by its path or by its run folder."""
 
     place: Path
 
@@ -28,36 +29,40 @@ class SavedPredictions:
         return self.place if self.place.is_dir() else self.place.parent
 
     def rows(self) -> list[predictions_file.Prediction]:
-        return predictions_file.read(self.place, predictions_file.GENERATED_FIELDS)
+        return predictions_file.read_predictions(self.place, predictions_file.GENERATED_FIELDS)
 
     @cached_property
     def arguments(self) -> dict[str, Any]:
-        """Of the run that wrote the replies; empty where they lie in no run folder."""
+        """The args of the run that generated the replies; empty where the file is not in a run folder."""
         file = self.folder / "args.json"
         return strict_json.read_object(file) if file.is_file() else {}
 
     def settings(self, resolved: dict[str, Any]) -> dict[str, Any]:
-        """What made the replies, by the run that did; what judges them, by the args of this one."""
-        return {key: value for key, value in self.arguments.items() if key not in JUDGED_ANEW} | {
-            key: resolved[key] for key in JUDGED_ANEW if key in resolved
+        """The generating run's args, with SCORING_KEYS from this run's `resolved` args."""
+        return {key: value for key, value in self.arguments.items() if key not in SCORING_KEYS} | {
+            key: resolved[key] for key in SCORING_KEYS if key in resolved
         }
 
     def check_preferences(self, arguments: EvaluateArguments) -> None:
-        """Pairs are measured with the replies: others cannot be asked for afterwards. InputError when they are."""
+        """Log-probabilities of pairs cannot be computed here, because no model is loaded.
+
+        Raises:
+            InputError: when the args ask for pairs that the earlier run has not measured.
+        """
         if arguments.preferences is None:
             return
-        if not (self.folder / pair_logprobs.FILE).is_file():
+        if not (self.folder / PAIR_LOGPS_FILE).is_file():
             raise InputError(
-                f"preferences: {self.folder} has no {pair_logprobs.FILE}: its run measured no pairs; pass "
+                f"preferences: {self.folder} has no {PAIR_LOGPS_FILE}: its run measured no pairs; pass "
                 f"--set preferences=null"
             )
         measured = (self.arguments.get("preferences") or {}).get("dataset")
-        asked = arguments.preferences.dataset.model_dump(mode="json")
-        if measured is not None and measured != asked:
+        wanted = arguments.preferences.dataset.model_dump(mode="json")
+        if measured is not None and measured != wanted:
             raise InputError(f"preferences.dataset: {self.folder} measured the pairs of {measured}; name these")
 
     def left_out(self) -> dict[str, int]:
-        """The account of the rows that the run skipped as bad ones, and of the pairs that it dropped."""
+        """Counts of skipped rows and dropped pairs, from the earlier run's metrics.json."""
         file = self.folder / "metrics.json"
         metrics = strict_json.read_object(file) if file.is_file() else {}
         return {
@@ -65,7 +70,7 @@ class SavedPredictions:
         }
 
     def copy_artifacts(self, folder: Path) -> None:
-        """Copies what lies beside the replies into another run's folder: speeds, and log-probabilities of pairs."""
-        for name in (SPEED_FILE, pair_logprobs.FILE):
+        """Copies throughput and log-probabilities of pairs into this run's folder."""
+        for name in (THROUGHPUT_FILE, PAIR_LOGPS_FILE):
             if (self.folder / name).is_file():
                 shutil.copy(self.folder / name, folder / name)

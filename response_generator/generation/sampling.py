@@ -1,7 +1,6 @@
 """Seeded multinomial sampling in left-padded batches."""
 
 import copy
-import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,52 +13,45 @@ from transformers import GenerationConfig, GPT2Config, GPT2LMHeadModel, PreTrain
 
 from response_generator.data.chat_template import ChatFormatter
 from response_generator.data.datasets import Dialogue
-from response_generator.data.tokenization import split_ids
-from response_generator.errors import InputError, RunError, refuse_rows
-from response_generator.generation.oom import split_on_oom
+from response_generator.data.tokenization import tokenize_prompt_and_completions
+from response_generator.errors import InputError, raise_row_errors
 from response_generator.modeling.backend import has_unsloth_gpu_code
-from response_generator.modeling.logprobs import log_probabilities
 
 Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
 class GenerationRequest:
-    """A dialogue as a model is asked it: its prompt as text and tokens, and the reference reply's tokens with EOS."""
+    """A dialogue as a model is asked it: its prompt as text and tokens, and the gold reply's tokens with EOS."""
 
     dialogue: Dialogue
     prompt: str
     prompt_ids: list[int]
-    reference_ids: list[int]
+    gold_ids: list[int]
 
     @property
     def length(self) -> int:
         return len(self.prompt_ids)
 
     @classmethod
-    def of(cls, dialogue: Dialogue, renderer: ChatFormatter) -> "GenerationRequest":
-        prompt = renderer.prompt(dialogue.history, dialogue.target_emotion)
-        reference = {"emotion": dialogue.target_emotion, "dialog": dialogue.reference}
-        completion = renderer.completion(dialogue.history, dialogue.target_emotion, reference)
+    def of(cls, dialogue: Dialogue, formatter: ChatFormatter) -> "GenerationRequest":
+        prompt = formatter.prompt(dialogue.history, dialogue.target_emotion)
+        gold = {"emotion": dialogue.target_emotion, "dialog": dialogue.gold_response}
+        completion = formatter.completion(dialogue.history, dialogue.target_emotion, gold)
         # Together: where tokens merge across the boundary the prompt's last one belongs to the reply.
-        prompt_ids, (reference_ids,) = split_ids(prompt, (completion,), renderer)
-        return cls(dialogue, prompt, prompt_ids, reference_ids)
+        prompt_ids, (gold_ids,) = tokenize_prompt_and_completions(prompt, (completion,), formatter)
+        return cls(dialogue, prompt, prompt_ids, gold_ids)
 
 
 @dataclass(frozen=True)
 class Completion:
-    """What the model said to a request.
-
-    `new_tokens` counts what it wrote, its EOS included; `stopped_by_limit`: it wrote no EOS within max_new_tokens.
-    `reference_logp` is the log-probability (nats) of the reference reply, its EOS included, under the same model.
-    """
+    """A reply to a request. `new_tokens` includes its EOS; `hit_max_new_tokens`: no EOS within the limit."""
 
     request: GenerationRequest
     sample: int
     response: str
     new_tokens: int
-    stopped_by_limit: bool
-    reference_logp: float
+    hit_max_new_tokens: bool
 
 
 @dataclass(frozen=True)
@@ -71,7 +63,7 @@ class SamplingParams:
     samples: int
 
 
-def generation_config(settings: dict[str, Any], tokenizer: PreTrainedTokenizerBase) -> GenerationConfig:
+def build_generation_config(settings: dict[str, Any], tokenizer: PreTrainedTokenizerBase) -> GenerationConfig:
     """Builds the configuration of sampling; pad and eos are the tokenizer's.
 
     Raises:
@@ -80,13 +72,13 @@ def generation_config(settings: dict[str, Any], tokenizer: PreTrainedTokenizerBa
     try:
         config = GenerationConfig(**settings, pad_token_id=tokenizer.pad_token_id, eos_token_id=tokenizer.eos_token_id)
         config.validate(strict=True)
-        try_settings(config, len(tokenizer))
+        check_settings(config, len(tokenizer))
     except Exception as error:  # each setting is looked at in another place, and refused in another way
         raise InputError(f"generation: {error}") from error
     return config
 
 
-def try_settings(config: GenerationConfig, vocabulary: int) -> None:
+def check_settings(config: GenerationConfig, vocabulary: int) -> None:
     """Generates with a model of one layer: most of what transformers refuses it refuses at the first token, which would
     be after the model is loaded."""
     trial = copy.deepcopy(config)
@@ -101,61 +93,51 @@ def try_settings(config: GenerationConfig, vocabulary: int) -> None:
 
 
 def check_context(requests: Sequence[GenerationRequest], max_new_tokens: int, context: int) -> None:
-    """Raises InputError when a prompt with its reply, or with its reference, is longer than the model's context."""
-    faults = []
+    """Raises InputError when a prompt with its reply, or with its gold reply, is longer than the model's context."""
+    errors = []
     for request in requests:
-        prompt, reply = request.length, max(max_new_tokens, len(request.reference_ids))
+        prompt, reply = request.length, max(max_new_tokens, len(request.gold_ids))
         if prompt + reply > context:
-            faults.append(
+            errors.append(
                 f"dataset, row {request.dialogue.index}: {prompt} tokens of prompt and up to {reply} of reply; the "
                 f"model's context holds {context}: leave the row out, or load the model with a longer one (unsloth: "
                 f"from_pretrained.max_seq_length)"
             )
-    refuse_rows("dataset", faults)
+    raise_row_errors("dataset", errors)
 
 
-def batches(items: Iterable[Item], size: int, length: Callable[[Item], int]) -> list[tuple[Item, ...]]:
+def make_batches(items: Iterable[Item], size: int, length: Callable[[Item], int]) -> list[tuple[Item, ...]]:
     """Items of like length together, the longest first: what does not fit into memory does not fit at once."""
     by_length = sorted(items, key=lambda item: -length(item))
     return [tuple(by_length[start : start + size]) for start in range(0, len(by_length), size)]
 
 
 def generate_batch(
-    model: PeftModel, tokenizer: PreTrainedTokenizerBase, batch: Sequence[GenerationRequest], how: SamplingParams
-) -> list[Completion]:
-    """Draws every sample of every request of one batch; replies in the order of the requests.
+    model: PeftModel,
+    tokenizer: PreTrainedTokenizerBase,
+    requests: Sequence[GenerationRequest],
+    sampling: SamplingParams,
+) -> list[list[Completion]]:
+    """Generates all samples of every request, as one batch.
 
-    Each draw is seeded by the run's seed, the sample and the batch's first request, so a reply does not depend on what
-    was drawn before it, nor in which process: two models, and a resumed run, meet the same numbers.
+    Each draw has a seed of its own, made of the run's seed, the sample and the first request. So a completion depends
+    neither on what was drawn before it nor on the process that draws it: two models, and a resumed run, use the same
+    random numbers.
 
-    Raises:
-        RunError: when the model computes no number, or a single request does not fit into memory.
+    Returns:
+        One list of completions per request, in the order of the samples.
     """
     # Fields left empty would be filled from the model's own generation_config.json.
-    model.generation_config = model.get_base_model().generation_config = how.config
-
-    def answered(some: Sequence[GenerationRequest]) -> list[list[Completion]]:
-        texts = [(request.prompt_ids, request.reference_ids) for request in some]
-        likelihoods = log_probabilities(model, texts, how.config.pad_token_id)
-        for request, likelihood in zip(some, likelihoods, strict=True):
-            if not math.isfinite(likelihood):
-                raise RunError(
-                    f"row {request.dialogue.index}: the log-probability of its reference reply is {likelihood}: the "
-                    f"model computes nonsense; is its adapter damaged, or its dtype float16?"
-                )
-        drawn = []
-        for sample in range(how.samples):
-            torch.manual_seed(draw_seed(how.seed, sample, some[0].dialogue.index))
-            drawn.append(new_tokens(model, tokenizer, [request.prompt for request in some], how.config))
-        return [
-            [
-                to_completion(request, sample, tokens, likelihood, tokenizer, how.config)
-                for sample, tokens in enumerate(of_request)
-            ]
-            for request, likelihood, of_request in zip(some, likelihoods, zip(*drawn, strict=True), strict=True)
-        ]
-
-    return [reply for replies in split_on_oom(answered, batch) for reply in replies]
+    model.generation_config = model.get_base_model().generation_config = sampling.config
+    prompts = [request.prompt for request in requests]
+    drawn = []
+    for sample in range(sampling.samples):
+        torch.manual_seed(draw_seed(sampling.seed, sample, requests[0].dialogue.index))
+        drawn.append(sample_tokens(model, tokenizer, prompts, sampling.config))
+    return [
+        [to_completion(request, sample, tokens, tokenizer) for sample, tokens in enumerate(samples)]
+        for request, samples in zip(requests, zip(*drawn, strict=True), strict=True)
+    ]
 
 
 def draw_seed(seed: int, sample: int, row: int) -> int:
@@ -164,19 +146,14 @@ def draw_seed(seed: int, sample: int, row: int) -> int:
 
 
 def to_completion(
-    request: GenerationRequest,
-    sample: int,
-    tokens: list[int],
-    likelihood: float,
-    tokenizer: PreTrainedTokenizerBase,
-    config: GenerationConfig,
+    request: GenerationRequest, sample: int, tokens: list[int], tokenizer: PreTrainedTokenizerBase
 ) -> Completion:
     text = tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-    unfinished = tokens[-1:] != [config.eos_token_id]
-    return Completion(request, sample, text.strip(), len(tokens), unfinished, likelihood)
+    has_eos = tokens[-1:] == [tokenizer.eos_token_id]
+    return Completion(request, sample, text.strip(), len(tokens), hit_max_new_tokens=not has_eos)
 
 
-def new_tokens(
+def sample_tokens(
     model: PeftModel, tokenizer: PreTrainedTokenizerBase, prompts: list[str], config: GenerationConfig
 ) -> list[list[int]]:
     """Samples one completion a prompt; token ids up to and with the EOS, without padding."""

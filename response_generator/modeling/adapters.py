@@ -18,8 +18,8 @@ from response_generator.config import model_files
 from response_generator.errors import InputError
 from response_generator.modeling.meta_model import build_meta_model
 
-PREFIX = "base_model.model."
-COPY = re.compile(r"(.+)\.(?:modules_to_save|original_module)\.(\w+)")
+PEFT_PREFIX = "base_model.model."
+TABLE_COPY = re.compile(r"(.+)\.(?:modules_to_save|original_module)\.(\w+)")
 EMBEDDINGS = ("embed_tokens", "lm_head")
 TABLES = tuple(f"{part}.weight" for part in EMBEDDINGS)
 
@@ -38,8 +38,8 @@ class AdapterFile:
         try:
             config, shapes = model_files.read_adapter(folder)
         except InputError as error:
-            raise InputError(*(f"adapter: {fault}" for fault in error.faults)) from error
-        return cls(folder, config, {name: shapes[name] for name in without_copies(shapes)})
+            raise InputError(*(f"adapter: {message}" for message in error.messages)) from error
+        return cls(folder, config, {name: shapes[name] for name in drop_table_copies(shapes)})
 
     @property
     def embedding_rows(self) -> int | None:
@@ -56,7 +56,7 @@ class AdapterFile:
     @property
     def layers(self) -> set[str]:
         """The layers of the base that it adapts."""
-        return {name.partition(".lora_A.")[0].removeprefix(PREFIX) for name in self.shapes if ".lora_A." in name}
+        return {name.partition(".lora_A.")[0].removeprefix(PEFT_PREFIX) for name in self.shapes if ".lora_A." in name}
 
     @property
     def has_tokenizer(self) -> bool:
@@ -77,8 +77,8 @@ class AdapterFile:
         layers, width, expected = self.expected_shapes(place, base)
         self.check_tables(place, width)
         for name, shape in self.shapes.items():
-            layer, _, part = name.removeprefix(PREFIX).rpartition(".lora_")
-            if not layer and name.removeprefix(PREFIX).rpartition(".")[0].rpartition(".")[2] in EMBEDDINGS:
+            layer, _, part = name.removeprefix(PEFT_PREFIX).rpartition(".lora_")
+            if not layer and name.removeprefix(PEFT_PREFIX).rpartition(".")[0].rpartition(".")[2] in EMBEDDINGS:
                 continue  # rows for added tokens: `check_tables`, and `check_vocabulary` counts them
             if layer and layer not in layers:
                 raise InputError(f"{place}: {self.other_base}: base_model has no such layer: {layer}")
@@ -161,18 +161,18 @@ class AdapterFile:
                     )
 
 
-def without_copies(names: Iterable[str]) -> list[str]:
+def drop_table_copies(names: Iterable[str]) -> list[str]:
     """The names of a file's tensors without the second and third copy of a table.
 
     PEFT 0.11 and others wrote an embedding of `modules_to_save` as X.weight, which is what they load, again as
     X.modules_to_save.weight, and the base's own as X.original_module.weight.
     """
     known = set(names) - {"__metadata__"}
-    copies = {name for name in known if (table := COPY.fullmatch(name)) and f"{table[1]}.{table[2]}" in known}
+    copies = {name for name in known if (table := TABLE_COPY.fullmatch(name)) and f"{table[1]}.{table[2]}" in known}
     return sorted(known - copies)
 
 
-def key_in_model(name_in_file: str, adapter_name: str) -> str:
+def to_model_key(name_in_file: str, adapter_name: str) -> str:
     """The name of a file's tensor inside a PeftModel, where each adapter's weights carry its name."""
     layer, dot, part = name_in_file.rpartition(".lora_")
     if dot:
@@ -213,7 +213,7 @@ def load_whole_modules(model: PeftModel, adapter: AdapterFile, name: str) -> Non
     """
     weights = dict(model.named_parameters())
     for key, tensor in adapter.tensors().items():
-        weight = weights.get(key_in_model(key, name))
+        weight = weights.get(to_model_key(key, name))
         if weight is not None and ".lora_" not in key:
             weight.data = tensor.to(weight.device, torch.float32)
 
@@ -226,8 +226,8 @@ def write_adapter(model: PeftModel, name: str, folder: Path) -> None:
 def has_embeddings_to_save(model: PeftModel) -> bool:
     """True when the base's embeddings were resized and no adapter holds them: then they have to be saved beside LoRA.
 
-    PEFT would decide by asking the hub, take no network for "not resized", and save tables that the adapter holds
-    three times.
+    PEFT itself would ask the hub, take a missing network for "not resized", and save tables that the adapter already
+    holds three times.
     """
     base = model.get_base_model()
     tables = (base.get_input_embeddings(), base.get_output_embeddings())

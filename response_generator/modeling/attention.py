@@ -12,17 +12,17 @@ FLASH, SDPA = "flash_attention_2", "sdpa"
 
 def resolve_attn_implementation(wanted: str | None) -> str | None:
     """What transformers can be asked for: flash_attention_2 where it can run, else sdpa."""
-    return SDPA if wanted == FLASH and lacking_for_flash() else wanted
+    return SDPA if wanted == FLASH and find_missing_for_flash() else wanted
 
 
-def lacking_for_flash() -> str | None:
+def find_missing_for_flash() -> str | None:
     """What flash_attention_2 would need and is not here; None where it can run."""
     if not torch.cuda.is_available():
         return "a CUDA device"
     return None if importlib.util.find_spec("flash_attn") else "the package flash-attn"
 
 
-def used_by(model: PreTrainedModel) -> str:
+def get_attn_implementation(model: PreTrainedModel) -> str:
     """The attention that a loaded model runs: "flash_attention_2", "xformers", "sdpa" or "eager".
 
     unsloth's fast models do not read transformers' setting. They take the best of what is installed; where a batch
@@ -36,10 +36,10 @@ def used_by(model: PreTrainedModel) -> str:
     return names.get(attention_dispatch.select_attention_backend(), SDPA)
 
 
-def say_departure(wanted: str, used: str) -> None:
+def print_attn_change(wanted: str, used: str) -> None:
     """Prints a line where a model does not run the attention that the args name."""
     if used == wanted:
         return
-    lacking = lacking_for_flash() if wanted == FLASH else None
+    lacking = find_missing_for_flash() if wanted == FLASH else None
     why = f"{wanted} needs {lacking}" if lacking else f"unsloth does not take {wanted} for this model"
     print(f"attn_implementation: {why}; using {used}")

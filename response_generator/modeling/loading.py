@@ -1,4 +1,4 @@
-"""The base model in 4 bits, and adapters on it. Adapter names live here and nowhere else."""
+"""Loads the base model in 4 bits, and adapters on it."""
 
 from typing import Any
 
@@ -15,22 +15,20 @@ from transformers import (
 )
 
 from response_generator.config import library_keywords
-from response_generator.config.conflicts import DEFAULTS
+from response_generator.config.conflicts import LIBRARY_DEFAULTS
 from response_generator.config.schema import DPOArguments, ModelArguments
-from response_generator.config.sources import adapter_folder, pretrained
+from response_generator.config.sources import fetch_adapter, from_pretrained_keywords
+from response_generator.constants import POLICY_ADAPTER
 from response_generator.errors import InputError
 from response_generator.modeling import attention
 from response_generator.modeling.adapters import AdapterFile, add_adapter
 from response_generator.modeling.backend import has_unsloth_gpu_code
 from response_generator.modeling.meta_model import build_meta_model
-from response_generator.modeling.precision import compute_dtype
+from response_generator.modeling.precision import get_compute_dtype
 from response_generator.modeling.tokenizer import load_tokenizer
 from response_generator.runs import distributed
 
-POLICY_ADAPTER = "default"  # the only name TRL trains
-REFERENCE_ADAPTER = "ref"  # the only name TRL takes for a frozen reference
-
-NOT_OF_THE_MODEL = {"dtype", "use_cache", "quantization_config"}  # how the base is loaded, not what it is
+LOADER_KEYWORDS = {"dtype", "use_cache", "quantization_config"}  # how the base is loaded, not what it is
 LLAMA_ONLY = {"pretraining_tp", "mlp_bias"}
 SHAPE_FIELDS = set(
     "hidden_size intermediate_size head_dim num_attention_heads num_hidden_layers num_key_value_heads vocab_size "
@@ -47,27 +45,27 @@ def load_config(arguments: ModelArguments) -> PretrainedConfig:
     """
     trust = arguments.from_pretrained.get("trust_remote_code", False)
     try:
-        config = AutoConfig.from_pretrained(**pretrained(arguments.base_model), trust_remote_code=trust)
+        config = AutoConfig.from_pretrained(**from_pretrained_keywords(arguments.base_model), trust_remote_code=trust)
     except Exception as error:  # each kind of model checks its fields with exceptions of its own
         raise InputError(f"base_model: {arguments.base_model}: its config.json cannot be used ({error})") from error
-    faults = []
+    errors = []
     for key, value in arguments.from_pretrained.items():
         if key in LLAMA_ONLY and not hasattr(config, key):
-            faults.append(
+            errors.append(
                 f"from_pretrained.{key}: {config.model_type} models have no such field; remove it, or pass "
                 f"--set from_pretrained.{key}=null"
             )
         elif key in SHAPE_FIELDS and getattr(config, key, value) != value:
-            faults.append(f"from_pretrained.{key}: got {value}; the weights are of {getattr(config, key)}; remove it")
-    if faults:
-        raise InputError(*faults)
+            errors.append(f"from_pretrained.{key}: got {value}; the weights are of {getattr(config, key)}; remove it")
+    if errors:
+        raise InputError(*errors)
     return config
 
 
-def changed_fields(arguments: ModelArguments) -> dict[str, Any]:
+def get_changed_config_fields(arguments: ModelArguments) -> dict[str, Any]:
     """What `from_pretrained` says of the base itself, such as rope_parameters, and not of how it is loaded."""
     own = load_config(arguments).to_dict().keys() | {"rope_scaling"}
-    return {key: value for key, value in arguments.from_pretrained.items() if key in own - NOT_OF_THE_MODEL}
+    return {key: value for key, value in arguments.from_pretrained.items() if key in own - LOADER_KEYWORDS}
 
 
 def check_loading(arguments: ModelArguments) -> None:
@@ -76,10 +74,12 @@ def check_loading(arguments: ModelArguments) -> None:
     Raises:
         InputError: in transformers' words, when it cannot be built.
     """
-    fields = changed_fields(arguments)
+    fields = get_changed_config_fields(arguments)
     trust = arguments.from_pretrained.get("trust_remote_code", False)
     try:
-        config = AutoConfig.from_pretrained(**pretrained(arguments.base_model), trust_remote_code=trust, **fields)
+        config = AutoConfig.from_pretrained(
+            **from_pretrained_keywords(arguments.base_model), trust_remote_code=trust, **fields
+        )
         build_meta_model(config, trust)
     except Exception as error:  # each kind of model checks its fields with exceptions of its own
         named = ", ".join(f"from_pretrained.{key}" for key in fields) or "base_model"
@@ -93,7 +93,7 @@ def find_adapter(key: str, name: str, arguments: ModelArguments) -> AdapterFile:
         InputError: when the adapter is damaged, made for another base, or has other tokens than its tokenizer.
     """
     base = load_config(arguments)
-    adapter = AdapterFile.read(adapter_folder(name))
+    adapter = AdapterFile.read(fetch_adapter(name))
     adapter.check_fits(key, base)
     adapter.check_finite(key)
     check_vocabulary(load_tokenizer(arguments, adapter), adapter, base.vocab_size, key)
@@ -114,11 +114,11 @@ def resolve_initial_adapter(arguments: DPOArguments) -> AdapterFile | None:
         return start
     base = load_config(arguments)
     check_vocabulary(load_tokenizer(arguments, None), None, base.vocab_size, "adapter")
-    new_adapter(build_meta_model(base), arguments)
+    add_new_lora(build_meta_model(base), arguments)
     return None
 
 
-def new_adapter(base: PreTrainedModel, arguments: DPOArguments) -> PeftModel:
+def add_new_lora(base: PreTrainedModel, arguments: DPOArguments) -> PeftModel:
     """A LoRA from the section `lora`, the same for the same seed; it adds nothing to the base until it is trained.
 
     Raises:
@@ -157,7 +157,7 @@ def load_policy(arguments: DPOArguments, adapter: AdapterFile | None) -> PeftMod
         keywords = {**arguments.from_pretrained, "use_gradient_checkpointing": checkpointing}
         arguments = arguments.model_copy(update={"from_pretrained": keywords})
     base = load_base(arguments)
-    policy = add_adapter(base, adapter, POLICY_ADAPTER, trainable=True) if adapter else new_adapter(base, arguments)
+    policy = add_adapter(base, adapter, POLICY_ADAPTER, trainable=True) if adapter else add_new_lora(base, arguments)
     if has_unsloth_gpu_code():
         from unsloth import FastLanguageModel
 
@@ -168,7 +168,7 @@ def load_policy(arguments: DPOArguments, adapter: AdapterFile | None) -> PeftMod
 
 def has_gradient_checkpointing(arguments: DPOArguments) -> bool:
     """Whether layers are computed again for backward: `dpo.gradient_checkpointing`, which TRL has on by default."""
-    return arguments.dpo.get("gradient_checkpointing", DEFAULTS["gradient_checkpointing"])
+    return arguments.dpo.get("gradient_checkpointing", LIBRARY_DEFAULTS["gradient_checkpointing"])
 
 
 def check_vocabulary(tokenizer: PreTrainedTokenizerBase, adapter: AdapterFile | None, base_rows: int, key: str) -> None:
@@ -189,7 +189,7 @@ def check_vocabulary(tokenizer: PreTrainedTokenizerBase, adapter: AdapterFile | 
 
 def load_base(arguments: ModelArguments) -> PreTrainedModel:
     """Loads the base model through the chosen backend, frozen."""
-    keywords = arguments.from_pretrained | pretrained(arguments.base_model)
+    keywords = arguments.from_pretrained | from_pretrained_keywords(arguments.base_model)
     wanted = keywords.get("attn_implementation")
     if wanted is not None:
         keywords["attn_implementation"] = attention.resolve_attn_implementation(wanted)
@@ -198,7 +198,7 @@ def load_base(arguments: ModelArguments) -> PreTrainedModel:
     loader = load_with_unsloth if arguments.backend == "unsloth" else load_with_transformers
     model = loader(keywords)
     if wanted is not None:
-        attention.say_departure(wanted, attention.used_by(model))
+        attention.print_attn_change(wanted, attention.get_attn_implementation(model))
     return model.requires_grad_(False)
 
 
@@ -215,12 +215,12 @@ def load_with_unsloth(keywords: dict[str, Any]) -> PreTrainedModel:
 
 def load_with_transformers(keywords: dict[str, Any]) -> PreTrainedModel:
     four_bit = keywords.pop("load_in_4bit", False)
-    unused = sorted(set(keywords) & library_keywords.unsloth_only())
+    unused = sorted(set(keywords) & library_keywords.unsloth_only_keywords())
     if unused:
         print(f"backend transformers: {', '.join(unused)}: unsloth's own keywords, not used")
         keywords = {key: value for key, value in keywords.items() if key not in unused}
     if keywords.get("dtype") is None:
-        keywords["dtype"] = compute_dtype()
+        keywords["dtype"] = get_compute_dtype()
         if keywords["dtype"] == torch.float32:
             print("dtype: this processor has no instructions for bfloat16; computing in float32")
     if four_bit:
@@ -229,7 +229,7 @@ def load_with_transformers(keywords: dict[str, Any]) -> PreTrainedModel:
             load_in_4bit=True,
             bnb_4bit_quant_type="nf4",
             bnb_4bit_use_double_quant=True,
-            bnb_4bit_compute_dtype=compute_dtype(),
+            bnb_4bit_compute_dtype=get_compute_dtype(),
         )
     if not torch.cuda.is_available():
         keywords["device_map"] = "cpu"
@@ -251,7 +251,7 @@ def describe_model(adapted: PeftModel) -> dict[str, Any]:
             "class": type(model).__name__,
             "loaded_from": model.config._name_or_path,
             "commit": model.config._commit_hash,
-            "attention": attention.used_by(model),
+            "attention": attention.get_attn_implementation(model),
             "four_bit": bool(getattr(model, "is_loaded_in_4bit", False)),
             "dtype": str(model.dtype).removeprefix("torch."),
             "device": str(model.device),

@@ -9,18 +9,20 @@ from peft import PeftModel
 PromptAndCompletion = tuple[list[int], list[int]]
 
 
-LOGITS_AT_ONCE = 2**28  # a gigabyte in float32: every token of a prompt has one for every word of the vocabulary
+MAX_LOGITS_PER_FORWARD = (
+    2**28
+)  # a gigabyte in float32: every token of a prompt has one for every word of the vocabulary
 
 
-def log_probabilities(model: PeftModel, texts: Sequence[PromptAndCompletion], pad: int) -> list[float]:
+def completion_logps(model: PeftModel, texts: Sequence[PromptAndCompletion], pad: int) -> list[float]:
     """Sums of the log-probabilities (nats) of each completion's tokens, in as few forward passes as memory allows."""
     longest = max(len(prompt) + len(completion) for prompt, completion in texts)
-    at_once = max(1, LOGITS_AT_ONCE // (longest * model.config.vocab_size))
+    at_once = max(1, MAX_LOGITS_PER_FORWARD // (longest * model.config.vocab_size))
     starts = range(0, len(texts), at_once)
-    return [logp for start in starts for logp in of_batch(model, texts[start : start + at_once], pad)]
+    return [logp for start in starts for logp in batch_logps(model, texts[start : start + at_once], pad)]
 
 
-def of_batch(model: PeftModel, texts: Sequence[PromptAndCompletion], pad: int) -> list[float]:
+def batch_logps(model: PeftModel, texts: Sequence[PromptAndCompletion], pad: int) -> list[float]:
     """Padding is on the right: under a causal mask no real token sees it, whichever way the model treats its mask."""
     rows = [[*prompt, *completion] for prompt, completion in texts]
     longest = max(map(len, rows))

@@ -12,7 +12,8 @@ from safetensors import SafetensorError
 
 from response_generator.config import strict_json
 from response_generator.config.schema import DPOArguments
-from response_generator.config.sources import is_local, pretrained
+from response_generator.config.sources import from_pretrained_keywords, is_local
+from response_generator.constants import POLICY_ADAPTER
 from response_generator.errors import InputError, RunError
 from response_generator.runs import distributed
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:  # `find_export_errors` is asked for before torch is imported
     from response_generator.modeling.adapters import AdapterFile
 
 MAX_KL_RATIO = 0.05  # of what the adapter does to the base: rounding loses a thousandth, a base left unmerged all of it
-DIALOGUES = (  # the emotion of the replies; words of the user and of the bot in turn
+SAMPLE_DIALOGUES = (  # the emotion of the replies; words of the user and of the bot in turn
     ("happiness", ("I got the job !", "Really ? Congratulations !", "I start on Monday .", "That is wonderful news !")),
     ("anger", ("I left the door open again .", "That is enough ! I told you twice !")),
     ("sadness", ("Our old dog died last night .", "I am so sorry . I will miss him .")),
@@ -31,10 +32,10 @@ def find_export_errors(arguments: DPOArguments) -> list[str]:
     """What would make an export fail, as far as files here tell; nothing is loaded. Empty when nothing is exported."""
     if arguments.export is None:
         return []
-    return path_faults(arguments) + base_faults(arguments)
+    return find_path_errors(arguments) + find_base_errors(arguments)
 
 
-def path_faults(arguments: DPOArguments) -> list[str]:
+def find_path_errors(arguments: DPOArguments) -> list[str]:
     if not distributed.is_main_process():
         return []
     path, run = Path(arguments.export.path), Path(arguments.output_dir)
@@ -50,18 +51,18 @@ def path_faults(arguments: DPOArguments) -> list[str]:
         return [f"{key}: cannot be written ({error.strerror}); name another folder"]
 
 
-def base_faults(arguments: DPOArguments) -> list[str]:
-    key, name = sixteen_bit_base(arguments)
+def find_base_errors(arguments: DPOArguments) -> list[str]:
+    key, name = with_16bit_base(arguments)
     if not is_local(name):
         return []
     try:
         config = strict_json.read_object(Path(name, "config.json"))
     except InputError:
         return []  # preflight tells of damaged models
-    return quantization_faults(key, name, config.get("quantization_config"))
+    return find_quantization_errors(key, name, config.get("quantization_config"))
 
 
-def quantization_faults(key: str, name: str, quantization: object) -> list[str]:
+def find_quantization_errors(key: str, name: str, quantization: object) -> list[str]:
     return [f"{key}: {name}: is pre-quantized; name its 16-bit original in export.base_model"] if quantization else []
 
 
@@ -75,16 +76,16 @@ def check_export_base(arguments: DPOArguments, start: "AdapterFile | None") -> N
         return
     from response_generator.modeling.loading import load_config
 
-    key, name = sixteen_bit_base(arguments)
+    key, name = with_16bit_base(arguments)
     config = load_config(arguments.model_copy(update={"base_model": name}))
-    faults = quantization_faults(key, name, getattr(config, "quantization_config", None))
-    if faults:
-        raise InputError(*faults)
+    errors = find_quantization_errors(key, name, getattr(config, "quantization_config", None))
+    if errors:
+        raise InputError(*errors)
     if start:
         start.check_fits(key, config)
 
 
-def sixteen_bit_base(arguments: DPOArguments) -> tuple[str, str]:
+def with_16bit_base(arguments: DPOArguments) -> tuple[str, str]:
     """The key that names the base to merge into, and its value."""
     if arguments.export.base_model is not None:
         return "export.base_model", arguments.export.base_model
@@ -99,7 +100,7 @@ def merge_in_subprocess(arguments: DPOArguments, adapter: Path) -> Path:
         RunError: when the merged model is not base + adapter, or could not be computed or written.
     """
     again = f"the adapter is safe in {adapter}; to export again: python -m response_generator.export {adapter.parent}"
-    print(f"export: merging into {sixteen_bit_base(arguments)[1]} …")
+    print(f"export: merging into {with_16bit_base(arguments)[1]} …")
     try:
         # A process of its own: for a card unsloth puts model code into transformers that runs there only, and where
         # memory does not suffice, the system ends that process and not this one.
@@ -129,13 +130,13 @@ def merge_adapter(arguments: DPOArguments, adapter: Path) -> str:
 
     source = AdapterFile.read(adapter)
     check_export_base(arguments, source)
-    arguments = arguments.model_copy(update={"base_model": sixteen_bit_base(arguments)[1]})
-    renderer = ChatFormatter.of(load_tokenizer(arguments, source), arguments.chat_template)
+    arguments = arguments.model_copy(update={"base_model": with_16bit_base(arguments)[1]})
+    formatter = ChatFormatter.of(load_tokenizer(arguments, source), arguments.chat_template)
     target = Path(arguments.export.path)
     target.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as room:
         folder = Path(room, "model")
-        lost, effect, largest = write_and_compare(arguments, source, renderer, folder)
+        lost, effect, largest = write_and_compare(arguments, source, formatter, folder)
         if not lost <= MAX_KL_RATIO * effect:
             raise RunError(
                 f"the merged model is not base + adapter: their mean KL divergence is {lost:.1e} nats a token, the "
@@ -150,7 +151,7 @@ def merge_adapter(arguments: DPOArguments, adapter: Path) -> str:
     )
 
 
-def write_and_compare(arguments: DPOArguments, source, renderer, folder: Path) -> tuple[float, float, float]:
+def write_and_compare(arguments: DPOArguments, source, formatter, folder: Path) -> tuple[float, float, float]:
     """Writes the merged model and its tokenizer into `folder`, and compares what is read back from there.
 
     Returns:
@@ -163,47 +164,47 @@ def write_and_compare(arguments: DPOArguments, source, renderer, folder: Path) -
     from transformers import AutoModelForCausalLM
 
     from response_generator.modeling.adapters import add_adapter
-    from response_generator.modeling.loading import POLICY_ADAPTER, changed_fields
+    from response_generator.modeling.loading import get_changed_config_fields
 
     dtype = getattr(torch, arguments.export.dtype)
     trust = arguments.from_pretrained.get("trust_remote_code", False)
-    fields = changed_fields(arguments)  # the adapter was trained on a base with these
+    fields = get_changed_config_fields(arguments)  # the adapter was trained on a base with these
     base = AutoModelForCausalLM.from_pretrained(
-        **pretrained(arguments.base_model), dtype=dtype, trust_remote_code=trust, **fields
+        **from_pretrained_keywords(arguments.base_model), dtype=dtype, trust_remote_code=trust, **fields
     )
     adapted = add_adapter(base, source, POLICY_ADAPTER).eval()
-    expected = log_probabilities(adapted, renderer)
+    expected = sample_logprobs(adapted, formatter)
     with adapted.disable_adapter():
-        effect = divergence(expected, log_probabilities(adapted, renderer))
+        effect = mean_kl(expected, sample_logprobs(adapted, formatter))
     merged = adapted.merge_and_unload(safe_merge=True).to(dtype)  # whole modules that the adapter brings are fp32
-    merged.generation_config.pad_token_id = renderer.tokenizer.pad_token_id
-    merged.generation_config.eos_token_id = renderer.tokenizer.eos_token_id
+    merged.generation_config.pad_token_id = formatter.tokenizer.pad_token_id
+    merged.generation_config.eos_token_id = formatter.tokenizer.eos_token_id
     merged.save_pretrained(folder)
-    renderer.tokenizer.save_pretrained(folder)
+    formatter.tokenizer.save_pretrained(folder)
     del base, adapted, merged
     gc.collect()  # a model with adapters is full of cycles, and memory may not suffice for two
     written = AutoModelForCausalLM.from_pretrained(folder, trust_remote_code=trust).eval()
-    found = log_probabilities(written, renderer)
-    return divergence(expected, found), effect, (expected - found).abs().max().item()
+    found = sample_logprobs(written, formatter)
+    return mean_kl(expected, found), effect, (expected - found).abs().max().item()
 
 
-def log_probabilities(model, renderer):
+def sample_logprobs(model, formatter):
     """Of every token of the vocabulary after every token of the fixed dialogues: `(tokens, vocabulary)`."""
     import torch
 
     tables = []
-    for emotion, words in DIALOGUES:
+    for emotion, words in SAMPLE_DIALOGUES:
         *history, reply = [
             {"role": ("user", "assistant")[at % 2], "content": {"emotion": emotion, "dialog": said}}
             for at, said in enumerate(words)
         ]
-        text = renderer.prompt(history, emotion) + renderer.completion(history, emotion, reply["content"])
+        text = formatter.prompt(history, emotion) + formatter.completion(history, emotion, reply["content"])
         with torch.no_grad():
-            logits = model(input_ids=torch.tensor([renderer.encode(text)]), use_cache=False).logits[0]
+            logits = model(input_ids=torch.tensor([formatter.encode(text)]), use_cache=False).logits[0]
         tables.append(logits.float().log_softmax(-1))
     return torch.cat(tables)
 
 
-def divergence(expected, found) -> float:
+def mean_kl(expected, found) -> float:
     """Mean KL divergence of two tables of log-probabilities `(tokens, vocabulary)`, in nats a token."""
     return (expected.exp() * (expected - found)).sum(-1).mean().item()

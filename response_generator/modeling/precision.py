@@ -2,7 +2,7 @@
 
 import torch
 
-INSTRUCTIONS = ("avx512_bf16", "amx_bf16", "bf16")  # x86, x86, Arm
+BF16_INSTRUCTIONS = ("avx512_bf16", "amx_bf16", "bf16")  # x86, x86, Arm
 
 
 def has_native_bf16() -> bool:
@@ -11,8 +11,8 @@ def has_native_bf16() -> bool:
     unsloth's CPU backend decides by the same instructions.
     """
     found = torch.cpu.get_capabilities()
-    return torch.cuda.is_available() or any(found.get(name) for name in INSTRUCTIONS)
+    return torch.cuda.is_available() or any(found.get(name) for name in BF16_INSTRUCTIONS)
 
 
-def compute_dtype() -> torch.dtype:
+def get_compute_dtype() -> torch.dtype:
     return torch.bfloat16 if has_native_bf16() else torch.float32

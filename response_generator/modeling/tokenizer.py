@@ -6,7 +6,7 @@ from tokenizers import Tokenizer
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from response_generator.config.schema import ModelArguments
-from response_generator.config.sources import pretrained
+from response_generator.config.sources import from_pretrained_keywords
 from response_generator.errors import InputError
 from response_generator.modeling.adapters import AdapterFile
 
@@ -30,7 +30,7 @@ def load_tokenizer(arguments: ModelArguments, adapter: AdapterFile | None) -> Pr
             tokenizer = PreTrainedTokenizerFast.from_pretrained(source)
         else:
             trust = arguments.from_pretrained.get("trust_remote_code", False)
-            tokenizer = AutoTokenizer.from_pretrained(**pretrained(source), trust_remote_code=trust)
+            tokenizer = AutoTokenizer.from_pretrained(**from_pretrained_keywords(source), trust_remote_code=trust)
     except Exception as error:  # tokenizers' own is a bare one
         raise InputError(f"{key}: {source}: its tokenizer cannot be loaded ({error}); fetch it again") from error
     try:
@@ -45,11 +45,11 @@ def load_tokenizer(arguments: ModelArguments, adapter: AdapterFile | None) -> Pr
             f"{tokenizer.pad_token or 'nothing'}; set pad_token to a token other than {tokenizer.eos_token}"
         )
     if own:
-        check_tokens(tokenizer, adapter.folder)
+        check_token_ids(tokenizer, adapter.folder)
     return tokenizer
 
 
-def check_tokens(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+def check_token_ids(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
     """Compares a loaded tokenizer with the tokenizer.json of its folder on short texts: special tokens, the first word
     after each, several spaces, and an EOS after a space.
 

@@ -4,7 +4,7 @@ import os
 import sys
 from typing import Any
 
-TRUE = ("1", "true", "yes", "on")
+TRUE_VALUES = ("1", "true", "yes", "on")
 
 
 def is_main_process() -> bool:
@@ -21,19 +21,19 @@ def world_size() -> int:
     return int(os.environ.get("WORLD_SIZE", 1))
 
 
-def hush() -> None:
+def silence_other_processes() -> None:
     """One voice: the other processes print nothing but errors."""
     if not is_main_process():
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 (open as long as the process)
 
 
-def faults(dpo: dict[str, Any]) -> list[str]:
+def find_sharding_errors(dpo: dict[str, Any]) -> list[str]:
     """Names the ways of splitting a model that do not go with a 4-bit base, adapters and exact resumption."""
     found = []
     instead = "start plain processes instead (DDP): a 4-bit base with LoRA fits on every card"
-    if os.environ.get("ACCELERATE_USE_FSDP", "").lower() in TRUE or dpo.get("fsdp"):
+    if os.environ.get("ACCELERATE_USE_FSDP", "").lower() in TRUE_VALUES or dpo.get("fsdp"):
         found.append(f"FSDP does not go with unsloth and a frozen 4-bit base; {instead}")
-    if os.environ.get("ACCELERATE_USE_DEEPSPEED", "").lower() in TRUE or dpo.get("deepspeed"):
+    if os.environ.get("ACCELERATE_USE_DEEPSPEED", "").lower() in TRUE_VALUES or dpo.get("deepspeed"):
         stage = os.environ.get("ACCELERATE_DEEPSPEED_ZERO_STAGE", "")
         name = f"DeepSpeed ZeRO-{stage}" if stage else "DeepSpeed"
         found.append(f"{name} does not go with unsloth and a frozen 4-bit base; {instead}")

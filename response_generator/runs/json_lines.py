@@ -31,7 +31,7 @@ def read_jsonl(file: Path, allow_truncated_tail: bool = False) -> list[Row]:
     for number, line in enumerate(lines, 1):
         try:
             # A lone surrogate, which JSON can write and UTF-8 cannot, comes back as it was written.
-            row = strict_json.parse(line.decode("utf-8", "surrogatepass"), allow_nan=True)
+            row = strict_json.parse_json(line.decode("utf-8", "surrogatepass"), allow_nan=True)
         except ValueError as error:
             if allow_truncated_tail and number == len(lines):
                 print(f"{file}: line {number} was cut off; what it belongs to is done again")
@@ -45,7 +45,7 @@ def read_jsonl(file: Path, allow_truncated_tail: bool = False) -> list[Row]:
 
 def write_jsonl(file: Path, rows: Iterable[Row]) -> None:
     """Writes a file anew, whole or not at all."""
-    atomic_files.atomic_write(file, as_lines(rows))
+    atomic_files.atomic_write(file, encode_rows(rows))
 
 
 def append_jsonl(file: Path, rows: Iterable[Row]) -> None:
@@ -53,11 +53,11 @@ def append_jsonl(file: Path, rows: Iterable[Row]) -> None:
     if not distributed.is_main_process():
         return
     with open(file, "ab") as lines:
-        lines.write(as_lines(rows))
+        lines.write(encode_rows(rows))
         lines.flush()
         os.fsync(lines.fileno())
 
 
-def as_lines(rows: Iterable[Row]) -> bytes:
+def encode_rows(rows: Iterable[Row]) -> bytes:
     # A lone surrogate, which JSON can write and UTF-8 cannot, comes back as it was.
     return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode("utf-8", "surrogatepass")

@@ -89,7 +89,7 @@ def map_batches(
         written(rows, time.monotonic() - began)
 
 
-def progress(task: str, total: int, unit: str) -> tqdm:
+def progress_bar(task: str, total: int, unit: str) -> tqdm:
     """A bar on the terminal of the first process."""
     return tqdm(total=total, desc=task, unit=unit, dynamic_ncols=True, disable=not distributed.is_main_process())
 

@@ -12,14 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from response_generator.config import strict_json
+from response_generator.constants import PAIR_LOGPS_FILE, PREDICTIONS_FILE
 from response_generator.errors import InputError
 from response_generator.runs import atomic_files, distributed, run_lock
 
-PREDICTIONS = "predictions.jsonl"
-PAIR_LOGPS = "pair_logps.jsonl"
-WANDB_ID = "wandb_id"
-RESULT_FILES = ("log.jsonl", "metrics.json", PREDICTIONS, PAIR_LOGPS)
-OF_ONE_START = ("environment.json", WANDB_ID)
+WANDB_ID_FILE = "wandb_id"
+RESULT_FILES = ("log.jsonl", "metrics.json", PREDICTIONS_FILE, PAIR_LOGPS_FILE)
+FILES_OF_A_START = ("environment.json", WANDB_ID_FILE)
 PACKAGES = "torch transformers trl peft unsloth unsloth_zoo bitsandbytes datasets accelerate wandb".split()
 
 
@@ -48,9 +47,9 @@ class RunFolder:
 
     def holds(self, place: Path) -> bool:
         """Whether these are this run's own predictions, named by their file or by the folder."""
-        return place.resolve() in (self.path.resolve(), (self.path / PREDICTIONS).resolve())
+        return place.resolve() in (self.path.resolve(), (self.path / PREDICTIONS_FILE).resolve())
 
-    def faults(self) -> list[str]:
+    def find_errors(self) -> list[str]:
         """Why this folder cannot hold this run. Writes nothing that stays; of several processes the first one looks."""
         if not distributed.is_main_process():
             return []
@@ -66,15 +65,15 @@ class RunFolder:
                 pass
             holder = run_lock.find_holder(self.path)
             if holder:
-                return [run_lock.refusal(self.path, holder)]
+                return [run_lock.describe_holder(self.path, holder)]
             found = list(self.path.iterdir()) if self.path.is_dir() else []
             # A start that a full disk ended leaves half a file.
-            content = [file for file in found if file.suffix != ".part" and file.name != run_lock.FILE]
-            return self.faults_of_content() if content else []
+            content = [file for file in found if file.suffix != ".part" and file.name != run_lock.LOCK_FILE]
+            return self.find_content_errors() if content else []
         except OSError as error:
             return [f"output_dir: {self.path}: cannot be written ({error.strerror}); name another folder"]
 
-    def faults_of_content(self) -> list[str]:
+    def find_content_errors(self) -> list[str]:
         file = self.path / "args.json"
         if not file.is_file():
             return [f"output_dir: {self.path}: not empty, and not a run folder (no args.json); name another folder"]
@@ -86,7 +85,7 @@ class RunFolder:
             return []
         if not self.has_results:
             return []  # a start that failed, perhaps for these very arguments
-        keys = ", ".join(differing_keys(earlier, self.arguments))
+        keys = ", ".join(find_differing_keys(earlier, self.arguments))
         return [f"output_dir: {self.path}: holds another run; differing: {keys}; name another folder"]
 
     def start(self) -> None:
@@ -99,12 +98,12 @@ class RunFolder:
         if not distributed.is_main_process():
             return
         self.path.mkdir(parents=True, exist_ok=True)
-        run_lock.hold(self.path)
+        run_lock.acquire(self.path)
         if read_json(self.path / "args.json") != self.arguments:
-            for name in OF_ONE_START:  # of a start that failed with other arguments
+            for name in FILES_OF_A_START:  # of a start that failed with other arguments
                 (self.path / name).unlink(missing_ok=True)
         self.write_json("args.json", self.arguments)
-        self.note_environment(environment())
+        self.note_environment(describe_environment())
 
     def note_environment(self, facts: dict[str, Any]) -> None:
         """Adds to environment.json; a run that goes on without loading its model keeps what is known of that."""
@@ -128,39 +127,39 @@ def read_json(file: Path) -> dict[str, Any]:
     return strict_json.read_object(file) if file.is_file() else {}
 
 
-def differing_keys(one: dict, other: dict, prefix: str = "") -> list[str]:
+def find_differing_keys(one: dict, other: dict, prefix: str = "") -> list[str]:
     keys = []
     for key in sorted(set(one) | set(other)):
         left, right = one.get(key), other.get(key)
         if isinstance(left, dict) and isinstance(right, dict):
-            keys += differing_keys(left, right, f"{prefix}{key}.")
+            keys += find_differing_keys(left, right, f"{prefix}{key}.")
         elif left != right:
             keys.append(prefix + key)
     return keys
 
 
-def flat(arguments: dict[str, Any], prefix: str = "") -> dict[str, str]:
+def flatten(arguments: dict[str, Any], prefix: str = "") -> dict[str, str]:
     """Resolved arguments as one flat list for people, `section.key` to JSON."""
     found = {}
     for key, value in arguments.items():
         if isinstance(value, dict) and value:
-            found |= flat(value, f"{prefix}{key}.")
+            found |= flatten(value, f"{prefix}{key}.")
         else:
             found[prefix + key] = json.dumps(value, ensure_ascii=False)
     return found
 
 
-def environment() -> dict[str, Any]:
+def describe_environment() -> dict[str, Any]:
     """Versions, commit, hardware and command line. No environment variable is copied: some are secrets."""
     import torch
 
     devices = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
     return {
         "command": " ".join(sys.argv),
-        "commit": commit(),
+        "commit": find_checkout_commit(),
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "processor": processor(),
+        "processor": find_processor_name(),
         "cpu_count": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "devices": devices or ["cpu"],
@@ -169,7 +168,7 @@ def environment() -> dict[str, Any]:
     }
 
 
-def commit() -> str | None:
+def find_checkout_commit() -> str | None:
     """The checked-out commit, "+changes" when files differ from it; None outside a checkout."""
     git = ["git", "-C", str(Path(__file__).parent)]
     try:
@@ -180,7 +179,7 @@ def commit() -> str | None:
     return head + ("+changes" if status.strip() else "")
 
 
-def processor() -> str:
+def find_processor_name() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

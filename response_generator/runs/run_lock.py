@@ -9,14 +9,14 @@ from typing import TextIO
 
 from response_generator.errors import InputError
 
-FILE = "run.lock"
-HELD: dict[Path, TextIO] = {}  # open as long as this process runs: closing a file releases its lock
+LOCK_FILE = "run.lock"
+HELD_LOCKS: dict[Path, TextIO] = {}  # open as long as this process runs: closing a file releases its lock
 
 
 def find_holder(folder: Path) -> str | None:
     """Who works in the folder, for a message; None when nobody does, or this process itself."""
-    file = folder / FILE
-    if folder.resolve() in HELD or not file.is_file():
+    file = folder / LOCK_FILE
+    if folder.resolve() in HELD_LOCKS or not file.is_file():
         return None
     with open(file, encoding="utf-8") as handle:
         try:
@@ -26,25 +26,25 @@ def find_holder(folder: Path) -> str | None:
     return None
 
 
-def hold(folder: Path) -> None:
+def acquire(folder: Path) -> None:
     """Takes the lock of a folder for the rest of this process.
 
     Raises:
         InputError: when another process has it.
     """
-    if folder.resolve() in HELD:
+    if folder.resolve() in HELD_LOCKS:
         return
-    handle = open(folder / FILE, "a+", encoding="utf-8")  # noqa: SIM115 (open as long as the process)
+    handle = open(folder / LOCK_FILE, "a+", encoding="utf-8")  # noqa: SIM115 (open as long as the process)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         handle.close()
-        raise InputError(refusal(folder, find_holder(folder) or "another process")) from None
+        raise InputError(describe_holder(folder, find_holder(folder) or "another process")) from None
     handle.truncate(0)
     handle.write(f"process {os.getpid()} on {socket.gethostname()}, started {time.strftime('%Y-%m-%d %H:%M:%S')}\n")
     handle.flush()
-    HELD[folder.resolve()] = handle
+    HELD_LOCKS[folder.resolve()] = handle
 
 
-def refusal(folder: Path, holder: str) -> str:
+def describe_holder(folder: Path, holder: str) -> str:
     return f"output_dir: {folder}: in use by {holder}; wait for its end, or name another folder"

@@ -8,7 +8,7 @@ from typing import Any
 
 from response_generator.config.schema import WandbArguments
 from response_generator.runs import distributed
-from response_generator.runs.run_folder import WANDB_ID
+from response_generator.runs.run_folder import WANDB_ID_FILE
 
 
 class Tracker:
@@ -21,7 +21,7 @@ class Tracker:
     def start(cls, settings: WandbArguments, folder: Path, config: dict[str, Any]) -> "Tracker":
         tracker = cls()
         if settings.mode != "disabled" and distributed.is_main_process():
-            tracker.run = tracker.attempt(lambda: begin(settings, folder, config))
+            tracker.run = tracker.attempt(lambda: start_wandb(settings, folder, config))
         return tracker
 
     def attempt(self, send: Callable[[], Any]) -> Any:
@@ -64,11 +64,11 @@ class Tracker:
             self.attempt(lambda: self.run.finish())
 
 
-def begin(settings: WandbArguments, folder: Path, config: dict[str, Any]):
+def start_wandb(settings: WandbArguments, folder: Path, config: dict[str, Any]):
     import wandb
 
     return wandb.init(
-        id=own_id(folder),
+        id=read_wandb_id(folder),
         resume="allow",
         dir=folder,
         config=config,
@@ -78,9 +78,9 @@ def begin(settings: WandbArguments, folder: Path, config: dict[str, Any]):
     )
 
 
-def own_id(folder: Path) -> str:
+def read_wandb_id(folder: Path) -> str:
     """The id under which this run folder is known to wandb, so that a resumed run continues its own curves."""
-    file = folder / WANDB_ID
+    file = folder / WANDB_ID_FILE
     if not file.is_file():
         file.write_text(secrets.token_hex(4) + "\n", encoding="utf-8")
     return file.read_text(encoding="utf-8").strip()

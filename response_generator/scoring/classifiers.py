@@ -8,7 +8,7 @@ from tqdm.auto import tqdm
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
 from response_generator.config.schema import ScoringArguments
-from response_generator.config.sources import pretrained
+from response_generator.config.sources import from_pretrained_keywords
 from response_generator.constants import EMOTIONS
 from response_generator.errors import InputError
 from response_generator.generation.oom import split_on_oom
@@ -40,11 +40,11 @@ def check_classifiers(scoring: ScoringArguments) -> None:
     for key in ("emotion_model", "gibberish_model"):
         name = getattr(scoring, key)
         try:
-            label_names(name)
-            AutoTokenizer.from_pretrained(**pretrained(name))
+            read_label_names(name)
+            AutoTokenizer.from_pretrained(**from_pretrained_keywords(name))
         except Exception as error:  # tokenizers' own is a bare one
             raise InputError(f"scoring.{key}: {name}: cannot be loaded ({error}); fetch it again") from error
-    names = emotion_labels(scoring)
+    names = map_emotion_labels(scoring)
     if set(names) != set(EMOTIONS):
         raise InputError(
             f"scoring.emotion_model: {scoring.emotion_model}: its labels are {', '.join(names)}; needed: "
@@ -52,9 +52,9 @@ def check_classifiers(scoring: ScoringArguments) -> None:
         )
 
 
-def emotion_labels(scoring: ScoringArguments) -> list[str]:
+def map_emotion_labels(scoring: ScoringArguments) -> list[str]:
     """The emotion of each of the classifier's ids; where the args map them, as they say."""
-    own, mapped = label_names(scoring.emotion_model), scoring.emotion_labels
+    own, mapped = read_label_names(scoring.emotion_model), scoring.emotion_labels
     if mapped is None:
         return own
     if isinstance(mapped, dict):
@@ -73,8 +73,8 @@ def emotion_labels(scoring: ScoringArguments) -> list[str]:
     return list(mapped)
 
 
-def label_names(model: str) -> list[str]:
-    names = AutoConfig.from_pretrained(**pretrained(model)).id2label
+def read_label_names(model: str) -> list[str]:
+    names = AutoConfig.from_pretrained(**from_pretrained_keywords(model)).id2label
     return [names[number] for number in range(len(names))]
 
 
@@ -88,8 +88,10 @@ def classify(
         scoring: says how many texts at once, and whether "fine ." is shown to the model as "fine.".
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    tokenizer = AutoTokenizer.from_pretrained(**pretrained(model))
-    classifier = AutoModelForSequenceClassification.from_pretrained(**pretrained(model), dtype=torch.float32)
+    tokenizer = AutoTokenizer.from_pretrained(**from_pretrained_keywords(model))
+    classifier = AutoModelForSequenceClassification.from_pretrained(
+        **from_pretrained_keywords(model), dtype=torch.float32
+    )
     classifier = classifier.to(device).eval()
 
     if scoring.clean_up_tokenization_spaces:
@@ -119,8 +121,8 @@ def to_label_probs(names: list[str], probabilities: list[float]) -> LabelProbs:
 
 
 def classify_emotions(texts: Sequence[str], scoring: ScoringArguments) -> list[LabelProbs]:
-    return classify(texts, scoring.emotion_model, emotion_labels(scoring), scoring, "emotion")
+    return classify(texts, scoring.emotion_model, map_emotion_labels(scoring), scoring, "emotion")
 
 
 def classify_gibberish(texts: Sequence[str], scoring: ScoringArguments) -> list[LabelProbs]:
-    return classify(texts, scoring.gibberish_model, label_names(scoring.gibberish_model), scoring, "gibberish")
+    return classify(texts, scoring.gibberish_model, read_label_names(scoring.gibberish_model), scoring, "gibberish")

@@ -17,11 +17,11 @@ from response_generator.modeling.precision import has_native_bf16
 
 # Read from the section `dpo`, but not handed to TRL: it would precompute with weights in bf16, before they are
 # restored and before another reference is loaded (see reference.py).
-KEPT_FROM_TRL = {"precompute_ref_log_probs", *EARLY_STOPPING}
-CHANGED_BY_DEVICE = ("optim", "bf16", "fp16", "tf32")
+KEYS_NOT_FOR_TRL = {"precompute_ref_log_probs", *EARLY_STOPPING}
+KEYS_CHANGED_BY_DEVICE = ("optim", "bf16", "fp16", "tf32")
 
 
-def training_config(arguments: DPOArguments) -> DPOConfig:
+def build_dpo_config(arguments: DPOArguments) -> DPOConfig:
     """Builds TRL's configuration from the section `dpo`, with TRL's own defaults for what it does not name.
 
     Raises:
@@ -32,7 +32,7 @@ def training_config(arguments: DPOArguments) -> DPOConfig:
             'backend: "transformers" trains on a CUDA device only: the loss of TRL 1.15 is a Triton kernel, for which '
             'unsloth has a CPU twin; use "unsloth" here'
         )
-    dpo = {key: value for key, value in arguments.dpo.items() if key not in KEPT_FROM_TRL}
+    dpo = {key: value for key, value in arguments.dpo.items() if key not in KEYS_NOT_FOR_TRL}
     ours = {
         "output_dir": arguments.output_dir,
         "seed": arguments.seed,
@@ -46,14 +46,14 @@ def training_config(arguments: DPOArguments) -> DPOConfig:
     device = {} if torch.cuda.is_available() else {"use_cpu": True}
     device |= {} if has_native_bf16() else {"bf16": False}
     try:
-        config = DPOConfig(**{**trls_defaults(), **fitting, **device, **dpo, **ours})
-        try_settings(config, dpo.get("optim", config.optim))
+        config = DPOConfig(**{**read_trl_defaults(), **fitting, **device, **dpo, **ours})
+        check_settings(config, dpo.get("optim", config.optim))
     except Exception as error:  # each setting is looked at in another place, and refused in another way
         raise InputError(f"dpo: {error}") from error
     return config
 
 
-def try_settings(config: DPOConfig, optim: str) -> None:
+def check_settings(config: DPOConfig, optim: str) -> None:
     """Builds what the trainer builds after the model is loaded: the optimizer, on one number, and its schedule."""
     OptimizerNames(optim)  # unsloth's CPU backend puts its own in the place of any other, even of a name that is none
     kind, keywords = Trainer.get_optimizer_cls_and_kwargs(config)
@@ -64,20 +64,20 @@ def try_settings(config: DPOConfig, optim: str) -> None:
         TorchDynamoPlugin(backend=config.torch_compile_backend, mode=config.torch_compile_mode)
 
 
-def find_departures(arguments: DPOArguments, config: DPOConfig) -> list[str]:
+def find_changed_settings(arguments: DPOArguments, config: DPOConfig) -> list[str]:
     """A line for each value of the section `dpo` that unsloth, or this processor, has put another in the place of."""
     return [
-        f"dpo.{key}: {value} in the args, {plain(getattr(config, key))} is used on this device"
+        f"dpo.{key}: {value} in the args, {to_plain_value(getattr(config, key))} is used on this device"
         for key, value in arguments.dpo.items()
-        if key in CHANGED_BY_DEVICE and plain(getattr(config, key)) != value
+        if key in KEYS_CHANGED_BY_DEVICE and to_plain_value(getattr(config, key)) != value
     ]
 
 
-def plain(value: Any) -> Any:
+def to_plain_value(value: Any) -> Any:
     return value.value if isinstance(value, Enum) else value
 
 
-def trls_defaults() -> dict[str, Any]:
+def read_trl_defaults() -> dict[str, Any]:
     """DPOConfig's defaults as TRL wrote them: on a GPU unsloth puts a subclass in its place, with others."""
     original = next(kind for kind in reversed(DPOConfig.__mro__) if kind.__name__ == "DPOConfig")
     defaults = {}
@@ -87,7 +87,7 @@ def trls_defaults() -> dict[str, Any]:
     return defaults
 
 
-def early_stopping(dpo: dict[str, Any]) -> list[TrainerCallback]:
+def build_early_stopping(dpo: dict[str, Any]) -> list[TrainerCallback]:
     """transformers' own early stopping where the args ask for it."""
     named = {key: dpo[key] for key in EARLY_STOPPING if dpo.get(key) is not None}
     return [EarlyStoppingCallback(**named)] if "early_stopping_patience" in named else []

@@ -13,23 +13,23 @@ from transformers.trainer_pt_utils import get_length_grouped_indices
 from transformers.trainer_utils import rotate_checkpoints
 from trl import DPOTrainer
 
+from response_generator.constants import POLICY_ADAPTER
 from response_generator.data.tokenization import global_batch_size
 from response_generator.errors import RunError
 from response_generator.modeling.adapters import write_adapter
-from response_generator.modeling.loading import POLICY_ADAPTER
 from response_generator.training import checkpointing
 
 
 class ResumableDPOTrainer(DPOTrainer):
     """Takes tokenized pairs, keeps the reference out of checkpoints, and continues one to the last bit."""
 
-    def __init__(self, *args, owner: dict[str, Any], **kwargs):
+    def __init__(self, *args, run_identity: dict[str, Any], **kwargs):
         super().__init__(*args, **kwargs)
-        self.owner = owner  # of each checkpoint
+        self.run_identity = run_identity  # of each checkpoint
         self.add_callback(LogSumsCallback(self))
 
     def _prepare_dataset(self, dataset, *args, **kwargs):
-        # Our renderer has tokenized, counted and shown the pairs; TRL would do it again, in another way.
+        # Our formatter has tokenized, counted and shown the pairs; TRL would do it again, in another way.
         return dataset
 
     def create_model_card(self, *args, **kwargs):
@@ -68,7 +68,7 @@ class ResumableDPOTrainer(DPOTrainer):
                 f"step {self.state.global_step + 1}: the {name} is {float(value)}; stopped before the adapter was "
                 f"touched. Usual causes: dpo.learning_rate ({self.args.learning_rate:g}) is too high, or fp16 "
                 f"overflows (use bf16). Last good checkpoint: "
-                f"{checkpointing.last(Path(self.args.output_dir)) or 'none'}"
+                f"{checkpointing.find_last_checkpoint(Path(self.args.output_dir)) or 'none'}"
             )
 
     def _save(self, output_dir=None, state_dict=None):
@@ -101,20 +101,20 @@ class ResumableDPOTrainer(DPOTrainer):
                 self.state.best_model_checkpoint = str(final)
             if self.args.should_save:
                 self.state.save_to_json(str(part / "trainer_state.json"))
-                (part / checkpointing.OWNER).write_text(json.dumps(self.owner), encoding="utf-8")
+                (part / checkpointing.RUN_IDENTITY_FILE).write_text(json.dumps(self.run_identity), encoding="utf-8")
                 checkpointing.publish(part, final)
         except Exception as error:  # a full disk is another exception in each library; tokenizers' is a bare one
             shutil.rmtree(part, ignore_errors=True)
             raise RunError(
-                f"{final} could not be written ({error}); {free_space(self.args.output_dir)}. The same command goes on "
-                f"from {checkpointing.last(final.parent) or 'the start'}"
+                f"{final} could not be written ({error}); {describe_free_space(self.args.output_dir)}. The same "
+                f"command continues from {checkpointing.find_last_checkpoint(final.parent) or 'the start'}"
             ) from error
         if self.args.should_save:
             rotate_checkpoints(self.args.output_dir, self.args.save_total_limit, self.state.best_model_checkpoint)
         self.accelerator.wait_for_everyone()
 
 
-def free_space(folder: str) -> str:
+def describe_free_space(folder: str) -> str:
     return f"{shutil.disk_usage(folder).free / 1e9:.2f} GB are free there"
 
 
@@ -140,8 +140,8 @@ class EpochSeededLengthSampler(Sampler):
         return iter(get_length_grouped_indices(self.lengths, self.batch, generator=generator))
 
 
-def log_sums_file(checkpoint: Path, trainer: ResumableDPOTrainer) -> Path:
-    return checkpointing.log_sums_file(checkpoint, trainer.args.process_index, trainer.args.world_size)
+def find_log_sums_file(checkpoint: Path, trainer: ResumableDPOTrainer) -> Path:
+    return checkpointing.name_log_sums_file(checkpoint, trainer.args.process_index, trainer.args.world_size)
 
 
 def write_log_sums(trainer: ResumableDPOTrainer, checkpoint: Path) -> None:
@@ -153,7 +153,7 @@ def write_log_sums(trainer: ResumableDPOTrainer, checkpoint: Path) -> None:
         "metrics": trainer._metrics["train"],
         "tokens": trainer._total_train_tokens,
     }
-    log_sums_file(checkpoint, trainer).write_text(json.dumps(sums), encoding="utf-8")
+    find_log_sums_file(checkpoint, trainer).write_text(json.dumps(sums), encoding="utf-8")
 
 
 class LogSumsCallback(TrainerCallback):
@@ -167,7 +167,7 @@ class LogSumsCallback(TrainerCallback):
             return
         trainer = self.trainer
         checkpoint = Path(args.output_dir, f"checkpoint-{state.global_step}")
-        sums = json.loads(log_sums_file(checkpoint, trainer).read_text(encoding="utf-8"))
+        sums = json.loads(find_log_sums_file(checkpoint, trainer).read_text(encoding="utf-8"))
         trainer._tr_loss += sums["loss"]
         trainer._total_loss_scalar = sums["total_loss"]
         trainer._globalstep_last_logged = sums["logged_at"]

@@ -38,7 +38,7 @@ class GracefulStopCallback(TrainerCallback):
 
     def on_step_end(self, args, state, control, **kwargs):
         self.stopping = self.all_ranks_agree_to_stop()
-        if self.stopping and not at_epoch_end(state):
+        if self.stopping and not is_epoch_end(state):
             control.should_save = True
 
     def all_ranks_agree_to_stop(self) -> bool:
@@ -55,12 +55,12 @@ class GracefulStopCallback(TrainerCallback):
             control.should_training_stop = True
 
     def on_epoch_end(self, args, state, control, **kwargs):
-        if self.stopping and at_epoch_end(state):
+        if self.stopping and is_epoch_end(state):
             control.should_save = True  # after what belongs to an epoch's end: a resumed run begins with the next one
         elif self.stopping:
             # The loop ends an epoch here that has not ended; what belongs to its end waits for the resumed run.
             control.should_save = control.should_evaluate = control.should_log = False
 
 
-def at_epoch_end(state: TrainerState) -> bool:
+def is_epoch_end(state: TrainerState) -> bool:
     return state.epoch == int(state.epoch)

@@ -9,12 +9,12 @@ from transformers import TrainerCallback
 from response_generator.data.tokenization import global_batch_size
 
 EARLY_STEPS = 10
-EXPLODED = 50.0  # nats between the replies of a pair; a sound run takes hundreds of steps to a tenth of it
-FALLEN = 0.5  # of the reference's log-probability of `chosen`
-FALLEN_NATS = 10.0
-WINDOW = 5  # log lines
-JUDGED_PAIRS = 200  # the share of a fair coin over so many lies within 0.43 and 0.57 in 95 of 100 runs
-STUCK = 0.05
+MAX_EARLY_MARGIN_NATS = 50.0  # nats between the replies of a pair; a sound run takes hundreds of steps to a tenth of it
+MAX_DROP_RATIO = 0.5  # of the reference's log-probability of `chosen`
+MIN_DROP_NATS = 10.0
+WINDOW_LOG_LINES = 5  # log lines
+MIN_PAIRS = 200  # the share of a fair coin over so many lies within 0.43 and 0.57 in 95 of 100 runs
+MIN_ACCURACY_ABOVE_CHANCE = 0.05
 
 Log = list[dict[str, Any]]
 
@@ -45,7 +45,7 @@ def check_margin_explosion(log: Log, beta: float) -> str | None:
     """Margins that are large before anything can have been learned."""
     for entry in log:
         margin = entry["rewards/margins"] / beta
-        if entry["step"] <= EARLY_STEPS and abs(margin) > EXPLODED:
+        if entry["step"] <= EARLY_STEPS and abs(margin) > MAX_EARLY_MARGIN_NATS:
             return (
                 f"step {entry['step']}: chosen and rejected are already {margin:.0f} nats apart from the reference's "
                 f"view of them; the reference is probably not what training started from (reference_adapter), or "
@@ -56,12 +56,12 @@ def check_margin_explosion(log: Log, beta: float) -> str | None:
 
 def check_likelihood_displacement(log: Log, beta: float) -> str | None:
     """The chosen replies becoming unlikely along with the rejected ones."""
-    if len(log) < WINDOW:
+    if len(log) < WINDOW_LOG_LINES:
         return None
-    window = log[-WINDOW:]
-    change = sum(entry["rewards/chosen"] for entry in window) / WINDOW / beta
-    reference = sum(entry["logps/chosen"] for entry in window) / WINDOW - change
-    if change > -max(FALLEN_NATS, FALLEN * abs(reference)):
+    window = log[-WINDOW_LOG_LINES:]
+    change = sum(entry["rewards/chosen"] for entry in window) / WINDOW_LOG_LINES / beta
+    reference = sum(entry["logps/chosen"] for entry in window) / WINDOW_LOG_LINES - change
+    if change > -max(MIN_DROP_NATS, MAX_DROP_RATIO * abs(reference)):
         return None
     return (
         f"step {window[-1]['step']}: the log-probability of chosen replies has fallen from {reference:.0f} to "
@@ -73,10 +73,10 @@ def check_likelihood_displacement(log: Log, beta: float) -> str | None:
 def check_no_learning(log: Log, pairs_each_step: int, learning_rate: float) -> str | None:
     """A preference that stays a coin's after many pairs; the first step, where nothing has changed yet, is no sign."""
     later = [entry for entry in log if entry["step"] > 1]
-    if not later or (later[-1]["step"] - 1) * pairs_each_step < JUDGED_PAIRS:
+    if not later or (later[-1]["step"] - 1) * pairs_each_step < MIN_PAIRS:
         return None
     share = sum(entry["rewards/accuracies"] for entry in later) / len(later)
-    if share > 0.5 + STUCK:
+    if share > 0.5 + MIN_ACCURACY_ABOVE_CHANCE:
         return None
     return (
         f"step {later[-1]['step']}: chosen is preferred in {share:.0%} of the pairs so far, no more than by chance. "

@@ -55,7 +55,7 @@ class MemoryEstimate:
         return sum(astuple(self)) - min(self.layer, self.lm_head)
 
 
-def rows(estimate: MemoryEstimate) -> list[tuple[str, int]]:
+def name_parts(estimate: MemoryEstimate) -> list[tuple[str, int]]:
     """The parts that add up to the total, named for people."""
     parts = [
         ("process before the model", estimate.process),
@@ -69,7 +69,7 @@ def rows(estimate: MemoryEstimate) -> list[tuple[str, int]]:
     return [(name, size) for name, size in parts if size]
 
 
-def estimate(
+def estimate_memory(
     base: PretrainedConfig,
     adapter: Shapes,
     batch: Batch,
@@ -106,13 +106,13 @@ def estimate(
         layer += max(a_layer)
     else:
         # Nothing below the first adapted layer needs a gradient.
-        first = min((number for number in map(layer_number, adapter) if number is not None), default=0)
+        first = min((number for number in map(parse_layer_number, adapter) if number is not None), default=0)
         kept = sum(a_layer[first:])
         allocator = 5 * kept // 4
     # glibc (2.36) seldom fits an aligned block into the hole of an equal one: what is freed between two blocks that
     # stay is lost until backward. Fitted to measured runs: one layer's work a layer, or 1.25 times what stays. Blocks
     # above 32 MiB, which glibc should give back at once, made no difference in a run that had them.
-    trained = parameters(adapter)
+    trained = count_parameters(adapter)
     return MemoryEstimate(
         process=process,
         weights=weight_bytes(build_meta_model(base), four_bit, mapped=dpo.use_cpu, width=width),
@@ -125,24 +125,24 @@ def estimate(
     )
 
 
-def trained_shapes(adapter: AdapterFile) -> Shapes:
+def get_trained_shapes(adapter: AdapterFile) -> Shapes:
     """What a run trains of an adapter; embeddings stored as the base's own only replace those."""
     frozen = adapter.replaces_base_embeddings
     return {name: shape for name, shape in adapter.shapes.items() if ".lora_" in name or not frozen}
 
 
-def new_lora_shapes(base: PretrainedConfig, lora: LoraConfig) -> Shapes:
+def get_new_lora_shapes(base: PretrainedConfig, lora: LoraConfig) -> Shapes:
     """What PEFT would make for a new LoRA."""
     with torch.device("meta"):
         weights = get_peft_model(build_meta_model(base), lora).named_parameters()
     return {name.replace(".default", ""): tuple(weight.shape) for name, weight in weights if weight.requires_grad}
 
 
-def parameters(shapes: Shapes) -> int:
+def count_parameters(shapes: Shapes) -> int:
     return sum(map(math.prod, shapes.values()))
 
 
-def longest_batch(lengths: dict[str, list[int]], pairs: int) -> Batch:
+def get_longest_batch(lengths: dict[str, list[int]], pairs: int) -> Batch:
     """The worst that a batch of `pairs` can be, from token counts (`TokenizedPairs.lengths`).
 
     Whatever the sampling, one batch has the longest pair, and TRL pads all of that batch, chosen and rejected, to it.
@@ -180,7 +180,7 @@ def moment_bytes(optim: str) -> int:
     return 0 if optim == "sgd" else 2 if "8bit" in optim else 8
 
 
-def layer_number(name: str) -> int | None:
+def parse_layer_number(name: str) -> int | None:
     found = re.search(r"\.(?:layers|h|blocks)\.(\d+)\.", name)
     return int(found[1]) if found else None
 
@@ -200,10 +200,12 @@ def layer_bytes(
     queries = head * base.num_attention_heads
     keys = head * (getattr(base, "num_key_value_heads", None) or base.num_attention_heads)
     if fused:
-        return width * batch.tokens * 2 * (2 * base.hidden_size + queries + keys + mlp_width(base))
-    adapted = sum(sum(shape) for name, shape in adapter.items() if layer_number(name) == number and ".lora_A." in name)
+        return width * batch.tokens * 2 * (2 * base.hidden_size + queries + keys + get_mlp_size(base))
+    adapted = sum(
+        sum(shape) for name, shape in adapter.items() if parse_layer_number(name) == number and ".lora_A." in name
+    )
     scores = {"eager": (FP32_BYTES + width) * base.num_attention_heads, "flash_attention_2": 0}.get(attention, width)
-    numbers = 4 * queries + 3 * mlp_width(base) + adapted
+    numbers = 4 * queries + 3 * get_mlp_size(base) + adapted
     return batch.tokens * (2 * FP32_BYTES * base.hidden_size + width * numbers + scores * batch.length)
 
 
@@ -211,10 +213,10 @@ def working_bytes(base: PretrainedConfig, batch: Batch, fused: bool, width: int 
     """What comes and goes at a layer's widest place, before the down projection: its input, for PEFT also in fp32 and
     cast back, and one dequantized weight."""
     copies = width if fused or width == FP32_BYTES else BF16_BYTES + FP32_BYTES + BF16_BYTES
-    return mlp_width(base) * (copies * batch.tokens + width * base.hidden_size)
+    return get_mlp_size(base) * (copies * batch.tokens + width * base.hidden_size)
 
 
-def mlp_width(base: PretrainedConfig) -> int:
+def get_mlp_size(base: PretrainedConfig) -> int:
     """GPT-2 calls it n_inner, and means four times the hidden size where it is null."""
     return getattr(base, "intermediate_size", None) or getattr(base, "n_inner", None) or 4 * base.hidden_size
 

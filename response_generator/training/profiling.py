@@ -20,9 +20,9 @@ from response_generator.modeling.adapters import AdapterFile
 from response_generator.modeling.backend import has_unsloth_gpu_code
 from response_generator.training import device_memory, dpo_config, memory, train_dpo
 from response_generator.training.dpo_trainer import EpochSeededLengthSampler
-from response_generator.training.reference import COLUMNS
+from response_generator.training.reference import REF_LOGPS_COLUMNS
 
-STEPS = 3  # at most: the longest batch, then two ordinary ones, which are timed
+MAX_STEPS = 3  # at most: the longest batch, then two ordinary ones, which are timed
 PROFILE_OVERRIDES = {
     "train_sampling_strategy": "sequential",
     "save_strategy": "no",
@@ -43,7 +43,7 @@ class StepProfile:
     peak_memory_gb: float
 
 
-class Clock(TrainerCallback):
+class StepTimer(TrainerCallback):
     """Seconds of each step."""
 
     def __init__(self):
@@ -58,33 +58,33 @@ class Clock(TrainerCallback):
         self.seconds.append(time.perf_counter() - self.began)
 
 
-def expected_memory(
+def estimate_run_memory(
     arguments: DPOArguments, config: DPOConfig, start: AdapterFile | None, train: TokenizedPairs
 ) -> memory.MemoryEstimate:
     """The estimate for the longest batch of this run, in one process; nothing is loaded."""
     base, keywords = loading.load_config(arguments), arguments.from_pretrained
     if start:
-        shapes = memory.trained_shapes(start)
+        shapes = memory.get_trained_shapes(start)
     else:
-        shapes = memory.new_lora_shapes(base, LoraConfig(**arguments.lora, task_type="CAUSAL_LM"))
+        shapes = memory.get_new_lora_shapes(base, LoraConfig(**arguments.lora, task_type="CAUSAL_LM"))
     unsloths_kernels = has_unsloth_gpu_code()
-    return memory.estimate(
+    return memory.estimate_memory(
         base,
         shapes,
-        memory.longest_batch(train.lengths(), config.per_device_train_batch_size),
+        memory.get_longest_batch(train.lengths(), config.per_device_train_batch_size),
         config,
         four_bit=keywords.get("load_in_4bit", arguments.backend == "unsloth"),
         attention=attention.resolve_attn_implementation(keywords.get("attn_implementation", attention.SDPA)),
         fused=unsloths_kernels,
         offloaded=unsloths_kernels and keywords.get("use_gradient_checkpointing", "unsloth") == "unsloth",
-        process=device_memory.process_rss_bytes(),
+        process=device_memory.get_process_rss_bytes(),
         width=memory.BF16_BYTES if config.bf16 or config.fp16 else memory.FP32_BYTES,
     )
 
 
-def fits(expected: memory.MemoryEstimate) -> bool:
+def fits_in_memory(expected: memory.MemoryEstimate) -> bool:
     """Whether a step of the longest batch can be tried without being killed for memory."""
-    return expected.total - expected.process <= device_memory.free_bytes()
+    return expected.total - expected.process <= device_memory.get_free_bytes()
 
 
 def is_base_model_cached(arguments: DPOArguments) -> bool:
@@ -104,31 +104,31 @@ def profile_steps(
     arguments: DPOArguments, tokenizer: PreTrainedTokenizerBase, start: AdapterFile | None, train: TokenizedPairs
 ) -> StepProfile:
     """Trains a few steps on a copy that is thrown away, and counts up to the whole run by padded tokens."""
-    clock = Clock()
-    batch = global_batch_size(dpo_config.training_config(arguments))
+    clock = StepTimer()
+    batch = global_batch_size(dpo_config.build_dpo_config(arguments))
     rows = longest_then_typical_rows(train, batch)
     alone = PROFILE_OVERRIDES | {"max_steps": math.ceil(len(rows) / batch)}
     with tempfile.TemporaryDirectory() as folder:
-        rehearsed = arguments.model_copy(update={"output_dir": folder, "dpo": {**arguments.dpo, **alone}})
-        config = dpo_config.training_config(rehearsed)
+        profiled = arguments.model_copy(update={"output_dir": folder, "dpo": {**arguments.dpo, **alone}})
+        config = dpo_config.build_dpo_config(profiled)
         policy = loading.load_policy(arguments, start)
         trainer = train_dpo.build_trainer(policy, tokenizer, config, TokenizedPairs(rows=rows), None, [clock])
         if arguments.dpo.get("precompute_ref_log_probs"):
-            for column in COLUMNS:  # a step then costs what it will; the values do not matter
+            for column in REF_LOGPS_COLUMNS:  # a step then costs what it will; the values do not matter
                 trainer.train_dataset = trainer.train_dataset.add_column(column, [0.0] * len(rows))
             trainer.precompute_ref_logps = True
         try:
             trainer.train()
         except torch.OutOfMemoryError as error:
             raise RunError(f"the longest batch does not fit: {error}") from error
-    tokens = padded_tokens(TokenizedPairs(rows=rows).lengths()["whole"], config, order=range(len(rows)))
+    tokens = count_padded_tokens(TokenizedPairs(rows=rows).lengths()["whole"], config, order=range(len(rows)))
     # The first step also warms up; of a small data set there is no other.
     timed = slice(1, None) if len(tokens) > 1 else slice(None)
     seconds_a_token = sum(clock.seconds[timed]) / sum(tokens[timed])
     return StepProfile(
         step_seconds=sum(clock.seconds[timed]) / len(clock.seconds[timed]),
-        train_seconds=seconds_a_token * tokens_of_run(train, arguments),
-        peak_memory_gb=train_dpo.peak_memory_gb(),
+        train_seconds=seconds_a_token * count_run_tokens(train, arguments),
+        peak_memory_gb=train_dpo.get_peak_memory_gb(),
     )
 
 
@@ -137,25 +137,25 @@ def longest_then_typical_rows(train: TokenizedPairs, batch: int) -> list[dict]:
     lengths = train.lengths()["whole"]
     by_length = [train.rows[row] for row in sorted(range(len(lengths)), key=lambda row: -lengths[row])]
     others = by_length[batch:]
-    wanted = batch * (STEPS - 1)
+    wanted = batch * (MAX_STEPS - 1)
     middle = max(0, (len(others) - wanted) // 2)
     return by_length[:batch] + others[middle : middle + wanted]
 
 
-def tokens_of_run(train: TokenizedPairs, arguments: DPOArguments) -> float:
+def count_run_tokens(train: TokenizedPairs, arguments: DPOArguments) -> float:
     """Padded tokens over all epochs, in the order of the first."""
-    config = dpo_config.training_config(arguments)
+    config = dpo_config.build_dpo_config(arguments)
     lengths, batch = train.lengths()["whole"], global_batch_size(config)
     if config.train_sampling_strategy == "group_by_length":
         order = list(EpochSeededLengthSampler(lengths, batch, config.seed))
     else:
         order = torch.randperm(len(lengths), generator=torch.Generator().manual_seed(config.seed)).tolist()
-    an_epoch = padded_tokens(lengths, config, order)
+    an_epoch = count_padded_tokens(lengths, config, order)
     steps = config.max_steps if config.max_steps > 0 else config.num_train_epochs * len(an_epoch)
     return sum(an_epoch) / len(an_epoch) * steps
 
 
-def padded_tokens(lengths: list[int], config: DPOConfig, order) -> list[int]:
+def count_padded_tokens(lengths: list[int], config: DPOConfig, order) -> list[int]:
     """Tokens of each step as TRL lays pairs out: chosen and rejected apart, padded to the longest of a batch."""
     size, steps = config.per_device_train_batch_size, []
     ordered = [lengths[row] for row in order]

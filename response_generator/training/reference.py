@@ -15,16 +15,16 @@ from safetensors.torch import load_file, save_file
 from tqdm.auto import tqdm
 from trl.trainer.utils import disable_dropout_in_model, hash_module
 
+from response_generator.constants import POLICY_ADAPTER, REFERENCE_ADAPTER
 from response_generator.modeling import attention
 from response_generator.modeling.adapters import AdapterFile, load_whole_modules
-from response_generator.modeling.loading import POLICY_ADAPTER, REFERENCE_ADAPTER
 from response_generator.training.dpo_trainer import ResumableDPOTrainer
 
-COLUMNS = ("ref_chosen_logps", "ref_rejected_logps")  # of TRL's collator
+REF_LOGPS_COLUMNS = ("ref_chosen_logps", "ref_rejected_logps")  # of TRL's collator
 LIBRARIES = "torch transformers trl peft unsloth bitsandbytes".split()
 
 
-def replace(policy: PeftModel, adapter: AdapterFile) -> None:
+def replace_reference(policy: PeftModel, adapter: AdapterFile) -> None:
     """Makes `adapter` the reference, in the place of the copy that TRL made; ranks and targets may differ."""
     policy.delete_adapter(REFERENCE_ADAPTER)
     policy.load_adapter(adapter.folder, adapter_name=REFERENCE_ADAPTER, is_trainable=False)
@@ -36,37 +36,37 @@ def replace(policy: PeftModel, adapter: AdapterFile) -> None:
     policy.set_adapter(POLICY_ADAPTER)
 
 
-def precompute(trainer: ResumableDPOTrainer) -> None:
+def precompute_ref_logps(trainer: ResumableDPOTrainer) -> None:
     """Computes the reference's log-probabilities of all pairs once, or reads them from the cache, for every epoch.
 
     The loss is that of a reference recomputed at every step, up to the rounding of other batches.
     """
     weights = hash_module(trainer.model)
-    trainer.train_dataset = with_logps(trainer, trainer.train_dataset, weights, "training")
+    trainer.train_dataset = add_ref_logps(trainer, trainer.train_dataset, weights, "training")
     if trainer.eval_dataset is not None:
-        trainer.eval_dataset = with_logps(trainer, trainer.eval_dataset, weights, "held-out")
+        trainer.eval_dataset = add_ref_logps(trainer, trainer.eval_dataset, weights, "held-out")
     trainer.precompute_ref_logps = True
 
 
-def with_logps(trainer: ResumableDPOTrainer, dataset: Dataset, weights: str, name: str) -> Dataset:
+def add_ref_logps(trainer: ResumableDPOTrainer, dataset: Dataset, weights: str, name: str) -> Dataset:
     """`dataset` with the columns `ref_chosen_logps` and `ref_rejected_logps`, in nats a completion."""
-    file = cache_folder() / f"{cache_key(trainer, dataset, weights)}.safetensors"
+    file = get_cache_folder() / f"{compute_cache_key(trainer, dataset, weights)}.safetensors"
     # One process looks: on several machines each has a cache of its own, and all must take the same way.
     found = [load_file(file)["logps"].tolist() if trainer.is_world_process_zero() and file.is_file() else None]
     broadcast_object_list(found)
     logps = found[0]
     if logps is None:
-        logps = computed(trainer, dataset, f"reference log-probs, {name}")
+        logps = compute_ref_logps(trainer, dataset, f"reference log-probs, {name}")
         if trainer.is_world_process_zero():
-            keep(torch.tensor(logps), file)
+            write_cache(torch.tensor(logps), file)
     elif trainer.is_world_process_zero():
         print(f"reference log-probs, {name}: from {file}")
-    for column, values in zip(COLUMNS, zip(*logps, strict=True), strict=True):
+    for column, values in zip(REF_LOGPS_COLUMNS, zip(*logps, strict=True), strict=True):
         dataset = dataset.add_column(column, list(values))
     return dataset
 
 
-def computed(trainer: ResumableDPOTrainer, dataset: Dataset, title: str) -> list[list[float]]:
+def compute_ref_logps(trainer: ResumableDPOTrainer, dataset: Dataset, title: str) -> list[list[float]]:
     """`[chosen, rejected]` of every row; each process takes every n-th batch of pairs of like length."""
     size = trainer.args.precompute_ref_batch_size or trainer.args.per_device_eval_batch_size
     lengths = dataset["length"][:]
@@ -85,12 +85,12 @@ def computed(trainer: ResumableDPOTrainer, dataset: Dataset, title: str) -> list
     return [by_row[row] for row in range(len(dataset))]
 
 
-def cache_folder() -> Path:
+def get_cache_folder() -> Path:
     home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(home, "response_generator", "reference_logps")
 
 
-def cache_key(trainer: ResumableDPOTrainer, dataset: Dataset, weights: str) -> str:
+def compute_cache_key(trainer: ResumableDPOTrainer, dataset: Dataset, weights: str) -> str:
     """A hash of everything that the log-probabilities depend on; another value of any is another file.
 
     `weights` is the hash of all loaded weights, quantized as they are, so it stands for base and adapter whatever
@@ -102,7 +102,7 @@ def cache_key(trainer: ResumableDPOTrainer, dataset: Dataset, weights: str) -> s
         "weights": weights,
         "adapter": {key: str(value) for key, value in model.peft_config[REFERENCE_ADAPTER].to_dict().items()},
         "model": {key: str(value) for key, value in model.config.to_dict().items() if key != "_name_or_path"},
-        "attention": attention.used_by(model.get_base_model()),
+        "attention": attention.get_attn_implementation(model.get_base_model()),
         "rows": [[row[f"{part}_ids"] for part in ("prompt", "chosen", "rejected")] for row in dataset],
         "max_length": args.max_length,
         "precision": {"bf16": args.bf16, "fp16": args.fp16, "base": str(model.dtype), "tf32": str(args.tf32)},
@@ -114,7 +114,7 @@ def cache_key(trainer: ResumableDPOTrainer, dataset: Dataset, weights: str) -> s
     return hashlib.sha256(json.dumps(depends_on, sort_keys=True).encode()).hexdigest()
 
 
-def keep(logps: torch.Tensor, file: Path) -> None:
+def write_cache(logps: torch.Tensor, file: Path) -> None:
     """Writes `(rows, 2)` log-probabilities, whole or not at all."""
     file.parent.mkdir(parents=True, exist_ok=True)
     part = file.with_name(f"{file.name}.{os.getpid()}.part")

@@ -13,10 +13,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from response_generator.config.sources import is_local, public_name, split_revision
+from response_generator.config.sources import is_local, split_revision, strip_local_folders
 
-TRAINING_FIGURES = {
-    "start_loss": "loss before the first step (ln 2 = 0.6931)",
+METRIC_TITLES = {
+    "initial_loss": "loss before the first step (ln 2 = 0.6931)",
     "train_loss": "loss, mean of the logged steps",
     "rewards/margins": "reward margin, last logged",
     "rewards/accuracies": "chosen preferred, last logged",
@@ -27,7 +27,7 @@ TRAINING_FIGURES = {
     "pairs_per_second": "pairs a second",
     "peak_memory_gb": "peak memory (GB)",
 }
-TRAINING_PANELS = (
+PLOT_PANELS = (
     ("loss", ("loss", "eval_loss")),
     ("implicit rewards", ("rewards/chosen", "rewards/rejected")),
     ("reward margin", ("rewards/margins", "eval_rewards/margins")),
@@ -39,16 +39,16 @@ TRAINING_PANELS = (
 
 def show_training(metrics: dict[str, float], warnings: Iterable[str]) -> None:
     table = Table(title="DPO", title_justify="left", show_header=False)
-    for name, words in TRAINING_FIGURES.items():
+    for name, words in METRIC_TITLES.items():
         if name in metrics:
-            table.add_row(words, figure(name, metrics[name]))
+            table.add_row(words, format_metric(name, metrics[name]))
     console = Console()
     console.print(table)
     for words in warnings:
         console.print(Text(f"warning: {words}", style="yellow"), soft_wrap=True)
 
 
-def figure(name: str, value: float) -> str:
+def format_metric(name: str, value: float) -> str:
     return str(value) if isinstance(value, int) else f"{value:.4f}" if "loss" in name else f"{value:.3f}"
 
 
@@ -57,21 +57,21 @@ def write_model_card(
 ) -> None:
     """Writes README.md and the curves beside the adapter, with the metadata that the hub reads."""
     shutil.copy(picture, folder / picture.name)
-    start = f"`{public_name(arguments['adapter'])}`" if arguments["adapter"] else "a new LoRA"
+    start = f"`{strip_local_folders(arguments['adapter'])}`" if arguments["adapter"] else "a new LoRA"
     reference = arguments["reference_adapter"]
-    reference = public_name(reference) if reference else "a frozen copy of what training started from"
-    figures = table_of(
-        {words: figure(name, metrics[name]) for name, words in TRAINING_FIGURES.items() if name in metrics}
+    reference = strip_local_folders(reference) if reference else "a frozen copy of what training started from"
+    figures = format_table(
+        {words: format_metric(name, metrics[name]) for name, words in METRIC_TITLES.items() if name in metrics}
     )
     # The hub takes its own names there, and no folders.
     repository = split_revision(arguments["base_model"])[0]
     base = "" if is_local(repository) else f"base_model: {repository}\n"
-    held_out = arguments["eval_dataset"]
+    dataset, held_out = arguments["dataset"], arguments["eval_dataset"]
     data = {
-        "pairs": f"{pairs} of `{public_name(arguments['dataset']['path'])}`, split {arguments['dataset']['split']}",
-        "held out": f"`{public_name(held_out['path'])}`, split {held_out['split']}" if held_out else "none",
+        "pairs": f"{pairs} of `{strip_local_folders(dataset['path'])}`, split {dataset['split']}",
+        "held out": f"`{strip_local_folders(held_out['path'])}`, split {held_out['split']}" if held_out else "none",
         "reference": reference,
-        "base": f"`{public_name(arguments['base_model'])}`, {arguments['from_pretrained']}",
+        "base": f"`{strip_local_folders(arguments['base_model'])}`, {arguments['from_pretrained']}",
         "seed": arguments["seed"],
     }
     card = (
@@ -81,19 +81,19 @@ def write_model_card(
         f"LoRA adapter, trained from {start}. Prompts are written by the chat template of this folder's tokenizer, "
         f"with the wanted emotion as `target_emotion`.\n\n"
         f"## Result\n\n{figures}\n![curves of the training run]({picture.name})\n\n"
-        f"## Data and model\n\n{table_of(data)}\n## DPO\n\n{table_of(arguments['dpo'])}"
+        f"## Data and model\n\n{format_table(data)}\n## DPO\n\n{format_table(arguments['dpo'])}"
     )
     (folder / "README.md").write_text(card, encoding="utf-8")
 
 
-def table_of(rows: dict[str, Any]) -> str:
+def format_table(rows: dict[str, Any]) -> str:
     return "| | |\n|---|---|\n" + "".join(f"| {key} | {value} |\n" for key, value in rows.items())
 
 
-def draw_training(log: list[dict], picture: Path) -> None:
+def plot_training(log: list[dict], picture: Path) -> None:
     """Draws the course of a training run: TRL's metrics against optimizer steps."""
     figure, axes = plt.subplots(2, 3, figsize=(14, 7), layout="constrained")
-    for panel, (title, metrics) in zip(axes.flat, TRAINING_PANELS, strict=True):
+    for panel, (title, metrics) in zip(axes.flat, PLOT_PANELS, strict=True):
         for metric in metrics:
             points = [(entry["step"], entry[metric]) for entry in log if metric in entry]
             if points:

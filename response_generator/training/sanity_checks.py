@@ -1,75 +1,116 @@
-"""Checks before the first step and after the last: no run may look healthy while doing the wrong thing."""
-
-import math
+"""Checks before the first step and after the last one: a run must not look healthy while it trains the wrong thing."""
 
 import torch
 from peft import PeftModel
+from trl.trainer.utils import use_adapter
 
+from response_generator.constants import POLICY_ADAPTER, REFERENCE_ADAPTER
 from response_generator.errors import RunError
-from response_generator.modeling.adapters import AdapterFile, key_in_model
-from response_generator.modeling.loading import POLICY_ADAPTER, REFERENCE_ADAPTER
+from response_generator.modeling.adapters import AdapterFile, to_model_key
+from response_generator.modeling.dpo_loss import dpo_loss, reward_margins
+from response_generator.modeling.logprobs import completion_logps
 from response_generator.training.dpo_trainer import ResumableDPOTrainer
+from response_generator.training.reference import REF_LOGPS_COLUMNS
 
-AGREEMENT = 0.5  # nats a completion; a precomputed reference was summed in other batches, and bf16 differs by tenths,
-AGREEMENT_A_TOKEN = 0.02  # and by more the longer it is
-CHECKED_PAIRS = 4
+# How far two computations of one log-probability may differ. A precomputed reference was computed in other batches; in
+# bfloat16 that changes a completion by tenths of a nat, and a long one by more.
+MAX_LOGP_GAP_NATS = 0.5
+MAX_LOGP_GAP_NATS_PER_TOKEN = 0.02
+NUM_CHECKED_PAIRS = 4
+SIDES = ("chosen", "rejected")
 
 
-def check_start(trainer: ResumableDPOTrainer, start: AdapterFile | None, reference: AdapterFile | None) -> dict:
-    """Before the first step the reference holds its file's weights, and is the policy where no other is named.
+def check_start(
+    trainer: ResumableDPOTrainer, start: AdapterFile | None, reference: AdapterFile | None
+) -> dict[str, float]:
+    """Before the first step, on a few pairs: the reference must be its file, and TRL must compute the DPO loss.
+
+    Where no other reference is named, policy and reference must also have the same log-probabilities, so the loss is
+    ln 2.
+
+    Args:
+        start: the adapter that training starts from; None for a new LoRA.
+        reference: the adapter of `reference_adapter`; None for a frozen copy of `start`.
 
     Returns:
-        `{"start_loss", "start_gap"}`: the mean loss, and the largest difference of log-probabilities in nats.
+        `initial_loss`: mean loss as TRL computes it. `initial_max_logp_gap`: largest difference between policy and
+        reference, in nats a completion.
 
     Raises:
-        RunError: when the reference is not the adapter that it is said to be.
+        RunError: when the reference is not the adapter that it should be, or TRL's loss is not DPO's.
     """
     check_reference(trainer.model, reference or start)
-    loss, gap = measured(trainer)
-    if reference is None:
-        rows = checked_rows(trainer)
-        longest = max(len(row[side]) for row in rows for side in ("chosen_ids", "rejected_ids"))
-        allowed = max(AGREEMENT, AGREEMENT_A_TOKEN * longest)
-        # Other losses have other values here, so the gap alone decides; nan compares false, so ask for what must hold.
-        sound = gap <= allowed
-        if trainer.loss_types == ["sigmoid"] and trainer.loss_weights == [1.0] and not trainer.use_weighting:
-            sound = sound and abs(loss - math.log(2)) <= trainer.beta * allowed
-        if not sound:
-            raise RunError(
-                f"before the first step policy and reference differ by {gap:.3f} nats (loss {loss:.4f}, expected "
-                f"{math.log(2):.4f}): the reference is not the adapter that training starts from"
-            )
-    return {"start_loss": loss, "start_gap": gap}
+    rows = list(trainer.train_dataset.select(range(min(NUM_CHECKED_PAIRS, len(trainer.train_dataset)))))
+    policy, ref = compute_pair_logps(trainer, rows)
+    gap = (policy - ref).abs().max().item()
+    loss = compute_trl_loss(trainer, rows)
+    expected = dpo_loss(reward_margins(*policy.T, *ref.T, beta=trainer.beta)).mean().item()
+    longest = max(len(row[f"{side}_ids"]) for row in rows for side in SIDES)
+    max_gap = max(MAX_LOGP_GAP_NATS, MAX_LOGP_GAP_NATS_PER_TOKEN * longest)
+    # The comparisons are false for nan, so they ask for what must hold.
+    if reference is None and not gap <= max_gap:
+        raise RunError(
+            f"before the first step policy and reference differ by {gap:.3f} nats (loss {loss:.4f}, expected "
+            f"0.6931): the reference is not the adapter that training starts from"
+        )
+    if uses_plain_dpo_loss(trainer) and not abs(loss - expected) <= 2 * trainer.beta * max_gap:
+        raise RunError(f"before the first step TRL computes a loss of {loss:.4f}; the DPO loss is {expected:.4f}")
+    return {"initial_loss": loss, "initial_max_logp_gap": gap}
 
 
-def checked_rows(trainer: ResumableDPOTrainer) -> list[dict]:
-    return list(trainer.train_dataset.select(range(min(CHECKED_PAIRS, len(trainer.train_dataset)))))
+def uses_plain_dpo_loss(trainer: ResumableDPOTrainer) -> bool:
+    """Whether the args ask for the loss of `dpo_loss`; other losses have other values."""
+    args = trainer.args
+    is_sigmoid = trainer.loss_types == ["sigmoid"] and trainer.loss_weights == [1.0]
+    has_variant = args.use_weighting or args.ld_alpha is not None or args.f_divergence_type != "reverse_kl"
+    return is_sigmoid and not has_variant
 
 
-def measured(trainer: ResumableDPOTrainer) -> tuple[float, float]:
-    """Mean loss, and largest gap between policy and reference in nats, of the first pairs."""
-    losses, gaps = [], []
-    model = trainer.model
+def compute_pair_logps(trainer: ResumableDPOTrainer, rows: list[dict]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Log-probabilities (nats) of policy and reference, each (pairs, 2) for chosen and rejected.
+
+    Those of a precomputed reference are columns of the data set.
+    """
+    model, pad_token_id = trainer.model, trainer.processing_class.pad_token_id
+    texts = [(row["prompt_ids"], row[f"{side}_ids"]) for row in rows for side in SIDES]
+    was_training = model.training
+    model.eval()
+    with trainer.accelerator.autocast():
+        policy = completion_logps(model, texts, pad_token_id)
+        if trainer.precompute_ref_logps:
+            ref = [row[column] for row in rows for column in REF_LOGPS_COLUMNS]
+        else:
+            with use_adapter(model, REFERENCE_ADAPTER):
+                ref = completion_logps(model, texts, pad_token_id)
+    model.train(was_training)
+    return torch.tensor(policy).reshape(-1, len(SIDES)), torch.tensor(ref).reshape(-1, len(SIDES))
+
+
+def compute_trl_loss(trainer: ResumableDPOTrainer, rows: list[dict]) -> float:
+    """Mean loss of the pairs, one at a time, without dropout and gradients."""
+    model, losses = trainer.model, []
     was_training = model.training
     model.eval()
     try:
-        for row in checked_rows(trainer):
+        for row in rows:
+            # Not get_eval_dataloader: it would give each process a share of these few pairs, perhaps none.
             batch = trainer._prepare_inputs(trainer.data_collator([row]))
             with torch.no_grad(), trainer.accelerator.autocast():
                 losses.append(trainer.compute_loss(model, batch).item())
-            rewards = trainer._metrics["eval"]
-            gaps += [abs(rewards[f"rewards/{side}"][-1]) / trainer.beta for side in ("chosen", "rejected")]
     finally:
-        trainer._metrics["eval"].clear()
+        trainer._metrics["eval"].clear()  # compute_loss adds to what the next evaluation logs
         model.train(was_training)
-    return sum(losses) / len(losses), max(gaps)
+    return sum(losses) / len(losses)
 
 
 def check_reference(policy: PeftModel, adapter: AdapterFile | None) -> None:
-    """The reference must be `adapter` to the last bit; None: a LoRA that adds nothing to the base.
+    """The frozen adapter on the model must hold exactly the weights of its file.
+
+    Args:
+        adapter: the file; None for a LoRA that adds nothing to the base.
 
     Raises:
-        RunError: when it is not.
+        RunError: when it does not.
     """
     weights = dict(policy.named_parameters())
     expected = adapter.tensors() if adapter else {}
@@ -78,11 +119,11 @@ def check_reference(policy: PeftModel, adapter: AdapterFile | None) -> None:
             name: torch.zeros_like(weights[name].cpu()) for name in weights if f".lora_B.{REFERENCE_ADAPTER}." in name
         }
     for name, tensor in expected.items():
-        held = weights.get(key_in_model(name, REFERENCE_ADAPTER) if adapter else name)
+        held = weights.get(to_model_key(name, REFERENCE_ADAPTER) if adapter else name)
         if held is None and ".lora_" not in name:
-            continue  # embeddings stored as the base's own are shared by both adapters and frozen
+            continue  # embeddings stored as the base's own: both adapters share them, and they are frozen
         if held is not None and held.requires_grad:
-            raise RunError(f"the reference is trainable ({name}): it would follow the policy")
+            raise RunError(f"the reference is trainable ({name}): it would change together with the policy")
         if held is None or not torch.equal(held.detach().cpu(), tensor.to(held.dtype)):
             source = adapter.folder if adapter else "the bare base"
             raise RunError(f"the reference is not {source} ({name} differs): its log-probabilities are wrong")
@@ -92,20 +133,20 @@ def check_end(policy: PeftModel, start: AdapterFile | None, reference: AdapterFi
     """After training the adapter must have changed, and the reference must not.
 
     Raises:
-        RunError: when either is not so.
+        RunError: when this is not so.
     """
     check_reference(policy, reference or start)
     weights = dict(policy.named_parameters())
     if start is None:
         changed = any(weight.any() for name, weight in weights.items() if f".lora_B.{POLICY_ADAPTER}." in name)
     else:
-        trained = (
-            (weights.get(key_in_model(name, POLICY_ADAPTER)), tensor) for name, tensor in start.tensors().items()
-        )
+        pairs = ((weights.get(to_model_key(name, POLICY_ADAPTER)), tensor) for name, tensor in start.tensors().items())
         changed = any(
             not torch.equal(weight.detach().cpu(), tensor.to(weight.dtype))
-            for weight, tensor in trained
+            for weight, tensor in pairs
             if weight is not None
         )
     if not changed:
-        raise RunError("the adapter is what it was before training: every step rounded to nothing, or none ran")
+        raise RunError(
+            "the adapter is the same as before training: no step was taken, or every update was too small to change it"
+        )

@@ -14,15 +14,20 @@ from transformers import (
 )
 from trl import DPOConfig
 
+from response_generator.constants import POLICY_ADAPTER, REFERENCE_ADAPTER
 from response_generator.data.tokenization import TokenizedPairs
 from response_generator.errors import RunError
 from response_generator.modeling.adapters import write_adapter
-from response_generator.modeling.loading import POLICY_ADAPTER, REFERENCE_ADAPTER
 from response_generator.training import checkpointing
 from response_generator.training.dpo_trainer import ResumableDPOTrainer
 from response_generator.training.graceful_stop import GracefulStopCallback
 
-OF_THE_SESSION = ("_per_second", "_runtime", "_preparation_time", "_num_tokens")  # of an evaluation, not of its result
+SESSION_METRIC_SUFFIXES = (
+    "_per_second",
+    "_runtime",
+    "_preparation_time",
+    "_num_tokens",
+)  # of an evaluation, not of its result
 
 
 def build_trainer(
@@ -32,17 +37,17 @@ def build_trainer(
     train: TokenizedPairs,
     held_out: TokenizedPairs | None,
     callbacks: list[TrainerCallback],
-    owner: dict[str, Any] | None = None,
+    run_identity: dict[str, Any] | None = None,
 ) -> ResumableDPOTrainer:
     """Builds the trainer; TRL adds the frozen adapter `ref`, a copy of `default`.
 
     Args:
-        owner: what each checkpoint says of the run that it belongs to, see `checkpointing.check_owner`.
+        run_identity: what each checkpoint says of the run that it belongs to, see `checkpointing.check_run_identity`.
 
     Raises:
         RunError: when nothing would be trained.
     """
-    loaded = trained_weights(policy)
+    loaded = copy_trained_weights(policy)
     if not loaded:
         raise RunError("no parameter is trainable: the adapter was loaded frozen, and nothing would be learned")
     outside = [name for name in loaded if f".{POLICY_ADAPTER}." not in name]
@@ -57,7 +62,7 @@ def build_trainer(
             eval_dataset=held_out.dataset() if held_out else None,
             processing_class=tokenizer,
             callbacks=callbacks,
-            owner=owner or {},
+            run_identity=run_identity or {},
         )
     except (ValueError, NotImplementedError) as error:
         raise RunError(f"dpo: {error}") from error
@@ -87,7 +92,7 @@ def revert_unsloth_overrides(config: DPOConfig, asked: dict[str, Any], longest: 
         )
 
 
-def trained_weights(policy: PeftModel) -> dict[str, torch.Tensor]:
+def copy_trained_weights(policy: PeftModel) -> dict[str, torch.Tensor]:
     return {name: weight.detach().float().clone() for name, weight in policy.named_parameters() if weight.requires_grad}
 
 
@@ -114,9 +119,9 @@ def train(trainer: ResumableDPOTrainer) -> dict[str, float]:
     """
     run = Path(trainer.args.output_dir)
     checkpoint = find_resume_checkpoint(trainer, run)
-    epochs_before = epochs_of(checkpoint) if checkpoint else 0.0
+    epochs_before = read_epoch(checkpoint) if checkpoint else 0.0
     seconds = 0.0 if load_finished_training(trainer, checkpoint) else run_steps(trainer, checkpoint)
-    metrics = mean_loss(trainer.state.log_history) | {
+    metrics = compute_mean_loss(trainer.state.log_history) | {
         "steps": trainer.state.global_step,
         "epoch": trainer.state.epoch,
         "train_seconds": seconds,
@@ -126,19 +131,19 @@ def train(trainer: ResumableDPOTrainer) -> dict[str, float]:
         pairs = (trainer.state.epoch - epochs_before) * len(trainer.train_dataset)
         metrics["pairs_per_second"] = pairs / seconds
     if trainer.args.load_best_model_at_end and trainer.state.best_model_checkpoint:
-        best = checkpointing.step_of(Path(trainer.state.best_model_checkpoint))
+        best = checkpointing.parse_step(Path(trainer.state.best_model_checkpoint))
         metrics |= {"best_step": best, "best_metric": trainer.state.best_metric}
-    last = next((entry for entry in reversed(trainer.state.log_history) if is_step(entry)), {})
+    last = next((entry for entry in reversed(trainer.state.log_history) if is_step_entry(entry)), {})
     metrics |= {key: value for key, value in last.items() if key.startswith(("rewards/", "logps/"))}
     if trainer.is_world_process_zero():
         checkpointing.remove_incomplete(run)
     if trainer.eval_dataset is not None:
         measured = trainer.evaluate()
-        metrics |= {key: value for key, value in measured.items() if not key.endswith(OF_THE_SESSION)}
-    return metrics | {"peak_memory_gb": peak_memory_gb()}
+        metrics |= {key: value for key, value in measured.items() if not key.endswith(SESSION_METRIC_SUFFIXES)}
+    return metrics | {"peak_memory_gb": get_peak_memory_gb()}
 
 
-def is_step(entry: dict[str, Any]) -> bool:
+def is_step_entry(entry: dict[str, Any]) -> bool:
     """Whether a log entry is a step's; the closing summary holds what was left over since the last one."""
     return "rewards/margins" in entry and "train_loss" not in entry
 
@@ -147,7 +152,7 @@ def find_resume_checkpoint(trainer: ResumableDPOTrainer, run: Path) -> Path | No
     """The checkpoint to resume from; says what was passed over."""
     for line in checkpointing.describe_unusable(run):
         print(line)
-    checkpoint = checkpointing.last(run)
+    checkpoint = checkpointing.find_last_checkpoint(run)
     trainer.accelerator.wait_for_everyone()
     if trainer.is_world_process_zero():
         checkpointing.remove_incomplete(run)
@@ -165,7 +170,7 @@ def load_finished_training(trainer: ResumableDPOTrainer, checkpoint: Path | None
     """
     if checkpoint is None:
         return False
-    state = state_of(checkpoint)
+    state = read_state(checkpoint)
     if not state.stateful_callbacks["TrainerControl"]["args"]["should_training_stop"]:
         return False
     trainer.state = state
@@ -176,12 +181,12 @@ def load_finished_training(trainer: ResumableDPOTrainer, checkpoint: Path | None
     return True
 
 
-def state_of(checkpoint: Path) -> TrainerState:
+def read_state(checkpoint: Path) -> TrainerState:
     return TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
 
 
-def epochs_of(checkpoint: Path) -> float:
-    return state_of(checkpoint).epoch
+def read_epoch(checkpoint: Path) -> float:
+    return read_state(checkpoint).epoch
 
 
 def run_steps(trainer: ResumableDPOTrainer, checkpoint: Path | None) -> float:
@@ -195,15 +200,15 @@ def run_steps(trainer: ResumableDPOTrainer, checkpoint: Path | None) -> float:
         trainer.callback_handler.on_train_end(trainer.args, trainer.state, trainer.control)  # ends the progress bar
         if isinstance(stopped, RunError):
             raise
-        place = checkpointing.last(Path(trainer.args.output_dir)) or "the start"
+        place = checkpointing.find_last_checkpoint(Path(trainer.args.output_dir)) or "the start"
         raise KeyboardInterrupt(f"at once; run the same command again to go on from {place}") from None
-    saved = checkpointing.last(Path(trainer.args.output_dir))
+    saved = checkpointing.find_last_checkpoint(Path(trainer.args.output_dir))
     if (stop.asked or stop.stopping) and saved:  # asked, but not stopping: the signal came after the last step
         raise KeyboardInterrupt(f"{saved} is saved; run the same command again to go on from it")
     return result.metrics["train_runtime"]
 
 
-def mean_loss(log: list[dict[str, Any]]) -> dict[str, float]:
+def compute_mean_loss(log: list[dict[str, Any]]) -> dict[str, float]:
     """`{"train_loss"}`, the mean over steps of the logged losses, each of which is the mean since the entry before it;
     empty when none was logged."""
     entries = [(entry["step"], entry["loss"]) for entry in log if "loss" in entry]
@@ -214,7 +219,7 @@ def mean_loss(log: list[dict[str, Any]]) -> dict[str, float]:
     return {"train_loss": total / entries[-1][0]}
 
 
-def peak_memory_gb() -> float:
+def get_peak_memory_gb() -> float:
     """The card's peak where there is one, else the process's (Linux counts it in kilobytes)."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() / 1e9

@@ -7,23 +7,23 @@ import sys
 import pytest
 from conftest import ROOT, script_environment
 
-from response_generator.cli.command_line import override
+from response_generator.cli.command_line import apply_override
 from response_generator.config.strict_json import read_object
 from response_generator.errors import InputError
 
 
 def test_override_reads_json_and_falls_back_to_text():
     values = {"dpo": {"beta": 0.1}, "eval_dataset": None}
-    override(values, "dpo.beta=0.2")
-    override(values, "eval_dataset.path=held_out.jsonl")
-    override(values, "wandb.tags=[1]")
+    apply_override(values, "dpo.beta=0.2")
+    apply_override(values, "eval_dataset.path=held_out.jsonl")
+    apply_override(values, "wandb.tags=[1]")
     assert values == {"dpo": {"beta": 0.2}, "eval_dataset": {"path": "held_out.jsonl"}, "wandb": {"tags": [1]}}
 
 
 @pytest.mark.parametrize("assignment", ["dpo.beta", "=1", "dpo..beta=1"])
 def test_an_override_without_key_or_value_is_refused(assignment):
     with pytest.raises(InputError, match="KEY.PATH=VALUE"):
-        override({}, assignment)
+        apply_override({}, assignment)
 
 
 @pytest.mark.parametrize(

@@ -11,37 +11,37 @@ def with_card(monkeypatch, tmp_path, driver: int | None = 13000) -> None:
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.delenv("CC", raising=False)
     monkeypatch.setattr(gpu_requirements, "DRIVER_FILE", tmp_path)
-    monkeypatch.setattr(gpu_requirements, "driver_cuda_version", lambda: driver)
+    monkeypatch.setattr(gpu_requirements, "query_driver_cuda_version", lambda: driver)
 
 
 def test_a_machine_that_has_all_or_no_card_is_left_alone(monkeypatch, tmp_path):
     with_card(monkeypatch, tmp_path)
-    assert gpu_requirements.faults() == []
+    assert gpu_requirements.find_gpu_errors() == []
     with_card(monkeypatch, tmp_path, driver=12080)
-    assert gpu_requirements.faults() != []
+    assert gpu_requirements.find_gpu_errors() != []
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert gpu_requirements.faults() == []
+    assert gpu_requirements.find_gpu_errors() == []
     with_card(monkeypatch, tmp_path / "no such file", driver=12080)
-    assert gpu_requirements.faults() == []
+    assert gpu_requirements.find_gpu_errors() == []
 
 
 def test_the_version_of_torch_is_read_without_torch():
-    assert gpu_requirements.torch_cuda_version() == torch.version.cuda
+    assert gpu_requirements.read_torch_cuda_version() == torch.version.cuda
 
 
 def test_a_driver_of_an_earlier_major_version_is_too_old(monkeypatch, tmp_path):
-    monkeypatch.setattr(gpu_requirements, "torch_cuda_version", lambda: "13.2")
+    monkeypatch.setattr(gpu_requirements, "read_torch_cuda_version", lambda: "13.2")
     with_card(monkeypatch, tmp_path, driver=13000)
-    assert gpu_requirements.faults() == []
+    assert gpu_requirements.find_gpu_errors() == []
     with_card(monkeypatch, tmp_path, driver=12080)
-    (fault,) = gpu_requirements.faults()
-    assert "it runs CUDA 12.8, the installed torch needs CUDA 13.2; update the NVIDIA driver" in fault
+    (message,) = gpu_requirements.find_gpu_errors()
+    assert "it runs CUDA 12.8, the installed torch needs CUDA 13.2; update the NVIDIA driver" in message
     with_card(monkeypatch, tmp_path, driver=None)
-    (fault,) = gpu_requirements.faults()
-    assert "libcuda.so.1 cannot be used" in fault
-    monkeypatch.setattr(gpu_requirements, "torch_cuda_version", lambda: None)
-    (fault,) = gpu_requirements.faults()
-    assert "built without CUDA" in fault
+    (message,) = gpu_requirements.find_gpu_errors()
+    assert "libcuda.so.1 cannot be used" in message
+    monkeypatch.setattr(gpu_requirements, "read_torch_cuda_version", lambda: None)
+    (message,) = gpu_requirements.find_gpu_errors()
+    assert "built without CUDA" in message
 
 
 def test_a_missing_compiler_and_missing_headers_are_told_with_both_remedies(monkeypatch, tmp_path, tiny, capsys):
@@ -54,4 +54,4 @@ def test_a_missing_compiler_and_missing_headers_are_told_with_both_remedies(monk
     assert f"{tmp_path} holds no Python.h" in headers and "-dev; conda:" in headers
     assert not (tmp_path / "run").exists()
     monkeypatch.setenv("CC", "no-such-compiler")
-    assert "there is no no-such-compiler" in gpu_requirements.compiler_faults()[0]
+    assert "there is no no-such-compiler" in gpu_requirements.find_compiler_errors()[0]

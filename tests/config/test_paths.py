@@ -89,7 +89,7 @@ def test_bad_paths_are_told_with_all_other_faults(tiny, places):
     values = tiny.dpo(places / "run") | {"output_dir": "$UNSET/run", "base_model": "~no_such_user_here/x", "seed": -1}
     with pytest.raises(InputError) as error:
         validate_arguments(DPOArguments, values, "args.json")
-    assert error.value.faults == [
+    assert error.value.messages == [
         "args.json: output_dir: got '$UNSET/run' (string); the environment variable $UNSET is not set",
         "args.json: seed: got -1 (integer); allowed: greater than or equal to 0",
         "args.json: base_model: got '~no_such_user_here/x' (string); there is no user 'no_such_user_here'; write the "

@@ -16,20 +16,20 @@ def read(script: str) -> tuple[type[schema.ModelArguments], dict]:
     return model, read_json(ROOT / "args" / f"{script}_arg.json")
 
 
-def faults_of(script: str, path: str, value) -> list[str]:
+def errors_of(script: str, path: str, value) -> list[str]:
     model, values = read(script)
     section, _, key = path.rpartition(".")
     (values[section] if section else values)[key] = value
     try:
         validate_arguments(model, values, "args.json")
     except InputError as error:
-        return error.faults
+        return error.messages
     return []
 
 
 @pytest.mark.parametrize("section", ["dpo", "lora", "generation", "from_pretrained"])
 def test_every_number_of_a_library_has_a_range(section):
-    kinds = library_keywords.accepted_kinds(section)
+    kinds = library_keywords.accepted_json_types(section)
     numeric = {key for key, names in kinds.items() if {"integer", "number"} & set(names)}
     assert numeric == set(ranges.RANGES[section])
 
@@ -88,12 +88,12 @@ def test_every_number_of_ours_has_a_range():
 )
 def test_numbers_outside_their_range_are_told(script, key, bad, good):
     for value in bad:
-        faults = [
-            fault for fault in faults_of(script, key, value) if fault.startswith(f"args.json: {key}: got {value}")
+        errors = [
+            message for message in errors_of(script, key, value) if message.startswith(f"args.json: {key}: got {value}")
         ]
-        assert len(faults) == 1 and "allowed: " in faults[0], value
+        assert len(errors) == 1 and "allowed: " in errors[0], value
     for value in good:
-        assert faults_of(script, key, value) == []
+        assert errors_of(script, key, value) == []
 
 
 def test_no_number_is_infinite_and_no_text_is_half_a_character():
@@ -102,11 +102,11 @@ def test_no_number_is_infinite_and_no_text_is_half_a_character():
     values["wandb"]["notes"] = "\ud800"
     with pytest.raises(InputError) as error:
         validate_arguments(model, values, "args.json")
-    assert error.value.faults == [
+    assert error.value.messages == [
         "args.json: dpo.beta: got inf; allowed: a finite number",
         "args.json: wandb.notes: holds U+D800, which is half a character; write the text anew",
     ]
-    assert faults_of("dpo", "dpo.beta", float("1e999")) == ["args.json: dpo.beta: got inf; allowed: a finite number"]
+    assert errors_of("dpo", "dpo.beta", float("1e999")) == ["args.json: dpo.beta: got inf; allowed: a finite number"]
 
 
 def test_an_integer_of_generation_becomes_the_number_that_transformers_needs():
@@ -121,10 +121,10 @@ def test_null_means_not_given_everywhere():
     values["from_pretrained"]["pretraining_tp"] = None
     values["dpo"] |= {"beta": None, "max_length": None}
     values["dataset"]["split"] = None
-    values["chat_template"]["marks"] = None
+    values["chat_template"]["required_markers"] = None
     found = validate_arguments(model, values, "args.json")
     assert "pretraining_tp" not in found.from_pretrained
     assert not {"beta", "max_length"} & set(found.dpo)
-    assert (found.dataset.split, found.chat_template.marks) == ("train", [])
-    assert faults_of("dpo", "base_model", None) == ["args.json: base_model: got None (null); allowed: string"]
-    assert faults_of("dpo", "dpo.betta", None) == ['args.json: dpo.betta: unknown key; did you mean "beta"?']
+    assert (found.dataset.split, found.chat_template.required_markers) == ("train", [])
+    assert errors_of("dpo", "base_model", None) == ["args.json: base_model: got None (null); allowed: string"]
+    assert errors_of("dpo", "dpo.betta", None) == ['args.json: dpo.betta: unknown key; did you mean "beta"?']

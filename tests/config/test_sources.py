@@ -7,7 +7,12 @@ import time
 import pytest
 from conftest import ROOT, script_environment
 
-from response_generator.config.sources import adapter_faults, dataset_faults, is_local, model_faults
+from response_generator.config.sources import (
+    find_adapter_source_errors,
+    find_dataset_source_errors,
+    find_model_source_errors,
+    is_local,
+)
 
 
 @pytest.mark.parametrize(
@@ -27,17 +32,17 @@ def test_what_counts_as_local(name, local):
 def test_folders_that_are_not_what_they_should_be(tmp_path):
     empty = tmp_path / "empty"
     empty.mkdir()
-    assert "needed: a folder with config.json" in model_faults("base_model", str(empty))[0]
-    assert "needed: a PEFT adapter" in adapter_faults("adapter", str(empty))[0]
+    assert "needed: a folder with config.json" in find_model_source_errors("base_model", str(empty))[0]
+    assert "needed: a PEFT adapter" in find_adapter_source_errors("adapter", str(empty))[0]
     (empty / "adapter_config.json").write_text("{}", encoding="utf-8")
     (empty / "adapter_model.bin").write_bytes(b"")
-    assert "pickled weights (.bin) are not loaded" in adapter_faults("adapter", str(empty))[0]
+    assert "pickled weights (.bin) are not loaded" in find_adapter_source_errors("adapter", str(empty))[0]
     (empty / "rows.csv").write_text("", encoding="utf-8")
-    assert "unknown kind of file" in dataset_faults("dataset", str(empty / "rows.csv"))[0]
-    assert "no such file" in dataset_faults("dataset", str(empty / "rows.jsonl"))[0]
+    assert "unknown kind of file" in find_dataset_source_errors("dataset", str(empty / "rows.csv"))[0]
+    assert "no such file" in find_dataset_source_errors("dataset", str(empty / "rows.jsonl"))[0]
     for key, value in (("revision", "v1"), ("name", "small")):
-        (fault,) = dataset_faults("dataset", str(empty), **{key: value})
-        assert f"dataset.{key}: got '{value}'" in fault and f"nothing has a {key}; remove the key" in fault
+        (message,) = find_dataset_source_errors("dataset", str(empty), **{key: value})
+        assert f"dataset.{key}: got '{value}'" in message and f"nothing has a {key}; remove the key" in message
 
 
 def test_a_hub_id_without_a_network_is_told_soon(tiny, tmp_path):

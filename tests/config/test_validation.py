@@ -1,4 +1,4 @@
-"""What the args files may say, and how faults are told."""
+"""What the args files may say, and how errors are told."""
 
 import json
 import os
@@ -11,7 +11,7 @@ import pytest
 from conftest import ROOT
 
 from response_generator.config import library_keywords
-from response_generator.config.conflicts import DEFAULTS, F_DIVERGENCES, LOSS_TYPES
+from response_generator.config.conflicts import F_DIVERGENCES, LIBRARY_DEFAULTS, LOSS_TYPES
 from response_generator.config.schema import DPOArguments, EvaluateArguments
 from response_generator.config.validation import validate_arguments
 from response_generator.errors import InputError
@@ -23,12 +23,12 @@ def read(file: Path) -> dict:
     return json.loads(file.read_text(encoding="utf-8"))
 
 
-def faults_of(changes: dict, section: str | None = None) -> list[str]:
+def errors_of(changes: dict, section: str | None = None) -> list[str]:
     values = read(ROOT / "args" / "dpo_arg.json")
     (values[section] if section else values).update(changes)
     with pytest.raises(InputError) as error:
         validate_arguments(DPOArguments, values, "args.json")
-    return error.value.faults
+    return error.value.messages
 
 
 def test_every_args_file_loads():
@@ -99,12 +99,12 @@ def test_the_published_evaluation_is_the_original_recipe():
 
 
 def test_all_faults_are_told_at_once():
-    faults = faults_of({"bakend": "unsloth", "seed": "42", "dpo": {"betta": 0.1, "beta": "high"}})
-    assert 'args.json: bakend: unknown key; did you mean "backend"?' in faults
-    assert "args.json: seed: got '42' (string); allowed: integer" in faults
-    assert 'args.json: dpo.betta: unknown key; did you mean "beta"?' in faults
-    assert "args.json: dpo.beta: got 'high' (string); allowed: number" in faults
-    assert len(faults) == 4
+    errors = errors_of({"bakend": "unsloth", "seed": "42", "dpo": {"betta": 0.1, "beta": "high"}})
+    assert 'args.json: bakend: unknown key; did you mean "backend"?' in errors
+    assert "args.json: seed: got '42' (string); allowed: integer" in errors
+    assert 'args.json: dpo.betta: unknown key; did you mean "beta"?' in errors
+    assert "args.json: dpo.beta: got 'high' (string); allowed: number" in errors
+    assert len(errors) == 4
 
 
 @pytest.mark.parametrize(
@@ -144,14 +144,14 @@ def test_all_faults_are_told_at_once():
         ("dataset", "splt", "train", 'did you mean "split"?'),
         ("dataset", "limit", 0, "greater than or equal to 1"),
         ("wandb", "mode", "onlin", "'online', 'offline' or 'disabled'"),
-        ("chat_template", "marks", "[INST]", "list"),
+        ("chat_template", "required_markers", "[INST]", "list"),
     ],
 )
 def test_one_fault_names_key_and_remedy(section, key, value, words):
-    faults = faults_of({key: value}, section)
-    assert len(faults) == 1
-    assert f"{section}.{key}" in faults[0]
-    assert words in faults[0]
+    errors = errors_of({key: value}, section)
+    assert len(errors) == 1
+    assert f"{section}.{key}" in errors[0]
+    assert words in errors[0]
 
 
 @pytest.mark.parametrize(
@@ -168,7 +168,7 @@ def test_one_fault_names_key_and_remedy(section, key, value, words):
     ],
 )
 def test_what_does_not_go_together_is_told(changes, words):
-    assert any(words in fault for fault in faults_of(changes))
+    assert any(words in message for message in errors_of(changes))
 
 
 @pytest.mark.parametrize(
@@ -189,8 +189,8 @@ def test_what_does_not_go_together_in_an_evaluation_is_told(changes, words):
     values = read(ROOT / "args" / "evaluate_arg.json") | changes
     with pytest.raises(InputError) as error:
         validate_arguments(EvaluateArguments, values, "args.json")
-    (fault,) = error.value.faults
-    assert words in fault
+    (message,) = error.value.messages
+    assert words in message
 
 
 @pytest.mark.parametrize(
@@ -203,12 +203,12 @@ def test_what_does_not_go_together_in_an_evaluation_is_told(changes, words):
 def test_the_args_file_of_the_other_script_is_told_as_one(model, name, words):
     with pytest.raises(InputError, match=words) as error:
         validate_arguments(model, read(ROOT / "args" / f"{name}_arg.json"), "args.json")
-    assert len(error.value.faults) == 1
+    assert len(error.value.messages) == 1
 
 
 def test_what_belongs_to_an_epochs_end_is_saved_there():
-    (fault,) = faults_of({"logging_strategy": "epoch"}, "dpo")
-    assert 'dpo.save_strategy: must be "epoch"' in fault
+    (message,) = errors_of({"logging_strategy": "epoch"}, "dpo")
+    assert 'dpo.save_strategy: must be "epoch"' in message
 
 
 @pytest.mark.parametrize(
@@ -232,11 +232,11 @@ def test_the_best_adapter_must_be_on_disk(changes, words):
         return
     with pytest.raises(InputError) as error:
         validate_arguments(DPOArguments, values, "args.json")
-    assert any(words in fault for fault in error.value.faults)
+    assert any(words in message for message in error.value.messages)
 
 
 def test_a_missing_key_and_a_section_of_the_wrong_type():
-    assert faults_of({"dpo": 3}) == ["args.json: dpo: got 3 (integer); allowed: object"]
+    assert errors_of({"dpo": 3}) == ["args.json: dpo: got 3 (integer); allowed: object"]
     values = read(ROOT / "args" / "dpo_arg.json")
     del values["base_model"]
     with pytest.raises(InputError, match="base_model: missing"):
@@ -247,7 +247,7 @@ def test_an_integer_is_a_number_and_a_boolean_is_not():
     values = read(ROOT / "args" / "dpo_arg.json")
     values["dpo"]["beta"] = 1
     assert validate_arguments(DPOArguments, values, "args.json").dpo["beta"] == 1
-    assert faults_of({"beta": True}, "dpo") == ["args.json: dpo.beta: got True (boolean); allowed: number"]
+    assert errors_of({"beta": True}, "dpo") == ["args.json: dpo.beta: got True (boolean); allowed: number"]
 
 
 def test_the_losses_are_trls():
@@ -265,10 +265,10 @@ def test_the_defaults_are_the_libraries():
 
     from unsloth_zoo.cpu import FastCPUModel
 
-    from response_generator.training.dpo_config import trls_defaults
+    from response_generator.training.dpo_config import read_trl_defaults
 
     of_unsloth = signature(FastCPUModel.from_pretrained).parameters["max_seq_length"].default
-    assert {key: trls_defaults().get(key, of_unsloth) for key in DEFAULTS} == DEFAULTS
+    assert {key: read_trl_defaults().get(key, of_unsloth) for key in LIBRARY_DEFAULTS} == LIBRARY_DEFAULTS
 
 
 def test_the_keyword_file_is_what_the_pinned_libraries_say():

@@ -23,13 +23,13 @@ ALL_BUT_WORDS = (
 REPLY = {"emotion": "anger", "dialog": "Bye . "}
 
 
-def renderer(tiny, file, bos="<s>", eos="</s>", **more) -> ChatFormatter:
+def formatter(tiny, file, bos="<s>", eos="</s>", **more) -> ChatFormatter:
     tokenizer = AutoTokenizer.from_pretrained(tiny.base, bos_token=bos, eos_token=eos)
     return ChatFormatter.of(tokenizer, ChatTemplateArguments(file=file, **more))
 
 
 def test_llama2_golden(tiny):
-    of = renderer(tiny, LLAMA2, system_prompt="SYSTEM")
+    of = formatter(tiny, LLAMA2, system_prompt="SYSTEM")
     assert of.prompt(HISTORY, "happiness") == (
         "<s>[INST]<<SYS>>\nSYSTEM\n<</SYS>>\n\n"
         "[EMOTION] happiness [/EMOTION] I got the job ! [/INST] "
@@ -40,12 +40,12 @@ def test_llama2_golden(tiny):
 
 
 def test_llama2_without_a_system_prompt(tiny):
-    prompt = renderer(tiny, LLAMA2).prompt(HISTORY[:1], "fear")
+    prompt = formatter(tiny, LLAMA2).prompt(HISTORY[:1], "fear")
     assert prompt == "<s>[INST] [EMOTION] happiness [/EMOTION] I got the job ! [/INST] [EMOTION] fear [/EMOTION] "
 
 
 def test_chatml_golden(tiny):
-    of = renderer(tiny, CHATML, "<|im_start|>", "<|im_end|>", system_prompt="SYSTEM")
+    of = formatter(tiny, CHATML, "<|im_start|>", "<|im_end|>", system_prompt="SYSTEM")
     assert of.prompt(HISTORY, "happiness") == (
         "<|im_start|>system\nSYSTEM<|im_end|>\n"
         "<|im_start|>user happiness\nI got the job !<|im_end|>\n"
@@ -58,16 +58,16 @@ def test_chatml_golden(tiny):
 
 def test_plain_text_messages_have_no_emotion(tiny):
     plain = [{"role": "user", "content": "Hi ."}]
-    chatml = renderer(tiny, CHATML, "<|im_start|>", "<|im_end|>")
+    chatml = formatter(tiny, CHATML, "<|im_start|>", "<|im_end|>")
     assert chatml.prompt(plain, None) == "<|im_start|>user\nHi .<|im_end|>\n<|im_start|>assistant\n"
-    llama2 = renderer(tiny, LLAMA2, marks=["[INST]", "[EMOTION]"])
+    llama2 = formatter(tiny, LLAMA2, required_markers=["[INST]", "[EMOTION]"])
     assert llama2.prompt(plain, None) == "<s>[INST] Hi . [/INST]"
-    assert llama2.missing_marks(llama2.prompt(plain, None)) == ["[EMOTION]"]
-    assert llama2.missing_marks(llama2.prompt(plain, "fear")) == []
+    assert llama2.missing_markers(llama2.prompt(plain, None)) == ["[EMOTION]"]
+    assert llama2.missing_markers(llama2.prompt(plain, "fear")) == []
 
 
 def test_one_bos_and_one_eos(tiny):
-    of = renderer(tiny, LLAMA2)
+    of = formatter(tiny, LLAMA2)
     for prompt in ("[INST] Hi . [/INST]", "<s>[INST] Hi . [/INST]", "<s><s>[INST] Hi . [/INST]"):
         assert of.encode(of.with_one_bos(prompt)).count(of.tokenizer.bos_token_id) == 1
     for reply in ("Hi .", "Hi . </s>", "Hi .</s> </s>\n"):
@@ -99,15 +99,15 @@ def test_templates_that_cannot_serve(tiny, tmp_path, text, words):
     file = tmp_path / "bad.jinja"
     file.write_text(text, encoding="utf-8")
     with pytest.raises(InputError, match=words):
-        renderer(tiny, str(file))
+        formatter(tiny, str(file))
 
 
 def test_a_template_other_than_the_one_of_training_is_told(tiny, tmp_path, capsys):
-    trained = renderer(tiny, CHATML, "<|im_start|>", "<|im_end|>")
+    trained = formatter(tiny, CHATML, "<|im_start|>", "<|im_end|>")
     trained.tokenizer.save_pretrained(tmp_path)
     for file, told in ((CHATML, False), (LLAMA2, True)):
         tokenizer = AutoTokenizer.from_pretrained(tmp_path)
         preview.show_other_template(ChatFormatter.of(tokenizer, ChatTemplateArguments(file=file)))
         assert ("the adapter brings another chat template than" in capsys.readouterr().out) is told
-    preview.show_other_template(renderer(tiny, LLAMA2))  # the base's tokenizer brings none
+    preview.show_other_template(formatter(tiny, LLAMA2))  # the base's tokenizer brings none
     assert capsys.readouterr().out == ""

@@ -6,7 +6,7 @@ import pytest
 from conftest import HISTORY, write_rows
 
 from response_generator.config.schema import DatasetArguments
-from response_generator.data.datasets import read_dialogues, read_pairs, skipped_metrics
+from response_generator.data.datasets import count_skipped, read_dialogues, read_pairs
 from response_generator.data.raw_rows import read_hub, read_rows
 from response_generator.errors import InputError
 
@@ -23,7 +23,7 @@ def dataset(tmp_path, rows, name="rows.jsonl", **more) -> DatasetArguments:
 def test_a_dialogue_splits_before_its_last_turn(tmp_path):
     (dialogue,), _ = read_dialogues(dataset(tmp_path, [{"prompt": [*HISTORY, REPLY]}]))
     assert dialogue.history == HISTORY
-    assert (dialogue.target_emotion, dialogue.reference) == ("happiness", "You earned it !")
+    assert (dialogue.target_emotion, dialogue.gold_response) == ("happiness", "You earned it !")
 
 
 def test_pairs_as_objects_strings_and_plain_messages(tmp_path):
@@ -122,14 +122,14 @@ def test_bad_rows_may_be_skipped_and_are_counted_by_reason(tmp_path):
     pairs, skipped = read_pairs(data)
     assert [pair.index for pair in pairs] == [0, 5]  # their places in the file
     assert skipped == {"rejected is blank": 2, "has no chosen, rejected": 1, "is a list": 1}
-    assert skipped_metrics("dataset", data, skipped) == {
+    assert count_skipped("dataset", data, skipped) == {
         "dataset/skipped_rows": 4,
         "dataset/skipped_rows/has no chosen, rejected": 1,
         "dataset/skipped_rows/is a list": 1,
         "dataset/skipped_rows/rejected is blank": 2,
     }
     whole = dataset(tmp_path, [STRINGS], "whole.jsonl", skip_bad_rows=True)
-    assert skipped_metrics("dataset", whole, read_pairs(whole)[1]) == {"dataset/skipped_rows": 0}
+    assert count_skipped("dataset", whole, read_pairs(whole)[1]) == {"dataset/skipped_rows": 0}
     with pytest.raises(InputError, match="line 1: rejected is blank"):
         read_pairs(dataset(tmp_path, bad, "bad.jsonl", skip_bad_rows=True))
 
@@ -137,8 +137,8 @@ def test_bad_rows_may_be_skipped_and_are_counted_by_reason(tmp_path):
 def test_many_bad_rows_are_counted_not_listed(tmp_path):
     with pytest.raises(InputError) as error:
         read_pairs(dataset(tmp_path, [{"prompt": HISTORY}] * 25))
-    assert len(error.value.faults) == 11
-    assert "and 15 more rows like these" in error.value.faults[-1]
+    assert len(error.value.messages) == 11
+    assert "and 15 more rows like these" in error.value.messages[-1]
 
 
 def test_empty_and_broken_files(tmp_path):

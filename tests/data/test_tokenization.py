@@ -27,13 +27,13 @@ STRINGS = Pair(1, "[INST] Hi . [/INST]", " Hello .", " Go away .</s>", None, Non
 @pytest.fixture(scope="module")
 def chatml(tiny) -> ChatFormatter:
     tokenizer = AutoTokenizer.from_pretrained(tiny.base)
-    return ChatFormatter.of(tokenizer, ChatTemplateArguments(file=CHATML, marks=["<|im_start|>user "]))
+    return ChatFormatter.of(tokenizer, ChatTemplateArguments(file=CHATML, required_markers=["<|im_start|>user "]))
 
 
 @pytest.fixture(scope="module")
 def llama2(tiny) -> ChatFormatter:
     tokenizer = AutoTokenizer.from_pretrained(tiny.base, bos_token="<s>", eos_token="</s>")
-    return ChatFormatter.of(tokenizer, ChatTemplateArguments(file=LLAMA2, marks=["[INST]", "[EMOTION]"]))
+    return ChatFormatter.of(tokenizer, ChatTemplateArguments(file=LLAMA2, required_markers=["[INST]", "[EMOTION]"]))
 
 
 def test_both_replies_answer_the_prompt_of_the_chosen_emotion(chatml):
@@ -54,7 +54,7 @@ def test_text_gets_one_bos_one_eos_and_its_missing_marks_counted(llama2):
         for side in ("chosen_ids", "rejected_ids"):
             assert row[side][-1] == ids("</s>")
             assert row[side].count(ids("</s>")) == 1
-    assert tokens.missing_marks == {"[EMOTION]": 2}
+    assert tokens.missing_markers == {"[EMOTION]": 2}
 
 
 def test_tokens_are_those_of_the_whole_text(chatml):
@@ -150,7 +150,7 @@ def test_prompts_that_evaluation_never_asks_are_told(chatml, llama2, capsys):
     rendered = Pair(0, llama2.prompt(HISTORY, "fear"), "Who is there ?", "Hello .", None, None)
     plain = Pair(1, [{"role": "user", "content": "Hi ."}], "Hello .", "Go .", None, None)
     tokens = tokenize_pairs([STRINGS, rendered, OBJECTS, plain, STRINGS], llama2, None)
-    assert tokens.without_emotion == {"text": 2, "messages": 1}
+    assert tokens.prompts_without_emotion == {"text": 2, "messages": 1}
     preview.show_counts("training", tokens, llama2)
     said = capsys.readouterr().out.replace("\n", " ")
     assert "2 of 5 pairs are plain text, which is used as it stands: no roles and no target emotion are added" in said

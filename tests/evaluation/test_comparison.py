@@ -9,17 +9,17 @@ from statsmodels.stats.contingency_tables import mcnemar
 from test_metrics import LABELS, row
 
 from response_generator.evaluation import report, table
-from response_generator.evaluation.comparison import REFERENCE, compare_models
+from response_generator.evaluation.comparison import GOLD, compare_models
 from response_generator.evaluation.conclusions import draw_conclusions
 
 RESAMPLES = 4_000
 # Of the rows made here: the same in every prompt, so that nothing is known of their spread.
-ALIKE = ("mean_new_tokens", "mean_reference_tokens", "length_ratio", "reference_perplexity", "target_probability")
+ALIKE = ("mean_new_tokens", "length_ratio", "gold_perplexity", "target_probability")
 
 
 def rows_of(right: list[bool], **changes) -> list[dict]:
     return [
-        row(index, "anger", "anger" if is_right else "fear", reference_emotion="anger", **changes)
+        row(index, "anger", "anger" if is_right else "fear", gold_emotion="anger", **changes)
         for index, is_right in enumerate(right)
     ]
 
@@ -50,7 +50,7 @@ def test_pairing_makes_the_interval_narrower_than_two_independent_ones():
     adapter = [True] * 34 + [False] * 26  # right wherever the baseline is, and four times more
     found = evaluated(baseline, adapter)
     difference = found.differences["adapter"]["emotion_accuracy"]
-    alone = found.figures["adapter"]["emotion_accuracy"]
+    alone = found.estimates["adapter"]["emotion_accuracy"]
     assert difference.high - difference.low < 0.6 * (alone.high - alone.low)
     assert 0 < difference.low
 
@@ -61,13 +61,14 @@ def test_replies_of_one_prompt_are_no_prompts_of_their_own():
     once = compare_models({"adapter": rows_of(right)}, LABELS, RESAMPLES, seed=1)
     four = [each | {"sample": sample} for each in rows_of(right) for sample in range(4)]
     often = compare_models({"adapter": four}, LABELS, RESAMPLES, seed=1)
-    assert (often.prompts, often.samples, often.asking("anger"), often.asking("fear")) == (15, 4, 15, 0)
-    assert often.figures["adapter"]["emotion_accuracy"] == once.figures["adapter"]["emotion_accuracy"]
+    assert (often.prompts, often.samples) == (15, 4)
+    assert (often.num_prompts_with_target("anger"), often.num_prompts_with_target("fear")) == (15, 0)
+    assert often.estimates["adapter"]["emotion_accuracy"] == once.estimates["adapter"]["emotion_accuracy"]
 
 
 def test_where_all_prompts_agree_the_bounds_are_exact():
     found = evaluated([True] * 30, [True] * 30)
-    complete = found.figures["adapter"]["complete"]
+    complete = found.estimates["adapter"]["ends_with_punctuation"]
     assert (complete.value, complete.high) == (1, 1)
     assert complete.low == pytest.approx(0.025 ** (1 / 30))
     tie = found.differences["adapter"]["emotion_accuracy"]
@@ -77,24 +78,24 @@ def test_where_all_prompts_agree_the_bounds_are_exact():
 def test_every_rate_and_mean_has_an_interval_around_it():
     rows = {"baseline": rows_of(BASELINE), "adapter": rows_of(ADAPTER)}
     for each in [*rows["baseline"][::7], *rows["adapter"][::7]]:
-        each["reference_emotion"] = "fear"
+        each["gold_emotion"] = "fear"
     found = compare_models(rows, LABELS, RESAMPLES, seed=1, margins=np.array([0.5, -0.2, 1.0, 0.1]))
-    groups = [*found.figures.values(), found.differences["adapter"]]
-    for figures in groups:
-        for name, figure in figures.items():
-            alike = name in ALIKE or (name.endswith(("/f1", "/precision")) and figure.value in (0, 1))
-            if name.endswith("/support") or alike:
+    groups = [*found.estimates.values(), found.differences["adapter"]]
+    for estimates in groups:
+        for name, estimate in estimates.items():
+            alike = name in ALIKE or (name.endswith(("/f1", "/precision")) and estimate.value in (0, 1))
+            if alike:
                 continue
-            assert figure.low is not None and figure.low <= figure.value <= figure.high, name
-    assert found.preference["chosen_preferred"].value == 3 / 4
+            assert estimate.low is not None and estimate.low <= estimate.value <= estimate.high, name
+    assert found.preference["reward_accuracy"].value == 3 / 4
     assert found.preference["margin_mean"].value == pytest.approx(0.35)
     assert found.preference["margin_mean"].low < 0.35 < found.preference["margin_mean"].high
 
 
 def test_few_prompts_that_agree_prove_little():
     found = evaluated([False] * 3, [True] * 3)
-    assert found.figures["adapter"]["mean_new_tokens"].low is None  # all alike: nothing is known of their spread
-    assert found.figures["adapter"]["emotion_f1_macro"].low is None
+    assert found.estimates["adapter"]["mean_new_tokens"].low is None  # all alike: nothing is known of their spread
+    assert found.estimates["adapter"]["emotion_f1_macro"].low is None
     gained = found.differences["adapter"]["emotion_accuracy"]
     assert (gained.value, gained.high, gained.p) == (1, 1, 0.25)
     assert gained.low == pytest.approx(2 * 0.025 ** (1 / 3) - 1)  # -0.42
@@ -104,21 +105,21 @@ def test_few_prompts_that_agree_prove_little():
 
 def test_what_nobody_asks_for_has_no_figure():
     found = evaluated(BASELINE, ADAPTER)
-    assert "emotion/sadness/recall" not in found.figures["adapter"]  # no such target
-    assert "emotion/sadness/precision" not in found.figures["adapter"]  # never read
-    assert found.figures["adapter"]["emotion/sadness/support"].value == 0
+    assert "emotion/sadness/recall" not in found.estimates["adapter"]  # no such target
+    assert "emotion/sadness/precision" not in found.estimates["adapter"]  # never read
+    assert found.flatten()["adapter/emotion/sadness/support"] == 0
     assert "emotion/sadness/recall" not in found.differences["adapter"]
 
 
-def test_a_model_that_is_called_like_the_references_is_refused_by_its_name():
-    from response_generator.evaluation.finished_runs import name_of
+def test_a_model_that_is_called_like_the_gold_replies_is_refused_by_its_name():
+    from response_generator.evaluation.finished_runs import name_run
 
-    assert [name_of(Path(name)) for name in ("reference", "runs/reference")] == ["./reference", "runs/reference"]
+    assert [name_run(Path(name)) for name in ("gold", "runs/gold")] == ["./gold", "runs/gold"]
 
 
-def test_a_coin_is_told_from_a_preference():
+def test_an_undecided_preference_is_reported_as_chance():
     undecided = draw_conclusions(evaluated(BASELINE, ADAPTER, margins=np.array([0.5, -0.2, 0.3, -0.1, 0.0])))[-2]
-    assert undecided.endswith("mean margin 0.10; ties: 1; a coin could do as well.")
+    assert undecided.endswith("mean margin 0.10; 1 margin(s) of exactly 0; this could be chance (50 %).")
     decided = draw_conclusions(evaluated(BASELINE, ADAPTER, margins=np.linspace(0.1, 2, 30)))[-2]
     assert decided.endswith("mean margin 1.05.")
 
@@ -126,9 +127,9 @@ def test_a_coin_is_told_from_a_preference():
 def test_odd_names_of_runs_are_shown_as_they_are(tmp_path, capsys):
     rows = {"runs/[a]x$\\frac$": rows_of(BASELINE), "_b|c": rows_of(ADAPTER)}
     found = compare_models(rows, LABELS, 200, seed=1)
-    table.show(found, {})
+    table.show_table(found, {})
     assert "runs/[a]x$\\frac$" in capsys.readouterr().out
-    report.write(found, {}, tmp_path)
+    report.write_report(found, {}, tmp_path)
     assert "| _b\\|c |" in (tmp_path / "summary.md").read_text(encoding="utf-8")
 
 
@@ -149,60 +150,54 @@ def test_a_claim_says_what_can_be_said():
 def test_clear_losses_are_said_as_gains_are():
     words = [f"word{number}" for number in range(60)]
     rows = {
-        "baseline": [
-            row(n, "anger", "anger", reference_logp=-20 - n % 3, response=f"{words[n]} yes .") for n in range(60)
-        ],
-        "adapter": [
-            row(n, "anger", "anger", reference_logp=-26 - n % 2, response=f"Well {n % 2} .") for n in range(60)
-        ],
+        "baseline": [row(n, "anger", "anger", gold_logp=-20 - n % 3, response=f"{words[n]} yes .") for n in range(60)],
+        "adapter": [row(n, "anger", "anger", gold_logp=-26 - n % 2, response=f"Well {n % 2} .") for n in range(60)],
     }
     worse = [claim for claim in draw_conclusions(compare_models(rows, LABELS, RESAMPLES, seed=1)) if "clearly" in claim]
-    tokens = rows["adapter"][0]["reference_tokens"]
+    tokens = rows["adapter"][0]["gold_tokens"]
     before, after = np.exp(21 / tokens), np.exp(26.5 / tokens)
-    assert len(worse) == 1 and worse[0].startswith(
-        "The adapter is clearly worse than the baseline in: perplexity of the"
-    )
-    assert f"perplexity of the reference replies {before:.2f} -> {after:.2f}, 95 % CI of the difference [" in worse[0]
-    assert "distinct-1" in worse[0] and "replies given to another prompt too 0.0 -> 100.0 %" in worse[0]
+    assert len(worse) == 1 and worse[0].startswith("The adapter is clearly worse than the baseline in: ")
+    assert f"perplexity of the gold replies {before:.2f} -> {after:.2f}, 95 % CI of the difference [" in worse[0]
+    assert "distinct-1" in worse[0] and "same reply to another prompt 0.0 -> 100.0 %" in worse[0]
     better = [
         claim
         for claim in draw_conclusions(
             compare_models(dict(zip(rows, reversed(rows.values()), strict=True)), LABELS, 500, 1)
         )
     ]
-    assert any(claim.startswith("The adapter is clearly better than the baseline in: perplexity") for claim in better)
+    assert any(claim.startswith("The adapter is clearly better than the baseline in: ") for claim in better)
     assert not any("clearly worse" in claim for claim in better)
 
 
-def test_the_judges_own_error_stands_beside_the_claim():
+def test_the_classifiers_own_error_stands_beside_the_claim():
     rows = rows_of([True] * 50)
     for each in rows[:20]:
-        each["reference_emotion"] = "sadness"
+        each["gold_emotion"] = "sadness"
     found = compare_models({"adapter": rows}, LABELS, RESAMPLES, seed=1)
-    assert found.figures[REFERENCE]["emotion_accuracy"].value == 0.6
+    assert found.estimates[GOLD]["emotion_accuracy"].value == 0.6
     assert draw_conclusions(found)[-1].startswith(
-        "The classifier itself names the target emotion of 60.0 % of the reference"
+        "The classifier itself finds the target emotion in 60.0 % of the gold"
     )
-    assert "the adapter scored higher, which may be the classifier's taste" in draw_conclusions(found)[-1]
+    assert "the adapter scored higher, which may show the classifier's errors" in draw_conclusions(found)[-1]
     certified = draw_conclusions(evaluated(BASELINE, ADAPTER))[-1]
-    assert certified.endswith("no model can be certified beyond that.")
+    assert certified.endswith("it cannot confirm a higher accuracy of any model.")
 
 
 def test_the_table_has_a_cell_for_everything():
     found = evaluated(BASELINE, ADAPTER)
-    assert table.header(found) == ["", "baseline", "adapter", "difference", "reference replies"]
-    rows = {(section.title, line[0]): line[1:] for section in table.sections(found) for line in section.rows}
+    assert table.build_header(found) == ["", "baseline", "adapter", "difference", "gold replies"]
+    rows = {(section.title, line[0]): line[1:] for section in table.build_sections(found) for line in section.rows}
     assert {len(cells) for cells in rows.values()} == {4}
     followed = rows["emotion", "target emotion followed"]
     assert followed[0].startswith("46.7 [")
     assert followed[2].startswith("+28.3 [") and followed[2].endswith("p 0.0046")
-    assert rows["followed (recall), by target emotion", "anger (n = 60)"][1].startswith("75.0 [")
+    assert rows["recall, by target emotion", "anger (n = 60)"][1].startswith("75.0 [")
     assert rows["F1, by emotion", "anger (n = 60)"][1].startswith("85.7 [")  # precision 1, recall 3/4
     assert not any("-0.0 " in cell or cell.startswith("-0.00 ") for cells in rows.values() for cell in cells)
 
 
 def test_metrics_are_flat_names_and_numbers():
-    flat = evaluated(BASELINE, ADAPTER, margins=np.array([0.5, -0.2])).flat()
+    flat = evaluated(BASELINE, ADAPTER, margins=np.array([0.5, -0.2])).flatten()
     assert flat["adapter/emotion_accuracy"] == 0.75
     assert flat["difference/emotion_accuracy/p"] == pytest.approx(0.0046, abs=1e-4)
     assert flat["adapter/confusion/anger/fear"] == 15
@@ -210,5 +205,5 @@ def test_metrics_are_flat_names_and_numbers():
     assert all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in flat.values())
     three = compare_models(
         {"a": rows_of([True]), "b": rows_of([True]), "c": rows_of([True])}, LABELS, 100, seed=1
-    ).flat()
-    assert {"difference of b/complete", "difference of c/complete"} <= set(three)
+    ).flatten()
+    assert {"difference of b/ends_with_punctuation", "difference of c/ends_with_punctuation"} <= set(three)

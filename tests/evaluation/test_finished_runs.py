@@ -14,7 +14,7 @@ from response_generator.cli import command_line
 COMPARE = {
     "one run": (["{run}"], "name two or more different run folders"),
     "no run folder": (["{run}", "{empty}"], "no run folder"),
-    "a training run": (["{run}", "{trained}"], "is no evaluation"),
+    "a training run": (["{run}", "{trained}"], "is not an evaluation"),
 }
 
 
@@ -31,7 +31,7 @@ def test_what_cannot_be_compared_is_refused(case, evaluated, trained, tmp_path, 
 def compared(folders, place, monkeypatch) -> int:
     monkeypatch.chdir(place)
     monkeypatch.setattr(sys, "argv", ["evaluate.py", "--compare", *map(str, folders)])
-    return command_line.run(evaluate.main)
+    return command_line.run_main(evaluate.main)
 
 
 def copied(run, folder, change):
@@ -69,9 +69,9 @@ def test_finished_runs_are_compared_on_the_same_prompts(evaluated, tmp_path, mon
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda row: row.update(target_emotion="fear"), "is another prompt than in"),
-        (lambda row: row["history"][0]["content"].update(dialog="Hi ."), "is another prompt than in"),
-        (lambda row: row.update(index=row["index"] + 1), "is another prompt than in"),
+        (lambda row: row.update(target_emotion="fear"), "has another prompt than in"),
+        (lambda row: row["history"][0]["content"].update(dialog="Hi ."), "has another prompt than in"),
+        (lambda row: row.update(index=row["index"] + 1), "has another prompt than in"),
     ],
 )
 def test_runs_of_other_prompts_are_not_compared(evaluated, tmp_path, monkeypatch, capsys, change, words):

@@ -14,8 +14,8 @@ RESAMPLES = 20_000
 
 
 def percentile_of(values, seed=0) -> tuple[float, float]:
-    weights = np.concatenate(list(intervals.resamples(len(values), RESAMPLES, seed)))
-    return intervals.percentile(weights @ np.asarray(values, float) / len(values))
+    weights = np.concatenate(list(intervals.draw_resamples(len(values), RESAMPLES, seed)))
+    return intervals.percentile_interval(weights @ np.asarray(values, float) / len(values))
 
 
 @pytest.mark.parametrize(
@@ -31,50 +31,52 @@ def test_the_bootstrap_is_scipys(values):
 
 
 def test_a_resample_draws_as_many_prompts_as_there_are_and_a_seed_fixes_it():
-    blocks = list(intervals.resamples(7, 1_200, seed=1))
+    blocks = list(intervals.draw_resamples(7, 1_200, seed=1))
     assert [block.shape for block in blocks] == [(500, 7), (500, 7), (200, 7)]
     weights = np.concatenate(blocks)
     assert (weights.sum(1) == 7).all()
     assert weights.mean(0) == pytest.approx(np.ones(7), abs=0.1)
-    assert np.array_equal(weights, np.concatenate(list(intervals.resamples(7, 1_200, seed=1))))
-    assert not np.array_equal(weights, np.concatenate(list(intervals.resamples(7, 1_200, seed=2))))
+    assert np.array_equal(weights, np.concatenate(list(intervals.draw_resamples(7, 1_200, seed=1))))
+    assert not np.array_equal(weights, np.concatenate(list(intervals.draw_resamples(7, 1_200, seed=2))))
 
 
 def test_resamples_without_a_value_are_left_out():
-    found = intervals.percentile(np.array([np.nan] * 50 + list(range(101))))
+    found = intervals.percentile_interval(np.array([np.nan] * 50 + list(range(101))))
     assert found == pytest.approx((2.5, 97.5))
-    assert intervals.percentile(np.array([np.nan])) is None
+    assert intervals.percentile_interval(np.array([np.nan])) is None
 
 
 def test_resamples_that_are_all_alike_are_no_interval():
-    assert intervals.percentile(np.full(50, 0.3)) is None
+    assert intervals.percentile_interval(np.full(50, 0.3)) is None
 
 
 @pytest.mark.parametrize(("hits", "prompts"), [(126, 126), (0, 40), (3, 10)])
 def test_exact_bounds_are_statsmodels(hits, prompts):
-    assert intervals.exact_share(hits, prompts) == pytest.approx(proportion_confint(hits, prompts, method="beta"))
+    assert intervals.clopper_pearson_interval(hits, prompts) == pytest.approx(
+        proportion_confint(hits, prompts, method="beta")
+    )
 
 
 def test_where_every_prompt_differs_alike_the_bounds_are_what_could_have_hidden():
     # What was seen in none of 30 prompts has a rate below 1 - 0.025 ** (1 / 30) with 97.5 %.
     hidden = 1 - 0.025 ** (1 / 30)
-    assert intervals.exact_difference(np.zeros(30)) == pytest.approx((-hidden, hidden))
-    assert intervals.exact_difference(np.ones(30)) == pytest.approx((1 - 2 * hidden, 1))
-    assert intervals.exact_difference(-np.ones(30)) == pytest.approx((-1, 2 * hidden - 1))
-    assert intervals.exact_difference(np.array([1.0, 0.0])) is None
-    assert intervals.exact_difference(np.array([0.5, 0.5])) is None
+    assert intervals.exact_difference_interval(np.zeros(30)) == pytest.approx((-hidden, hidden))
+    assert intervals.exact_difference_interval(np.ones(30)) == pytest.approx((1 - 2 * hidden, 1))
+    assert intervals.exact_difference_interval(-np.ones(30)) == pytest.approx((-1, 2 * hidden - 1))
+    assert intervals.exact_difference_interval(np.array([1.0, 0.0])) is None
+    assert intervals.exact_difference_interval(np.array([0.5, 0.5])) is None
 
 
 @pytest.mark.parametrize(("better", "worse", "same"), [(12, 3, 20), (5, 5, 0), (1, 0, 50), (0, 9, 4)])
 def test_with_one_reply_a_prompt_it_is_mcnemars_exact_test(better, worse, same):
     differences = np.array([1.0] * better + [-1.0] * worse + [0.0] * same)
     expected = mcnemar([[same, better], [worse, 0]], exact=True).pvalue
-    assert intervals.paired_p(differences, seed=0) == pytest.approx(expected)
+    assert intervals.paired_p_value(differences, seed=0) == pytest.approx(expected)
 
 
 def test_no_difference_at_all_has_p_1():
-    assert intervals.paired_p(np.zeros(5), seed=0) == 1.0
-    assert intervals.paired_p(np.array([0, 0.5, 0]), seed=0) == 1.0  # half of one prompt's replies
+    assert intervals.paired_p_value(np.zeros(5), seed=0) == 1.0
+    assert intervals.paired_p_value(np.array([0, 0.5, 0]), seed=0) == 1.0  # half of one prompt's replies
 
 
 def test_with_several_replies_signs_are_exchanged():
@@ -82,14 +84,14 @@ def test_with_several_replies_signs_are_exchanged():
     sums = np.array([np.dot(signs, differences) for signs in product((1, -1), repeat=len(differences))])
     expected = (np.abs(sums) >= abs(differences.sum()) - 1e-12).mean()
     assert 0.01 < expected < 0.1
-    assert intervals.paired_p(differences, seed=0) == pytest.approx(expected)
+    assert intervals.paired_p_value(differences, seed=0) == pytest.approx(expected)
 
 
 def test_the_jackknife_of_a_mean_is_its_normal_interval():
     values = np.array([2.0, 4.0, 4.0, 5.0, 7.0, 9.0])
     leave_one_out = (values.sum() - values) / (len(values) - 1)
     reach = 1.959964 * values.std(ddof=1) / np.sqrt(len(values))
-    assert intervals.jackknife(values.mean(), leave_one_out) == pytest.approx(
+    assert intervals.jackknife_interval(values.mean(), leave_one_out) == pytest.approx(
         (values.mean() - reach, values.mean() + reach), rel=1e-6
     )
-    assert intervals.jackknife(1.0, np.array([1.0])) is None
+    assert intervals.jackknife_interval(1.0, np.array([1.0])) is None

@@ -1,28 +1,35 @@
 """predictions.jsonl: which files are taken for one, and what an interruption leaves."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
+import torch
 
-from response_generator.errors import InputError
+from response_generator.errors import InputError, RunError
 from response_generator.evaluation import predictions, predictions_file
-from response_generator.generation.sampling import SamplingParams
+from response_generator.generation.sampling import SamplingParams, build_generation_config
+
+SAMPLING = SamplingParams(SimpleNamespace(pad_token_id=0), seed=1, samples=1)
 
 
 @pytest.mark.parametrize(
     ("change", "words"),
     [
         (lambda lines: lines[:-1] + [lines[-1][:50]], "line 96: is no JSON"),
-        (lambda lines: lines[:-1], "adapter has not answered row 23, sample 1"),
-        (lambda lines: lines + [lines[0]], "a reply of one model to one prompt and sample twice"),
+        (lambda lines: lines[:-1], "adapter has no reply to row 23, sample 1"),
+        (lambda lines: lines + [lines[0]], "two replies of one model to one prompt and sample"),
         (lambda lines: [lines[0].replace(b'"new_tokens": ', b'"new_tokens": "few", "x": ')] + lines[1:], "line 1: new"),
         (lambda lines: [lines[0].replace(b'"history"', b'"past"')] + lines[1:], "line 1: has no history"),
         (lambda lines: [lines[0].replace(b'"history": [', b'"history": [], "x": [')] + lines[1:], "history is empty"),
         (
-            lambda lines: [lines[0].replace(b'"reference_logp": ', b'"reference_logp": NaN, "x": ')],
-            "1: reference_l",
+            lambda lines: [lines[0].replace(b'"gold_logp": ', b'"gold_logp": NaN, "x": ')],
+            "1: gold_l",
         ),
-        (lambda lines: [lines[0].replace(b'"reference": "', b'"reference": "Oh , ')] + lines[1:], "is another prompt"),
+        (
+            lambda lines: [lines[0].replace(b'"gold_response": "', b'"gold_response": "Oh , ')] + lines[1:],
+            "has another prompt",
+        ),
         (lambda lines: [], "holds no rows"),
     ],
 )
@@ -31,23 +38,59 @@ def test_files_that_are_no_predictions_are_refused_with_the_line(evaluated, tmp_
     file = tmp_path / "predictions.jsonl"
     file.write_bytes(b"\n".join(change(lines)))
     with pytest.raises(InputError, match=words):
-        predictions_file.read(file, predictions_file.GENERATED_FIELDS)
+        predictions_file.read_predictions(file, predictions_file.GENERATED_FIELDS)
 
 
 def test_an_interrupted_run_says_where_it_stands(tmp_path, monkeypatch):
     def stop(*args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(predictions, "generate_batch", stop)
-    with pytest.raises(KeyboardInterrupt, match="predictions.jsonl; run the same command again to go on from there"):
-        predictions.generate(tmp_path, "adapter", None, None, [[None]], SamplingParams(None, 1, 1))
+    monkeypatch.setattr(predictions, "compute_gold_logps", stop)
+    with pytest.raises(KeyboardInterrupt, match="predictions.jsonl; run the same command again to continue"):
+        predictions.generate_predictions(tmp_path, "adapter", None, None, [[None]], SAMPLING)
 
 
 def test_a_speed_that_was_cut_off_does_not_end_the_run(tmp_path, monkeypatch):
     """A full disk leaves half a line, and the next start would write behind it."""
+    monkeypatch.setattr(predictions, "compute_gold_logps", lambda *args: {})
     monkeypatch.setattr(predictions, "generate_batch", lambda *args: [])
     speed = {"model": "adapter", "replies": 4, "new_tokens": 40, "seconds": 2.0}
-    (tmp_path / "generation.jsonl").write_text(json.dumps(speed) + '\n{"model": "ada', encoding="utf-8")
-    predictions.outstanding(tmp_path, ["adapter"], [], 1)
-    predictions.generate(tmp_path, "adapter", None, None, [[None]], SamplingParams(None, 1, 1))
-    assert predictions.speeds(tmp_path)["adapter"]["replies_per_second"] == pytest.approx(2, rel=0.1)
+    (tmp_path / "throughput.jsonl").write_text(json.dumps(speed) + '\n{"model": "ada', encoding="utf-8")
+    predictions.find_remaining_batches(tmp_path, ["adapter"], [], 1)
+    predictions.generate_predictions(tmp_path, "adapter", None, None, [[None]], SAMPLING)
+    assert predictions.read_throughput(tmp_path)["adapter"]["replies_per_second"] == pytest.approx(2, rel=0.1)
+
+
+def predict(model, formatter, requests) -> list[dict]:
+    config = build_generation_config({"max_new_tokens": 12, "do_sample": False}, formatter.tokenizer)
+    sampling = SamplingParams(config, seed=0, samples=1)
+    return predictions.predict_batch("adapter", model, formatter.tokenizer, requests, sampling)
+
+
+def test_when_memory_runs_out_smaller_batches_answer_all(
+    tiny_model, tiny_formatter, tiny_requests, monkeypatch, capsys
+):
+    generate = type(tiny_model).generate
+
+    def short_of_memory(self, *args, **kwargs):
+        if len(kwargs["input_ids"]) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return generate(self, *args, **kwargs)
+
+    whole = predict(tiny_model, tiny_formatter, tiny_requests[:6])
+    monkeypatch.setattr(type(tiny_model), "generate", short_of_memory)
+    halved = predict(tiny_model, tiny_formatter, tiny_requests[:6])
+    assert [row["response"] for row in halved] == [row["response"] for row in whole]
+    assert [row["gold_logp"] for row in halved] == pytest.approx([row["gold_logp"] for row in whole], abs=1e-3)
+    assert "out of memory with 6 rows at once; going on with 3" in capsys.readouterr().err
+
+
+def test_a_model_that_computes_nan_ends_the_run(tiny_model, tiny_formatter, tiny_requests):
+    last = tiny_model.get_base_model().lm_head.weight
+    kept = last.detach().clone()
+    last.data[0, 0] = float("nan")
+    try:
+        with pytest.raises(RunError, match="log-probability of its gold reply is nan"):
+            predict(tiny_model, tiny_formatter, tiny_requests[:6])
+    finally:
+        last.data.copy_(kept)

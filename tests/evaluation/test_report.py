@@ -37,7 +37,7 @@ def made_rows(count: int = 70, samples: int = 1) -> dict[str, list[dict]]:
                         sample,
                         target_probability=0.9 - index / 1000 if right else 0.1,
                         response=ATTACK if index == 5 else f"The {model} says {index} .",
-                        reference_emotion=target,
+                        gold_emotion=target,
                         new_tokens=5 + index % 9,
                     )
                 )
@@ -49,7 +49,7 @@ def written(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("report")
     rows = made_rows()
     found = compare_models(rows, LABELS, 500, seed=1, margins=np.linspace(-1, 2, 30))
-    pictures = report.write(found, SETTINGS, folder)
+    pictures = report.write_report(found, SETTINGS, folder)
     assert {picture.name for picture in pictures} == {
         f"{name}.png" for name in ("emotions", "confusion", "quality", "lengths", "margins")
     }
@@ -91,10 +91,10 @@ def numbers(page) -> list[int]:
 
 def test_it_shows_the_claim_the_figures_and_the_pictures(page, written):
     claim = page.locator(".claim").inner_text()
-    assert "cannot be told: the difference could be noise" in claim
+    assert "the difference could be noise" in claim
     assert claim in (written / "summary.md").read_text(encoding="utf-8")
     assert page.locator("table.figures").first.locator("th[scope=col]").all_inner_texts() == [
-        *("", "baseline", "adapter", "difference", "reference replies")
+        *("", "baseline", "adapter", "difference", "gold replies")
     ]
     assert page.locator("tr", has_text="target emotion followed").first.locator("td").count() == 4
     widths = page.evaluate("[...document.images].map(image => image.naturalWidth)")
@@ -149,7 +149,7 @@ def test_it_fits_a_phone(page):
 def test_three_runs_and_several_samples(browser, tmp_path):
     rows = made_rows(count=8, samples=2)
     three = {"runs/a": rows["baseline"], "runs/b": rows["adapter"], "runs/c": rows["baseline"]}
-    report.write(compare_models(three, LABELS, 100, seed=1), SETTINGS, tmp_path)
+    report.write_report(compare_models(three, LABELS, 100, seed=1), SETTINGS, tmp_path)
     page = browser.new_page()
     page.goto((tmp_path / "report.html").as_uri())
     assert headings(page)[1].startswith("row 0, sample 1: target neutral, fixed, margin +0.800")
@@ -167,7 +167,9 @@ def test_the_page_holds_its_rows_as_json_and_no_address(written):
 
 
 def test_a_report_of_the_same_figures_has_the_same_bytes(written, tmp_path):
-    report.write(compare_models(made_rows(), LABELS, 500, seed=1, margins=np.linspace(-1, 2, 30)), SETTINGS, tmp_path)
+    report.write_report(
+        compare_models(made_rows(), LABELS, 500, seed=1, margins=np.linspace(-1, 2, 30)), SETTINGS, tmp_path
+    )
     for file in written.iterdir():
         assert (tmp_path / file.name).read_bytes() == file.read_bytes(), file.name
 
@@ -175,6 +177,6 @@ def test_a_report_of_the_same_figures_has_the_same_bytes(written, tmp_path):
 def test_the_summary_is_a_table_of_markdown(written):
     lines = (written / "summary.md").read_text(encoding="utf-8").splitlines()
     table = [line for line in lines if line.startswith("|")]
-    assert table[0] == "|  | baseline | adapter | difference | reference replies |"
+    assert table[0] == "|  | baseline | adapter | difference | gold replies |"
     assert {line.count("|") for line in table[: table.index("| held-out preference pairs | |")]} == {6}
-    assert "| chosen preferred | 66.7 [" in "\n".join(table)
+    assert "| reward accuracy (chosen preferred) | 66.7 [" in "\n".join(table)

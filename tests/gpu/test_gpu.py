@@ -79,7 +79,7 @@ def test_four_bit_weights_train_on_the_card(on_card):
     model = read_json(on_card / "environment.json")["model"]
     assert model["four_bit"] and model["device"].startswith("cuda")
     metrics = read_json(on_card / "metrics.json")
-    assert metrics["start_loss"] == pytest.approx(0.6931, abs=2e-3)
+    assert metrics["initial_loss"] == pytest.approx(0.6931, abs=2e-3)
     assert losses(on_card)[-1] < 0.6
 
 
@@ -148,11 +148,11 @@ def test_the_trained_adapter_is_evaluated_on_the_card(on_card, tiny, tmp_path):
     values = tiny.evaluate(tmp_path / "run", adapter=str(on_card / "adapter"))
     finish(start("evaluate.py", values, tmp_path))
     assert read_json(tmp_path / "run" / "environment.json")["model"]["device"].startswith("cuda")
-    # Sampled replies differ between devices; how likely the references are must not, but for rounding in 16 bits.
+    # Sampled replies differ between devices; how likely the gold replies are must not, but for rounding in 16 bits.
     done = run_script("evaluate.py", values | {"output_dir": str(tmp_path / "cpu")}, tmp_path)
     assert done.returncode == 0, done.stderr
     on_both = [
-        [row["reference_logp"] for row in read_lines(tmp_path / name / "predictions.jsonl")] for name in ("run", "cpu")
+        [row["gold_logp"] for row in read_lines(tmp_path / name / "predictions.jsonl")] for name in ("run", "cpu")
     ]
     assert on_both[0] == pytest.approx(on_both[1], rel=0.03)
 
@@ -172,7 +172,7 @@ def test_an_adapter_with_embedding_tables_trains_resumes_starts_another_run_and_
     assert set(held) == set(AdapterFile.read(published / "adapter_two_tables").shapes)
     second = values | {"adapter": str(adapter), "output_dir": str(tmp_path / "second")}
     finish(start("fine_tune_dpo.py", second, tmp_path))
-    assert read_json(tmp_path / "second" / "metrics.json")["start_loss"] == pytest.approx(0.6931, abs=2e-3)
+    assert read_json(tmp_path / "second" / "metrics.json")["initial_loss"] == pytest.approx(0.6931, abs=2e-3)
     shared = {key: values[key] for key in ("base_model", "from_pretrained", "chat_template")}
     both = {"adapter": str(adapter), "baseline_adapter": values["adapter"]}
     finish(start("evaluate.py", tiny.evaluate(tmp_path / "evaluation", **shared, **both), tmp_path))

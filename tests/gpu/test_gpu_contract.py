@@ -13,8 +13,8 @@ from tiny_models import write_tiny_adapter
 
 from response_generator.config.schema import DPOArguments
 from response_generator.config.validation import validate_arguments
-from response_generator.generation.sampling import generation_config, truncate_at_eos
-from response_generator.modeling.logprobs import log_probabilities
+from response_generator.generation.sampling import build_generation_config, truncate_at_eos
+from response_generator.modeling.logprobs import completion_logps
 from response_generator.training import dpo_config
 
 # None of them is TRL's default, and none is unsloth's.
@@ -104,12 +104,16 @@ def test_compiled_layers_compute_what_others_do_for_policy_and_reference(on_gpu_
     report = on_gpu_code["compiled"]
     assert report["graphs"] > 0  # where unsloth cannot compile a layer it goes on without
     assert report["losses"] == pytest.approx(on_gpu_code["whole"]["losses"][:1], abs=1e-3)
-    assert report["metrics"]["start_gap"] == pytest.approx(on_gpu_code["whole"]["metrics"]["start_gap"], abs=0.1)
+    assert report["metrics"]["initial_max_logp_gap"] == pytest.approx(
+        on_gpu_code["whole"]["metrics"]["initial_max_logp_gap"], abs=0.1
+    )
 
 
 def test_every_argument_is_the_one_of_the_cpu_path(on_gpu_code, contract_args):
     """The args' own, and TRL's defaults for the rest: unsloth's are batch 4 x 2, 5e-5, adamw_8bit, seed 3407."""
-    expected = dpo_config.training_config(validate_arguments(DPOArguments, contract_args["dpo"], "args.json")).to_dict()
+    expected = dpo_config.build_dpo_config(
+        validate_arguments(DPOArguments, contract_args["dpo"], "args.json")
+    ).to_dict()
     config = on_gpu_code["whole"]["config"]
     # Where files go; a field of TRL's tokenizing, which we do not use; unsloth's own checkpointing; the CPU backend's
     # choice of AdamW kernel, and its float32 on a processor without bfloat16.
@@ -125,7 +129,9 @@ def test_policy_and_reference_are_the_named_adapters(on_gpu_code):
     report = on_gpu_code["whole"]
     assert report["adapters"] == ["default", "ref"]
     assert report["trained"] and all(".default." in name for name in report["trained"])
-    assert report["metrics"]["start_gap"] > 1  # another reference: checked against its file, bit by bit, in the process
+    assert (
+        report["metrics"]["initial_max_logp_gap"] > 1
+    )  # another reference: checked against its file, bit by bit, in the process
     assert len(report["losses"]) == report["metrics"]["steps"] == 4
     assert report["dtypes"] == ["torch.float32"]  # after training and evaluating
     assert report["facts"]["dtype"] == "bfloat16"
@@ -134,8 +140,8 @@ def test_policy_and_reference_are_the_named_adapters(on_gpu_code):
 
 def test_a_reference_that_is_a_copy_starts_at_ln_2(on_gpu_code):
     metrics = on_gpu_code["checkpointed"]["metrics"]
-    assert metrics["start_loss"] == pytest.approx(0.6931, abs=1e-4)
-    assert metrics["start_gap"] < 1e-3
+    assert metrics["initial_loss"] == pytest.approx(0.6931, abs=1e-4)
+    assert metrics["initial_max_logp_gap"] < 1e-3
 
 
 def test_gradient_checkpointing_is_what_the_args_say(on_gpu_code):
@@ -160,7 +166,7 @@ def test_embedding_tables_are_trained_in_fp32_and_start_another_run(on_gpu_code,
     for report in (on_gpu_code["tables"], on_gpu_code["tables_again"]):
         assert report["dtypes"] == ["torch.float32"]
         assert report["facts"]["dtype"] == "bfloat16"
-        assert report["metrics"]["start_loss"] == pytest.approx(0.6931, abs=1e-4)
+        assert report["metrics"]["initial_loss"] == pytest.approx(0.6931, abs=1e-4)
         assert sum("modules_to_save" in name for name in report["trained"]) == 2
     assert on_gpu_code["tables"]["metrics"]["steps"] == 3
 
@@ -171,7 +177,7 @@ def on_plain_transformers(contract_args, on_gpu_code) -> dict:
     found = {}
     values = contract_args["evaluate"]
     tokenizer = transformers.AutoTokenizer.from_pretrained(values["base_model"])
-    config = generation_config(values["generation"], tokenizer)
+    config = build_generation_config(values["generation"], tokenizer)
     for name, folder in (("adapter", values["adapter"]), ("baseline", values["baseline_adapter"])):
         base = transformers.AutoModelForCausalLM.from_pretrained(values["base_model"], dtype=torch.float32)
         model = peft.PeftModel.from_pretrained(base, folder).eval()
@@ -181,7 +187,7 @@ def on_plain_transformers(contract_args, on_gpu_code) -> dict:
         for prompt, _ in texts:
             whole = model.generate(input_ids=torch.tensor([prompt]), attention_mask=torch.ones(1, len(prompt)))
             replies.append(truncate_at_eos(whole[0, len(prompt) :].tolist(), tokenizer.eos_token_id))
-        found[name] = {"logps": log_probabilities(model, texts, tokenizer.pad_token_id), "replies": replies}
+        found[name] = {"logps": completion_logps(model, texts, tokenizer.pad_token_id), "replies": replies}
     return found
 
 

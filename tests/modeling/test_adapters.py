@@ -5,7 +5,7 @@ from tiny_models import write_tiny_adapter, write_tiny_base
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from response_generator.errors import InputError
-from response_generator.modeling.adapters import AdapterFile, key_in_model
+from response_generator.modeling.adapters import AdapterFile, to_model_key
 
 
 def test_an_adapter_fits_its_own_base(tiny):
@@ -46,4 +46,4 @@ def test_keys_lead_to_the_tensors_in_the_model(tiny, tmp_path):
     base = AutoModelForCausalLM.from_pretrained(tiny.base)
     weights = dict(PeftModel.from_pretrained(base, tmp_path, adapter_name="other").named_parameters())
     for name, tensor in adapter.tensors().items():
-        assert weights[key_in_model(name, "other")].shape == tensor.shape
+        assert weights[to_model_key(name, "other")].shape == tensor.shape

@@ -19,8 +19,8 @@ from response_generator.data.chat_template import ChatFormatter
 from response_generator.data.tokenization import tokenize_pairs
 from response_generator.evaluation import models
 from response_generator.modeling import loading, merge
-from response_generator.modeling.adapters import AdapterFile, key_in_model
-from response_generator.modeling.logprobs import log_probabilities
+from response_generator.modeling.adapters import AdapterFile, to_model_key
+from response_generator.modeling.logprobs import completion_logps
 from response_generator.modeling.tokenizer import load_tokenizer
 from response_generator.training import dpo_config, memory, reference, sanity_checks, train_dpo
 
@@ -31,7 +31,7 @@ ADAPTERS = ("adapter_two_tables", "adapter_three_copies")
 def train(values: dict, *callbacks):
     """fine_tune_dpo.py on these args, up to the saved adapter: `(trainer, start, the adapter's folder)`."""
     arguments = validate_arguments(DPOArguments, values, "args.json")
-    config = dpo_config.training_config(arguments)
+    config = dpo_config.build_dpo_config(arguments)
     start = loading.resolve_initial_adapter(arguments)
     frozen = loading.resolve_reference_adapter(arguments, start)
     tokenizer = load_tokenizer(arguments, start)
@@ -39,7 +39,7 @@ def train(values: dict, *callbacks):
     policy = loading.load_policy(arguments, start)
     trainer = train_dpo.build_trainer(policy, tokenizer, config, tokens, None, list(callbacks))
     if frozen:
-        reference.replace(policy, frozen)
+        reference.replace_reference(policy, frozen)
     sanity_checks.check_start(trainer, start, frozen)
     train_dpo.train(trainer)
     sanity_checks.check_end(policy, start, frozen)
@@ -66,10 +66,10 @@ def test_policy_and_reference_hold_the_values_of_the_file(name, trained):
     tensors = start.tensors()
     assert set(TABLES) <= set(tensors)
     for table in TABLES:
-        held = weights[key_in_model(table, "ref")]
+        held = weights[to_model_key(table, "ref")]
         assert held.dtype == torch.float32 and not held.requires_grad
         assert torch.equal(held, tensors[table].float())
-        policy = weights[key_in_model(table, "default")]
+        policy = weights[to_model_key(table, "default")]
         assert policy.dtype == torch.float32 and policy.requires_grad
         assert not torch.equal(policy, held)  # it has learned
     assert trainer.model.get_base_model().dtype == torch.bfloat16
@@ -91,11 +91,11 @@ def test_a_table_is_saved_once(name, trained):
 
 
 def test_three_copies_are_counted_once(published, trained):
-    shapes = {name: memory.trained_shapes(AdapterFile.read(published / name)) for name in ADAPTERS}
+    shapes = {name: memory.get_trained_shapes(AdapterFile.read(published / name)) for name in ADAPTERS}
     assert shapes["adapter_three_copies"] == shapes["adapter_two_tables"]
     (trainer, _, _) = trained["adapter_three_copies"]
     learned = sum(weight.numel() for weight in trainer.model.parameters() if weight.requires_grad)
-    assert memory.parameters(shapes["adapter_three_copies"]) == learned
+    assert memory.count_parameters(shapes["adapter_three_copies"]) == learned
 
 
 @pytest.mark.parametrize("name", ADAPTERS)
@@ -111,11 +111,11 @@ def test_the_trained_adapter_starts_another_run_and_is_a_reference(tiny, publish
     folder = trained["adapter_two_tables"][2]
     values = published_dpo(tiny, published, tmp_path / "second", "adapter_two_tables") | {"adapter": folder}
     trainer, start, _ = train(values)
-    held = trainer.model.get_parameter(key_in_model(TABLES[0], "ref"))
+    held = trainer.model.get_parameter(to_model_key(TABLES[0], "ref"))
     assert torch.equal(held, load_file(f"{folder}/adapter_model.safetensors")[TABLES[0]])
     values = published_dpo(tiny, published, tmp_path / "other", "adapter_two_tables")
     trainer, _, _ = train(values | {"reference_adapter": folder})
-    held = trainer.model.get_parameter(key_in_model(TABLES[0], "ref"))
+    held = trainer.model.get_parameter(to_model_key(TABLES[0], "ref"))
     assert torch.equal(held, load_file(f"{folder}/adapter_model.safetensors")[TABLES[0]])
 
 
@@ -126,15 +126,15 @@ def test_the_trained_adapter_is_evaluated_beside_the_one_it_started_from(tiny, p
     values = tiny.evaluate(tmp_path, **{key: dpo[key] for key in ("base_model", "from_pretrained", "chat_template")})
     values |= {"adapter": folder, "baseline_adapter": dpo["adapter"]}
     arguments = validate_arguments(EvaluateArguments, values, "args.json")
-    sides = models.find(arguments)
-    model_of_both = models.load(arguments, sides)
+    sides = models.resolve_adapters(arguments)
+    model_of_both = models.load_model(arguments, sides)
     pair = ([1, 5, 9, 500, 17], [30, 504, 2])  # of the base's and of the added tokens
     for name, file in (("baseline", dpo["adapter"]), ("adapter", folder)):
         with models.use_adapter(model_of_both, sides[name], name):
-            (found,) = log_probabilities(model_of_both, [pair], pad=500)
+            (found,) = completion_logps(model_of_both, [pair], pad=500)
         base = AutoModelForCausalLM.from_pretrained(published / "base", dtype=torch.float32)
         base.resize_token_embeddings(505, mean_resizing=False)
-        (expected,) = log_probabilities(PeftModel.from_pretrained(base, file).eval(), [pair], pad=500)
+        (expected,) = completion_logps(PeftModel.from_pretrained(base, file).eval(), [pair], pad=500)
         assert found == pytest.approx(expected, rel=0.02)
 
 

@@ -53,10 +53,10 @@ def test_it_is_rehearsed_trained_and_evaluated(tiny, tmp_path, capsys, build, ta
     assert run_here(fine_tune_dpo.main, values, tmp_path, *without, "--dry_run") == 0
     assert "measured: " in capsys.readouterr().out
     assert run_here(fine_tune_dpo.main, values, tmp_path, *without) == 0
-    assert read_json(tmp_path / "run" / "metrics.json")["start_loss"] == pytest.approx(0.6931, abs=1e-3)
+    assert read_json(tmp_path / "run" / "metrics.json")["initial_loss"] == pytest.approx(0.6931, abs=1e-3)
 
     values = tiny.evaluate(tmp_path / "evaluation", **changes | {"adapter": str(tmp_path / "run" / "adapter")})
     values["baseline_adapter"] = changes["adapter"]
     assert run_here(evaluate.main, values, tmp_path, *without) == 0
     metrics = read_json(tmp_path / "evaluation" / "metrics.json")
-    assert metrics["difference/reference_perplexity"] != 0
+    assert metrics["difference/gold_perplexity"] != 0

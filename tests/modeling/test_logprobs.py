@@ -6,7 +6,7 @@ from transformers import AutoModelForCausalLM
 from trl.trainer.utils import selective_log_softmax
 
 from response_generator.modeling import logprobs
-from response_generator.modeling.logprobs import log_probabilities, of_batch
+from response_generator.modeling.logprobs import batch_logps, completion_logps
 
 TEXTS = [([5, 9, 30], [44, 7, 4]), ([8, 8, 8, 8, 12, 90, 3], [17]), ([21], [60, 61, 62, 63, 4])]
 
@@ -23,19 +23,21 @@ def test_a_padded_batch_has_the_sums_of_trl_on_each_text_alone(model):
         with torch.no_grad():
             of_tokens = selective_log_softmax(model(whole).logits[:, :-1], whole[:, 1:])[0]
         expected.append(of_tokens[len(prompt) - 1 :].sum().item())
-    assert log_probabilities(model, TEXTS, pad=0) == pytest.approx(expected, abs=1e-4)
+    assert completion_logps(model, TEXTS, pad=0) == pytest.approx(expected, abs=1e-4)
 
 
 def test_few_logits_at_once_change_nothing(model, monkeypatch):
-    together = log_probabilities(model, TEXTS, pad=0)
+    together = completion_logps(model, TEXTS, pad=0)
     sizes = []
-    monkeypatch.setattr(logprobs, "LOGITS_AT_ONCE", 2 * 8 * model.config.vocab_size)  # two rows of the longest text
-    monkeypatch.setattr(logprobs, "of_batch", lambda *args: sizes.append(len(args[1])) or of_batch(*args))
-    assert log_probabilities(model, TEXTS, pad=0) == pytest.approx(together, abs=1e-4)
+    monkeypatch.setattr(
+        logprobs, "MAX_LOGITS_PER_FORWARD", 2 * 8 * model.config.vocab_size
+    )  # two rows of the longest text
+    monkeypatch.setattr(logprobs, "batch_logps", lambda *args: sizes.append(len(args[1])) or batch_logps(*args))
+    assert completion_logps(model, TEXTS, pad=0) == pytest.approx(together, abs=1e-4)
     assert sizes == [2, 1]
 
 
 def test_all_next_tokens_together_are_certain(model):
     vocabulary = model.config.vocab_size
-    each = log_probabilities(model, [([5, 9], [token]) for token in range(vocabulary)], pad=0)
+    each = completion_logps(model, [([5, 9], [token]) for token in range(vocabulary)], pad=0)
     assert torch.tensor(each).exp().sum().item() == pytest.approx(1, abs=1e-4)

@@ -101,8 +101,8 @@ def test_faults_are_told_before_anything_loads(tiny, tmp_path):
         "would mix with the files of the run": {"path": str(tmp_path / "run" / "adapter" / "merged")},
     }
     for words, section in cases.items():
-        (fault,) = merge.find_export_errors(arguments_for(tiny, tmp_path, **section))
-        assert words in fault
+        (message,) = merge.find_export_errors(arguments_for(tiny, tmp_path, **section))
+        assert words in message
     assert merge.find_export_errors(arguments_for(tiny, tmp_path)) == []
     assert merge.find_export_errors(arguments_for(tiny, tmp_path).model_copy(update={"export": None})) == []
 

@@ -29,10 +29,10 @@ def test_it_is_trained_on_as_it_is(tiny, quantized, tmp_path):
     arguments = validate_arguments(DPOArguments, tiny.dpo(tmp_path / "run", base_model=quantized), "args.json")
     trainer, start, _ = set_up(arguments)
     assert trainer.model.is_loaded_in_4bit
-    assert sanity_checks.check_start(trainer, start, None)["start_loss"] == pytest.approx(math.log(2), abs=1e-6)
+    assert sanity_checks.check_start(trainer, start, None)["initial_loss"] == pytest.approx(math.log(2), abs=1e-6)
 
 
 def test_an_export_asks_for_its_16_bit_original(tiny, quantized, tmp_path):
     values = tiny.dpo(tmp_path / "run", base_model=quantized, export={"path": str(tmp_path / "merged")})
     with pytest.raises(InputError, match="is pre-quantized; name its 16-bit original in export.base_model"):
-        preflight.check(validate_arguments(DPOArguments, values, "args.json"))
+        preflight.check_environment(validate_arguments(DPOArguments, values, "args.json"))

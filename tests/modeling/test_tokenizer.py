@@ -16,7 +16,7 @@ from response_generator.data.datasets import parse_pair
 from response_generator.data.tokenization import tokenize_pairs
 from response_generator.errors import InputError
 from response_generator.modeling.adapters import AdapterFile
-from response_generator.modeling.tokenizer import check_tokens, load_tokenizer
+from response_generator.modeling.tokenizer import check_token_ids, load_tokenizer
 
 TEXTS = (
     "<s>[INST] [EMOTION] fear [/EMOTION] Who is there ? [/INST] [EMOTION] neutral [/EMOTION] ",
@@ -55,9 +55,9 @@ def test_an_adapters_tokenizer_is_its_file_whatever_class_its_config_names(token
 
 def test_a_tokenizer_that_encodes_otherwise_than_its_file_is_refused(published, tokenizer):
     folder = published / "adapter_two_tables"
-    check_tokens(tokenizer, folder)
+    check_token_ids(tokenizer, folder)
     with pytest.raises(InputError, match="the loaded tokenizer encodes .* its tokenizer.json as .* has not learned"):
-        check_tokens(AutoTokenizer.from_pretrained(folder), folder)
+        check_token_ids(AutoTokenizer.from_pretrained(folder), folder)
 
 
 def test_special_tokens_of_the_args_that_change_the_encoding_are_refused(arguments, published, tmp_path):
@@ -74,9 +74,9 @@ def test_special_tokens_of_the_args_that_change_the_encoding_are_refused(argumen
 
 
 def test_text_rows_are_used_as_they_stand(arguments, tokenizer, published):
-    renderer = ChatFormatter.of(tokenizer, arguments.chat_template)
+    formatter = ChatFormatter.of(tokenizer, arguments.chat_template)
     row = {"prompt": "   neutral   Hello ?     neutral   ", "chosen": " Fine . ", "rejected": "Go "}
-    (tokens,) = tokenize_pairs([parse_pair(0, row)], renderer, None).rows
+    (tokens,) = tokenize_pairs([parse_pair(0, row)], formatter, None).rows
     written = Tokenizer.from_file(str(published / "adapter_two_tables" / "tokenizer.json"))
     for side in ("chosen", "rejected"):
         whole = tokens["prompt_ids"] + tokens[f"{side}_ids"]
@@ -87,12 +87,12 @@ def test_text_rows_are_used_as_they_stand(arguments, tokenizer, published):
 
 def test_the_published_template_is_the_authors_to_the_token(arguments, tokenizer):
     assert arguments.chat_template.file == LLAMA2
-    renderer = ChatFormatter.of(tokenizer, arguments.chat_template)
+    formatter = ChatFormatter.of(tokenizer, arguments.chat_template)
     history = [{"role": "user", "content": {"emotion": "fear", "dialog": " Hello "}}]
-    prompt = tokenizer.convert_ids_to_tokens(renderer.encode(renderer.prompt(history, "neutral")))
+    prompt = tokenizer.convert_ids_to_tokens(formatter.encode(formatter.prompt(history, "neutral")))
     reply = {"emotion": "neutral", "dialog": "Hello "}
-    text = renderer.prompt(history, "neutral") + renderer.completion(history, "neutral", reply)
-    whole = tokenizer.convert_ids_to_tokens(renderer.encode(text))
+    text = formatter.prompt(history, "neutral") + formatter.completion(history, "neutral", reply)
+    whole = tokenizer.convert_ids_to_tokens(formatter.encode(text))
     assert prompt[:2] == ["<s>", "[INST]"] and set(MARKERS) <= set(prompt)
     # Alone, the space at a prompt's end is one token with the "▁" that the normalizer puts before it; before a word
     # it is not, and that is what the adapter learned.

@@ -153,7 +153,7 @@ def push_here(adapter, monkeypatch):
         for name, value in {"ENDPOINT": endpoint, "HF_HUB_OFFLINE": False, "HF_HUB_DISABLE_XET": True}.items():
             monkeypatch.setattr(huggingface_hub.constants, name, value)
         try:
-            return hub.push(adapter, HubArguments(repo_id=REPOSITORY, private=private))
+            return hub.push_adapter(adapter, HubArguments(repo_id=REPOSITORY, private=private))
         finally:
             huggingface_hub.close_session()  # with its timeout
 
@@ -225,7 +225,7 @@ def test_a_hub_that_is_not_there(adapter, push_here, capfd):
 
 
 def test_a_silent_hub_is_not_waited_for_for_ever(adapter, push_here, monkeypatch, capfd):
-    monkeypatch.setattr(hub, "SILENCE", 0.2)
+    monkeypatch.setattr(hub, "HUB_TIMEOUT_SECONDS", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         assert push_here(f"http://127.0.0.1:{silent.getsockname()[1]}") is None
     check_told(capfd.readouterr().err, adapter, "ReadTimeout")
@@ -233,7 +233,7 @@ def test_a_silent_hub_is_not_waited_for_for_ever(adapter, push_here, monkeypatch
 
 def test_the_command_for_the_hand_does_the_upload(adapter, small_hub, tmp_path):
     server = small_hub()
-    command = shlex.split(hub.by_hand(adapter, HubArguments(repo_id=REPOSITORY)))
+    command = shlex.split(hub.upload_command(adapter, HubArguments(repo_id=REPOSITORY)))
     environ = environment(tmp_path, server.url)
     done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
@@ -245,24 +245,24 @@ def test_a_token_that_cannot_be_sent_is_refused_and_not_shown(small_hub, push_he
     server = small_hub()
     assert push_here(server.url, token=token) is None
     assert server.requests == []
-    (fault,) = hub.faults(HubArguments(repo_id=REPOSITORY))
+    (message,) = hub.find_upload_errors(HubArguments(repo_id=REPOSITORY))
     out, err = capfd.readouterr()
-    assert err.startswith(fault) and fault.startswith("push_to_hub: HF_TOKEN ")
+    assert err.startswith(message) and message.startswith("push_to_hub: HF_TOKEN ")
     assert SECRET not in out + err
 
 
 @pytest.mark.parametrize("repo_id", ["", "name", "/name", "owner/", "a/b/c", "./run", "owner/na me", "owner/-name"])
 def test_what_is_no_repository_is_refused(monkeypatch, repo_id):
     monkeypatch.setenv("HF_TOKEN", SECRET)
-    (fault,) = hub.faults(HubArguments(repo_id=repo_id))
-    assert fault.startswith(f"push_to_hub.repo_id: got {repo_id!r}; allowed: owner/name")
+    (message,) = hub.find_upload_errors(HubArguments(repo_id=repo_id))
+    assert message.startswith(f"push_to_hub.repo_id: got {repo_id!r}; allowed: owner/name")
 
 
 def test_no_fault_where_all_is_well_or_nothing_is_asked_for(monkeypatch):
     monkeypatch.setenv("HF_TOKEN", SECRET)
-    assert hub.faults(HubArguments(repo_id=REPOSITORY)) == []
+    assert hub.find_upload_errors(HubArguments(repo_id=REPOSITORY)) == []
     monkeypatch.delenv("HF_TOKEN")
-    assert hub.faults(None) == []
+    assert hub.find_upload_errors(None) == []
 
 
 def test_it_needs_no_torch():

@@ -27,7 +27,7 @@ def raw_pairs(split) -> list[dict]:
 
 
 def words_of(dialogue) -> str:
-    return " ".join([turn["content"]["dialog"] for turn in dialogue.history] + [dialogue.reference])
+    return " ".join([turn["content"]["dialog"] for turn in dialogue.history] + [dialogue.gold_response])
 
 
 def test_there_are_enough_dialogues_of_every_emotion():
@@ -62,30 +62,30 @@ def test_pairs_are_enough_and_fail_in_all_four_ways_and_stay_in_their_split():
 
 
 def test_the_adapter_is_small_and_of_the_recipe():
-    from response_generator.demo.sft import LORA
+    from response_generator.demo.sft import LORA_SETTINGS
 
     adapter = AdapterFile.read(ROOT / "response_generator" / "demo" / "sft_adapter")
     assert sum(file.stat().st_size for file in adapter.folder.iterdir()) <= 5_000_000
-    assert adapter.config["r"] == LORA["r"]
-    assert sorted(adapter.config["target_modules"]) == sorted(LORA["target_modules"])
+    assert adapter.config["r"] == LORA_SETTINGS["r"]
+    assert sorted(adapter.config["target_modules"]) == sorted(LORA_SETTINGS["target_modules"])
     assert adapter.config["base_model_name_or_path"] == "assets/base_model"
 
 
 def test_judges_learn_from_train_dialogues_alone():
-    train = {text for text, _ in classifiers.utterances(("train",))}
-    held_out = {text for text, _ in classifiers.utterances(("validation", "test"))}
+    train = {text for text, _ in classifiers.collect_utterances(("train",))}
+    held_out = {text for text, _ in classifiers.collect_utterances(("validation", "test"))}
     # The same everyday sentence may fall in two dialogues; more than a few would be a leak.
     assert len(train & held_out) <= 3
-    assert {label for _, label in classifiers.utterances(("train",))} == set(EMOTIONS)
+    assert {label for _, label in classifiers.collect_utterances(("train",))} == set(EMOTIONS)
 
 
 def test_gibberish_examples_are_what_their_labels_say():
     text = "I lost my umbrella on the bus this morning ."
-    examples = classifiers.gibberish_examples([text, "We are late ."], ["salad of a person"], seed=1)
+    examples = classifiers.make_gibberish_examples([text, "We are late ."], ["salad of a person"], seed=1)
     assert ("salad of a person", "word salad") in examples
     assert (text, "clean") in examples
     assert {label for _, label in examples} == set(classifiers.GIBBERISH_LABELS)
-    slipped = classifiers.with_slips(text, random.Random(0))
+    slipped = classifiers.add_grammar_slips(text, random.Random(0))
     assert slipped != text
     assert set(slipped.split()) <= set(text.split())
 

@@ -50,10 +50,10 @@ def test_rows_are_of_both_models_in_order_and_of_the_data(evaluated, evaluation)
     for row in rows:
         *history, last = dialogues[row["index"]]
         assert row["history"] == history
-        assert (row["target_emotion"], row["reference"]) == (last["content"]["emotion"], last["content"]["dialog"])
+        assert (row["target_emotion"], row["gold_response"]) == (last["content"]["emotion"], last["content"]["dialog"])
         assert row["prompt"].endswith(f"<|im_start|>assistant {row['target_emotion']}\n")
         assert 2 <= row["new_tokens"] <= 8
-        assert row["reference_logp"] < 0
+        assert row["gold_logp"] < 0
     answers = {model: [row["response"] for row in rows if row["model"] == model] for model in ("baseline", "adapter")}
     assert answers["baseline"] != answers["adapter"]
 
@@ -62,10 +62,10 @@ def test_its_figures_are_sklearns_on_its_predictions(evaluated):
     run, _ = evaluated
     metrics = read_json(run / "metrics.json")
     rows = read_lines(run / "predictions.jsonl")
-    for model in ("baseline", "adapter", "reference"):
-        own = [row for row in rows if row["model"] == ("baseline" if model == "reference" else model)]
-        own = [row for row in own if row["sample"] == 0] if model == "reference" else own
-        label = "reference_emotion" if model == "reference" else "predicted_emotion"
+    for model in ("baseline", "adapter", "gold"):
+        own = [row for row in rows if row["model"] == ("baseline" if model == "gold" else model)]
+        own = [row for row in own if row["sample"] == 0] if model == "gold" else own
+        label = "gold_emotion" if model == "gold" else "predicted_emotion"
         targets, predicted = [row["target_emotion"] for row in own], [row[label] for row in own]
         emotional = [pair for pair in zip(targets, predicted, strict=True) if pair[0] != "neutral"]
         asked, given = zip(*emotional, strict=True)
@@ -78,7 +78,7 @@ def test_its_figures_are_sklearns_on_its_predictions(evaluated):
         }
         for name, value in expected.items():
             assert metrics[f"{model}/{name}"] == pytest.approx(value, abs=1e-9), (model, name)
-        if model != "reference":
+        if model != "gold":
             emotions = sorted({*targets, *predicted})
             counts = confusion_matrix(targets, predicted, labels=emotions)
             for at, target in enumerate(emotions):
@@ -94,9 +94,9 @@ def test_the_preference_is_of_the_pairs_under_both_models(evaluated):
     margins = [0.1 * (logps["adapter", index] - logps["baseline", index]) for index in range(12)]
     metrics = read_json(run / "metrics.json")
     assert metrics["preference/pairs"] == 12
-    assert metrics["preference/chosen_preferred"] == sum(margin > 0 for margin in margins) / 12
+    assert metrics["preference/reward_accuracy"] == sum(margin > 0 for margin in margins) / 12
     assert metrics["preference/margin_mean"] == pytest.approx(sum(margins) / 12)
-    assert metrics["preference/chosen_preferred"] > 0.5  # it was trained on these very pairs
+    assert metrics["preference/reward_accuracy"] > 0.5  # it was trained on these very pairs
 
 
 def pair_rows(run):
@@ -143,7 +143,7 @@ def test_two_processes_stopped_and_resumed_write_the_file_of_one(evaluated, eval
     once(lambda: replies_in(run) >= 8, first)
     first.send_signal(signal.SIGINT)
     _, said = first.communicate(timeout=300)
-    assert "run the same command again to go on from there" in said
+    assert "run the same command again to continue" in said
     assert not (run / "metrics.json").exists()
     second = started(ACCELERATE, evaluation, tmp_path)
     out, said = second.communicate(timeout=300)

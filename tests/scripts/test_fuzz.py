@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from response_generator.cli import preflight
-from response_generator.cli.command_line import override
+from response_generator.cli.command_line import apply_override
 from response_generator.config import strict_json
 from response_generator.config.schema import DatasetArguments, DPOArguments, EvaluateArguments
 from response_generator.config.validation import validate_arguments
@@ -33,7 +33,7 @@ def room(tmp_path, monkeypatch) -> Path:
     monkeypatch.setenv("ODD", "\udcff")  # bytes that are not UTF-8
     monkeypatch.setenv("HF_TOKEN", "hf_x")
     # Names that lead nowhere are hub ids: the hub would be asked for every one of them.
-    monkeypatch.setattr(preflight, "hub_faults", lambda repositories: [])
+    monkeypatch.setattr(preflight, "find_hub_errors", lambda repositories: [])
     return tmp_path
 
 
@@ -75,23 +75,23 @@ def test_args(tiny, room, case):
     before = listing(room)
     for assignment in assignments:
         try:
-            override(values, assignment)
+            apply_override(values, assignment)
         except InputError as error:
-            assert error.faults[0].startswith("--set ")
+            assert error.messages[0].startswith("--set ")
     try:
         arguments = validate_arguments(model, values, "args.json")
     except InputError as error:
-        for fault in error.faults:
-            assert fault.startswith("args.json: "), fault
-            rest = fault.removeprefix("args.json: ")
-            keys = {strict_json.key_inside("", key) for key in {*values, *model.model_fields}}
-            assert any(rest.startswith((key + ":", key + ".")) for key in keys), fault
+        for message in error.messages:
+            assert message.startswith("args.json: "), message
+            rest = message.removeprefix("args.json: ")
+            keys = {strict_json.join_key("", key) for key in {*values, *model.model_fields}}
+            assert any(rest.startswith((key + ":", key + ".")) for key in keys), message
         return
     changes = {"output_dir": inside(room, arguments.output_dir)}
     if model is DPOArguments and arguments.export:
         changes["export"] = arguments.export.model_copy(update={"path": inside(room, arguments.export.path)})
     try:
-        preflight.check(arguments.model_copy(update=changes))
+        preflight.check_environment(arguments.model_copy(update=changes))
     except InputError:
         pass
     assert listing(room) == before
@@ -127,7 +127,7 @@ def write_rows(room: Path, name: str, rows: list) -> Path:
 
 
 @pytest.fixture(scope="module")
-def renderer(tiny) -> ChatFormatter:
+def formatter(tiny) -> ChatFormatter:
     arguments = DPOArguments.model_validate(tiny.dpo(tiny.folder / "run"))
     return ChatFormatter.of(load_tokenizer(arguments, None), arguments.chat_template)
 
@@ -141,7 +141,7 @@ def renderer(tiny) -> ChatFormatter:
     skip=st.booleans(),
     limit=st.sampled_from([None, 1]),
 )
-def test_rows(room, renderer, case, file, damages, split, skip, limit):
+def test_rows(room, formatter, case, file, damages, split, skip, limit):
     name, edits = case
     row = ROWS[name]
     place = write_rows(room, file, [row, edited(row, edits), row])
@@ -152,11 +152,11 @@ def test_rows(room, renderer, case, file, damages, split, skip, limit):
     try:
         rows, skipped = (read_dialogues if name == "dialogue" else read_pairs)(dataset)
         if name == "dialogue":
-            assert all(GenerationRequest.of(dialogue, renderer).prompt_ids for dialogue in rows)
+            assert all(GenerationRequest.of(dialogue, formatter).prompt_ids for dialogue in rows)
         else:
-            assert tokenize_pairs(rows, renderer, 256).rows
+            assert tokenize_pairs(rows, formatter, 256).rows
     except InputError as error:
-        assert error.faults
+        assert error.messages
     else:
         if limit is None:
             assert count_rows(dataset) == len(rows) + skipped.total()

@@ -14,14 +14,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import PretrainedConfig
 
-from response_generator.config.library_keywords import KIND_OF_TYPE, accepted_kinds
+from response_generator.config.library_keywords import JSON_TYPE_OF_PYTHON_TYPE, accepted_json_types
 from response_generator.config.schema import DPOArguments
 from response_generator.errors import InputError
-from response_generator.evaluation.predictions_file import GENERATED_FIELDS, SCORED_FIELDS, by_model, read
+from response_generator.evaluation.predictions_file import (
+    GENERATED_FIELDS,
+    SCORED_FIELDS,
+    group_by_model,
+    read_predictions,
+)
 from response_generator.modeling.adapters import AdapterFile
 from response_generator.modeling.loading import load_config
 
-CONFIG_FIELDS = {(name,): kinds for name, kinds in accepted_kinds("lora").items()} | {
+CONFIG_FIELDS = {(name,): kinds for name, kinds in accepted_json_types("lora").items()} | {
     (name,): [] for name in "peft_type base_model_name_or_path revision auto_mapping task_type peft_version".split()
 }
 DTYPES = "F64 F32 F16 BF16 F8_E4M3 F8_E5M2 F8_E8M0 F4 I64 I32 I16 I8 U64 U32 U16 U8 BOOL C64 F6_E2M3".split()
@@ -108,7 +113,7 @@ def test_adapters(tiny, tmp_path, base, change):
         assert adapter.layers and adapter.embedding_rows != 0
         adapter.check_finite("adapter")
     except InputError as error:
-        assert all(fault.startswith("adapter: ") for fault in error.faults)
+        assert all(message.startswith("adapter: ") for message in error.messages)
     assert listing(tmp_path) == before
 
 
@@ -119,20 +124,20 @@ PREDICTION = {
     "prompt": "<|im_start|>user Hi .",
     "history": HISTORY,
     "target_emotion": "happiness",
-    "reference": "You earned it !",
+    "gold_response": "You earned it !",
     "response": "So what ?",
     "new_tokens": 5,
-    "stopped_by_limit": False,
-    "reference_tokens": 6,
-    "reference_logp": -12.5,
+    "hit_max_new_tokens": False,
+    "gold_tokens": 6,
+    "gold_logp": -12.5,
     "predicted_emotion": "anger",
     "emotion_score": 0.5,
     "target_probability": 0.25,
     "gibberish_label": "clean",
     "gibberish_score": 1,
-    "complete": True,
-    "reference_emotion": "happiness",
-    "reference_gibberish": "clean",
+    "ends_with_punctuation": True,
+    "gold_emotion": "happiness",
+    "gold_gibberish_label": "clean",
 }
 PREDICTIONS = [
     PREDICTION | {"index": index, "sample": sample, "model": model}
@@ -143,7 +148,9 @@ PREDICTIONS = [
 
 
 ROW_FIELDS = {
-    (line, name): [KIND_OF_TYPE[kind]] for name, kind in (GENERATED_FIELDS | SCORED_FIELDS).items() for line in (0, 1)
+    (line, name): [JSON_TYPE_OF_PYTHON_TYPE[kind]]
+    for name, kind in (GENERATED_FIELDS | SCORED_FIELDS).items()
+    for line in (0, 1)
 }
 
 
@@ -160,8 +167,8 @@ def test_predictions(tmp_path, edits, damages, fields, named):
     file.write_bytes(damaged("".join(json.dumps(row) + "\n" for row in rows).encode(), damages))
     before = listing(tmp_path)
     try:
-        found = read(tmp_path if named == "folder" else file, fields)
-        assert sum(map(len, by_model(found).values())) == len(found)
+        found = read_predictions(tmp_path if named == "folder" else file, fields)
+        assert sum(map(len, group_by_model(found).values())) == len(found)
     except InputError as error:
-        assert all(fault.startswith(str(file)) for fault in error.faults)
+        assert all(message.startswith(str(file)) for message in error.messages)
     assert listing(tmp_path) == before

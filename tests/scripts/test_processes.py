@@ -70,7 +70,7 @@ def test_two_processes_have_the_losses_of_one_and_resume(alone, tiny, tmp_path):
     assert out.count("resuming from") == out.count("done: the adapter is in") == 1  # one voice
     assert losses(tmp_path / "run") == pytest.approx(losses(alone), abs=1e-4)
     together, single = (read_json(run / "metrics.json") for run in (tmp_path / "run", alone))
-    for name in ("train_loss", "eval_loss", "rewards/margins", "start_loss"):
+    for name in ("train_loss", "eval_loss", "rewards/margins", "initial_loss"):
         assert together[name] == pytest.approx(single[name], abs=1e-3), name
     assert [entry["step"] for entry in read_lines(tmp_path / "run" / "log.jsonl")] == list(range(1, 13))
     facts = read_json(tmp_path / "run" / "environment.json")

@@ -11,12 +11,12 @@ from local_hub import LocalHub
 from tiny_models import demo_rows
 
 from response_generator.config.sources import (
-    dataset_faults,
-    dataset_source,
-    hub_faults,
+    find_dataset_source_errors,
+    find_hub_errors,
+    find_model_source_errors,
+    from_pretrained_keywords,
     is_local,
-    model_faults,
-    pretrained,
+    join_dataset_revision,
     split_revision,
 )
 from response_generator.evaluation.saved_predictions import SavedPredictions
@@ -148,25 +148,27 @@ def test_names_and_their_revisions(name, parts):
 def test_a_folder_of_this_machine_has_no_revision(tiny, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     shutil.copytree(tiny.base, "owner/base@v1")
-    assert is_local("owner/base@v1") and model_faults("base_model", "owner/base@v1") == []  # a folder may be called so
-    assert pretrained("owner/base@v1") == {"pretrained_model_name_or_path": "owner/base@v1"}
+    assert (
+        is_local("owner/base@v1") and find_model_source_errors("base_model", "owner/base@v1") == []
+    )  # a folder may be called so
+    assert from_pretrained_keywords("owner/base@v1") == {"pretrained_model_name_or_path": "owner/base@v1"}
     shutil.copytree(tiny.base, "owner/base")
     shutil.rmtree("owner/base@v1")
-    (fault,) = model_faults("base_model", "owner/base@v1")
-    assert "owner/base is on this machine, where nothing has a revision; remove @v1" in fault
+    (message,) = find_model_source_errors("base_model", "owner/base@v1")
+    assert "owner/base is on this machine, where nothing has a revision; remove @v1" in message
 
 
 def test_both_parts_must_be_there(hub):
-    faults = hub_faults({"base_model": ("owner/base@", "model"), "adapter": ("@v1", "adapter")})
-    assert faults == [
+    errors = find_hub_errors({"base_model": ("owner/base@", "model"), "adapter": ("@v1", "adapter")})
+    assert errors == [
         "base_model: owner/base@: allowed: owner/name, or owner/name@revision",
         "adapter: @v1: allowed: owner/name, or owner/name@revision",
     ]
 
 
 def test_the_revision_of_a_data_set_is_written_once():
-    assert dataset_source("owner/name", "v1") == dataset_source("owner/name@v1", None) == "owner/name@v1"
-    assert dataset_source("rows.jsonl", "v1") == "rows.jsonl"
-    assert dataset_faults("dataset", "owner/name@v1", "v1") == []
-    (fault,) = dataset_faults("dataset", "owner/name@v1", "v2")
-    assert fault == "dataset: path asks for the revision v1, revision for v2; keep one of the two"
+    assert join_dataset_revision("owner/name", "v1") == join_dataset_revision("owner/name@v1", None) == "owner/name@v1"
+    assert join_dataset_revision("rows.jsonl", "v1") == "rows.jsonl"
+    assert find_dataset_source_errors("dataset", "owner/name@v1", "v1") == []
+    (message,) = find_dataset_source_errors("dataset", "owner/name@v1", "v2")
+    assert message == "dataset: path asks for the revision v1, revision for v2; keep one of the two"

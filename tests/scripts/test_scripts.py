@@ -29,7 +29,7 @@ def test_its_log_and_metrics_are_trls(trained):
     assert log[0]["loss"] == pytest.approx(0.6931, abs=1e-3)
     assert log[-1]["loss"] < 0.6
     metrics = read_json(run / "metrics.json")
-    assert metrics["start_loss"] == pytest.approx(0.6931, abs=1e-4)
+    assert metrics["initial_loss"] == pytest.approx(0.6931, abs=1e-4)
     assert metrics["eval_rewards/accuracies"] >= 0.5
     assert metrics["peak_memory_gb"] < 8
 
@@ -71,7 +71,7 @@ def test_a_dry_run_shows_everything_and_writes_nothing(tiny, tmp_path):
     shown = done.stdout
     assert "training: pairs read 12" in shown and "held out: pairs read 4" in shown
     assert int(shown.partition(", dropped ")[2].partition(",")[0]) > 0
-    assert "the marks '<|im_start|>user ', '<|im_end|>' are in every prompt" in shown
+    assert "the required markers '<|im_start|>user ', '<|im_end|>' are in every prompt" in shown
     assert "steps in all" in shown and "activations of the longest batch" in shown
     estimated = float(re.search(r"in all +│ +([\d.]+)", shown)[1])
     measured = float(re.search(r"([\d.]+) GB for the longest batch", shown)[1])
@@ -103,7 +103,7 @@ def test_every_part_of_a_run_that_the_args_ask_for_is_in_it(tiny, tmp_path):
     done = run_script("fine_tune_dpo.py", args, tmp_path, **variables)
     assert done.returncode == 0, done.stderr
     metrics = read_json(tmp_path / "run" / "metrics.json")
-    assert metrics["start_gap"] > 1  # the other reference
+    assert metrics["initial_max_logp_gap"] > 1  # the other reference
     assert metrics["steps"] == metrics["best_step"] + 2 < 12  # stopped early
     kept = tmp_path / "run" / f"checkpoint-{metrics['best_step']}" / "adapter_model.safetensors"
     assert adapter_bytes(tmp_path / "run") == kept.read_bytes()

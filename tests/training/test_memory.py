@@ -104,23 +104,23 @@ def test_seven_billion_parameters_in_four_bits_take_3_87_gb():
 def test_trained_parameters_are_those_that_peft_counts(tiny, tmp_path):
     policy, source = load_policy(tiny, tmp_path, tiny.folder / "adapter")
     # r 4, two layers: q 64 -> 64, v 64 -> 32, down 128 -> 64.
-    assert memory.parameters(memory.trained_shapes(source)) == 2 * 4 * (64 + 64 + 64 + 32 + 128 + 64)
-    assert memory.parameters(memory.trained_shapes(source)) == policy.get_nb_trainable_parameters()[0]
+    assert memory.count_parameters(memory.get_trained_shapes(source)) == 2 * 4 * (64 + 64 + 64 + 32 + 128 + 64)
+    assert memory.count_parameters(memory.get_trained_shapes(source)) == policy.get_nb_trainable_parameters()[0]
 
 
 def test_a_new_lora_has_the_shapes_that_peft_writes(tiny):
     lora = LoraConfig(r=4, target_modules=TARGETS, task_type="CAUSAL_LM")
     written = AdapterFile.read(tiny.folder / "adapter").shapes
-    assert memory.new_lora_shapes(AutoConfig.from_pretrained(tiny.base), lora) == written
+    assert memory.get_new_lora_shapes(AutoConfig.from_pretrained(tiny.base), lora) == written
 
 
 def test_embeddings_are_trained_only_when_the_adapter_has_its_own(tiny, tmp_path):
     write_tiny_adapter(tiny.folder / "base", tmp_path, modules_to_save=["embed_tokens"])
     source = AdapterFile.read(tmp_path)
-    lora = memory.parameters(AdapterFile.read(tiny.folder / "adapter").shapes)
-    assert memory.parameters(memory.trained_shapes(source)) == lora + source.embedding_rows * 64
+    lora = memory.count_parameters(AdapterFile.read(tiny.folder / "adapter").shapes)
+    assert memory.count_parameters(memory.get_trained_shapes(source)) == lora + source.embedding_rows * 64
     source.config["modules_to_save"] = None
-    assert memory.parameters(memory.trained_shapes(source)) == lora
+    assert memory.count_parameters(memory.get_trained_shapes(source)) == lora
 
 
 @pytest.mark.parametrize(
@@ -152,19 +152,19 @@ def test_activations_are_what_autograd_keeps(tiny, tmp_path, layers, attention):
     with saved_for_backward(policy) as kept, torch.autocast("cpu", torch.bfloat16):
         hidden = policy.base_model.model.model(ids, attention_mask=padded, use_cache=False).last_hidden_state
     assert hidden.requires_grad
-    shapes = memory.trained_shapes(source)
-    found = memory.estimate(policy.config, shapes, Batch(8, 96, 0), dpo(), four_bit=True, attention=attention)
+    shapes = memory.get_trained_shapes(source)
+    found = memory.estimate_memory(policy.config, shapes, Batch(8, 96, 0), dpo(), four_bit=True, attention=attention)
     # Autograd also keeps the last norm's input, but not the first's, which needs no gradient.
     assert found.activations == pytest.approx(stored(*kept), rel=0.06)
 
 
 def test_checkpoints_are_one_input_a_layer():
-    shapes = memory.new_lora_shapes(LLAMA_7B, LoraConfig(r=8, target_modules=TARGETS, layers_to_transform=[31]))
+    shapes = memory.get_new_lora_shapes(LLAMA_7B, LoraConfig(r=8, target_modules=TARGETS, layers_to_transform=[31]))
     batch, config = Batch(16, 1024, 800), dpo(gradient_checkpointing=True)
     config.use_cpu = False
-    held = memory.estimate(LLAMA_7B, shapes, batch, config, four_bit=True)
+    held = memory.estimate_memory(LLAMA_7B, shapes, batch, config, four_bit=True)
     assert held.activations == 32 * 16 * 1024 * 4096 * 2  # the lower layers too: their inputs lead to the upper ones
-    offloaded = memory.estimate(LLAMA_7B, shapes, batch, config, four_bit=True, fused=True, offloaded=True)
+    offloaded = memory.estimate_memory(LLAMA_7B, shapes, batch, config, four_bit=True, fused=True, offloaded=True)
     assert offloaded.activations == 3 * 16 * 1024 * 4096 * 2
     assert offloaded.layer < held.layer
     assert held.allocator == held.process == 0
@@ -199,28 +199,28 @@ def test_the_longest_batch_is_padded_as_trl_pads_it():
         "rejected": [rejected for *_, rejected in pairs],
         "whole": [prompt + max(replies) for prompt, *replies in pairs],
     }
-    batch = memory.longest_batch(lengths, 2)
+    batch = memory.get_longest_batch(lengths, 2)
     assert batch == Batch(sequences=4, length=22, replies=10 + 7)
     parts = ("prompt_ids", "chosen_ids", "rejected_ids")
     features = [dict(zip(parts, ([1] * size for size in pair), strict=True)) for pair in pairs[1:3]]
     assert DataCollatorForPreference(pad_token_id=0)(features)["input_ids"].shape == (batch.sequences, batch.length)
-    assert memory.longest_batch(lengths, 100).sequences == 2 * len(pairs)
+    assert memory.get_longest_batch(lengths, 100).sequences == 2 * len(pairs)
 
 
 def test_the_total_counts_a_layer_or_the_lm_head():
     found = memory.MemoryEstimate(1, 20, 300, 4000, 50_000, 600_000, 7_000_000, 80_000_000)
     assert found.total == 87_054_321
-    assert sum(size for _, size in memory.rows(found)) == found.total
+    assert sum(size for _, size in memory.name_parts(found)) == found.total
 
 
 def test_what_a_card_does_not_hold_has_no_row():
     found = memory.MemoryEstimate(0, 20, 300, 4000, 50_000, 600_000, 7_000_000, 0)
-    assert [size for _, size in memory.rows(found)] == [20, 300, 4000, 50_000, 7_000_000]
+    assert [size for _, size in memory.name_parts(found)] == [20, 300, 4000, 50_000, 7_000_000]
 
 
 def test_a_trained_parameter_takes_8_bytes_in_two_adapters_and_12_in_gradient_and_moments():
     shapes = {"base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight": (10, 100)}
-    found = memory.estimate(SMOLLM, shapes, Batch(2, 8, 4), dpo(optim="adamw_torch"), four_bit=True)
+    found = memory.estimate_memory(SMOLLM, shapes, Batch(2, 8, 4), dpo(optim="adamw_torch"), four_bit=True)
     assert (found.adapters, found.optimizer) == (8000, 12000)
 
 
@@ -243,9 +243,9 @@ def test_a_trained_parameter_takes_8_bytes_in_two_adapters_and_12_in_gradient_an
 def test_the_total_is_within_30_percent_of_runs_measured_on_the_demo(batch, checkpointing, measured):
     # Peak GB of the process, glibc 2.36; the demo's adapter is on the upper half; 1.09 GB before the model.
     lora = LoraConfig(r=16, target_modules=EVERY, layers_to_transform=list(range(15, 30)), task_type="CAUSAL_LM")
-    shapes = memory.new_lora_shapes(SMOLLM, lora)
+    shapes = memory.get_new_lora_shapes(SMOLLM, lora)
     config = dpo(gradient_checkpointing=checkpointing)
-    found = memory.estimate(SMOLLM, shapes, batch, config, four_bit=True, process=1_090_000_000)
+    found = memory.estimate_memory(SMOLLM, shapes, batch, config, four_bit=True, process=1_090_000_000)
     assert found.total / 1e9 == pytest.approx(measured, rel=0.3)
 
 
@@ -257,7 +257,7 @@ def test_the_machine_is_named_with_its_memory():
     assert total == kilobytes * 1024
     with open("/proc/self/statm", encoding="ascii") as file:
         pages = int(file.read().split()[1])
-    assert math.isclose(device_memory.process_rss_bytes(), pages * 4096, rel_tol=0.02)
+    assert math.isclose(device_memory.get_process_rss_bytes(), pages * 4096, rel_tol=0.02)
 
 
 def test_a_containers_limit_counts(tmp_path, monkeypatch):
@@ -267,4 +267,6 @@ def test_a_containers_limit_counts(tmp_path, monkeypatch):
     assert device_memory.describe_memory()[1] == whole
     (tmp_path / "memory.max").write_text("2000000000\n", encoding="ascii")
     assert device_memory.describe_memory()[1] == 2_000_000_000
-    assert device_memory.free_bytes() == pytest.approx(2_000_000_000 - device_memory.process_rss_bytes(), abs=1e8)
+    assert device_memory.get_free_bytes() == pytest.approx(
+        2_000_000_000 - device_memory.get_process_rss_bytes(), abs=1e8
+    )

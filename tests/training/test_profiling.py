@@ -41,7 +41,7 @@ def test_no_row_is_taken_twice(batch):
 
 @pytest.mark.parametrize(("free", "tried"), [(10**12, True), (10**6, False)])
 def test_a_step_that_does_not_fit_is_not_tried(tiny, tmp_path, capsys, monkeypatch, free, tried):
-    monkeypatch.setattr(device_memory, "free_bytes", lambda: free)
+    monkeypatch.setattr(device_memory, "get_free_bytes", lambda: free)
     values = tiny.dpo(tmp_path / "run")
     values["dpo"]["per_device_train_batch_size"] = 100_000
     assert run_here(fine_tune_dpo.main, values, tmp_path, "--dry_run") == 0
@@ -52,18 +52,18 @@ def test_a_step_that_does_not_fit_is_not_tried(tiny, tmp_path, capsys, monkeypat
 
 
 def test_tokens_are_those_of_padded_batches(tiny, tmp_path):
-    config = dpo_config.training_config(
+    config = dpo_config.build_dpo_config(
         arguments_for(tiny, tmp_path, per_device_train_batch_size=2, gradient_accumulation_steps=2)
     )
     # Two batches of two a step, each padded to its own longest, chosen and rejected apart; then a batch of one.
-    assert profiling.padded_tokens([5, 7, 3, 9, 4], config, range(5)) == [2 * 2 * 7 + 2 * 2 * 9, 2 * 1 * 4]
+    assert profiling.count_padded_tokens([5, 7, 3, 9, 4], config, range(5)) == [2 * 2 * 7 + 2 * 2 * 9, 2 * 1 * 4]
 
 
 def test_the_whole_run_is_counted(tiny, tmp_path):
     train = TokenizedPairs(rows=[row(10)] * 12)
     # 12 pairs of 10 tokens, twice each, 2 epochs
-    assert profiling.tokens_of_run(train, arguments_for(tiny, tmp_path)) == 12 * 2 * 10 * 2
-    assert profiling.tokens_of_run(train, arguments_for(tiny, tmp_path, max_steps=2)) == 8 * 2 * 10
+    assert profiling.count_run_tokens(train, arguments_for(tiny, tmp_path)) == 12 * 2 * 10 * 2
+    assert profiling.count_run_tokens(train, arguments_for(tiny, tmp_path, max_steps=2)) == 8 * 2 * 10
 
 
 @pytest.mark.parametrize("dpo", [{}, {"precompute_ref_log_probs": True, "gradient_accumulation_steps": 2}])

@@ -50,7 +50,7 @@ def test_another_reference_speaks_as_a_model_with_that_adapter_alone(tiny, tmp_p
     other = arguments_for(tiny, tmp_path, reference_adapter=str(tmp_path / "other"))
     trainer, start, _ = set_up(other)
     frozen = AdapterFile.read(tmp_path / "other")
-    assert sanity_checks.check_start(trainer, start, frozen)["start_gap"] > 1
+    assert sanity_checks.check_start(trainer, start, frozen)["initial_max_logp_gap"] > 1
     assert list(trainer.model.peft_config) == ["default", "ref"]
     assert not any(weight.requires_grad for name, weight in trainer.model.named_parameters() if ".ref." in name)
 
@@ -79,7 +79,7 @@ def test_a_new_lora_starts_from_the_bare_base(tiny, tmp_path, arguments):
     new = arguments_for(tiny, tmp_path, adapter=None, lora=lora)
     trainer, start, _ = set_up(new, max_steps=2, learning_rate=1e-2)
     assert start is None
-    assert sanity_checks.check_start(trainer, None, None)["start_loss"] == pytest.approx(math.log(2), abs=1e-6)
+    assert sanity_checks.check_start(trainer, None, None)["initial_loss"] == pytest.approx(math.log(2), abs=1e-6)
     trainer.train()
     sanity_checks.check_end(trainer.model, None, None)
     with trainer.model.disable_adapter():
@@ -113,7 +113,7 @@ def test_a_precomputed_reference_gives_the_loss_of_a_recomputed_one(arguments):
     stored, start, _ = set_up(arguments, bf16=False, precompute_ref_log_probs=True, precompute_ref_batch_size=3)
     assert {"ref_chosen_logps", "ref_rejected_logps"} <= set(stored.train_dataset.column_names)
     assert not {"ref_chosen_logps"} & set(fresh.train_dataset.column_names)
-    assert sanity_checks.check_start(stored, start, None)["start_gap"] < 0.1
+    assert sanity_checks.check_start(stored, start, None)["initial_max_logp_gap"] < 0.1
     for trainer in (fresh, stored):
         shift(trainer.model, "default", 0.01)
     assert abs(loss_of(fresh) - math.log(2)) > 1e-3
@@ -122,7 +122,7 @@ def test_a_precomputed_reference_gives_the_loss_of_a_recomputed_one(arguments):
 
 def key_of(arguments, **dpo) -> str:
     trainer, _, _ = set_up(arguments, **dpo)
-    return reference.cache_key(trainer, trainer.train_dataset, reference.hash_module(trainer.model))
+    return reference.compute_cache_key(trainer, trainer.train_dataset, reference.hash_module(trainer.model))
 
 
 def test_the_cache_key_names_all_that_the_log_probabilities_depend_on(tiny, tmp_path, arguments):
@@ -154,7 +154,7 @@ def test_the_cache_key_names_all_that_the_log_probabilities_depend_on(tiny, tmp_
 
 def test_the_cache_is_read_and_a_run_without_it_gives_the_same(arguments, capsys):
     first, _, _ = set_up(arguments, precompute_ref_log_probs=True)
-    (file,) = reference.cache_folder().glob("*.safetensors")
+    (file,) = reference.get_cache_folder().glob("*.safetensors")
     assert "from" not in capsys.readouterr().out
     second, _, _ = set_up(arguments, precompute_ref_log_probs=True)
     assert f"reference log-probs, training: from {file}" in capsys.readouterr().out

@@ -47,15 +47,15 @@ def session(tiny, run: Path, *callbacks, owner: dict | None = None, **dpo):
     values = tiny.dpo(run)
     values["dpo"] |= BASIS | dpo
     arguments = validate_arguments(DPOArguments, values, "args.json")
-    config = dpo_config.training_config(arguments)
+    config = dpo_config.build_dpo_config(arguments)
     start = loading.resolve_initial_adapter(arguments)
     tokenizer = load_tokenizer(arguments, start)
     tokens = tokenize_pairs(PAIRS, ChatFormatter.of(tokenizer, arguments.chat_template), config.max_length)
-    watchers = [LogFile(run / "log.jsonl", Tracker()), *dpo_config.early_stopping(arguments.dpo), *callbacks]
+    watchers = [LogFile(run / "log.jsonl", Tracker()), *dpo_config.build_early_stopping(arguments.dpo), *callbacks]
     policy = loading.load_policy(arguments, start)
     trainer = train_dpo.build_trainer(policy, tokenizer, config, tokens, tokens, watchers, owner)
     if dpo.get("precompute_ref_log_probs"):
-        reference.precompute(trainer)
+        reference.precompute_ref_logps(trainer)
     run.mkdir(exist_ok=True)
     return trainer, train_dpo.train(trainer)
 
@@ -233,19 +233,19 @@ def test_a_full_disk_keeps_the_last_checkpoint(tiny, tmp_path):
 
 def test_a_checkpoint_of_other_arguments_or_data_is_not_resumed_from(tiny, tmp_path):
     run, owner = tmp_path / "run", {"arguments": {"seed": 1}, "data": ["a"]}
-    checkpointing.check_owner(run, owner)  # there is none
+    checkpointing.check_run_identity(run, owner)  # there is none
     stopped(tiny, run, 2, owner=owner)
     assert read_json(run / "checkpoint-2" / "run.json") == owner
-    checkpointing.check_owner(run, owner)
+    checkpointing.check_run_identity(run, owner)
     for other, words in (
         ({"data": ["b"]}, "other data,"),
         ({"data": [], "arguments": {}}, "other arguments and data,"),
     ):
         with pytest.raises(InputError, match=f"checkpoint-2: belongs to a run with {words} and cannot be resumed from"):
-            checkpointing.check_owner(run, owner | other)
+            checkpointing.check_run_identity(run, owner | other)
     (run / "checkpoint-2" / "run.json").unlink()
     with pytest.raises(InputError, match="other arguments and data"):
-        checkpointing.check_owner(run, owner)
+        checkpointing.check_run_identity(run, owner)
 
 
 def test_pairs_a_second_counts_pairs_that_were_trained(tiny, tmp_path):
@@ -260,10 +260,10 @@ def test_pairs_a_second_counts_pairs_that_were_trained(tiny, tmp_path):
 
 def test_another_number_of_processes_is_refused(tiny, tmp_path, monkeypatch):
     stopped(tiny, tmp_path / "run", 2)
-    assert preflight.process_faults(tmp_path / "run") == []
+    assert preflight.find_process_count_errors(tmp_path / "run") == []
     monkeypatch.setenv("WORLD_SIZE", "2")
-    (fault,) = preflight.process_faults(tmp_path / "run")
-    assert fault.endswith("checkpoint-2: not written by 2 process(es); start as many as before")
+    (message,) = preflight.find_process_count_errors(tmp_path / "run")
+    assert message.endswith("checkpoint-2: not written by 2 process(es); start as many as before")
 
 
 def test_a_log_is_read_up_to_a_line_that_was_cut_off(tmp_path):

@@ -29,21 +29,21 @@ def arguments(tiny, tmp_path):
 
 
 def set_up(arguments, **dpo):
-    """Trainer, the adapter it starts from, and renderer for the arguments, as fine_tune_dpo.py makes them."""
+    """Trainer, the adapter it starts from, and formatter for the arguments, as fine_tune_dpo.py makes them."""
     arguments = arguments.model_copy(update={"dpo": {**arguments.dpo, **dpo}})
-    config = dpo_config.training_config(arguments)
+    config = dpo_config.build_dpo_config(arguments)
     source = loading.resolve_initial_adapter(arguments)
     frozen = loading.resolve_reference_adapter(arguments, source)
     tokenizer = load_tokenizer(arguments, source)
-    renderer = ChatFormatter.of(tokenizer, arguments.chat_template)
+    formatter = ChatFormatter.of(tokenizer, arguments.chat_template)
     policy = loading.load_policy(arguments, source)
-    tokens = tokenize_pairs(PAIRS, renderer, config.max_length)
+    tokens = tokenize_pairs(PAIRS, formatter, config.max_length)
     trainer = train_dpo.build_trainer(policy, tokenizer, config, tokens, None, [])
     if frozen:
-        reference.replace(policy, frozen)
+        reference.replace_reference(policy, frozen)
     if arguments.dpo.get("precompute_ref_log_probs"):
-        reference.precompute(trainer)
-    return trainer, source, renderer
+        reference.precompute_ref_logps(trainer)
+    return trainer, source, formatter
 
 
 def loss_of(trainer, rows=slice(None)) -> float:
@@ -71,8 +71,8 @@ def test_weights_are_four_bit_adapters_two_and_only_one_trains(arguments):
 def test_the_start_is_ln_2_and_a_wrong_reference_stops_the_run(arguments):
     trainer, source, _ = set_up(arguments)
     assert sanity_checks.check_start(trainer, source, None) == {
-        "start_loss": pytest.approx(math.log(2), abs=1e-6),
-        "start_gap": pytest.approx(0, abs=1e-4),
+        "initial_loss": pytest.approx(math.log(2), abs=1e-6),
+        "initial_max_logp_gap": pytest.approx(0, abs=1e-4),
     }
     shift(trainer.model, "default", 0.05)
     with pytest.raises(RunError, match="the reference is not the adapter that training starts from"):
@@ -84,25 +84,27 @@ def test_the_start_is_ln_2_and_a_wrong_reference_stops_the_run(arguments):
 
 def test_loss_is_trls_own_on_its_own_tokens(arguments, tmp_path):
     """TRL tokenizes the rendered strings itself; ours are tokenized before. Policy and reference differ, so that the
-    loss depends on every log-probability."""
+    loss depends on every log-probability. In float32, as bfloat16 would round such a small difference away."""
     from datasets import Dataset
 
-    ours, _, renderer = set_up(arguments)
+    loading_settings = {**arguments.from_pretrained, "dtype": "float32"}
+    arguments = arguments.model_copy(update={"from_pretrained": loading_settings})
+    ours, _, formatter = set_up(arguments)
     shift(ours.model, "default", 0.01)
     strings = []
     for pair in PAIRS:
         target = pair.chosen["emotion"]
-        chosen, rejected = (renderer.completion(pair.prompt, target, reply) for reply in (pair.chosen, pair.rejected))
-        strings.append({"prompt": renderer.prompt(pair.prompt, target), "chosen": chosen, "rejected": rejected})
+        chosen, rejected = (formatter.completion(pair.prompt, target, reply) for reply in (pair.chosen, pair.rejected))
+        strings.append({"prompt": formatter.prompt(pair.prompt, target), "chosen": chosen, "rejected": rejected})
     source = loading.find_adapter("adapter", arguments.adapter, arguments)
     config = DPOConfig(output_dir=str(tmp_path), max_length=256, use_cpu=True, report_to=[])
     policy = loading.load_policy(arguments, source)
-    loaded = train_dpo.trained_weights(policy)
+    loaded = train_dpo.copy_trained_weights(policy)
     theirs = DPOTrainer(
         model=policy,
         args=config,
         train_dataset=Dataset.from_list(strings),
-        processing_class=renderer.tokenizer,
+        processing_class=formatter.tokenizer,
     )
     train_dpo.restore_fp32_adapters(theirs.model, loaded)
     shift(theirs.model, "default", 0.01)
@@ -114,7 +116,7 @@ def test_loss_is_trls_own_on_its_own_tokens(arguments, tmp_path):
 def test_training_moves_every_matrix_of_the_adapter_and_no_bit_of_the_reference(arguments, setting):
     trainer, source, _ = set_up(arguments, max_steps=3, learning_rate=1e-2, **setting)
     sanity_checks.check_start(trainer, source, None)
-    with pytest.raises(RunError, match="is what it was before"):
+    with pytest.raises(RunError, match="is the same as before training"):
         sanity_checks.check_end(trainer.model, source, None)
     before = {name: weight.detach().clone() for name, weight in trainer.model.named_parameters()}
     trainer.train()
@@ -139,7 +141,7 @@ def test_small_steps_are_not_rounded_away(arguments):
 def test_a_frozen_adapter_is_told_before_training(arguments, monkeypatch):
     frozen = add_adapter(
         loading.load_base(arguments),
-        AdapterFile.read(loading.adapter_folder(arguments.adapter)),
+        AdapterFile.read(loading.fetch_adapter(arguments.adapter)),
         loading.POLICY_ADAPTER,
         trainable=False,
     )
@@ -152,25 +154,25 @@ def test_checkpoints_hold_the_trained_adapter_alone(arguments):
     trainer, _, _ = set_up(arguments, max_steps=2, save_steps=2)
     trainer.train()
     (checkpoint,) = trainer.args.output_dir and list(
-        loading.adapter_folder(trainer.args.output_dir).glob("checkpoint-*")
+        loading.fetch_adapter(trainer.args.output_dir).glob("checkpoint-*")
     )
     assert not (checkpoint / "ref").exists()
     assert not (checkpoint / "training_args.bin").exists()
     shapes = AdapterFile.read(checkpoint).shapes
-    assert shapes == AdapterFile.read(loading.adapter_folder(arguments.adapter)).shapes
-    assert checkpointing.last(checkpoint.parent) == checkpoint
+    assert shapes == AdapterFile.read(loading.fetch_adapter(arguments.adapter)).shapes
+    assert checkpointing.find_last_checkpoint(checkpoint.parent) == checkpoint
 
 
 def test_other_losses_and_weights_start_as_they_should(arguments):
     for setting in ({"loss_type": ["ipo"]}, {"loss_weights": [0.5]}, {"use_weighting": True}):
         trainer, source, _ = set_up(arguments, **setting)
-        assert sanity_checks.check_start(trainer, source, None)["start_gap"] == pytest.approx(0, abs=1e-4)
+        assert sanity_checks.check_start(trainer, source, None)["initial_max_logp_gap"] == pytest.approx(0, abs=1e-4)
 
 
 def test_the_mean_loss_counts_steps():
     log = [{"step": 4, "loss": 1.0}, {"step": 4, "eval_loss": 9.0}, {"step": 6, "loss": 4.0}, {"step": 6}]
-    assert train_dpo.mean_loss(log) == {"train_loss": (4 * 1.0 + 2 * 4.0) / 6}
-    assert train_dpo.mean_loss([]) == {}
+    assert train_dpo.compute_mean_loss(log) == {"train_loss": (4 * 1.0 + 2 * 4.0) / 6}
+    assert train_dpo.compute_mean_loss([]) == {}
 
 
 def test_values_that_do_not_go_together_are_refused(arguments):
@@ -204,9 +206,9 @@ def with_tokens(tiny, folder, added: list[str], **lora):
 def test_an_adapter_with_added_tokens_loads_with_its_own_embeddings(tiny, tmp_path, arguments, kept):
     original = with_tokens(tiny, tmp_path / "adapter", ["<laugh>", "<sigh>"], **kept)
     arguments = arguments.model_copy(update={"adapter": str(tmp_path / "adapter")})
-    trainer, source, renderer = set_up(arguments, max_steps=1)
-    rows = len(renderer.tokenizer)
-    assert renderer.encode("<sigh>") == [rows - 1]
+    trainer, source, formatter = set_up(arguments, max_steps=1)
+    rows = len(formatter.tokenizer)
+    assert formatter.encode("<sigh>") == [rows - 1]
     loaded = trainer.model.get_input_embeddings()
     weight = loaded.modules_to_save["default"].weight if kept else loaded.weight
     expected = original.get_input_embeddings()
@@ -219,7 +221,7 @@ def test_an_adapter_with_added_tokens_loads_with_its_own_embeddings(tiny, tmp_pa
     if kept:  # the output matrix of the adapter is the one that the loss used
         head = trainer.model.get_output_embeddings().modules_to_save
         assert not torch.equal(head["default"].weight, head["ref"].weight)
-    train_dpo.save_adapter(trainer.model, renderer.tokenizer, tmp_path / "saved")
+    train_dpo.save_adapter(trainer.model, formatter.tokenizer, tmp_path / "saved")
     assert AdapterFile.read(tmp_path / "saved").embedding_rows == rows
 
 
@@ -236,13 +238,13 @@ def test_a_baseline_without_the_adapters_tokens_is_refused(tiny, tmp_path):
     for baseline in ("none", tiny.adapter):
         values = tiny.evaluate(tmp_path / "run", adapter=str(tmp_path / "adapter"), baseline_adapter=baseline)
         with pytest.raises(InputError, match="baseline_adapter: .* knows 601 tokens, the base has 600 "):
-            models.find(validate_arguments(EvaluateArguments, values, "args.json"))
+            models.resolve_adapters(validate_arguments(EvaluateArguments, values, "args.json"))
     with_tokens(tiny, tmp_path / "replacing", ["<sigh>"])
     values = tiny.evaluate(
         tmp_path / "run", adapter=str(tmp_path / "adapter"), baseline_adapter=str(tmp_path / "replacing")
     )
     with pytest.raises(InputError, match="replaces the base's embeddings"):
-        models.find(validate_arguments(EvaluateArguments, values, "args.json"))
+        models.resolve_adapters(validate_arguments(EvaluateArguments, values, "args.json"))
 
 
 def test_a_pad_token_of_its_own_is_needed(tiny, arguments):

@@ -43,18 +43,18 @@ function outcomeOf(row) {
 }
 
 const texts = rows.map((row) =>
-  [...row.history.map((turn) => turn.text), row.reference.text, ...row.replies.map((reply) => reply.text)]
+  [...row.history.map((turn) => turn.text), row.gold.text, ...row.replies.map((reply) => reply.text)]
     .join("\n").toLowerCase());
 
 function turnOf(role, emotion, text) {
   const turn = element("p", undefined, "turn");
-  turn.append(element("span", `${role}, ${emotion}: `, "speaker"), text);
+  turn.append(element("span", `${role}, ${emotion}: `, "model"), text);
   return turn;
 }
 
 function answerOf(name, text, labels, style) {
   const answer = element("div", undefined, `answer ${style}`);
-  answer.append(element("div", name, "speaker"), element("p", text), element("div", labels, "labels"));
+  answer.append(element("div", name, "model"), element("p", text), element("div", labels, "labels"));
   return answer;
 }
 
@@ -65,7 +65,7 @@ function articleOf(row) {
   article.append(element("h3", `row ${row.index}${sample}: target ${row.target}${gained}`));
   for (const turn of row.history) article.append(turnOf(turn.role, turn.emotion, turn.text));
   const answers = element("div", undefined, "answers");
-  answers.append(answerOf("reference", row.reference.text, `read as ${row.reference.emotion}`, ""));
+  answers.append(answerOf("gold reply", row.gold.text, `read as ${row.gold.emotion}`, ""));
   row.replies.forEach((reply, at) => {
     const labels = [
       `read as ${reply.emotion} (${reply.score.toFixed(2)})`, reply.gibberish,

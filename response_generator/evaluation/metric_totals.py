@@ -1,0 +1,145 @@
+"""Metrics computed from the rows of predictions.jsonl, for all prompts or for any resample of them."""
+
+import re
+from collections import Counter
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from response_generator.constants import EMOTIONS
+from response_generator.evaluation.metrics import Metric
+from response_generator.evaluation.predictions_file import Prediction
+from response_generator.scoring.rules import ends_with_punctuation
+
+
+@dataclass(frozen=True)
+class MetricTotals:
+    """Sums over each prompt's replies, from which every metric follows for any choice of prompts.
+
+    ratios: `{metric: (numerator, denominator)}`, each (prompts,). confusion: replies by target and predicted emotion,
+    (prompts, 7, 7).
+    """
+
+    metrics: dict[str, Metric]
+    ratios: dict[str, tuple[np.ndarray, np.ndarray]]
+    confusion: np.ndarray
+
+    @classmethod
+    def of(cls, rows: list[Prediction], metrics: dict[str, Metric]) -> "MetricTotals":
+        """Rows of one model, in the order of prompts, the same number for each prompt."""
+        prompts = len({row["index"] for row in rows})
+        confusion = np.zeros((len(rows), len(EMOTIONS), len(EMOTIONS)))
+        for number, row in enumerate(rows):
+            confusion[number, EMOTIONS.index(row["target_emotion"]), EMOTIONS.index(row["predicted_emotion"])] = 1
+        ratios = {
+            name: tuple(
+                np.asarray(column(rows), float).reshape(prompts, -1).sum(1)
+                for column in (metric.numerator, metric.denominator)
+            )
+            for name, metric in metrics.items()
+            if metric.numerator
+        }
+        return cls(metrics, ratios, confusion.reshape(prompts, -1, *confusion.shape[1:]).sum(1))
+
+    @property
+    def prompts(self) -> int:
+        return len(self.confusion)
+
+    def compute(self, weights: np.ndarray) -> dict[str, np.ndarray]:
+        """Every ratio and F1, once for each row of `weights` (resamples, prompts): how often each prompt counts.
+
+        Returns:
+            `{metric: (resamples,)}`; nan where there is nothing to divide by, for example no prompt with that target.
+        """
+        found = {}
+        with np.errstate(divide="ignore", invalid="ignore"):
+            for name, (numerator, denominator) in self.ratios.items():
+                found[name] = self.metrics[name].transform((weights @ numerator) / (weights @ denominator))
+            confusions = weights @ self.confusion.reshape(self.prompts, -1)
+            found |= compute_f1(confusions.reshape(-1, len(EMOTIONS), len(EMOTIONS)))
+        return found
+
+
+def compute_f1(confusions: np.ndarray) -> dict[str, np.ndarray]:
+    """F1 as scikit-learn defines it, from counts of replies by target and predicted emotion, (resamples, 7, 7).
+
+    Averages are over the emotions that occur as target or prediction. `non_neutral_*` are over the replies whose target
+    is not neutral. `emotion_f1_micro_without_neutral` is over all replies and six emotions, as in the literature on
+    DailyDialog. scikit-learn itself counts one resample at a time: ten thousand would take a minute.
+    """
+    correct = np.diagonal(confusions, axis1=1, axis2=2)
+    support, predicted = confusions.sum(2), confusions.sum(1)
+    f1 = 2 * correct / (support + predicted)
+    non_neutral = confusions.copy()
+    non_neutral[:, 0] = 0  # leaves out the replies with a neutral target
+    non_neutral_support = non_neutral.sum(2)
+    non_neutral_f1 = 2 * correct / (non_neutral_support + non_neutral.sum(1))
+    non_neutral_f1 = np.where(non_neutral_support > 0, non_neutral_f1, np.nan)
+    others = slice(1, None)
+    micro = 2 * correct[:, others].sum(1) / (support[:, others].sum(1) + predicted[:, others].sum(1))
+    return {
+        "emotion_f1_weighted": (np.nan_to_num(f1) * support).sum(1) / support.sum(1),
+        "emotion_f1_macro": np.nan_to_num(f1).sum(1) / np.isfinite(f1).sum(1),
+        "emotion_f1_micro_without_neutral": micro,
+        "non_neutral_f1_weighted": (np.nan_to_num(non_neutral_f1) * non_neutral_support).sum(1)
+        / non_neutral_support.sum(1),
+        "non_neutral_f1_macro": np.nan_to_num(non_neutral_f1).sum(1) / np.isfinite(non_neutral_f1).sum(1),
+        **{f"emotion/{emotion}/f1": f1[:, number] for number, emotion in enumerate(EMOTIONS)},
+    }
+
+
+def count_confusion(rows: list[Prediction]) -> np.ndarray:
+    """Replies by target (rows) and predicted emotion (columns), (7, 7), in the order of EMOTIONS."""
+    counts = np.zeros((len(EMOTIONS), len(EMOTIONS)), int)
+    for row in rows:
+        counts[EMOTIONS.index(row["target_emotion"]), EMOTIONS.index(row["predicted_emotion"])] += 1
+    return counts
+
+
+@dataclass(frozen=True)
+class Distinct:
+    """distinct-n (Li et al. 2016): different n-grams divided by all n-grams.
+
+    `value` is over all replies. `leave_one_out` (prompts,) is the same without the replies to each prompt in turn.
+    """
+
+    value: float
+    leave_one_out: np.ndarray
+
+    @classmethod
+    def of(cls, rows: list[Prediction], n: int) -> "Distinct":
+        """Tokens are words and punctuation marks; no n-gram spans two replies."""
+        grams_by_prompt: dict[int, Counter] = {}
+        for row in rows:
+            tokens = re.findall(r"\w+|[^\w\s]", row["response"].lower())
+            grams = pairwise(tokens) if n == 2 else tokens
+            grams_by_prompt.setdefault(row["index"], Counter()).update(grams)
+        everything: Counter = Counter()
+        for grams in grams_by_prompt.values():
+            everything.update(grams)
+        # N-grams that occur in the replies to one prompt only disappear when that prompt is left out.
+        own = np.array(
+            [sum(everything[gram] == count for gram, count in grams.items()) for grams in grams_by_prompt.values()]
+        )
+        totals = np.array([grams.total() for grams in grams_by_prompt.values()])
+        rest = totals.sum() - totals
+        leave_one_out = (len(everything) - own) / np.maximum(rest, 1)
+        # If only one prompt has any words, nothing is left to count without it.
+        return cls(len(everything) / max(1, totals.sum()), leave_one_out[rest > 0])
+
+
+def gold_as_predictions(rows: list[Prediction]) -> list[Prediction]:
+    """The gold replies in the form of predictions, one a prompt: what the classifiers say of people's own replies."""
+    first = {row["index"]: row for row in reversed(rows)}
+    return [
+        row
+        | {
+            "response": row["gold_response"],
+            "predicted_emotion": row["gold_emotion"],
+            "gibberish_label": row["gold_gibberish_label"],
+            "ends_with_punctuation": ends_with_punctuation(row["gold_response"]),
+            "new_tokens": row["gold_tokens"],
+        }
+        for _, row in sorted(first.items())
+    ]

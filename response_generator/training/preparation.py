@@ -1,0 +1,59 @@
+"""What is known of a DPO run before the base model is loaded: settings, adapters, tokenizer and tokenized pairs."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase
+from trl import DPOConfig
+
+from response_generator.config.schema import DPOArguments
+from response_generator.data.chat_template import ChatFormatter
+from response_generator.data.datasets import Pair
+from response_generator.data.tokenization import TokenizedPairs, tokenize_pairs
+from response_generator.modeling import loading, merge
+from response_generator.modeling.adapters import AdapterFile
+from response_generator.modeling.tokenizer import load_tokenizer
+from response_generator.training import dpo_config
+
+
+@dataclass(frozen=True)
+class PreparedTraining:
+    """`start` is the adapter that training starts from, None for a new LoRA. `reference` is None for a frozen copy of
+    it. `held_out` is None without an eval_dataset. `changed_settings` are lines about settings the device changes."""
+
+    config: DPOConfig
+    start: AdapterFile | None
+    reference: AdapterFile | None
+    tokenizer: PreTrainedTokenizerBase
+    formatter: ChatFormatter
+    train: TokenizedPairs
+    held_out: TokenizedPairs | None
+    changed_settings: list[str]
+
+    def identify_run(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        """What a checkpoint must agree with to be resumed: the resolved args, and a digest of the tokens."""
+        return {"arguments": arguments, "data": [rows.digest() for rows in (self.train, self.held_out) if rows]}
+
+
+def prepare(args: DPOArguments, pairs: list[Pair], held_out_pairs: list[Pair]) -> PreparedTraining:
+    """Checks settings, adapters, tokenizer, template and export, and tokenizes the pairs.
+
+    Raises:
+        InputError: with what is wrong.
+    """
+    config = dpo_config.build_dpo_config(args)
+    start = loading.resolve_initial_adapter(args)
+    reference = loading.resolve_reference_adapter(args, start)
+    merge.check_export_base(args, start)
+    tokenizer = load_tokenizer(args, start)
+    formatter = ChatFormatter.of(tokenizer, args.chat_template)
+    return PreparedTraining(
+        config,
+        start,
+        reference,
+        tokenizer,
+        formatter,
+        train=tokenize_pairs(pairs, formatter, config.max_length),
+        held_out=tokenize_pairs(held_out_pairs, formatter, config.max_length) if held_out_pairs else None,
+        changed_settings=dpo_config.find_changed_settings(args, config),
+    )
