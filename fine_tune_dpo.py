@@ -103,6 +103,7 @@ def train(args: DPOArguments, run: RunFolder, prepared, tracker) -> tuple[dict[s
             *dpo_config.build_early_stopping(args.dpo),
         ],
         run_identity=prepared.identify_run(run.arguments),
+        save_total_limit=args.dpo.get("save_total_limit"),
     )
     if prepared.reference:
         reference.replace_reference(policy, prepared.reference)

@@ -1,5 +1,6 @@
-"""Checkpoints on disk: complete or absent. One is written aside, forced to the disk, and renamed when it is whole."""
+"""Checkpoints in a run folder: which are complete, which run they belong to, and how one is completed. No torch."""
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -7,12 +8,16 @@ from typing import Any
 
 from response_generator.config import strict_json
 from response_generator.errors import InputError
+from response_generator.runs import atomic_files
 
-STAGING_DIR = "unfinished"  # holds the checkpoint that is being written
-RUN_IDENTITY_FILE = "run.json"  # in each checkpoint: the arguments and the data of the run that it belongs to
+RUN_IDENTITY_FILE = "run.json"  # the args and data of the checkpoint's run; written last, so it marks it as complete
 REQUIRED_FILES = (
-    "adapter_model.safetensors optimizer.pt scheduler.pt rng_state*.pth log_sums_*.json trainer_state.json".split()
-)
+    "adapter_model.safetensors optimizer.pt scheduler.pt rng_state*.pth log_sums_*.json trainer_state.json"
+).split()
+
+
+def checkpoint_folder(run: str | Path, step: int) -> Path:
+    return Path(run, f"checkpoint-{step}")
 
 
 def parse_step(checkpoint: Path) -> int:
@@ -20,73 +25,67 @@ def parse_step(checkpoint: Path) -> int:
 
 
 def missing_files(checkpoint: Path) -> list[str]:
-    """Files without which nothing goes on from here."""
-    return [name for name in REQUIRED_FILES if not any(checkpoint.glob(name))]
+    """Files that a checkpoint lacks to be resumed from."""
+    return [name for name in (*REQUIRED_FILES, RUN_IDENTITY_FILE) if not any(checkpoint.glob(name))]
 
 
-def name_log_sums_file(checkpoint: Path, process: int, of: int) -> Path:
-    """Where one of several processes keeps what it has summed up for the next log line."""
-    return checkpoint / f"log_sums_{process}-of-{of}.json"
+def name_log_sums_file(checkpoint: Path, process: int, world_size: int) -> Path:
+    """Where each process keeps the sums for its next log line, see `resumption.LogSumsCallback`."""
+    return checkpoint / f"log_sums_{process}-of-{world_size}.json"
 
 
 def find_last_checkpoint(run: Path) -> Path | None:
     """The newest complete checkpoint of a run; None where there is none."""
-    complete = [folder for folder in run.glob("checkpoint-*") if not missing_files(folder)]
-    return max(complete, key=parse_step, default=None)
+    complete_ones = [folder for folder in run.glob("checkpoint-*") if not missing_files(folder)]
+    return max(complete_ones, key=parse_step, default=None)
 
 
 def check_run_identity(run: Path, run_identity: dict[str, Any]) -> None:
-    """Compares what the last checkpoint of a folder says of its run with this run's arguments and data.
+    """Compares the args and data of the last checkpoint with those of this run.
 
     Raises:
-        InputError: when it belongs to another run, or does not say.
+        InputError: when the checkpoint belongs to another run.
     """
     checkpoint = find_last_checkpoint(run)
     if checkpoint is None:
         return
-    file = checkpoint / RUN_IDENTITY_FILE
-    written = strict_json.read_object(file) if file.is_file() else {}
+    written = strict_json.read_object(checkpoint / RUN_IDENTITY_FILE)
     different = sorted(key for key in run_identity if written.get(key) != run_identity[key])
     if different:
         raise InputError(
-            f"output_dir: {checkpoint}: belongs to a run with other {' and '.join(different)}, and cannot be resumed "
-            f"from; name another folder"
+            f"output_dir: {checkpoint}: belongs to a run with other {' and '.join(different)}, so this run cannot be "
+            f"resumed from it; name another folder"
         )
 
 
-def describe_unusable(run: Path) -> list[str]:
-    """A line for each checkpoint newer than the last complete one that cannot be used, and why."""
-    newest = find_last_checkpoint(run)
-    known = parse_step(newest) if newest else -1
-    cut_off = [
-        f"{folder.name} was cut off in the middle of its write" for folder in (run / STAGING_DIR).glob("checkpoint-*")
-    ]
-    damaged = [
-        f"{folder.name} lacks {', '.join(missing_files(folder))}"
-        for folder in sorted(run.glob("checkpoint-*"), key=parse_step)
-        if parse_step(folder) > known
-    ]
-    return [f"{message}; passed over" for message in cut_off + damaged]
+def find_incomplete(run: Path) -> list[Path]:
+    """Checkpoints that are newer than the last complete one, so that they cannot be used; oldest first."""
+    last = find_last_checkpoint(run)
+    last_step = parse_step(last) if last else -1
+    newer = [folder for folder in run.glob("checkpoint-*") if parse_step(folder) > last_step]
+    return sorted(newer, key=parse_step)
+
+
+def describe_incomplete(checkpoint: Path) -> str:
+    missing = missing_files(checkpoint)
+    if RUN_IDENTITY_FILE in missing:
+        return f"{checkpoint.name}: writing it was interrupted; it is not used"
+    return f"{checkpoint.name}: lacks {', '.join(missing)}; it is not used"
 
 
 def remove_incomplete(run: Path) -> None:
-    """Removes what `describe_unusable` tells of; a rotation would take a damaged one for the newest, and keep that."""
-    newest = find_last_checkpoint(run)
-    shutil.rmtree(run / STAGING_DIR, ignore_errors=True)
-    for folder in run.glob("checkpoint-*"):
-        if newest is None or parse_step(folder) > parse_step(newest):
-            shutil.rmtree(folder, ignore_errors=True)
+    """Removes incomplete checkpoints, which a rotation would otherwise keep as the newest ones."""
+    for folder in find_incomplete(run):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
-def publish(part: Path, final: Path) -> None:
-    """Makes a checkpoint that is wholly written appear under its name, in one step that survives a power loss."""
-    for file in part.rglob("*"):
+def complete(checkpoint: Path, run_identity: dict[str, Any]) -> None:
+    """Forces all files of a checkpoint to the disk, then marks it as complete. Either survives a power loss."""
+    for file in checkpoint.rglob("*"):
         fsync(file)
-    fsync(part)
-    if final.exists():  # a damaged one of the same step
-        shutil.rmtree(final)
-    os.replace(part, final)
-    fsync(final.parent)
+    atomic_files.atomic_write(checkpoint / RUN_IDENTITY_FILE, json.dumps(run_identity).encode("utf-8"))
+    fsync(checkpoint)
+    fsync(checkpoint.parent)
 
 
 def fsync(path: Path) -> None:
@@ -95,3 +94,12 @@ def fsync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def describe_not_finite(name: str, value: float, args, state) -> str:
+    """The message of a run that is stopped by NaN or infinity, from transformers' arguments and state."""
+    return (
+        f"step {state.global_step + 1}: the {name} is {value}; stopped before the adapter was changed. Usual causes: "
+        f"dpo.learning_rate ({args.learning_rate:g}) is too high, or fp16 overflows (use bf16). Last good checkpoint: "
+        f"{find_last_checkpoint(Path(args.output_dir)) or 'none'}"
+    )

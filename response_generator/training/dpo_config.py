@@ -17,7 +17,7 @@ from response_generator.modeling.precision import has_native_bf16
 
 # Read from the section `dpo`, but not handed to TRL: it would precompute with weights in bf16, before they are
 # restored and before another reference is loaded (see reference.py).
-KEYS_NOT_FOR_TRL = {"precompute_ref_log_probs", *EARLY_STOPPING}
+KEYS_NOT_FOR_TRL = {"precompute_ref_log_probs", "save_total_limit", *EARLY_STOPPING}
 KEYS_CHANGED_BY_DEVICE = ("optim", "bf16", "fp16", "tf32")
 
 

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM while training: the step in progress is finished, a checkpoint saved, and the run ends."""
+"""Ctrl-C and SIGTERM during training: the current step is finished, a checkpoint is saved, and the run ends."""
 
 import signal
 import sys
@@ -9,16 +9,21 @@ from accelerate import Accelerator
 from tqdm.auto import tqdm
 from transformers import TrainerCallback, TrainerState
 
+from response_generator.training import checkpointing
+
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class GracefulStopCallback(TrainerCallback):
-    """Turns a signal into a checkpoint and an end; a second one ends a single process at once."""
+    """Saves and stops after the first signal. A second signal ends a single process at once.
+
+    `signal_received` is of this process; `stopping` is set when all processes agree to stop after the current step.
+    """
 
     def __init__(self, accelerator: Accelerator):
         self.accelerator = accelerator
-        self.asked = False  # this process got a signal
-        self.stopping = False  # all processes agree to stop after this step
+        self.signal_received = False
+        self.stopping = False
 
     @contextmanager
     def handle_signals(self) -> Iterator[None]:
@@ -30,11 +35,11 @@ class GracefulStopCallback(TrainerCallback):
                 signal.signal(number, handler)
 
     def receive(self, number: int, frame) -> None:
-        if self.asked and self.accelerator.num_processes == 1:
+        if self.signal_received and self.accelerator.num_processes == 1:
             raise KeyboardInterrupt
-        self.asked = True
+        self.signal_received = True
         name = signal.Signals(number).name
-        tqdm.write(f"\n{name}: this step is finished, then a checkpoint is saved; wait", file=sys.stderr)
+        tqdm.write(f"\n{name}: finishing this step and saving a checkpoint; please wait", file=sys.stderr)
 
     def on_step_end(self, args, state, control, **kwargs):
         self.stopping = self.all_ranks_agree_to_stop()
@@ -42,24 +47,30 @@ class GracefulStopCallback(TrainerCallback):
             control.should_save = True
 
     def all_ranks_agree_to_stop(self) -> bool:
-        """Signals reach the processes at different steps; a checkpoint needs all of them at one."""
+        """Signals reach the processes at different steps, but a checkpoint needs all of them at the same one."""
         if self.accelerator.num_processes == 1:
-            return self.asked
-        if self.asked:
+            return self.signal_received
+        if self.signal_received:
             self.accelerator.set_trigger()
         return self.accelerator.check_trigger()
 
     def on_save(self, args, state, control, **kwargs):
-        # Only now: a checkpoint that held "stop" would be that of a run which has come to its end.
+        # Stop only after saving: the flag is stored in the checkpoint, and stored as true it marks the run as finished.
         if self.stopping:
             control.should_training_stop = True
 
     def on_epoch_end(self, args, state, control, **kwargs):
-        if self.stopping and is_epoch_end(state):
-            control.should_save = True  # after what belongs to an epoch's end: a resumed run begins with the next one
-        elif self.stopping:
-            # The loop ends an epoch here that has not ended; what belongs to its end waits for the resumed run.
+        if not self.stopping:
+            return
+        if not is_epoch_end(state):
+            # Stopped in the middle of an epoch: what belongs to its end is left to the resumed run.
             control.should_save = control.should_evaluate = control.should_log = False
+        elif checkpointing.missing_files(checkpointing.checkpoint_folder(args.output_dir, state.global_step)):
+            control.should_save = (
+                True  # after the epoch's evaluation and log line, so a resumed run starts with the next
+            )
+        else:
+            control.should_training_stop = True  # this step is saved already
 
 
 def is_epoch_end(state: TrainerState) -> bool:

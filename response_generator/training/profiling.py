@@ -19,8 +19,8 @@ from response_generator.modeling import attention, loading
 from response_generator.modeling.adapters import AdapterFile
 from response_generator.modeling.backend import has_unsloth_gpu_code
 from response_generator.training import device_memory, dpo_config, memory, train_dpo
-from response_generator.training.dpo_trainer import EpochSeededLengthSampler
 from response_generator.training.reference import REF_LOGPS_COLUMNS
+from response_generator.training.resumption import EpochSeededLengthSampler
 
 MAX_STEPS = 3  # at most: the longest batch, then two ordinary ones, which are timed
 PROFILE_OVERRIDES = {

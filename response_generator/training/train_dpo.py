@@ -1,6 +1,7 @@
-"""From a loaded policy to a trained adapter: the trainer, the run itself with its resumption, figures."""
+"""Builds the trainer, trains with resumption, and computes the metrics of the run."""
 
 import resource
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -38,14 +39,16 @@ def build_trainer(
     held_out: TokenizedPairs | None,
     callbacks: list[TrainerCallback],
     run_identity: dict[str, Any] | None = None,
+    save_total_limit: int | None = None,
 ) -> ResumableDPOTrainer:
-    """Builds the trainer; TRL adds the frozen adapter `ref`, a copy of `default`.
+    """Builds the trainer. TRL adds the frozen adapter "ref", a copy of "default".
 
     Args:
-        run_identity: what each checkpoint says of the run that it belongs to, see `checkpointing.check_run_identity`.
+        run_identity: written into each checkpoint, see `checkpointing.check_run_identity`.
+        save_total_limit: checkpoints to keep; None keeps all.
 
     Raises:
-        RunError: when nothing would be trained.
+        RunError: when nothing, or more than the adapter, would be trained; or when TRL refuses the settings.
     """
     loaded = copy_trained_weights(policy)
     if not loaded:
@@ -53,7 +56,7 @@ def build_trainer(
     outside = [name for name in loaded if f".{POLICY_ADAPTER}." not in name]
     if outside:
         raise RunError(f"parameters outside the adapter are trainable, for example {outside[0]}")
-    asked = dict(vars(config))
+    settings = dict(vars(config))
     try:
         trainer = ResumableDPOTrainer(
             model=policy,
@@ -63,32 +66,37 @@ def build_trainer(
             processing_class=tokenizer,
             callbacks=callbacks,
             run_identity=run_identity or {},
+            save_total_limit=save_total_limit,
         )
     except (ValueError, NotImplementedError) as error:
         raise RunError(f"dpo: {error}") from error
-    trainer.remove_callback(PrinterCallback)  # it prints every log as a dict through the progress bar
+    trainer.remove_callback(PrinterCallback)  # it prints every log entry as a dict across the progress bar
     restore_fp32_adapters(policy, loaded)
-    revert_unsloth_overrides(trainer.args, asked, longest=max(train.lengths()["whole"]))
+    revert_unsloth_overrides(trainer.args, settings, longest=max(train.lengths()["whole"]))
     return trainer
 
 
-def revert_unsloth_overrides(config: DPOConfig, asked: dict[str, Any], longest: int) -> None:
-    """Takes back what unsloth's GPU trainer changes in a configuration that it was given.
+def revert_unsloth_overrides(config: DPOConfig, settings: dict[str, Any], longest: int) -> None:
+    """Restores fields of the configuration that unsloth's GPU trainer overwrites.
+
+    Args:
+        settings: the fields before the trainer was built.
+        longest: tokens of the longest pair.
 
     Raises:
-        RunError: when it would cut pairs shorter than they were counted and shown, or train in another precision.
+        RunError: when unsloth would cut pairs shorter than the preview has shown, or train in another precision.
     """
-    # Evaluation in pure bf16 casts the model, adapter and reference included, for good; a 4-bit model refuses.
+    # Evaluation in pure bf16 would cast the model for good, adapter and reference included; a 4-bit model refuses it.
     for name in ("bf16_full_eval", "fp16_full_eval", "per_device_eval_batch_size", "eval_accumulation_steps"):
-        setattr(config, name, asked[name])
-    if (config.bf16, config.fp16) != (asked["bf16"], asked["fp16"]):
+        setattr(config, name, settings[name])
+    if (config.bf16, config.fp16) != (settings["bf16"], settings["fp16"]):
         raise RunError(
             f"unsloth trains this model with bf16 {config.bf16}, fp16 {config.fp16}; write that into the section dpo"
         )
     if config.max_length is not None and longest > config.max_length:
         raise RunError(
-            f"unsloth loaded the model for {config.max_length} tokens, the longest pair has {longest}; set "
-            f"from_pretrained.max_seq_length to as many, or lower dpo.max_length"
+            f"unsloth has loaded the model for {config.max_length} tokens, but the longest pair has {longest}; raise "
+            f"from_pretrained.max_seq_length to that, or lower dpo.max_length"
         )
 
 
@@ -97,10 +105,10 @@ def copy_trained_weights(policy: PeftModel) -> dict[str, torch.Tensor]:
 
 
 def restore_fp32_adapters(policy: PeftModel, loaded: dict[str, torch.Tensor]) -> None:
-    """Gives adapter and reference the weights that were loaded, in fp32.
+    """Gives policy and reference the loaded adapter weights in fp32.
 
-    TRL casts a 4-bit model's LoRA weights to bf16, where small AdamW steps round to nothing, and keeps the copies that
-    `ref` holds of whole modules in the base's dtype. Two precisions would also make two functions of one adapter.
+    TRL casts the LoRA weights of a 4-bit model to bf16, in which small AdamW steps round to nothing. It also leaves the
+    reference's copies of whole modules in the base's dtype, so one adapter would give two different functions.
     """
     for name, weights in loaded.items():
         policy.get_parameter(name).data = weights
@@ -108,18 +116,19 @@ def restore_fp32_adapters(policy: PeftModel, loaded: dict[str, torch.Tensor]) ->
 
 
 def train(trainer: ResumableDPOTrainer) -> dict[str, float]:
-    """Trains, from the last complete checkpoint where there is one, then measures the held-out pairs.
+    """Trains, from the last complete checkpoint where there is one, then evaluates the held-out pairs.
 
     Returns:
-        `train_loss` (mean of all logged steps, those before a resumption included), TRL's last logged metrics,
-        `eval_*` on the held-out pairs, `pairs_per_second` and `train_seconds` of this session, and peak memory in GB.
+        `train_loss` (mean over all steps, also those before a resumption), TRL's last logged metrics, `eval_*` of the
+        held-out pairs, `pairs_per_second` and `train_seconds` of this start, and peak memory in GB.
 
     Raises:
-        KeyboardInterrupt: after a signal, with the checkpoint that was saved for it.
+        KeyboardInterrupt: after a signal; the message names the checkpoint that was saved.
+        RunError: when a checkpoint cannot be written, or a loss or gradient is not finite.
     """
     run = Path(trainer.args.output_dir)
     checkpoint = find_resume_checkpoint(trainer, run)
-    epochs_before = read_epoch(checkpoint) if checkpoint else 0.0
+    earlier_epochs = read_state(checkpoint).epoch if checkpoint else 0.0
     seconds = 0.0 if load_finished_training(trainer, checkpoint) else run_steps(trainer, checkpoint)
     metrics = compute_mean_loss(trainer.state.log_history) | {
         "steps": trainer.state.global_step,
@@ -127,8 +136,8 @@ def train(trainer: ResumableDPOTrainer) -> dict[str, float]:
         "train_seconds": seconds,
     }
     if seconds:
-        # By epochs: an epoch's last step, or its only one, may take fewer pairs than the others.
-        pairs = (trainer.state.epoch - epochs_before) * len(trainer.train_dataset)
+        # Counted by epochs, because the last step of an epoch may have fewer pairs than the others.
+        pairs = (trainer.state.epoch - earlier_epochs) * len(trainer.train_dataset)
         metrics["pairs_per_second"] = pairs / seconds
     if trainer.args.load_best_model_at_end and trainer.state.best_model_checkpoint:
         best = checkpointing.parse_step(Path(trainer.state.best_model_checkpoint))
@@ -138,20 +147,20 @@ def train(trainer: ResumableDPOTrainer) -> dict[str, float]:
     if trainer.is_world_process_zero():
         checkpointing.remove_incomplete(run)
     if trainer.eval_dataset is not None:
-        measured = trainer.evaluate()
-        metrics |= {key: value for key, value in measured.items() if not key.endswith(SESSION_METRIC_SUFFIXES)}
+        evaluated = trainer.evaluate()
+        metrics |= {key: value for key, value in evaluated.items() if not key.endswith(SESSION_METRIC_SUFFIXES)}
     return metrics | {"peak_memory_gb": get_peak_memory_gb()}
 
 
 def is_step_entry(entry: dict[str, Any]) -> bool:
-    """Whether a log entry is a step's; the closing summary holds what was left over since the last one."""
+    """Whether a log entry belongs to a step; the final summary also holds what was not logged before."""
     return "rewards/margins" in entry and "train_loss" not in entry
 
 
 def find_resume_checkpoint(trainer: ResumableDPOTrainer, run: Path) -> Path | None:
-    """The checkpoint to resume from; says what was passed over."""
-    for line in checkpointing.describe_unusable(run):
-        print(line)
+    """The checkpoint to resume from. Prints which checkpoints are not used, and removes them."""
+    for folder in checkpointing.find_incomplete(run):
+        print(checkpointing.describe_incomplete(folder))
     checkpoint = checkpointing.find_last_checkpoint(run)
     trainer.accelerator.wait_for_everyone()
     if trainer.is_world_process_zero():
@@ -164,9 +173,10 @@ def find_resume_checkpoint(trainer: ResumableDPOTrainer, run: Path) -> Path | No
 
 
 def load_finished_training(trainer: ResumableDPOTrainer, checkpoint: Path | None) -> bool:
-    """Loads a checkpoint at which training had come to its end; False, with nothing done, for any other.
+    """Loads a checkpoint at which training had ended, and returns True; does nothing for any other, and returns False.
 
-    transformers would take one more step, when the end is not an epoch's: after early stopping, or with max_steps.
+    transformers would take one more step when training had ended before the end of an epoch: by early stopping, or by
+    max_steps. It has no public method that only loads.
     """
     if checkpoint is None:
         return False
@@ -185,32 +195,54 @@ def read_state(checkpoint: Path) -> TrainerState:
     return TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
 
 
-def read_epoch(checkpoint: Path) -> float:
-    return read_state(checkpoint).epoch
-
-
 def run_steps(trainer: ResumableDPOTrainer, checkpoint: Path | None) -> float:
-    """Runs the trainer's loop; returns its seconds."""
+    """Runs the trainer's loop and returns its seconds; see `train` for errors."""
+    run = Path(trainer.args.output_dir)
     stop = GracefulStopCallback(trainer.accelerator)
     trainer.add_callback(stop)
     try:
         with stop.handle_signals():
             result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    except (KeyboardInterrupt, RunError) as stopped:
-        trainer.callback_handler.on_train_end(trainer.args, trainer.state, trainer.control)  # ends the progress bar
-        if isinstance(stopped, RunError):
-            raise
-        place = checkpointing.find_last_checkpoint(Path(trainer.args.output_dir)) or "the start"
-        raise KeyboardInterrupt(f"at once; run the same command again to go on from {place}") from None
-    saved = checkpointing.find_last_checkpoint(Path(trainer.args.output_dir))
-    if (stop.asked or stop.stopping) and saved:  # asked, but not stopping: the signal came after the last step
-        raise KeyboardInterrupt(f"{saved} is saved; run the same command again to go on from it")
+    except KeyboardInterrupt:
+        end_progress_bar(trainer)
+        place = checkpointing.find_last_checkpoint(run) or "the start"
+        raise KeyboardInterrupt(f"at once; run the same command again to continue from {place}") from None
+    except Exception as error:
+        end_progress_bar(trainer)
+        raise_if_checkpoint_failed(run, error)
+        raise
+    saved = checkpointing.find_last_checkpoint(run)
+    # A signal that came after the last step is received, but does not stop anything.
+    if (stop.signal_received or stop.stopping) and saved:
+        raise KeyboardInterrupt(f"{saved} is saved; run the same command again to continue from it")
     return result.metrics["train_runtime"]
 
 
+def end_progress_bar(trainer: ResumableDPOTrainer) -> None:
+    trainer.callback_handler.on_train_end(trainer.args, trainer.state, trainer.control)
+
+
+def raise_if_checkpoint_failed(run: Path, error: Exception) -> None:
+    """A full disk raises a different exception in each library, so the incomplete checkpoint tells what failed.
+
+    Raises:
+        RunError: when a checkpoint was being written; it is removed.
+    """
+    incomplete = checkpointing.find_incomplete(run)
+    if not incomplete:
+        return
+    shutil.rmtree(incomplete[-1], ignore_errors=True)
+    raise RunError(
+        f"{incomplete[-1]} could not be written ({error}); {shutil.disk_usage(run).free / 1e9:.2f} GB are free there. "
+        f"The same command continues from {checkpointing.find_last_checkpoint(run) or 'the start'}"
+    ) from error
+
+
 def compute_mean_loss(log: list[dict[str, Any]]) -> dict[str, float]:
-    """`{"train_loss"}`, the mean over steps of the logged losses, each of which is the mean since the entry before it;
-    empty when none was logged."""
+    """`{"train_loss"}`: the mean over steps, from log entries that each hold the mean since the entry before.
+
+    Empty when no loss was logged.
+    """
     entries = [(entry["step"], entry["loss"]) for entry in log if "loss" in entry]
     if not entries:
         return {}
@@ -220,7 +252,7 @@ def compute_mean_loss(log: list[dict[str, Any]]) -> dict[str, float]:
 
 
 def get_peak_memory_gb() -> float:
-    """The card's peak where there is one, else the process's (Linux counts it in kilobytes)."""
+    """Peak of the GPU where there is one, else of the process (Linux counts it in kilobytes)."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() / 1e9
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9

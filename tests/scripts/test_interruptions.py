@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, adapter_bytes, losses, read_json, run_script, script_environment
 
+from response_generator.training.checkpointing import find_last_checkpoint
+
 LAST = "checkpoint-6"
 
 
@@ -55,7 +57,6 @@ def assert_goes_on_to_the_same(tiny, folder: Path, trained, place: str) -> str:
     resumed, whole = (read_json(run / "metrics.json") for run in (folder / "run", trained[0]))
     same = ("train_loss", "steps", "epoch", "rewards/margins", "eval_loss", "eval_rewards/accuracies")
     assert {key: resumed[key] for key in same} == {key: whole[key] for key in same}
-    assert not (folder / "run" / "unfinished").exists()
     return again.stdout
 
 
@@ -65,28 +66,27 @@ def test_killed_between_two_checkpoints(trained, tiny, tmp_path):
     process.kill()
     assert process.wait() == -signal.SIGKILL
     assert not (tmp_path / "run" / "adapter").exists()
-    newest = max((tmp_path / "run").glob("checkpoint-*"), key=lambda folder: folder.name).name
-    assert_goes_on_to_the_same(tiny, tmp_path, trained, newest)
+    newest = find_last_checkpoint(tmp_path / "run")
+    assert_goes_on_to_the_same(tiny, tmp_path, trained, newest.name)
 
 
 def test_killed_in_the_middle_of_writing_a_checkpoint(trained, tiny, tmp_path):
     """The optimizer's file is a pipe that nobody reads, so the write of the last checkpoint cannot come to its end."""
     process = started(tiny, tmp_path)
     once(logged(tmp_path / "run", 1), process)
-    part = tmp_path / "run" / "unfinished" / LAST
-    part.mkdir(parents=True)
+    part = tmp_path / "run" / LAST
+    part.mkdir()
     os.mkfifo(part / "optimizer.pt")
     once((part / "tokenizer_config.json").exists, process)
     process.kill()
     process.wait()
-    assert not (tmp_path / "run" / LAST).exists()
     said = assert_goes_on_to_the_same(tiny, tmp_path, trained, "checkpoint-4")
-    assert f"{LAST} was cut off in the middle of its write; passed over" in said
+    assert f"{LAST}: writing it was interrupted; it is not used" in said
 
 
 def test_killed_after_the_last_step(trained, tiny, tmp_path):
     process = started(tiny, tmp_path)
-    once((tmp_path / "run" / LAST).exists, process)
+    once((tmp_path / "run" / LAST / "run.json").exists, process)
     process.kill()
     process.wait()
     assert not (tmp_path / "run" / "metrics.json").exists()
@@ -102,7 +102,7 @@ def test_stopped_by_a_signal_it_saves_first(trained, tiny, tmp_path, how):
     assert process.wait() == 130, said
     assert "Traceback" not in said
     saved = max((tmp_path / "run").glob("checkpoint-*"), key=lambda folder: folder.name)
-    assert said.splitlines()[-1] == (f"interrupted: {saved} is saved; run the same command again to go on from it")
+    assert said.splitlines()[-1] == (f"interrupted: {saved} is saved; run the same command again to continue from it")
     if saved.name == LAST:
         pytest.fail("the run was over before the signal came; log fewer lines first")
     again = run_script(

@@ -60,7 +60,7 @@ def test_two_processes_have_the_losses_of_one_and_resume(alone, tiny, tmp_path):
     once(logged(tmp_path / "run", 4), first)
     os.kill(child_of_rank(first.pid, 1), signal.SIGTERM)
     _, said = first.communicate(timeout=300)
-    assert "is saved; run the same command again to go on from it" in said
+    assert "is saved; run the same command again to continue from it" in said
     saved = [folder.name for folder in (tmp_path / "run").glob("checkpoint-*")]
     assert saved and not (tmp_path / "run" / "adapter").exists()
 

@@ -44,7 +44,10 @@ def test_a_run_does_not_go_on_with_other_data(values, tmp_path, capsys):
     capsys.readouterr()
     assert run_here(fine_tune_dpo.main, values, tmp_path) == 2
     said = capsys.readouterr().err
-    assert "checkpoint-4: belongs to a run with other data, and cannot be resumed from; name another folder" in said
+    assert (
+        "checkpoint-4: belongs to a run with other data, so this run cannot be resumed from it; name another folder"
+        in said
+    )
     assert not (tmp_path / "run" / "metrics.json").exists()
     write_rows(tmp_path / "pairs.jsonl", rows[:12])
     assert run_here(fine_tune_dpo.main, values, tmp_path) == 0

@@ -25,7 +25,7 @@ from response_generator.modeling.tokenizer import load_tokenizer
 from response_generator.runs.tracking import Tracker
 from response_generator.training import checkpointing, dpo_config, reference, train_dpo
 from response_generator.training.callbacks import LogFile, read_log
-from response_generator.training.dpo_trainer import EpochSeededLengthSampler
+from response_generator.training.resumption import EpochSeededLengthSampler
 
 PAIRS = [parse_pair(number, row) for number, row in enumerate(demo_rows("preferences_train", 12))]
 BASIS = {"num_train_epochs": 2, "per_device_train_batch_size": 4, "save_strategy": "steps", "save_steps": 100}
@@ -53,7 +53,9 @@ def session(tiny, run: Path, *callbacks, owner: dict | None = None, **dpo):
     tokens = tokenize_pairs(PAIRS, ChatFormatter.of(tokenizer, arguments.chat_template), config.max_length)
     watchers = [LogFile(run / "log.jsonl", Tracker()), *dpo_config.build_early_stopping(arguments.dpo), *callbacks]
     policy = loading.load_policy(arguments, start)
-    trainer = train_dpo.build_trainer(policy, tokenizer, config, tokens, tokens, watchers, owner)
+    trainer = train_dpo.build_trainer(
+        policy, tokenizer, config, tokens, tokens, watchers, owner, arguments.dpo.get("save_total_limit")
+    )
     if dpo.get("precompute_ref_log_probs"):
         reference.precompute_ref_logps(trainer)
     run.mkdir(exist_ok=True)
@@ -109,7 +111,7 @@ def test_a_resumed_run_is_an_uninterrupted_one(case, tiny, tmp_path, monkeypatch
     step, dpo = CASES[case]
     whole, expected = session(tiny, tmp_path / "whole", **dpo)
     said = stopped(tiny, tmp_path / "run", step, **dpo)
-    assert said == f"{tmp_path / 'run' / f'checkpoint-{step}'} is saved; run the same command again to go on from it"
+    assert said == f"{tmp_path / 'run' / f'checkpoint-{step}'} is saved; run the same command again to continue from it"
     torch.rand(7)  # a new process does not have the generator's state either
     resumed, metrics = session(tiny, tmp_path / "run", **dpo)
     assert_same(resumed, whole)
@@ -120,7 +122,7 @@ def test_a_resumed_run_is_an_uninterrupted_one(case, tiny, tmp_path, monkeypatch
 
 def test_the_order_of_lengths_depends_on_seed_and_epoch_alone():
     def order(seed: int, epoch: int) -> list[int]:
-        sampler = EpochSeededLengthSampler(list(range(40)), batch=4, seed=seed)
+        sampler = EpochSeededLengthSampler(list(range(40)), batch_size=4, seed=seed)
         sampler.set_epoch(epoch)
         torch.rand(1)
         return list(sampler)
@@ -191,7 +193,7 @@ def test_a_second_signal_ends_at_once(tiny, tmp_path):
         os.kill(os.getpid(), signal.SIGINT)
 
     before = signal.getsignal(signal.SIGINT)  # ignored, where a shell started the tests in the background
-    with pytest.raises(KeyboardInterrupt, match="at once; run the same command again to go on from the start"):
+    with pytest.raises(KeyboardInterrupt, match="at once; run the same command again to continue from the start"):
         session(tiny, tmp_path / "run", At(1, twice))
     assert not list((tmp_path / "run").glob("checkpoint-*"))
     assert signal.getsignal(signal.SIGINT) is before
@@ -202,16 +204,15 @@ def test_a_cut_off_or_damaged_checkpoint_is_passed_over(tiny, tmp_path, capsys):
     run = tmp_path / "run"
     stopped(tiny, run, 5, save_steps=2)
     (run / "checkpoint-5" / "optimizer.pt").unlink()
-    (run / "unfinished" / "checkpoint-6").mkdir(parents=True)
+    (run / "checkpoint-6").mkdir()
     capsys.readouterr()
     resumed, _ = session(tiny, run, save_steps=2)
     said = capsys.readouterr().out
-    assert "checkpoint-6 was cut off in the middle of its write; passed over" in said
-    assert "checkpoint-5 lacks optimizer.pt; passed over" in said
+    assert "checkpoint-6: writing it was interrupted; it is not used" in said
+    assert "checkpoint-5: lacks optimizer.pt; it is not used" in said
     assert f"resuming from {run / 'checkpoint-4'}" in said
     assert_same(resumed, whole)
     assert {folder.name for folder in run.glob("checkpoint-*")} == {"checkpoint-2", "checkpoint-4", "checkpoint-6"}
-    assert not (run / "unfinished").exists()
 
 
 def test_a_full_disk_keeps_the_last_checkpoint(tiny, tmp_path):
@@ -225,8 +226,7 @@ def test_a_full_disk_keeps_the_last_checkpoint(tiny, tmp_path):
             session(tiny, run, fill, save_steps=2)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert {path.name for path in run.iterdir() if path.is_dir()} == {"checkpoint-2", "unfinished"}
-    assert not list((run / "unfinished").iterdir())
+    assert {path.name for path in run.iterdir() if path.is_dir()} == {"checkpoint-2"}
     resumed, _ = session(tiny, run, save_steps=2)
     assert_same(resumed, whole)
 
@@ -241,11 +241,12 @@ def test_a_checkpoint_of_other_arguments_or_data_is_not_resumed_from(tiny, tmp_p
         ({"data": ["b"]}, "other data,"),
         ({"data": [], "arguments": {}}, "other arguments and data,"),
     ):
-        with pytest.raises(InputError, match=f"checkpoint-2: belongs to a run with {words} and cannot be resumed from"):
+        with pytest.raises(
+            InputError, match=f"checkpoint-2: belongs to a run with {words} so this run cannot be resumed"
+        ):
             checkpointing.check_run_identity(run, owner | other)
-    (run / "checkpoint-2" / "run.json").unlink()
-    with pytest.raises(InputError, match="other arguments and data"):
-        checkpointing.check_run_identity(run, owner)
+    (run / "checkpoint-2" / "run.json").unlink()  # then it is not complete, and not resumed from either
+    assert checkpointing.find_last_checkpoint(run) is None
 
 
 def test_pairs_a_second_counts_pairs_that_were_trained(tiny, tmp_path):
