@@ -27,7 +27,7 @@ FILES = {
 PUSH = (
     "import sys; from pathlib import Path; from response_generator.runs import hub; "
     "from response_generator.config.schema import HubArguments; "
-    "print('url:', hub.push(Path(sys.argv[1]), HubArguments(repo_id=sys.argv[2]))); "
+    "print('url:', hub.push_adapter(Path(sys.argv[1]), HubArguments(repo_id=sys.argv[2]))); "
     "print('the run goes on')"
 )
 

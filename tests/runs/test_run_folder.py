@@ -62,7 +62,7 @@ def test_what_no_folder_can_become_is_told_with_its_reason(tmp_path):
 
 
 HOLD = "import sys; from pathlib import Path; from response_generator.runs import run_lock; "
-HOLD += "run_lock.hold(Path(sys.argv[1])); print('held', flush=True); sys.stdin.read()"
+HOLD += "run_lock.acquire(Path(sys.argv[1])); print('held', flush=True); sys.stdin.read()"
 
 
 def test_a_second_start_is_told_who_works_in_the_folder_until_that_process_dies(tmp_path):

@@ -125,7 +125,7 @@ def test_killed_twice_it_ends_in_the_same_bytes(evaluated, evaluation, tmp_path)
     kept = replies_in(run)
     again = evaluated_in(tmp_path, evaluation)
     assert 0 < kept < 96
-    assert f"line {kept + 1} was cut off" in again.stdout and "replies are there already" in again.stdout
+    assert f"line {kept + 1} was cut off" in again.stdout and "replies are already there" in again.stdout
     assert (run / "predictions.jsonl").read_bytes() == (evaluated[0] / "predictions.jsonl").read_bytes()
     assert sorted(map(str, pair_rows(run))) == sorted(map(str, pair_rows(evaluated[0])))
     speed = ("per_second",)
@@ -148,7 +148,7 @@ def test_two_processes_stopped_and_resumed_write_the_file_of_one(evaluated, eval
     second = started(ACCELERATE, evaluation, tmp_path)
     out, said = second.communicate(timeout=300)
     assert second.returncode == 0, said
-    assert out.count("done: open") == out.count("replies are there already") == 1  # one voice
+    assert out.count("done: open") == out.count("replies are already there") == 1  # only the main process prints
     assert (run / "predictions.jsonl").read_bytes() == (evaluated[0] / "predictions.jsonl").read_bytes()
     assert read_json(run / "environment.json")["processes"] == 2
 
@@ -163,9 +163,9 @@ def test_a_finished_run_says_so(evaluated, evaluation, tmp_path):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"prompt": "another prompt"}, "answers another prompt in row 0 than dataset and chat_template give now"),
-        ({"target_emotion": "disgust"}, "answers another prompt in row 0"),
-        ({"response": 5}, "predictions.jsonl, line .*: response is 5; needed: str; mend the row, or delete it"),
+        ({"prompt": "another prompt"}, "row 0 has another prompt than dataset and chat_template give now"),
+        ({"target_emotion": "disgust"}, "row 0 has another prompt"),
+        ({"response": 5}, "predictions.jsonl, line .*: response is 5; needed: str; repair the row, or delete it"),
     ],
 )
 def test_rows_that_do_not_belong_are_told_before_anything_is_loaded(
