@@ -128,7 +128,7 @@ def profile_steps(
     return StepProfile(
         step_seconds=sum(clock.seconds[timed]) / len(clock.seconds[timed]),
         train_seconds=seconds_a_token * count_run_tokens(train, arguments),
-        peak_memory_gb=train_dpo.get_peak_memory_gb(),
+        peak_memory_gb=device_memory.get_peak_bytes() / 1e9,
     )
 
 

@@ -1,6 +1,5 @@
 """Builds the trainer, trains with resumption, and computes the metrics of the run."""
 
-import resource
 import shutil
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from response_generator.constants import POLICY_ADAPTER, REFERENCE_ADAPTER
 from response_generator.data.tokenization import TokenizedPairs
 from response_generator.errors import RunError
 from response_generator.modeling.adapters import write_adapter
-from response_generator.training import checkpointing
+from response_generator.training import checkpointing, device_memory
 from response_generator.training.dpo_trainer import ResumableDPOTrainer
 from response_generator.training.graceful_stop import GracefulStopCallback
 
@@ -149,7 +148,7 @@ def train(trainer: ResumableDPOTrainer) -> dict[str, float]:
     if trainer.eval_dataset is not None:
         evaluated = trainer.evaluate()
         metrics |= {key: value for key, value in evaluated.items() if not key.endswith(SESSION_METRIC_SUFFIXES)}
-    return metrics | {"peak_memory_gb": get_peak_memory_gb()}
+    return metrics | {"peak_memory_gb": device_memory.get_peak_bytes() / 1e9}
 
 
 def is_step_entry(entry: dict[str, Any]) -> bool:
@@ -249,13 +248,6 @@ def compute_mean_loss(log: list[dict[str, Any]]) -> dict[str, float]:
     starts = [0, *(step for step, _ in entries[:-1])]
     total = sum((step - start) * loss for start, (step, loss) in zip(starts, entries, strict=True))
     return {"train_loss": total / entries[-1][0]}
-
-
-def get_peak_memory_gb() -> float:
-    """Peak of the GPU where there is one, else of the process (Linux counts it in kilobytes)."""
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated() / 1e9
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
 
 
 def save_adapter(policy: PeftModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:

@@ -261,7 +261,7 @@ def test_the_machine_is_named_with_its_memory():
 
 
 def test_a_containers_limit_counts(tmp_path, monkeypatch):
-    monkeypatch.setattr(device_memory, "CGROUP_LIMIT", tmp_path / "memory.max")
+    monkeypatch.setattr(device_memory, "CGROUP_LIMIT_FILE", tmp_path / "memory.max")
     whole = device_memory.describe_memory()[1]
     (tmp_path / "memory.max").write_text("max\n", encoding="ascii")
     assert device_memory.describe_memory()[1] == whole
