@@ -14,6 +14,7 @@ from response_generator.config.sources import find_adapter_source_errors
 from response_generator.config.validation import validate_arguments
 from response_generator.errors import InputError
 from response_generator.modeling import merge
+from response_generator.runs import library_output
 
 
 def read_run(folder: Path, assignments: list[str]) -> DPOArguments:
@@ -48,7 +49,9 @@ def main() -> None:
         help="output_dir of a finished training run",
     )
     parser.add_argument("--set", action="append", default=[], metavar="export.KEY=VALUE", help="repeatable")
+    command_line.add_verbose(parser)
     options = parser.parse_args()
+    library_output.set_verbose(options.verbose)
     merge.merge_in_subprocess(read_run(options.run_folder, options.set), options.run_folder / "adapter")
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from response_generator.config import paths, strict_json
 from response_generator.config.validation import Arguments, validate_arguments
 from response_generator.errors import InputError, RunError
-from response_generator.runs import distributed
+from response_generator.runs import distributed, library_output
 
 INTERRUPTED_STATUS = 130
 DISK_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -38,8 +38,13 @@ def build_parser(model: type[Arguments], description: str) -> tuple[ArgumentPars
         metavar="KEY.PATH=VALUE",
         help="override one value of the file (VALUE is JSON, else text; null: as if the key were absent); repeatable",
     )
+    add_verbose(parser)
     parser.add_argument("--dry_run", action="store_true", help="check everything, show the data, change nothing")
     return parser, one_of
+
+
+def add_verbose(parser: ArgumentParser) -> None:
+    parser.add_argument("--verbose", action="store_true", help="also show what the libraries print about themselves")
 
 
 def read_arguments(model: type[Arguments], options: Namespace) -> Arguments:
@@ -48,6 +53,7 @@ def read_arguments(model: type[Arguments], options: Namespace) -> Arguments:
     Raises:
         InputError: with every error found.
     """
+    library_output.set_verbose(options.verbose)
     values = strict_json.read_object(options.json_file)
     for assignment in options.set:
         apply_override(values, assignment)

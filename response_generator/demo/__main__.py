@@ -8,8 +8,12 @@ import json
 import os
 import shutil
 import time
+from argparse import ArgumentParser
 from collections.abc import Callable
 from pathlib import Path
+
+from response_generator.cli import command_line
+from response_generator.runs import library_output
 
 ASSETS = Path("assets")
 
@@ -40,16 +44,22 @@ def show_accuracy(folder: Path) -> None:
 
 
 def main() -> None:
+    parser = ArgumentParser("python -m response_generator.demo", description=__doc__)
+    command_line.add_verbose(parser)
+    library_output.set_verbose(parser.parse_args().verbose)
     names = ("base_model", "emotion_classifier", "gibberish_classifier")
     if not all((ASSETS / name).exists() for name in names):
         print("preparing the demo's models (once, about two minutes on two cores)", flush=True)
 
+    library_output.silence_loggers()
     import transformers
 
     from response_generator.demo.base_model import write_base_model
     from response_generator.demo.classifiers import write_emotion_classifier, write_gibberish_classifier
 
-    transformers.logging.set_verbosity_error()
+    library_output.hide_progress_bars()
+    if not library_output.is_verbose():
+        transformers.logging.set_verbosity_error()
     writers = (write_base_model, write_emotion_classifier, write_gibberish_classifier)
     base_model, *classifiers = [prepare_asset(name, write) for name, write in zip(names, writers, strict=True)]
     for folder in classifiers:

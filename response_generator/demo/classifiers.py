@@ -18,6 +18,7 @@ from transformers import (
     AutoModelForSequenceClassification,
     AutoTokenizer,
     DataCollatorWithPadding,
+    ProgressCallback,
     Trainer,
     TrainingArguments,
     set_seed,
@@ -91,6 +92,13 @@ def random_letters(rng: random.Random) -> str:
     return " ".join("".join(rng.choices(letters, k=rng.randint(2, 9))) for _ in range(rng.randint(2, 8)))
 
 
+class ProgressBarCallback(ProgressCallback):
+    """transformers' progress bar without the log entries that it prints as dicts."""
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        pass
+
+
 def train_classifier(train: list[Example], held_out: list[Example], labels: tuple[str, ...], folder: Path) -> dict:
     """Fine-tunes the encoder with a linear head, writes model, tokenizer and `accuracy.json` into `folder`.
 
@@ -131,6 +139,8 @@ def train_classifier(train: list[Example], held_out: list[Example], labels: tupl
         train_dataset=encoded(train),
         data_collator=DataCollatorWithPadding(tokenizer),
     )
+    trainer.remove_callback(ProgressCallback)
+    trainer.add_callback(ProgressBarCallback)
     trainer.train()
     right = np.array([ids[name] for _, name in held_out])
     predicted = trainer.predict(encoded(held_out)).predictions.argmax(-1)

@@ -1,19 +1,19 @@
 """Chooses the loader by importing it first. Call `import_backend` before anything imports transformers."""
 
-import logging
 import os
 import sys
 
+from response_generator.runs import library_output
+
 
 def import_backend(name: str) -> None:
-    """unsloth patches transformers, trl and peft at import, so it has to come before them."""
-    # Lines that every run would print and no user can act on: torch about torchao's enums, bitsandbytes about a
-    # kernel package it does not need.
-    logging.getLogger("torch.utils._pytree").setLevel(logging.ERROR)
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+    """Imports unsloth where `name` asks for it: it patches transformers, trl and peft, so it has to come first."""
+    library_output.silence_loggers()
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     if name == "unsloth":
-        import unsloth  # noqa: F401
+        with library_output.hide_prints():
+            import unsloth  # noqa: F401
+    library_output.hide_progress_bars()
 
 
 def has_unsloth_gpu_code() -> bool:

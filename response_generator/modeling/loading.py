@@ -26,7 +26,7 @@ from response_generator.modeling.backend import has_unsloth_gpu_code
 from response_generator.modeling.meta_model import build_meta_model
 from response_generator.modeling.precision import get_compute_dtype
 from response_generator.modeling.tokenizer import load_tokenizer
-from response_generator.runs import distributed
+from response_generator.runs import distributed, library_output
 
 LOADER_KEYWORDS = {"dtype", "use_cache", "quantization_config"}  # how the base is loaded, not what it is
 LLAMA_ONLY = {"pretraining_tp", "mlp_bias"}
@@ -199,7 +199,15 @@ def load_base(arguments: ModelArguments) -> PreTrainedModel:
     model = loader(keywords)
     if wanted is not None:
         attention.print_attn_change(wanted, attention.get_attn_implementation(model))
+    print_loaded(model)
     return model.requires_grad_(False)
+
+
+def print_loaded(model: PreTrainedModel) -> None:
+    bits = "4-bit" if getattr(model, "is_loaded_in_4bit", False) else "16-bit or more"
+    dtype = str(model.dtype).removeprefix("torch.")
+    attn = attention.get_attn_implementation(model)
+    print(f"loaded {type(model).__name__}: {bits} weights, computing in {dtype}, {attn} attention, on {model.device}")
 
 
 def load_with_unsloth(keywords: dict[str, Any]) -> PreTrainedModel:
@@ -209,7 +217,8 @@ def load_with_unsloth(keywords: dict[str, Any]) -> PreTrainedModel:
         # Otherwise unsloth may load a copy that it has quantized before, from a repository without this revision.
         keywords["use_exact_model_name"] = True
     # Its tokenizer is not used: one tokenizer, loaded above, serves data, training and generation.
-    model, _ = FastLanguageModel.from_pretrained(keywords.pop("pretrained_model_name_or_path"), **keywords)
+    with library_output.hide_prints():
+        model, _ = FastLanguageModel.from_pretrained(keywords.pop("pretrained_model_name_or_path"), **keywords)
     return model
 
 

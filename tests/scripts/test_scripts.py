@@ -3,8 +3,10 @@
 import re
 
 import pytest
-from conftest import HISTORY, STEPS, adapter_bytes, read_json, read_lines, run_script, write_rows
+from conftest import HISTORY, STEPS, adapter_bytes, read_json, read_lines, run_here, run_script, write_rows
 from tiny_models import write_tiny_adapter, write_tiny_base
+
+import fine_tune_dpo
 
 
 def test_a_dpo_run_leaves_what_the_contract_says(trained):
@@ -77,7 +79,13 @@ def test_a_dry_run_shows_everything_and_writes_nothing(tiny, tmp_path):
     measured = float(re.search(r"([\d.]+) GB for the longest batch", shown)[1])
     assert estimated == pytest.approx(measured, rel=0.3)
     assert re.search(r"[\d.]+ s a step, so training takes about 0 h 0 min", shown)
+    assert not re.search("Unsloth|it/s|bitsandbytes|torch/", shown + done.stderr)  # no banner, no bar, no log line
     assert not (tmp_path / "run").exists()
+
+
+def test_verbose_shows_what_the_libraries_print(tiny, tmp_path, capsys):
+    assert run_here(fine_tune_dpo.main, tiny.dpo(tmp_path / "run"), tmp_path, "--dry_run", "--verbose") == 0
+    assert "Unsloth (CPU): LlamaForCausalLM on 1 CPU threads" in capsys.readouterr().out
 
 
 def test_every_part_of_a_run_that_the_args_ask_for_is_in_it(tiny, tmp_path):
