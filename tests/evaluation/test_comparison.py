@@ -13,8 +13,6 @@ from response_generator.evaluation.comparison import GOLD, compare_models
 from response_generator.evaluation.conclusions import draw_conclusions
 
 RESAMPLES = 4_000
-# Of the rows made here: the same in every prompt, so that nothing is known of their spread.
-ALIKE = ("mean_new_tokens", "length_ratio", "gold_perplexity", "target_probability")
 
 
 def rows_of(right: list[bool], **changes) -> list[dict]:
@@ -77,15 +75,16 @@ def test_where_all_prompts_agree_the_bounds_are_exact():
 
 def test_every_rate_and_mean_has_an_interval_around_it():
     rows = {"baseline": rows_of(BASELINE), "adapter": rows_of(ADAPTER)}
-    for each in [*rows["baseline"][::7], *rows["adapter"][::7]]:
-        each["gold_emotion"] = "fear"
+    for number, each in enumerate([*rows["baseline"], *rows["adapter"]]):
+        each["gold_emotion"] = "fear" if number % 7 == 0 else "anger"
+        each |= {"new_tokens": 10 + number % 7, "gold_tokens": 5 + number % 3, "gold_logp": -10.0 - number % 5}
+        each["target_probability"] = number % 11 / 10
     found = compare_models(rows, LABELS, RESAMPLES, seed=1, margins=np.array([0.5, -0.2, 1.0, 0.1]))
     groups = [*found.estimates.values(), found.differences["adapter"]]
     for estimates in groups:
         for name, estimate in estimates.items():
-            alike = name in ALIKE or (name.endswith(("/f1", "/precision")) and estimate.value in (0, 1))
-            if alike:
-                continue
+            if name.endswith(("/f1", "/precision")) and estimate.value in (0, 1):
+                continue  # all prompts have the same value
             assert estimate.low is not None and estimate.low <= estimate.value <= estimate.high, name
     assert found.preference["reward_accuracy"].value == 3 / 4
     assert found.preference["margin_mean"].value == pytest.approx(0.35)
