@@ -164,6 +164,14 @@ METRICS = (
         in_percent=False,
     ),
     Metric(
+        "mean_gold_length_ratio",
+        "tokens of a reply / of its gold reply, mean",
+        FORM,
+        lambda rows: read_column("new_tokens")(rows) / read_column("gold_tokens")(rows),
+        is_proportion=False,
+        in_percent=False,
+    ),
+    Metric(
         "distinct_1", "distinct-1", FORM, is_proportion=False, in_percent=False, on_gold=True, higher_is_better=True
     ),
     Metric(

@@ -114,6 +114,8 @@ def test_shares_lengths_and_perplexity_by_hand():
     assert (found["ends_with_punctuation"], found["hit_max_new_tokens"]) == (3 / 4, 1 / 4)
     assert found["mean_new_tokens"] == (10 + 30 + 10 + 20) / 4
     assert found["length_ratio"] == (10 + 30 + 10 + 20) / 20
+    uneven = [row(0, new_tokens=10, gold_tokens=5), row(1, new_tokens=10, gold_tokens=20)]
+    assert compute(uneven)["mean_gold_length_ratio"] == (10 / 5 + 10 / 20) / 2
     uneven = [row(0, gold_logp=-2.0, gold_tokens=1), row(1, gold_logp=-6.0, gold_tokens=3)]
     assert compute(uneven)["gold_perplexity"] == pytest.approx(math.exp((2 + 6) / (1 + 3)))
 
