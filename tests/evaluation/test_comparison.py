@@ -77,7 +77,7 @@ def test_every_rate_and_mean_has_an_interval_around_it():
     rows = {"baseline": rows_of(BASELINE), "adapter": rows_of(ADAPTER)}
     for number, each in enumerate([*rows["baseline"], *rows["adapter"]]):
         each["gold_emotion"] = "fear" if number % 7 == 0 else "anger"
-        each |= {"new_tokens": 10 + number % 7, "gold_tokens": 5 + number % 3, "gold_logp": -10.0 - number % 5}
+        each |= {"new_tokens": 10 + number % 7, "gold_tokens": 5 + number % 3, "gold_logp": -10.0 - number % 7}
         each["target_probability"] = number % 11 / 10
     found = compare_models(rows, LABELS, RESAMPLES, seed=1, margins=np.array([0.5, -0.2, 1.0, 0.1]))
     groups = [*found.estimates.values(), found.differences["adapter"]]
