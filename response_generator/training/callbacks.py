@@ -1,4 +1,4 @@
-"""What watches a training run: the log file, the progress bar, the tracker."""
+"""Callbacks that report a training run: log.jsonl, the tracker, the progress bar."""
 
 import json
 import math
@@ -14,7 +14,7 @@ from response_generator.runs.tracking import Tracker
 
 
 def read_log(file: Path) -> list[dict]:
-    """The entries of a log.jsonl, up to a line that was cut off; none where there is no file."""
+    """The entries of a log.jsonl, up to a line that was cut off; empty where there is no file."""
     entries = []
     for line in file.read_text(encoding="utf-8", errors="replace").splitlines() if file.exists() else []:
         try:
@@ -25,7 +25,7 @@ def read_log(file: Path) -> list[dict]:
 
 
 class LogFile(TrainerCallback):
-    """Appends one JSON object a logging step to log.jsonl, in TRL's metric names, and hands it to the tracker."""
+    """Appends one JSON object per logging step to log.jsonl, with TRL's metric names, and sends it to the tracker."""
 
     def __init__(self, file: Path, tracker: Tracker):
         self.file = file
@@ -35,21 +35,21 @@ class LogFile(TrainerCallback):
 
     def on_train_begin(self, args, state, control, **kwargs):
         self.training = True
-        # A run cut off after its last checkpoint takes the steps since then once more.
         if not state.is_world_process_zero:
             return
+        # A resumed run takes the steps after its checkpoint again, so their lines are removed.
         kept = [entry for entry in read_log(self.file) if entry["step"] <= state.global_step]
         json_lines.write_jsonl(self.file, kept)
         if kept:
             self.started = time.monotonic() - kept[-1]["seconds"]
 
     def on_log(self, args, state, control, logs=None, **kwargs):
-        # The closing summary counts this session alone, and the last evaluation may be of an earlier step's adapter:
-        # both are for metrics.json.
+        # Not logged here, but in metrics.json: the final summary, which counts only this start of the run, and the last
+        # evaluation, which may be of the adapter of an earlier step.
         if not (state.is_world_process_zero and self.training and logs) or "train_loss" in logs:
             return
         entry = {"step": state.global_step, "seconds": round(time.monotonic() - self.started, 3), **logs}
-        json_lines.append_jsonl(self.file, [entry])  # on the disk: a checkpoint that survives finds the lines before it
+        json_lines.append_jsonl(self.file, [entry])  # with fsync, so a later checkpoint never lacks earlier lines
         self.tracker.log(logs, step=state.global_step)
 
     def on_train_end(self, args, state, control, **kwargs):
@@ -57,18 +57,18 @@ class LogFile(TrainerCallback):
 
 
 class ProgressBar(TrainerCallback):
-    """Pairs done, pairs a second, time left, and the latest loss, margin and accuracy."""
+    """Shows pairs done, pairs per second, time left, and the latest loss, margin and accuracy."""
 
     def __init__(self, pairs: int):
-        self.pairs = pairs  # of an epoch
+        self.pairs = pairs  # in an epoch
         self.bar = None
 
     def on_train_begin(self, args, state, control, **kwargs):
         if not state.is_world_process_zero:
             return
-        steps_an_epoch = math.ceil(self.pairs / global_batch_size(args))
+        steps_per_epoch = math.ceil(self.pairs / global_batch_size(args))
         self.bar = tqdm(
-            total=round(state.max_steps / steps_an_epoch * self.pairs),
+            total=round(state.max_steps / steps_per_epoch * self.pairs),
             initial=round(state.epoch * self.pairs),
             desc="training",
             unit="pair",

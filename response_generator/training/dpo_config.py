@@ -1,4 +1,4 @@
-"""From the section `dpo` to TRL's configuration, the same on a CPU and under unsloth's GPU trainer."""
+"""Builds TRL's DPOConfig from the section `dpo`; the same on a CPU and with unsloth's GPU trainer."""
 
 from dataclasses import MISSING, fields
 from enum import Enum
@@ -15,22 +15,23 @@ from response_generator.config.schema import DPOArguments
 from response_generator.errors import InputError
 from response_generator.modeling.precision import has_native_bf16
 
-# Read from the section `dpo`, but not handed to TRL: it would precompute with weights in bf16, before they are
-# restored and before another reference is loaded (see reference.py).
+# Keys of the section `dpo` that are not passed to TRL. It would precompute with bf16 weights, before they are restored
+# to fp32 and before another reference is loaded (see reference.py). It would remove old checkpoints before the new one
+# is complete (see resumption.py). Early stopping is a callback of transformers.
 KEYS_NOT_FOR_TRL = {"precompute_ref_log_probs", "save_total_limit", *EARLY_STOPPING}
 KEYS_CHANGED_BY_DEVICE = ("optim", "bf16", "fp16", "tf32")
 
 
 def build_dpo_config(arguments: DPOArguments) -> DPOConfig:
-    """Builds TRL's configuration from the section `dpo`, with TRL's own defaults for what it does not name.
+    """Builds TRL's configuration from the section `dpo`, with TRL's own defaults for keys that are not given.
 
     Raises:
-        InputError: with TRL's own words when values do not go together, or when the backend cannot train here.
+        InputError: with TRL's message when values contradict each other, or when the backend cannot train here.
     """
     if arguments.backend == "transformers" and not torch.cuda.is_available():
         raise InputError(
-            'backend: "transformers" trains on a CUDA device only: the loss of TRL 1.15 is a Triton kernel, for which '
-            'unsloth has a CPU twin; use "unsloth" here'
+            'backend: "transformers" can train only on a CUDA device, because the loss of TRL 1.15 is a Triton kernel; '
+            'unsloth has a CPU version of it: use "unsloth" here'
         )
     dpo = {key: value for key, value in arguments.dpo.items() if key not in KEYS_NOT_FOR_TRL}
     ours = {
@@ -38,26 +39,26 @@ def build_dpo_config(arguments: DPOArguments) -> DPOConfig:
         "seed": arguments.seed,
         "report_to": [],
         "disable_tqdm": True,
-        "logging_nan_inf_filter": False,  # it logs an average in place of a NaN
-        "restore_callback_states_from_checkpoint": True,  # early stopping counts on after a resumption
+        "logging_nan_inf_filter": False,  # it would log an average instead of a NaN
+        "restore_callback_states_from_checkpoint": True,  # a resumed run continues the patience count
     }
-    # Every parameter of the adapter is used; the rows hold lengths beside TRL's columns.
+    # Every adapter parameter is used in each step; the rows hold a column "length" that TRL does not know.
     fitting = {"ddp_find_unused_parameters": False, "remove_unused_columns": False}
     device = {} if torch.cuda.is_available() else {"use_cpu": True}
     device |= {} if has_native_bf16() else {"bf16": False}
     try:
         config = DPOConfig(**{**read_trl_defaults(), **fitting, **device, **dpo, **ours})
         check_settings(config, dpo.get("optim", config.optim))
-    except Exception as error:  # each setting is looked at in another place, and refused in another way
+    except Exception as error:  # each setting is checked in another place, with another exception
         raise InputError(f"dpo: {error}") from error
     return config
 
 
 def check_settings(config: DPOConfig, optim: str) -> None:
-    """Builds what the trainer builds after the model is loaded: the optimizer, on one number, and its schedule."""
-    OptimizerNames(optim)  # unsloth's CPU backend puts its own in the place of any other, even of a name that is none
-    kind, keywords = Trainer.get_optimizer_cls_and_kwargs(config)
-    optimizer = kind([torch.nn.Parameter(torch.zeros(1))], **keywords)
+    """Builds early what the trainer builds after loading the model: an optimizer of one number, and its schedule."""
+    OptimizerNames(optim)  # unsloth's CPU backend would replace even an unknown name by its own optimizer
+    optimizer_class, keywords = Trainer.get_optimizer_cls_and_kwargs(config)
+    optimizer = optimizer_class([torch.nn.Parameter(torch.zeros(1))], **keywords)
     steps = {"num_warmup_steps": 1, "num_training_steps": 2}
     get_scheduler(config.lr_scheduler_type, optimizer, **steps, scheduler_specific_kwargs=config.lr_scheduler_kwargs)
     if config.torch_compile:
@@ -65,7 +66,7 @@ def check_settings(config: DPOConfig, optim: str) -> None:
 
 
 def find_changed_settings(arguments: DPOArguments, config: DPOConfig) -> list[str]:
-    """A line for each value of the section `dpo` that unsloth, or this processor, has put another in the place of."""
+    """A line for each value of the section `dpo` that unsloth or this processor has replaced."""
     return [
         f"dpo.{key}: {value} in the args, {to_plain_value(getattr(config, key))} is used on this device"
         for key, value in arguments.dpo.items()
@@ -78,8 +79,8 @@ def to_plain_value(value: Any) -> Any:
 
 
 def read_trl_defaults() -> dict[str, Any]:
-    """DPOConfig's defaults as TRL wrote them: on a GPU unsloth puts a subclass in its place, with others."""
-    original = next(kind for kind in reversed(DPOConfig.__mro__) if kind.__name__ == "DPOConfig")
+    """The defaults of TRL's own DPOConfig; on a GPU unsloth replaces the class by a subclass with other defaults."""
+    original = next(each for each in reversed(DPOConfig.__mro__) if each.__name__ == "DPOConfig")
     defaults = {}
     for field in fields(original):
         if field.init:
@@ -88,6 +89,6 @@ def read_trl_defaults() -> dict[str, Any]:
 
 
 def build_early_stopping(dpo: dict[str, Any]) -> list[TrainerCallback]:
-    """transformers' own early stopping where the args ask for it."""
+    """transformers' early stopping, when the args ask for it."""
     named = {key: dpo[key] for key in EARLY_STOPPING if dpo.get(key) is not None}
     return [EarlyStoppingCallback(**named)] if "early_stopping_patience" in named else []

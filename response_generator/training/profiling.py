@@ -1,4 +1,4 @@
-"""What a run that takes a day will cost: its memory by its parts, and by a few real steps its time and memory."""
+"""What a run will cost: its estimated memory, and the time and memory of a few real steps."""
 
 import math
 import tempfile
@@ -22,7 +22,7 @@ from response_generator.training import device_memory, dpo_config, memory, train
 from response_generator.training.reference import REF_LOGPS_COLUMNS
 from response_generator.training.resumption import EpochSeededLengthSampler
 
-MAX_STEPS = 3  # at most: the longest batch, then two ordinary ones, which are timed
+MAX_STEPS = 3  # the longest batch, then two typical ones, which are timed
 PROFILE_OVERRIDES = {
     "train_sampling_strategy": "sequential",
     "save_strategy": "no",
@@ -36,7 +36,7 @@ PROFILE_OVERRIDES = {
 
 @dataclass(frozen=True)
 class StepProfile:
-    """`step_seconds` of an ordinary batch, `train_seconds` of the whole run, `peak_memory_gb` of the longest batch."""
+    """`step_seconds` of a typical batch, `train_seconds` of the whole run, `peak_memory_gb` of the longest batch."""
 
     step_seconds: float
     train_seconds: float
@@ -44,7 +44,7 @@ class StepProfile:
 
 
 class StepTimer(TrainerCallback):
-    """Seconds of each step."""
+    """Measures the seconds of each step."""
 
     def __init__(self):
         self.seconds: list[float] = []
@@ -61,13 +61,13 @@ class StepTimer(TrainerCallback):
 def estimate_run_memory(
     arguments: DPOArguments, config: DPOConfig, start: AdapterFile | None, train: TokenizedPairs
 ) -> memory.MemoryEstimate:
-    """The estimate for the longest batch of this run, in one process; nothing is loaded."""
+    """The memory estimate of one process at the longest batch. No weights are loaded."""
     base, keywords = loading.load_config(arguments), arguments.from_pretrained
     if start:
         shapes = memory.get_trained_shapes(start)
     else:
         shapes = memory.get_new_lora_shapes(base, LoraConfig(**arguments.lora, task_type="CAUSAL_LM"))
-    unsloths_kernels = has_unsloth_gpu_code()
+    has_unsloth_kernels = has_unsloth_gpu_code()
     return memory.estimate_memory(
         base,
         shapes,
@@ -75,16 +75,16 @@ def estimate_run_memory(
         config,
         four_bit=keywords.get("load_in_4bit", arguments.backend == "unsloth"),
         attention=attention.resolve_attn_implementation(keywords.get("attn_implementation", attention.SDPA)),
-        fused=unsloths_kernels,
-        offloaded=unsloths_kernels and keywords.get("use_gradient_checkpointing", "unsloth") == "unsloth",
+        fused=has_unsloth_kernels,
+        offloaded=has_unsloth_kernels and keywords.get("use_gradient_checkpointing", "unsloth") == "unsloth",
         process=device_memory.get_process_rss_bytes(),
         width=memory.BF16_BYTES if config.bf16 or config.fp16 else memory.FP32_BYTES,
     )
 
 
-def fits_in_memory(expected: memory.MemoryEstimate) -> bool:
-    """Whether a step of the longest batch can be tried without being killed for memory."""
-    return expected.total - expected.process <= device_memory.get_free_bytes()
+def fits_in_memory(estimate: memory.MemoryEstimate) -> bool:
+    """Whether the longest batch fits into the free memory, so that trying a step is safe."""
+    return estimate.total - estimate.process <= device_memory.get_free_bytes()
 
 
 def is_base_model_cached(arguments: DPOArguments) -> bool:
@@ -103,18 +103,18 @@ def is_base_model_cached(arguments: DPOArguments) -> bool:
 def profile_steps(
     arguments: DPOArguments, tokenizer: PreTrainedTokenizerBase, start: AdapterFile | None, train: TokenizedPairs
 ) -> StepProfile:
-    """Trains a few steps on a copy that is thrown away, and counts up to the whole run by padded tokens."""
+    """Trains a few steps on a copy of the model that is thrown away, and extrapolates by padded tokens."""
     clock = StepTimer()
     batch = global_batch_size(dpo_config.build_dpo_config(arguments))
     rows = longest_then_typical_rows(train, batch)
-    alone = PROFILE_OVERRIDES | {"max_steps": math.ceil(len(rows) / batch)}
+    overrides = PROFILE_OVERRIDES | {"max_steps": math.ceil(len(rows) / batch)}
     with tempfile.TemporaryDirectory() as folder:
-        profiled = arguments.model_copy(update={"output_dir": folder, "dpo": {**arguments.dpo, **alone}})
+        profiled = arguments.model_copy(update={"output_dir": folder, "dpo": {**arguments.dpo, **overrides}})
         config = dpo_config.build_dpo_config(profiled)
         policy = loading.load_policy(arguments, start)
         trainer = train_dpo.build_trainer(policy, tokenizer, config, TokenizedPairs(rows=rows), None, [clock])
         if arguments.dpo.get("precompute_ref_log_probs"):
-            for column in REF_LOGPS_COLUMNS:  # a step then costs what it will; the values do not matter
+            for column in REF_LOGPS_COLUMNS:  # so that a step costs the same; the values do not matter
                 trainer.train_dataset = trainer.train_dataset.add_column(column, [0.0] * len(rows))
             trainer.precompute_ref_logps = True
         try:
@@ -122,18 +122,18 @@ def profile_steps(
         except torch.OutOfMemoryError as error:
             raise RunError(f"the longest batch does not fit: {error}") from error
     tokens = count_padded_tokens(TokenizedPairs(rows=rows).lengths()["whole"], config, order=range(len(rows)))
-    # The first step also warms up; of a small data set there is no other.
+    # The first step includes warm-up, but a small data set has no other one.
     timed = slice(1, None) if len(tokens) > 1 else slice(None)
-    seconds_a_token = sum(clock.seconds[timed]) / sum(tokens[timed])
+    seconds_per_token = sum(clock.seconds[timed]) / sum(tokens[timed])
     return StepProfile(
         step_seconds=sum(clock.seconds[timed]) / len(clock.seconds[timed]),
-        train_seconds=seconds_a_token * count_run_tokens(train, arguments),
+        train_seconds=seconds_per_token * count_run_tokens(train, arguments),
         peak_memory_gb=device_memory.get_peak_bytes() / 1e9,
     )
 
 
 def longest_then_typical_rows(train: TokenizedPairs, batch: int) -> list[dict]:
-    """The longest batch, then ordinary ones, as far as the data set goes; no row twice."""
+    """The longest batch, then batches of median length, as far as there are rows; no row twice."""
     lengths = train.lengths()["whole"]
     by_length = [train.rows[row] for row in sorted(range(len(lengths)), key=lambda row: -lengths[row])]
     others = by_length[batch:]
@@ -143,20 +143,20 @@ def longest_then_typical_rows(train: TokenizedPairs, batch: int) -> list[dict]:
 
 
 def count_run_tokens(train: TokenizedPairs, arguments: DPOArguments) -> float:
-    """Padded tokens over all epochs, in the order of the first."""
+    """Padded tokens over all epochs, assuming the order of the first epoch in each."""
     config = dpo_config.build_dpo_config(arguments)
     lengths, batch = train.lengths()["whole"], global_batch_size(config)
     if config.train_sampling_strategy == "group_by_length":
         order = list(EpochSeededLengthSampler(lengths, batch, config.seed))
     else:
         order = torch.randperm(len(lengths), generator=torch.Generator().manual_seed(config.seed)).tolist()
-    an_epoch = count_padded_tokens(lengths, config, order)
-    steps = config.max_steps if config.max_steps > 0 else config.num_train_epochs * len(an_epoch)
-    return sum(an_epoch) / len(an_epoch) * steps
+    per_epoch = count_padded_tokens(lengths, config, order)
+    steps = config.max_steps if config.max_steps > 0 else config.num_train_epochs * len(per_epoch)
+    return sum(per_epoch) / len(per_epoch) * steps
 
 
 def count_padded_tokens(lengths: list[int], config: DPOConfig, order) -> list[int]:
-    """Tokens of each step as TRL lays pairs out: chosen and rejected apart, padded to the longest of a batch."""
+    """Tokens of each step in TRL's layout: chosen and rejected are separate rows, padded to the longest of a batch."""
     size, steps = config.per_device_train_batch_size, []
     ordered = [lengths[row] for row in order]
     for start in range(0, len(ordered), global_batch_size(config)):

@@ -1,4 +1,4 @@
-"""The frozen side of DPO: another adapter in the place of the copy, and its log-probabilities computed once."""
+"""The frozen reference: another adapter instead of a copy of the policy, and log-probabilities computed only once."""
 
 import hashlib
 import json
@@ -20,26 +20,26 @@ from response_generator.modeling import attention
 from response_generator.modeling.adapters import AdapterFile, load_whole_modules
 from response_generator.training.dpo_trainer import ResumableDPOTrainer
 
-REF_LOGPS_COLUMNS = ("ref_chosen_logps", "ref_rejected_logps")  # of TRL's collator
+REF_LOGPS_COLUMNS = ("ref_chosen_logps", "ref_rejected_logps")  # as TRL's collator expects them
 LIBRARIES = "torch transformers trl peft unsloth bitsandbytes".split()
 
 
 def replace_reference(policy: PeftModel, adapter: AdapterFile) -> None:
-    """Makes `adapter` the reference, in the place of the copy that TRL made; ranks and targets may differ."""
+    """Makes `adapter` the reference instead of the copy that TRL made. Rank and target modules may differ."""
     policy.delete_adapter(REFERENCE_ADAPTER)
     policy.load_adapter(adapter.folder, adapter_name=REFERENCE_ADAPTER, is_trainable=False)
     load_whole_modules(policy, adapter, REFERENCE_ADAPTER)
     for layer in policy.modules():
         if isinstance(layer, LoraLayer) and REFERENCE_ADAPTER in layer.lora_dropout:
-            # As TRL did with the copy: dropout would make another reference of every step.
+            # As TRL does with its copy: with dropout the reference would differ at every step.
             disable_dropout_in_model(layer.lora_dropout[REFERENCE_ADAPTER])
     policy.set_adapter(POLICY_ADAPTER)
 
 
 def precompute_ref_logps(trainer: ResumableDPOTrainer) -> None:
-    """Computes the reference's log-probabilities of all pairs once, or reads them from the cache, for every epoch.
+    """Computes the reference's log-probabilities of all pairs once for all epochs, or reads them from the cache.
 
-    The loss is that of a reference recomputed at every step, up to the rounding of other batches.
+    The loss is the same as with a reference computed at every step, except for rounding in other batches.
     """
     weights = hash_module(trainer.model)
     trainer.train_dataset = add_ref_logps(trainer, trainer.train_dataset, weights, "training")
@@ -49,12 +49,12 @@ def precompute_ref_logps(trainer: ResumableDPOTrainer) -> None:
 
 
 def add_ref_logps(trainer: ResumableDPOTrainer, dataset: Dataset, weights: str, name: str) -> Dataset:
-    """`dataset` with the columns `ref_chosen_logps` and `ref_rejected_logps`, in nats a completion."""
+    """Adds `ref_chosen_logps` and `ref_rejected_logps` (nats per completion) to `dataset`."""
     file = get_cache_folder() / f"{compute_cache_key(trainer, dataset, weights)}.safetensors"
-    # One process looks: on several machines each has a cache of its own, and all must take the same way.
-    found = [load_file(file)["logps"].tolist() if trainer.is_world_process_zero() and file.is_file() else None]
-    broadcast_object_list(found)
-    logps = found[0]
+    # Only the main process looks: several machines have several caches, but all processes must do the same.
+    cached = [load_file(file)["logps"].tolist() if trainer.is_world_process_zero() and file.is_file() else None]
+    broadcast_object_list(cached)
+    logps = cached[0]
     if logps is None:
         logps = compute_ref_logps(trainer, dataset, f"reference log-probs, {name}")
         if trainer.is_world_process_zero():
@@ -67,7 +67,7 @@ def add_ref_logps(trainer: ResumableDPOTrainer, dataset: Dataset, weights: str, 
 
 
 def compute_ref_logps(trainer: ResumableDPOTrainer, dataset: Dataset, title: str) -> list[list[float]]:
-    """`[chosen, rejected]` of every row; each process takes every n-th batch of pairs of like length."""
+    """`[chosen, rejected]` of every row. Pairs of similar length share a batch; each process takes every n-th batch."""
     size = trainer.args.precompute_ref_batch_size or trainer.args.per_device_eval_batch_size
     lengths = dataset["length"][:]
     order = sorted(range(len(dataset)), key=lambda row: -lengths[row])
@@ -91,10 +91,10 @@ def get_cache_folder() -> Path:
 
 
 def compute_cache_key(trainer: ResumableDPOTrainer, dataset: Dataset, weights: str) -> str:
-    """A hash of everything that the log-probabilities depend on; another value of any is another file.
+    """A hash of everything that the log-probabilities depend on, so any change leads to another file.
 
-    `weights` is the hash of all loaded weights, quantized as they are, so it stands for base and adapter whatever
-    their folders are called; the rows are token ids, so they stand for data, template, tokenizer and truncation.
+    `weights` is a hash of all loaded (quantized) weights, so it covers base and adapter, whatever their folders are
+    called. The rows are token ids, so they cover data, template, tokenizer and truncation.
     """
     args, model = trainer.args, trainer.model
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
@@ -115,7 +115,7 @@ def compute_cache_key(trainer: ResumableDPOTrainer, dataset: Dataset, weights: s
 
 
 def write_cache(logps: torch.Tensor, file: Path) -> None:
-    """Writes `(rows, 2)` log-probabilities, whole or not at all."""
+    """Writes `(rows, 2)` log-probabilities; the file is complete or absent."""
     file.parent.mkdir(parents=True, exist_ok=True)
     part = file.with_name(f"{file.name}.{os.getpid()}.part")
     save_file({"logps": logps}, part)

@@ -1,4 +1,4 @@
-"""Pictures and tables from a run's own files; needs no model."""
+"""The results of a training run as a table, a picture and a model card. Needs no model."""
 
 import shutil
 from collections.abc import Iterable
@@ -19,19 +19,19 @@ METRIC_TITLES = {
     "initial_loss": "loss before the first step (ln 2 = 0.6931)",
     "train_loss": "loss, mean of the logged steps",
     "rewards/margins": "reward margin, last logged",
-    "rewards/accuracies": "chosen preferred, last logged",
-    "best_step": "best step, whose adapter was kept",
+    "rewards/accuracies": "reward accuracy, last logged",
+    "best_step": "step with the best evaluation, whose adapter was kept",
     "eval_loss": "held-out loss",
     "eval_rewards/margins": "held-out reward margin",
-    "eval_rewards/accuracies": "held-out: chosen preferred",
-    "pairs_per_second": "pairs a second",
+    "eval_rewards/accuracies": "held-out reward accuracy",
+    "pairs_per_second": "pairs per second",
     "peak_memory_gb": "peak memory (GB)",
 }
 PLOT_PANELS = (
     ("loss", ("loss", "eval_loss")),
     ("implicit rewards", ("rewards/chosen", "rewards/rejected")),
     ("reward margin", ("rewards/margins", "eval_rewards/margins")),
-    ("accuracy (chosen preferred)", ("rewards/accuracies", "eval_rewards/accuracies")),
+    ("reward accuracy", ("rewards/accuracies", "eval_rewards/accuracies")),
     ("log-probability of the reply (nats)", ("logps/chosen", "logps/rejected")),
     ("learning rate", ("learning_rate",)),
 )
@@ -39,13 +39,13 @@ PLOT_PANELS = (
 
 def show_training(metrics: dict[str, float], warnings: Iterable[str]) -> None:
     table = Table(title="DPO", title_justify="left", show_header=False)
-    for name, words in METRIC_TITLES.items():
+    for name, title in METRIC_TITLES.items():
         if name in metrics:
-            table.add_row(words, format_metric(name, metrics[name]))
+            table.add_row(title, format_metric(name, metrics[name]))
     console = Console()
     console.print(table)
-    for words in warnings:
-        console.print(Text(f"warning: {words}", style="yellow"), soft_wrap=True)
+    for warning in warnings:
+        console.print(Text(f"warning: {warning}", style="yellow"), soft_wrap=True)
 
 
 def format_metric(name: str, value: float) -> str:
@@ -55,7 +55,7 @@ def format_metric(name: str, value: float) -> str:
 def write_model_card(
     folder: Path, arguments: dict[str, Any], metrics: dict[str, float], pairs: int, picture: Path
 ) -> None:
-    """Writes README.md and the curves beside the adapter, with the metadata that the hub reads."""
+    """Writes README.md, with the metadata that the hub reads, and the curves into the adapter's folder."""
     shutil.copy(picture, folder / picture.name)
     start = f"`{strip_local_folders(arguments['adapter'])}`" if arguments["adapter"] else "a new LoRA"
     reference = arguments["reference_adapter"]
@@ -63,7 +63,7 @@ def write_model_card(
     figures = format_table(
         {words: format_metric(name, metrics[name]) for name, words in METRIC_TITLES.items() if name in metrics}
     )
-    # The hub takes its own names there, and no folders.
+    # The hub accepts only hub ids as base_model, no folders.
     repository = split_revision(arguments["base_model"])[0]
     base = "" if is_local(repository) else f"base_model: {repository}\n"
     dataset, held_out = arguments["dataset"], arguments["eval_dataset"]
@@ -91,7 +91,7 @@ def format_table(rows: dict[str, Any]) -> str:
 
 
 def plot_training(log: list[dict], picture: Path) -> None:
-    """Draws the course of a training run: TRL's metrics against optimizer steps."""
+    """Plots TRL's logged metrics against optimizer steps."""
     figure, axes = plt.subplots(2, 3, figsize=(14, 7), layout="constrained")
     for panel, (title, metrics) in zip(axes.flat, PLOT_PANELS, strict=True):
         for metric in metrics:

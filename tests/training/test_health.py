@@ -16,7 +16,7 @@ def line(step: int, margin=0.1, chosen=0.0, logps=-50.0, accuracy=0.8) -> dict:
 
 
 def test_margins_that_explode_at_once():
-    assert "61 nats apart" in health.check_margin_explosion([line(1), line(4, margin=6.1)], beta=0.1)
+    assert "already 61 nats" in health.check_margin_explosion([line(1), line(4, margin=6.1)], beta=0.1)
     assert "reference is probably not" in health.check_margin_explosion([line(4, margin=-6.1)], beta=0.1)
     assert health.check_margin_explosion([line(4, margin=6.1)], beta=0.5) is None  # 12 nats
     assert health.check_margin_explosion([line(11, margin=6.1)], beta=0.1) is None  # learned, by then
@@ -35,10 +35,10 @@ def test_chosen_replies_that_become_unlikely(change, logps, told):
     assert health.check_likelihood_displacement(log[:4], beta=0.1) is None
 
 
-def test_a_preference_that_stays_a_coins():
+def test_accuracy_stuck_at_chance():
     log = [line(1, accuracy=0.0)] + [line(step, accuracy=0.5) for step in range(2, 27)]
     words = health.check_no_learning(log, pairs_each_step=8, learning_rate=1e-7)
-    assert "preferred in 50% of the pairs" in words and "learning_rate (1e-07)" in words
+    assert "the reward accuracy is 50%" in words and "learning_rate (1e-07)" in words
     assert health.check_no_learning(log[:25], 8, 1e-7) is None  # 24 * 8 = 192 pairs are too few to tell
     assert health.check_no_learning([line(step, accuracy=0.56) for step in range(2, 27)], 8, 1e-7) is None
     assert health.check_no_learning([line(step, accuracy=0.3) for step in range(2, 27)], 8, 1e-7)  # swapped columns
@@ -56,11 +56,11 @@ class Arguments:
     per_device_train_batch_size, gradient_accumulation_steps, world_size = 8, 1, 1
 
 
-def test_each_finding_is_told_once(capsys):
+def test_each_warning_is_printed_once(capsys):
     watch = health.TrainingHealthCallback(beta=0.1)
     log = [line(2, margin=9.0)]
     watch.on_log(Arguments, State(log), None)
     watch.on_log(Arguments, State([*log, line(3, margin=9.5)]), None)
-    assert capsys.readouterr().err.count("warning: step 2: chosen and rejected are already 90 nats apart") == 1
+    assert capsys.readouterr().err.count("warning: step 2: the reward margin is already 90 nats") == 1
     assert list(watch.findings) == ["margins"]
     watch.on_log(Arguments, State([{"step": 4, "eval_loss": 1.0}]), None)
