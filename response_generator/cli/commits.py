@@ -1,8 +1,9 @@
 """The commit of every hub repository that a run has read, for environment.json."""
 
 from response_generator.cli.preflight import list_classifiers, list_sources
+from response_generator.config.hub import ADAPTER_FILES, find_cached_commit
 from response_generator.config.schema import EvaluateArguments
-from response_generator.config.sources import ADAPTER_FILES, find_cached_commit, is_local
+from response_generator.config.sources import is_local
 from response_generator.data.raw_rows import find_dataset_commit
 
 Commits = dict[str, str | None]  # by the key in the args; None where it cannot be told

@@ -7,6 +7,7 @@ from urllib.parse import urlparse
 
 from response_generator.cli import gpu_requirements
 from response_generator.config import model_files
+from response_generator.config.hub import find_hub_errors
 from response_generator.config.schema import (
     BARE_BASE_MODEL,
     DatasetArguments,
@@ -18,7 +19,6 @@ from response_generator.config.sources import (
     find_adapter_source_errors,
     find_dataset_source_errors,
     find_file_errors,
-    find_hub_errors,
     find_model_source_errors,
     is_local,
     join_dataset_revision,

@@ -1,4 +1,4 @@
-"""Checks an args file against what the scripts and the pinned libraries accept, and tells every error at once."""
+"""Checks the values of an args file against the schema and the pinned libraries, and reports all errors together."""
 
 from difflib import get_close_matches
 from typing import Any, TypeVar
@@ -14,35 +14,37 @@ KEYWORD_SECTIONS = ("dpo", "lora", "generation", "from_pretrained")
 KEYS_SET_ELSEWHERE = {
     "output_dir": "write it at the top level",
     "seed": "write it at the top level",
-    "report_to": "the section wandb decides that",
+    "report_to": "use the section wandb",
     "pad_token": "write chat_template.special_tokens.pad_token",
-    "pad_token_id": "it is the tokenizer's",
-    "eos_token_id": "it is the tokenizer's",
-    "token": "a token never belongs in a file: set HF_TOKEN in the environment",
+    "pad_token_id": "it is taken from the tokenizer",
+    "eos_token_id": "it is taken from the tokenizer",
+    "token": "never write a token into a file; set HF_TOKEN in the environment",
     "push_to_hub": "write the section push_to_hub at the top level",
     "hub_model_id": "write push_to_hub.repo_id at the top level",
-    "resume_from_checkpoint": "run the same command again: it resumes by itself",
+    "resume_from_checkpoint": "to resume, run the same command again",
 }
 SCRIPT_OF_SECTION = {"dpo": "fine_tune_dpo.py", "generation": "evaluate.py"}
 REMOVED_FROM_TRL = {
-    "model_adapter_name": "TRL has no such field any more: the trained adapter is always called 'default'",
-    "ref_adapter_name": "TRL has no such field any more: the frozen adapter is always called 'ref'",
+    "model_adapter_name": "TRL no longer has this field: the trained adapter is always called 'default'",
+    "ref_adapter_name": "TRL no longer has this field: the frozen adapter is always called 'ref'",
 }
+# Keys of earlier versions of this program: the old path, and the new name in the same section.
+RENAMED_KEYS = {"chat_template.marks": "required_markers"}
 
-MAX_EXACT_INTEGER = 2**53  # of a float
+MAX_EXACT_INTEGER = 2**53  # a float represents every integer up to this one exactly
 
 Arguments = TypeVar("Arguments", bound=ModelArguments)
 
 
 def validate_arguments(model: type[Arguments], values: dict[str, Any], file: str) -> Arguments:
-    """Builds the arguments of a script. A key whose value is null is taken as if it were not there.
+    """Builds the arguments of a script. A key whose value is null counts as absent.
 
     Raises:
-        InputError: with every error of the file at once.
+        InputError: with all errors of the file.
     """
     for key, script in SCRIPT_OF_SECTION.items():
         if key in values and key not in model.model_fields:
-            raise InputError(f"{file}: {key}: is a section of {script}, whose args file this is; name another")
+            raise InputError(f"{file}: {key}: is a section of {script}; name an args file of this script")
     unusable = [f"{file}: {key}: {message}" for key, message in strict_json.find_unusable(values)]
     if unusable:
         raise InputError(*unusable)
@@ -52,7 +54,7 @@ def validate_arguments(model: type[Arguments], values: dict[str, Any], file: str
     try:
         arguments = model.model_validate(values)
     except ValidationError as error:
-        errors += [describe_pydantic_error(model, message) for message in error.errors()]
+        errors += [describe_pydantic_error(model, entry) for entry in error.errors()]
     for section in KEYWORD_SECTIONS:
         if section in model.model_fields and isinstance(values.get(section), dict):
             errors += find_keyword_errors(section, values[section])
@@ -68,9 +70,9 @@ def validate_arguments(model: type[Arguments], values: dict[str, Any], file: str
 
 
 def drop_nulls(model: type[BaseModel], values: dict[str, Any]) -> dict[str, Any]:
-    """The values without the keys that are null and may be left out, sections included; unknown keys stay, to be told.
+    """Removes optional keys whose value is null, also inside sections. Unknown keys stay, so that they are reported.
 
-    In `generation` an integer becomes a float where a number is needed: transformers refuses a temperature of 2.
+    In `generation`, an integer becomes a float where a float is needed: transformers refuses a temperature of 2.
     """
     kept = {}
     for key, value in values.items():
@@ -89,7 +91,7 @@ def drop_null_keywords(section: str, values: dict[str, Any]) -> dict[str, Any]:
     accepted = library_keywords.accepted_json_types(section)
     floats = set()
     if section == "generation":
-        floats = {key for key, kinds in accepted.items() if "number" in kinds and "integer" not in kinds}
+        floats = {key for key, types in accepted.items() if "number" in types and "integer" not in types}
     return {
         key: float(value) if key in floats and type(value) is int and abs(value) < MAX_EXACT_INTEGER else value
         for key, value in values.items()
@@ -97,17 +99,17 @@ def drop_null_keywords(section: str, values: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def describe_pydantic_error(model: type[BaseModel], message: dict) -> str:
-    """One pydantic error in our words: key, value received, what is allowed, what was perhaps meant."""
-    key = ".".join(str(part) for part in message["loc"] if part not in (LABELS_BY_ID, LABELS_BY_NAME))
-    if message["type"] == "extra_forbidden":
-        return describe_unknown_key(key, list(find_section(model, message["loc"]).model_fields))
-    if message["type"] == "missing":
+def describe_pydantic_error(model: type[BaseModel], error: dict) -> str:
+    """Rewrites one entry of pydantic's `ValidationError.errors()` in the form of our other messages."""
+    key = ".".join(str(part) for part in error["loc"] if part not in (LABELS_BY_ID, LABELS_BY_NAME))
+    if error["type"] == "extra_forbidden":
+        return describe_unknown_key(key, list(find_section(model, error["loc"]).model_fields))
+    if error["type"] == "missing":
         return f"{key}: missing; it has no default"
-    if message["type"] == "value_error":
-        return f"{key}: got {describe_value(message['input'])}; {message['ctx']['error']}"
-    allowed = message["msg"].replace("Input should be ", "").replace("a valid ", "").replace("dictionary", "object")
-    return f"{key}: got {describe_value(message['input'])}; allowed: {allowed}"
+    if error["type"] == "value_error":
+        return f"{key}: got {describe_value(error['input'])}; {error['ctx']['error']}"
+    allowed = error["msg"].replace("Input should be ", "").replace("a valid ", "").replace("dictionary", "object")
+    return f"{key}: got {describe_value(error['input'])}; allowed: {allowed}"
 
 
 def find_section(model: type[BaseModel], location: tuple) -> type[BaseModel]:
@@ -117,21 +119,25 @@ def find_section(model: type[BaseModel], location: tuple) -> type[BaseModel]:
 
 
 def get_section_class(field: FieldInfo) -> type[BaseModel] | None:
-    """The section that a key holds; None for a key that holds a value."""
+    """Returns the class of the section that a key holds; None when the key holds a plain value."""
     members = [field.annotation, *getattr(field.annotation, "__args__", ())]
     return next((member for member in members if isinstance(member, type) and issubclass(member, BaseModel)), None)
 
 
 def find_keyword_errors(section: str, values: dict[str, Any]) -> list[str]:
-    """Checks a section whose keys are a library's own keywords: their names, and kinds and ranges of their values."""
+    """Checks a section whose keys are keywords of a library: key names, JSON types and ranges."""
     accepted = library_keywords.accepted_json_types(section)
     errors = []
     for key, value in values.items():
-        kinds, kind = accepted.get(key), library_keywords.json_type_of(value)
-        if kinds is None:
+        allowed_types, json_type = accepted.get(key), library_keywords.json_type_of(value)
+        if allowed_types is None:
             errors.append(describe_unknown_key(f"{section}.{key}", list(accepted)))
-        elif kinds and kind not in kinds and not (kind == "integer" and "number" in kinds):
-            errors.append(f"{section}.{key}: got {describe_value(value)}; allowed: {' or '.join(kinds)}")
+        elif (
+            allowed_types
+            and json_type not in allowed_types
+            and not (json_type == "integer" and "number" in allowed_types)
+        ):
+            errors.append(f"{section}.{key}: got {describe_value(value)}; allowed: {' or '.join(allowed_types)}")
         elif allowed := ranges.find_out_of_range(section, key, value):
             errors.append(f"{section}.{key}: got {describe_value(value)}; allowed: {allowed}")
     return errors
@@ -139,12 +145,14 @@ def find_keyword_errors(section: str, values: dict[str, Any]) -> list[str]:
 
 def describe_unknown_key(path: str, known: list[str]) -> str:
     key = path.rpartition(".")[2]
+    if path in RENAMED_KEYS:
+        return f"{path}: renamed to {RENAMED_KEYS[path]}"
     if key in REMOVED_FROM_TRL:
         return f"{path}: {REMOVED_FROM_TRL[key]}; remove the key"
     if key in KEYS_SET_ELSEWHERE:
         return f"{path}: not allowed here; {KEYS_SET_ELSEWHERE[key]}"
-    near = get_close_matches(key, known, n=1)
-    hint = f'did you mean "{near[0]}"?' if near else f"allowed: {', '.join(sorted(known)[:30])}"
+    matches = get_close_matches(key, known, n=1)
+    hint = f'did you mean "{matches[0]}"?' if matches else f"allowed: {', '.join(sorted(known)[:30])}"
     return f"{path or repr(path)}: unknown key; {hint}"
 
 

@@ -16,8 +16,9 @@ from transformers import (
 
 from response_generator.config import library_keywords
 from response_generator.config.conflicts import LIBRARY_DEFAULTS
+from response_generator.config.hub import fetch_adapter
 from response_generator.config.schema import DPOArguments, ModelArguments
-from response_generator.config.sources import fetch_adapter, from_pretrained_keywords
+from response_generator.config.sources import from_pretrained_keywords
 from response_generator.constants import POLICY_ADAPTER
 from response_generator.errors import InputError
 from response_generator.modeling import attention

@@ -1,4 +1,4 @@
-"""The run folder: what a run writes besides its results, and whether a folder may be used at all."""
+"""The run folder: checks that a run may use it, and writes args.json and environment.json into it."""
 
 import json
 import os
@@ -12,19 +12,20 @@ from pathlib import Path
 from typing import Any
 
 from response_generator.config import strict_json
+from response_generator.config.validation import RENAMED_KEYS
 from response_generator.constants import PAIR_LOGPS_FILE, PREDICTIONS_FILE
 from response_generator.errors import InputError
 from response_generator.runs import atomic_files, distributed, run_lock
 
 WANDB_ID_FILE = "wandb_id"
 RESULT_FILES = ("log.jsonl", "metrics.json", PREDICTIONS_FILE, PAIR_LOGPS_FILE)
-FILES_OF_A_START = ("environment.json", WANDB_ID_FILE)
+START_FILES = ("environment.json", WANDB_ID_FILE)  # written before the first result
 PACKAGES = "torch transformers trl peft unsloth unsloth_zoo bitsandbytes datasets accelerate wandb".split()
 
 
 @dataclass(frozen=True)
 class RunFolder:
-    """One run's folder. `arguments` are the resolved ones, as they go into args.json."""
+    """The folder of one run. `arguments` are the resolved arguments, as written to args.json."""
 
     path: Path
     arguments: dict[str, Any]
@@ -35,29 +36,29 @@ class RunFolder:
 
     @property
     def is_finished(self) -> bool:
-        """metrics.json is written last."""
+        """Whether metrics.json exists: it is written last."""
         return (self.path / "metrics.json").is_file()
 
     @property
     def has_results(self) -> bool:
-        """Whether a step was saved or logged, or a reply written."""
+        """Whether the folder holds a checkpoint, an adapter, a log line, a reply or metrics."""
         files = [self.path / name for name in RESULT_FILES]
-        written = any(file.is_file() and file.stat().st_size for file in files)
-        return written or any(self.path.glob("checkpoint-*")) or (self.path / "adapter").exists()
+        has_file = any(file.is_file() and file.stat().st_size for file in files)
+        return has_file or any(self.path.glob("checkpoint-*")) or (self.path / "adapter").exists()
 
     def holds(self, place: Path) -> bool:
-        """Whether these are this run's own predictions, named by their file or by the folder."""
+        """Whether `place` is this folder or the predictions file in it."""
         return place.resolve() in (self.path.resolve(), (self.path / PREDICTIONS_FILE).resolve())
 
     def find_errors(self) -> list[str]:
-        """Why this folder cannot hold this run. Writes nothing that stays; of several processes the first one looks."""
+        """Returns why this run cannot use the folder; only the main process checks. Leaves no file behind."""
         if not distributed.is_main_process():
             return []
         try:
             nearest = next(place for place in (self.path, *self.path.absolute().parents) if os.path.lexists(place))
             if not nearest.exists():
                 return [
-                    f"output_dir: {nearest}: is a link to {os.readlink(nearest)}, which is not there; name a folder"
+                    f"output_dir: {nearest}: is a link to {os.readlink(nearest)}, which does not exist; name a folder"
                 ]
             if not nearest.is_dir():
                 return [f"output_dir: {nearest}: is a file; name a folder"]
@@ -66,17 +67,17 @@ class RunFolder:
             holder = run_lock.find_holder(self.path)
             if holder:
                 return [run_lock.describe_holder(self.path, holder)]
-            found = list(self.path.iterdir()) if self.path.is_dir() else []
-            # A start that a full disk ended leaves half a file.
-            content = [file for file in found if file.suffix != ".part" and file.name != run_lock.LOCK_FILE]
+            files = list(self.path.iterdir()) if self.path.is_dir() else []
+            # A start that failed on a full disk leaves a .part file.
+            content = [file for file in files if file.suffix != ".part" and file.name != run_lock.LOCK_FILE]
             return self.find_content_errors() if content else []
         except OSError as error:
-            return [f"output_dir: {self.path}: cannot be written ({error.strerror}); name another folder"]
+            return [f"output_dir: {self.path}: cannot be written to ({error.strerror}); name another folder"]
 
     def find_content_errors(self) -> list[str]:
         file = self.path / "args.json"
         if not file.is_file():
-            return [f"output_dir: {self.path}: not empty, and not a run folder (no args.json); name another folder"]
+            return [f"output_dir: {self.path}: is not empty and not a run folder (no args.json); name another folder"]
         try:
             earlier = strict_json.read_object(file)
         except InputError as error:
@@ -84,13 +85,18 @@ class RunFolder:
         if earlier == self.arguments:
             return []
         if not self.has_results:
-            return []  # a start that failed, perhaps for these very arguments
+            return []  # the earlier start failed, perhaps because of these arguments
+        renamed_keys = [f"{key} is now {RENAMED_KEYS[key]}" for key in flatten(earlier) if key in RENAMED_KEYS]
+        if renamed_keys:
+            return [
+                f"output_dir: {self.path}: was written by an earlier version of this program, whose args had other "
+                f"names ({', '.join(renamed_keys)}); name another folder"
+            ]
         keys = ", ".join(find_differing_keys(earlier, self.arguments))
         return [f"output_dir: {self.path}: holds another run; differing: {keys}; name another folder"]
 
     def start(self) -> None:
-        """Creates and locks the folder, and writes args.json and environment.json; of several processes the first one
-        does.
+        """Creates and locks the folder and writes args.json and environment.json. Only the main process does this.
 
         Raises:
             InputError: when another process has started in the folder since it was checked.
@@ -100,57 +106,57 @@ class RunFolder:
         self.path.mkdir(parents=True, exist_ok=True)
         run_lock.acquire(self.path)
         if read_json(self.path / "args.json") != self.arguments:
-            for name in FILES_OF_A_START:  # of a start that failed with other arguments
+            for name in START_FILES:  # left by a failed start with other arguments
                 (self.path / name).unlink(missing_ok=True)
         self.write_json("args.json", self.arguments)
         self.note_environment(describe_environment())
 
     def note_environment(self, facts: dict[str, Any]) -> None:
-        """Adds to environment.json; a run that goes on without loading its model keeps what is known of that."""
+        """Adds to environment.json. Earlier entries stay: a resumed run may end without loading the model again."""
         if not distributed.is_main_process():
             return
         self.write_json("environment.json", read_json(self.path / "environment.json") | facts)
 
     def note_commits(self, commits: dict[str, str | None]) -> None:
-        """Adds to environment.json the commits at which repositories of the hub were read."""
+        """Adds the commits of the hub repositories that were read to environment.json."""
         known = read_json(self.path / "environment.json").get("commits", {})
         self.note_environment({"commits": known | commits})
 
     def write_json(self, name: str, value: Any) -> None:
-        """A reader never sees half a file."""
+        """Writes a JSON file atomically."""
         text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
         atomic_files.atomic_write(self.path / name, text.encode("utf-8"))
 
 
 def read_json(file: Path) -> dict[str, Any]:
-    """The object in a file; an empty one where there is no file."""
+    """Reads the JSON object in a file; returns an empty one when the file does not exist."""
     return strict_json.read_object(file) if file.is_file() else {}
 
 
-def find_differing_keys(one: dict, other: dict, prefix: str = "") -> list[str]:
+def find_differing_keys(old: dict, new: dict, prefix: str = "") -> list[str]:
     keys = []
-    for key in sorted(set(one) | set(other)):
-        left, right = one.get(key), other.get(key)
-        if isinstance(left, dict) and isinstance(right, dict):
-            keys += find_differing_keys(left, right, f"{prefix}{key}.")
-        elif left != right:
+    for key in sorted(set(old) | set(new)):
+        old_value, new_value = old.get(key), new.get(key)
+        if isinstance(old_value, dict) and isinstance(new_value, dict):
+            keys += find_differing_keys(old_value, new_value, f"{prefix}{key}.")
+        elif old_value != new_value:
             keys.append(prefix + key)
     return keys
 
 
 def flatten(arguments: dict[str, Any], prefix: str = "") -> dict[str, str]:
-    """Resolved arguments as one flat list for people, `section.key` to JSON."""
-    found = {}
+    """Flattens nested arguments to `{"section.key": value as JSON}`."""
+    flat = {}
     for key, value in arguments.items():
         if isinstance(value, dict) and value:
-            found |= flatten(value, f"{prefix}{key}.")
+            flat |= flatten(value, f"{prefix}{key}.")
         else:
-            found[prefix + key] = json.dumps(value, ensure_ascii=False)
-    return found
+            flat[prefix + key] = json.dumps(value, ensure_ascii=False)
+    return flat
 
 
 def describe_environment() -> dict[str, Any]:
-    """Versions, commit, hardware and command line. No environment variable is copied: some are secrets."""
+    """Returns command line, commit, hardware and package versions. Copies no environment variable: some are secret."""
     import torch
 
     devices = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
@@ -169,7 +175,7 @@ def describe_environment() -> dict[str, Any]:
 
 
 def find_checkout_commit() -> str | None:
-    """The checked-out commit, "+changes" when files differ from it; None outside a checkout."""
+    """Returns the commit of this checkout, with "+changes" when files differ from it; None outside a checkout."""
     git = ["git", "-C", str(Path(__file__).parent)]
     try:
         head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()

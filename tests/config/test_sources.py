@@ -1,4 +1,4 @@
-"""Where names lead; a hub without a network is told within seconds."""
+"""Local paths and hub ids are told apart and checked; a missing network is reported within seconds."""
 
 import subprocess
 import sys
@@ -25,11 +25,11 @@ from response_generator.config.sources import (
         ("rows.jsonl", True),
     ],
 )
-def test_what_counts_as_local(name, local):
+def test_local_paths_are_told_from_hub_ids(name, local):
     assert is_local(name) is local
 
 
-def test_folders_that_are_not_what_they_should_be(tmp_path):
+def test_folders_with_the_wrong_content_are_refused(tmp_path):
     empty = tmp_path / "empty"
     empty.mkdir()
     assert "needed: a folder with config.json" in find_model_source_errors("base_model", str(empty))[0]
@@ -38,18 +38,18 @@ def test_folders_that_are_not_what_they_should_be(tmp_path):
     (empty / "adapter_model.bin").write_bytes(b"")
     assert "pickled weights (.bin) are not loaded" in find_adapter_source_errors("adapter", str(empty))[0]
     (empty / "rows.csv").write_text("", encoding="utf-8")
-    assert "unknown kind of file" in find_dataset_source_errors("dataset", str(empty / "rows.csv"))[0]
+    assert "unknown file type" in find_dataset_source_errors("dataset", str(empty / "rows.csv"))[0]
     assert "no such file" in find_dataset_source_errors("dataset", str(empty / "rows.jsonl"))[0]
     for key, value in (("revision", "v1"), ("name", "small")):
         (message,) = find_dataset_source_errors("dataset", str(empty), **{key: value})
-        assert f"dataset.{key}: got '{value}'" in message and f"nothing has a {key}; remove the key" in message
+        assert f"dataset.{key}: got '{value}'" in message and f"only hub data sets have a {key}" in message
 
 
-def test_a_hub_id_without_a_network_is_told_soon(tiny, tmp_path):
-    # A hub address where nobody listens: the connection is refused, as without a network.
+def test_a_missing_network_is_reported_within_seconds(tiny, tmp_path):
+    # No server listens on this port, so the connection is refused, as it is without a network.
     environment = script_environment() | {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path / "cache")}
-    sets = {"wandb.mode": "offline", "output_dir": str(tmp_path / "run"), "adapter": tiny.adapter}
-    options = [part for key, value in sets.items() for part in ("--set", f"{key}={value}")]
+    overrides = {"wandb.mode": "offline", "output_dir": str(tmp_path / "run"), "adapter": tiny.adapter}
+    options = [part for key, value in overrides.items() for part in ("--set", f"{key}={value}")]
     started = time.monotonic()
     done = subprocess.run(
         [sys.executable, "evaluate.py", "--json_file", "args/evaluate_arg.json", *options],

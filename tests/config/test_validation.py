@@ -1,4 +1,4 @@
-"""What the args files may say, and how errors are told."""
+"""Validation of args files: the published ones are valid, and each error names the key and what to do."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from conftest import ROOT
 from response_generator.config import library_keywords
 from response_generator.config.conflicts import F_DIVERGENCES, LIBRARY_DEFAULTS, LOSS_TYPES
 from response_generator.config.schema import DPOArguments, EvaluateArguments
-from response_generator.config.validation import validate_arguments
+from response_generator.config.validation import RENAMED_KEYS, get_section_class, validate_arguments
 from response_generator.errors import InputError
 
 ARGS_FILES = sorted((ROOT / "args").rglob("*.json"))
@@ -31,17 +31,17 @@ def errors_of(changes: dict, section: str | None = None) -> list[str]:
     return error.value.messages
 
 
-def test_every_args_file_loads():
+def test_every_args_file_is_valid():
     assert len(ARGS_FILES) == 4
     for file in ARGS_FILES:
         model = DPOArguments if file.name.startswith("dpo") else EvaluateArguments
         validate_arguments(model, read(file), str(file))
 
 
-def test_the_published_dpo_run_is_the_original_recipe():
+def test_published_dpo_args_match_the_original_recipe():
     args = validate_arguments(DPOArguments, read(ROOT / "args" / "dpo_arg.json"), "dpo_arg.json")
     assert args.output_dir == os.path.abspath("checkpoints")
-    # The base that the adapter was trained on, and the last commit that holds an adapter.
+    # The base model that the adapter was trained on, and the last commit that holds an adapter.
     assert args.base_model == "unsloth/llama-2-7b-bnb-4bit"
     name, _, commit = args.adapter.partition("@")
     assert name == "hermeschen1116/response_generator_for_emotion_chat_bot"
@@ -56,12 +56,12 @@ def test_the_published_dpo_run_is_the_original_recipe():
         "use_gradient_checkpointing": "unsloth",
         "low_cpu_mem_usage": True,
     }
-    written = {
+    expected = {
         "beta": 0.1,
         "num_train_epochs": 3,
         "gradient_checkpointing": True,
         "remove_unused_columns": False,
-        # DPOConfig's defaults when the original recipe was written
+        # the defaults of DPOConfig when the original recipe was written
         "learning_rate": 5e-5,
         "lr_scheduler_type": "linear",
         "warmup_steps": 0,
@@ -71,11 +71,11 @@ def test_the_published_dpo_run_is_the_original_recipe():
         "gradient_accumulation_steps": 1,
         "max_grad_norm": 1.0,
     }
-    assert {key: args.dpo[key] for key in written} == written
+    assert {key: args.dpo[key] for key in expected} == expected
     assert args.seed == 42
 
 
-def test_the_published_evaluation_is_the_original_recipe():
+def test_published_evaluation_args_match_the_original_recipe():
     args = validate_arguments(EvaluateArguments, read(ROOT / "args" / "evaluate_arg.json"), "evaluate_arg.json")
     trained = validate_arguments(DPOArguments, read(ROOT / "args" / "dpo_arg.json"), "dpo_arg.json")
     assert (args.base_model, args.baseline_adapter) == (trained.base_model, trained.adapter)
@@ -98,7 +98,7 @@ def test_the_published_evaluation_is_the_original_recipe():
     }
 
 
-def test_all_faults_are_told_at_once():
+def test_all_errors_are_reported_together():
     errors = errors_of({"bakend": "unsloth", "seed": "42", "dpo": {"betta": 0.1, "beta": "high"}})
     assert 'args.json: bakend: unknown key; did you mean "backend"?' in errors
     assert "args.json: seed: got '42' (string); allowed: integer" in errors
@@ -147,7 +147,7 @@ def test_all_faults_are_told_at_once():
         ("chat_template", "required_markers", "[INST]", "list"),
     ],
 )
-def test_one_fault_names_key_and_remedy(section, key, value, words):
+def test_an_error_names_the_key_and_what_to_do(section, key, value, words):
     errors = errors_of({key: value}, section)
     assert len(errors) == 1
     assert f"{section}.{key}" in errors[0]
@@ -167,7 +167,7 @@ def test_one_fault_names_key_and_remedy(section, key, value, words):
         ({"push_to_hub": {"repo": "me/it"}}, 'did you mean "repo_id"?'),
     ],
 )
-def test_what_does_not_go_together_is_told(changes, words):
+def test_conflicting_training_values_are_refused(changes, words):
     assert any(words in message for message in errors_of(changes))
 
 
@@ -185,7 +185,7 @@ def test_what_does_not_go_together_is_told(changes, words):
         ({"scoring": {"emotion_model": "x", "gibberish_model": "y", "emotion_labels": {"a": "joy"}}}, "labels.a: got"),
     ],
 )
-def test_what_does_not_go_together_in_an_evaluation_is_told(changes, words):
+def test_conflicting_evaluation_values_are_refused(changes, words):
     values = read(ROOT / "args" / "evaluate_arg.json") | changes
     with pytest.raises(InputError) as error:
         validate_arguments(EvaluateArguments, values, "args.json")
@@ -196,17 +196,32 @@ def test_what_does_not_go_together_in_an_evaluation_is_told(changes, words):
 @pytest.mark.parametrize(
     ("model", "name", "words"),
     [
-        (DPOArguments, "evaluate", "generation: is a section of evaluate.py, whose args file this is"),
-        (EvaluateArguments, "dpo", "dpo: is a section of fine_tune_dpo.py, whose args file this is"),
+        (DPOArguments, "evaluate", "generation: is a section of evaluate.py; name an args file of this script"),
+        (EvaluateArguments, "dpo", "dpo: is a section of fine_tune_dpo.py; name an args file of this script"),
     ],
 )
-def test_the_args_file_of_the_other_script_is_told_as_one(model, name, words):
+def test_the_args_file_of_the_other_script_is_refused(model, name, words):
     with pytest.raises(InputError, match=words) as error:
         validate_arguments(model, read(ROOT / "args" / f"{name}_arg.json"), "args.json")
     assert len(error.value.messages) == 1
 
 
-def test_what_belongs_to_an_epochs_end_is_saved_there():
+def test_a_renamed_key_is_reported_with_its_new_name():
+    values = read(ROOT / "args" / "dpo_arg.json")
+    values["chat_template"]["marks"] = values["chat_template"].pop("required_markers")
+    with pytest.raises(InputError) as error:
+        validate_arguments(DPOArguments, values, "args.json")
+    assert error.value.messages == ["args.json: chat_template.marks: renamed to required_markers"]
+
+
+def test_renamed_keys_are_in_the_schema_under_the_new_name_only():
+    for path, new_name in RENAMED_KEYS.items():
+        section, _, old_name = path.rpartition(".")
+        fields = get_section_class(DPOArguments.model_fields[section]).model_fields
+        assert new_name in fields and old_name not in fields
+
+
+def test_logging_per_epoch_needs_saving_per_epoch():
     (message,) = errors_of({"logging_strategy": "epoch"}, "dpo")
     assert 'dpo.save_strategy: must be "epoch"' in message
 
@@ -224,7 +239,7 @@ def test_what_belongs_to_an_epochs_end_is_saved_there():
         ({"eval_strategy": "epoch", "save_strategy": "epoch"}, None),
     ],
 )
-def test_the_best_adapter_must_be_on_disk(changes, words):
+def test_load_best_model_needs_a_checkpoint_at_each_evaluation(changes, words):
     values = read(ROOT / "args" / "dpo_arg.json") | {"eval_dataset": {"path": "x.jsonl"}}
     values["dpo"] |= {"load_best_model_at_end": True, "early_stopping_patience": 2} | changes
     if words is None:
@@ -235,7 +250,7 @@ def test_the_best_adapter_must_be_on_disk(changes, words):
     assert any(words in message for message in error.value.messages)
 
 
-def test_a_missing_key_and_a_section_of_the_wrong_type():
+def test_a_missing_key_and_a_section_of_the_wrong_type_are_refused():
     assert errors_of({"dpo": 3}) == ["args.json: dpo: got 3 (integer); allowed: object"]
     values = read(ROOT / "args" / "dpo_arg.json")
     del values["base_model"]
@@ -243,14 +258,14 @@ def test_a_missing_key_and_a_section_of_the_wrong_type():
         validate_arguments(DPOArguments, values, "args.json")
 
 
-def test_an_integer_is_a_number_and_a_boolean_is_not():
+def test_a_number_may_be_an_integer_but_not_a_boolean():
     values = read(ROOT / "args" / "dpo_arg.json")
     values["dpo"]["beta"] = 1
     assert validate_arguments(DPOArguments, values, "args.json").dpo["beta"] == 1
     assert errors_of({"beta": True}, "dpo") == ["args.json: dpo.beta: got True (boolean); allowed: number"]
 
 
-def test_the_losses_are_trls():
+def test_losses_and_divergences_are_those_of_trl():
     from inspect import getsource
 
     from trl import DPOTrainer
@@ -260,23 +275,24 @@ def test_the_losses_are_trls():
     assert set(re.findall(r'f_divergence_type == "(\w+)"', source)) == set(F_DIVERGENCES)
 
 
-def test_the_defaults_are_the_libraries():
+def test_library_defaults_are_those_of_the_pinned_libraries():
     from inspect import signature
 
     from unsloth_zoo.cpu import FastCPUModel
 
     from response_generator.training.dpo_config import read_trl_defaults
 
-    of_unsloth = signature(FastCPUModel.from_pretrained).parameters["max_seq_length"].default
-    assert {key: read_trl_defaults().get(key, of_unsloth) for key in LIBRARY_DEFAULTS} == LIBRARY_DEFAULTS
+    max_seq_length = signature(FastCPUModel.from_pretrained).parameters["max_seq_length"].default
+    defaults = {"max_seq_length": max_seq_length} | read_trl_defaults()
+    assert {key: defaults[key] for key in LIBRARY_DEFAULTS} == LIBRARY_DEFAULTS
 
 
-def test_the_keyword_file_is_what_the_pinned_libraries_say():
-    # A process of its own: it loads unsloth's code for a GPU, which patches everything.
+def test_library_keywords_file_matches_the_pinned_libraries():
+    # In another process, because unsloth's GPU code patches transformers and TRL when it is imported.
     code = (
         "import json; from response_generator.config import library_keywords as k; "
         "print(json.dumps(k.read_from_libraries()))"
     )
-    asked = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    said = json.loads(asked.stdout.strip().splitlines()[-1])
-    assert said == json.loads(library_keywords.FILE.read_text(encoding="utf-8"))
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    keywords = json.loads(done.stdout.strip().splitlines()[-1])
+    assert keywords == json.loads(library_keywords.FILE.read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""Run folders: which may be used, and what is written into them."""
+"""Run folders: which ones a run may use, and what is written into them."""
 
 import json
 import re
@@ -14,17 +14,17 @@ from response_generator.runs.run_folder import RunFolder, find_differing_keys
 ARGUMENTS = {"seed": 1, "dpo": {"beta": 0.1}}
 
 
-def test_a_new_folder_is_free_and_stays_unwritten(tmp_path):
+def test_a_new_folder_may_be_used_and_is_not_created_by_the_check(tmp_path):
     run = RunFolder.at(str(tmp_path / "a" / "b"), ARGUMENTS)
     assert run.find_errors() == []
     assert not (tmp_path / "a").exists()
 
 
-def test_the_same_run_may_go_on_and_another_is_refused_by_its_keys(tmp_path):
+def test_a_folder_with_results_is_refused_to_other_arguments(tmp_path):
     RunFolder(tmp_path, ARGUMENTS).write_json("args.json", ARGUMENTS)
     assert RunFolder(tmp_path, ARGUMENTS).find_errors() == []
     other = RunFolder(tmp_path, {"seed": 2, "dpo": {"beta": 0.2}, "new": None})
-    assert other.find_errors() == []  # nothing was trained and nothing was said: a start that failed
+    assert other.find_errors() == []  # no results: the earlier start failed
     for result in ("log.jsonl", "predictions.jsonl"):
         (tmp_path / result).write_text("{}\n", encoding="utf-8")
         (message,) = other.find_errors()
@@ -32,7 +32,19 @@ def test_the_same_run_may_go_on_and_another_is_refused_by_its_keys(tmp_path):
         (tmp_path / result).unlink()
 
 
-def test_a_start_with_other_arguments_leaves_nothing_of_the_one_that_failed(tmp_path):
+def test_a_folder_of_an_earlier_program_version_is_refused_as_such(tmp_path):
+    old = {"seed": 1, "chat_template": {"marks": ["[INST]"]}}
+    RunFolder(tmp_path, old).write_json("args.json", old)
+    run = RunFolder(tmp_path, {"seed": 1, "chat_template": {"required_markers": ["[INST]"]}})
+    assert run.find_errors() == []  # no results: the earlier start failed
+    (tmp_path / "log.jsonl").write_text("{}\n", encoding="utf-8")
+    assert run.find_errors() == [
+        f"output_dir: {tmp_path}: was written by an earlier version of this program, whose args had other names "
+        f"(chat_template.marks is now required_markers); name another folder"
+    ]
+
+
+def test_a_start_with_other_arguments_removes_the_files_of_a_failed_start(tmp_path):
     failed = RunFolder(tmp_path, ARGUMENTS)
     failed.start()
     failed.note_environment({"model": {"attention": "sdpa"}})
@@ -42,16 +54,16 @@ def test_a_start_with_other_arguments_leaves_nothing_of_the_one_that_failed(tmp_
     assert "model" not in json.loads((tmp_path / "environment.json").read_text(encoding="utf-8"))
 
 
-def test_what_no_folder_can_become_is_told_with_its_reason(tmp_path):
+def test_files_and_broken_links_are_refused_with_the_reason(tmp_path):
     (tmp_path / "file").write_text("mine", encoding="utf-8")
     (tmp_path / "link").symlink_to(tmp_path / "gone")
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     for name, reason in (
         ("file", "file: is a file"),
         ("file/run", "file: is a file"),
-        ("link", "is a link to .*gone, which is not there"),
-        ("link/run", "is a link to .*gone, which is not there"),
-        ("loop/run", "is a link to .*loop, which is not there"),
+        ("link", "is a link to .*gone, which does not exist"),
+        ("link/run", "is a link to .*gone, which does not exist"),
+        ("loop/run", "is a link to .*loop, which does not exist"),
     ):
         (message,) = RunFolder(tmp_path / name, ARGUMENTS).find_errors()
         assert re.search(f"^output_dir: .*{reason}; name a folder$", message)
@@ -61,13 +73,13 @@ def test_what_no_folder_can_become_is_told_with_its_reason(tmp_path):
     assert RunFolder(tmp_path / "good" / "run", ARGUMENTS).find_errors() == []
 
 
-HOLD = "import sys; from pathlib import Path; from response_generator.runs import run_lock; "
-HOLD += "run_lock.acquire(Path(sys.argv[1])); print('held', flush=True); sys.stdin.read()"
+HOLD_LOCK_CODE = "import sys; from pathlib import Path; from response_generator.runs import run_lock; "
+HOLD_LOCK_CODE += "run_lock.acquire(Path(sys.argv[1])); print('held', flush=True); sys.stdin.read()"
 
 
-def test_a_second_start_is_told_who_works_in_the_folder_until_that_process_dies(tmp_path):
+def test_a_folder_in_use_is_refused_until_the_other_process_ends(tmp_path):
     RunFolder(tmp_path, ARGUMENTS).write_json("args.json", ARGUMENTS)
-    command = [sys.executable, "-c", HOLD, str(tmp_path)]
+    command = [sys.executable, "-c", HOLD_LOCK_CODE, str(tmp_path)]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     with subprocess.Popen(command, cwd=ROOT, env=script_environment(), text=True, **pipes) as first:
         assert first.stdout.readline() == "held\n"
@@ -81,18 +93,18 @@ def test_a_second_start_is_told_who_works_in_the_folder_until_that_process_dies(
     assert RunFolder(tmp_path, ARGUMENTS).find_errors() == []  # this process itself
 
 
-def test_a_folder_of_something_else_is_refused(tmp_path):
+def test_a_folder_that_is_no_run_folder_is_refused(tmp_path):
     (tmp_path / "thesis.txt").write_text("mine", encoding="utf-8")
     (message,) = RunFolder(tmp_path, ARGUMENTS).find_errors()
     assert "not a run folder" in message
 
 
-def test_a_place_that_cannot_be_written():
+def test_a_folder_that_cannot_be_written_to_is_refused():
     (message,) = RunFolder.at("/proc/run", ARGUMENTS).find_errors()
     assert "cannot be written" in message
 
 
-def test_finished_means_metrics_are_there(tmp_path):
+def test_a_run_is_finished_when_metrics_json_exists(tmp_path):
     run = RunFolder(tmp_path, ARGUMENTS)
     assert not run.is_finished
     run.write_json("metrics.json", {})
@@ -114,8 +126,8 @@ def test_start_writes_arguments_and_environment_without_secrets(tmp_path, monkey
 
 
 @pytest.mark.parametrize(
-    ("one", "other", "keys"),
+    ("old", "new", "keys"),
     [({"a": 1}, {"a": 1}, []), ({"a": {"b": 1, "c": 2}}, {"a": {"b": 2}}, ["a.b", "a.c"]), ({}, {"a": 0}, ["a"])],
 )
-def test_differing_keys(one, other, keys):
-    assert find_differing_keys(one, other) == keys
+def test_differing_keys_are_found_in_sections_too(old, new, keys):
+    assert find_differing_keys(old, new) == keys

@@ -10,9 +10,9 @@ from conftest import ROOT, read_json, run_script, script_environment, write_rows
 from local_hub import LocalHub
 from tiny_models import demo_rows
 
+from response_generator.config.hub import find_hub_errors
 from response_generator.config.sources import (
     find_dataset_source_errors,
-    find_hub_errors,
     find_model_source_errors,
     from_pretrained_keywords,
     is_local,
@@ -95,10 +95,10 @@ def test_a_revision_without_an_adapter_is_told_with_the_way_out(hub, tiny, tmp_p
     done = run_script("fine_tune_dpo.py", values, tmp_path, **hub.variables(tmp_path / "home"))
     assert done.returncode == 2
     base, adapter, pairs = done.stderr.splitlines()
-    assert "base_model: owner/base@v2: the hub has this repository, but no such revision" in base
+    assert "base_model: owner/base@v2: the repository is on the hub, but has no such revision" in base
     assert "adapter: owner/adapter: holds no LoRA adapter at this revision" in adapter
     assert f"the last commit that holds one is {OLD}: write owner/adapter@{OLD}" in adapter
-    assert "dataset.path: owner/pairs@nothing: the hub has this repository, but no such revision" in pairs
+    assert "dataset.path: owner/pairs@nothing: the repository is on the hub, but has no such revision" in pairs
     assert not (tmp_path / "run").exists()
 
 
@@ -155,7 +155,7 @@ def test_a_folder_of_this_machine_has_no_revision(tiny, tmp_path, monkeypatch):
     shutil.copytree(tiny.base, "owner/base")
     shutil.rmtree("owner/base@v1")
     (message,) = find_model_source_errors("base_model", "owner/base@v1")
-    assert "owner/base is on this machine, where nothing has a revision; remove @v1" in message
+    assert "owner/base is a local path and has no revision; remove @v1" in message
 
 
 def test_both_parts_must_be_there(hub):
@@ -171,4 +171,4 @@ def test_the_revision_of_a_data_set_is_written_once():
     assert join_dataset_revision("rows.jsonl", "v1") == "rows.jsonl"
     assert find_dataset_source_errors("dataset", "owner/name@v1", "v1") == []
     (message,) = find_dataset_source_errors("dataset", "owner/name@v1", "v2")
-    assert message == "dataset: path asks for the revision v1, revision for v2; keep one of the two"
+    assert message == "dataset: the path names the revision v1, the key revision v2; keep one of the two"
