@@ -1,11 +1,10 @@
-"""The keywords of DPOConfig, LoraConfig, GenerationConfig and from_pretrained, with the JSON kinds each accepts.
+"""The keywords of DPOConfig, LoraConfig, GenerationConfig and from_pretrained, with the JSON types each accepts.
 
-Arguments are checked before torch is imported, so the libraries cannot be asked at that moment. Their answers are
-kept in library_keywords.json; a test compares the file with the pinned libraries, and after a new pin
+Arguments are checked before torch is imported, so the keywords cannot be read from the libraries at that time. They
+are stored in library_keywords.json, and a test compares that file with the pinned libraries. After changing a pinned
+version, write the file again:
 
     python -m response_generator.config.library_keywords
-
-writes it anew.
 """
 
 import json
@@ -25,7 +24,7 @@ JSON_TYPE_OF_PYTHON_TYPE = {
     dict: "object",
     type(None): "null",
 }
-DOCSTRING_WORDS = {
+JSON_TYPE_OF_DOCSTRING_WORD = {
     "bool": "boolean",
     "int": "integer",
     "float": "number",
@@ -37,18 +36,18 @@ DOCSTRING_WORDS = {
     "optional": "null",
 }
 
-# transformers' from_pretrained takes these out of **kwargs and documents them only in prose.
+# from_pretrained of transformers accepts these as **kwargs, so its signature does not show them.
 TRANSFORMERS_FROM_PRETRAINED = {
     "attn_implementation": ["string", "null"],
     "low_cpu_mem_usage": ["boolean"],
     "max_memory": ["object", "null"],
     "offload_folder": ["string", "null"],
 }
-# Not DPOConfig's: the arguments of transformers' EarlyStoppingCallback, which has no other place in an args file.
+# Arguments of EarlyStoppingCallback (transformers), not fields of DPOConfig; the section dpo accepts them too.
 EARLY_STOPPING = {"early_stopping_patience": ["integer", "null"], "early_stopping_threshold": ["number"]}
 COMMON_TO_BOTH = {"load_in_4bit", "dtype", "device_map", "trust_remote_code"}
-# Ours to set: naming them twice would let the two places disagree. `token` never belongs in a file.
-NOT_IN_SECTION = {
+# Set by this program from other keys, so that no value has two sources. `token` must not be written into a file.
+KEYWORDS_NOT_ACCEPTED = {
     "dpo": {
         "output_dir",
         "seed",
@@ -94,26 +93,29 @@ NOT_IN_SECTION = {
 
 
 def accepted_json_types(section: str) -> dict[str, list[str]]:
-    """`{keyword: JSON kinds}` of one section: "dpo", "lora", "generation", "from_pretrained". No kinds: any."""
-    return {key: kinds.split() for key, kinds in json.loads(FILE.read_text(encoding="utf-8"))[section].items()}
+    """Returns `{keyword: JSON types}` of one section: "dpo", "lora", "generation" or "from_pretrained".
+
+    An empty list of types means that any type is accepted.
+    """
+    return {key: types.split() for key, types in json.loads(FILE.read_text(encoding="utf-8"))[section].items()}
 
 
 def unsloth_only_keywords() -> set[str]:
-    """Keywords of from_pretrained that plain transformers does not know."""
+    """Returns the keywords of from_pretrained that unsloth accepts and transformers does not."""
     return set(json.loads(FILE.read_text(encoding="utf-8"))["unsloth_only"])
 
 
 def json_type_of(value) -> str:
-    """What JSON calls a value, with integers told from other numbers."""
+    """Returns the JSON type of a value; integers are "integer", other numbers "number"."""
     return JSON_TYPE_OF_PYTHON_TYPE[type(value)]
 
 
 def read_from_libraries() -> dict[str, Any]:
-    """Asks the installed libraries. Run it in a process of its own: it loads unsloth's GPU code without a GPU."""
+    """Reads the keywords from the installed libraries. Call it in a separate process: it imports unsloth's GPU code."""
     import os
 
     os.environ["UNSLOTH_ALLOW_CPU"] = "1"
-    import unsloth  # noqa: F401, I001  (before trl and transformers, or its patches are lost)
+    import unsloth  # noqa: F401, I001  (must be imported before trl and transformers to patch them)
     from dataclasses import fields
     from inspect import signature
     from typing import get_type_hints
@@ -132,11 +134,11 @@ def read_from_libraries() -> dict[str, Any]:
             from_pretrained.setdefault(name, json_types_of_default(parameter.default))
     from_pretrained["use_gradient_checkpointing"] = ["boolean", "string"]
 
-    transformers_own = set(TRANSFORMERS_FROM_PRETRAINED) | set(LlamaConfig.__annotations__) | COMMON_TO_BOTH
+    known_to_transformers = set(TRANSFORMERS_FROM_PRETRAINED) | set(LlamaConfig.__annotations__) | COMMON_TO_BOTH
     hints, lora_hints = get_type_hints(DPOConfig), get_type_hints(LoraConfig)
     generation = {name: [] for name in vars(GenerationConfig()) if not name.startswith("_")}
-    for name, words in re.findall(r"^\s{8}(\w+) \(([^)]*)\)", GenerationConfig.__doc__, re.MULTILINE):
-        generation[name] = json_types_of_words(words)
+    for name, text in re.findall(r"^\s{8}(\w+) \(([^)]*)\)", GenerationConfig.__doc__, re.MULTILINE):
+        generation[name] = json_types_of_docstring(text)
     sections = {
         "dpo": {field.name: json_types_of_hint(hints[field.name]) for field in fields(DPOConfig)} | EARLY_STOPPING,
         "lora": {field.name: json_types_of_hint(lora_hints[field.name]) for field in fields(LoraConfig)},
@@ -144,20 +146,20 @@ def read_from_libraries() -> dict[str, Any]:
         "from_pretrained": from_pretrained,
     }
     accepted = {
-        section: {name: " ".join(keywords[name]) for name in sorted(set(keywords) - NOT_IN_SECTION[section])}
+        section: {name: " ".join(keywords[name]) for name in sorted(set(keywords) - KEYWORDS_NOT_ACCEPTED[section])}
         for section, keywords in sections.items()
     }
-    return accepted | {"unsloth_only": sorted(set(accepted["from_pretrained"]) - transformers_own)}
+    return accepted | {"unsloth_only": sorted(set(accepted["from_pretrained"]) - known_to_transformers)}
 
 
 def json_types_of_hint(hint) -> list[str]:
-    """JSON kinds that a type annotation admits; an enum is written as its string; unknown types admit anything."""
+    """Returns the JSON types that a type annotation accepts: "string" for an enum, [] (any) for unknown types."""
     from enum import Enum
     from types import UnionType
     from typing import Literal, Union, get_args, get_origin
 
     if get_origin(hint) in (Union, UnionType):
-        return sorted({kind for member in get_args(hint) for kind in json_types_of_hint(member)})
+        return sorted({json_type for member in get_args(hint) for json_type in json_types_of_hint(member)})
     if get_origin(hint) is Literal:
         return sorted({JSON_TYPE_OF_PYTHON_TYPE[type(value)] for value in get_args(hint)})
     base = get_origin(hint) or hint
@@ -170,12 +172,12 @@ def json_types_of_default(default) -> list[str]:
     return [JSON_TYPE_OF_PYTHON_TYPE[type(default)]] if type(default) in (bool, int, float, str) else []
 
 
-def json_types_of_words(words: str) -> list[str]:
-    """Kinds named in a docstring such as "`int`, *optional*"; unknown words admit anything."""
-    types = re.findall(r"\w+", re.sub(r"\[[^`]*", "", words.split("default")[0]))
-    if not types or any(word not in DOCSTRING_WORDS and word != "or" for word in types):
+def json_types_of_docstring(text: str) -> list[str]:
+    """Returns the JSON types named in a docstring such as "`int`, *optional*"; [] (any) for unknown words."""
+    words = re.findall(r"\w+", re.sub(r"\[[^`]*", "", text.split("default")[0]))
+    if not words or any(word not in JSON_TYPE_OF_DOCSTRING_WORD and word != "or" for word in words):
         return []
-    return sorted({DOCSTRING_WORDS[word] for word in types if word != "or"} | {"null"})
+    return sorted({JSON_TYPE_OF_DOCSTRING_WORD[word] for word in words if word != "or"} | {"null"})
 
 
 if __name__ == "__main__":

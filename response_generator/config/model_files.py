@@ -1,4 +1,4 @@
-"""What lies in the folder of a model or an adapter on this machine, read before anything is loaded; no torch."""
+"""Checks the files of a local model or adapter before anything is loaded. Imports no torch."""
 
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ CLASSIFIER = ("ForSequenceClassification",)
 
 
 def read_shapes(file: Path) -> dict[str, tuple[int, ...]]:
-    """The shape of each tensor in a safetensors file, whose header and size are checked; no tensor is read.
+    """Reads the shape of each tensor from the header of a safetensors file, which also checks the file's size.
 
     Raises:
         InputError: when the file is damaged or cut short.
@@ -27,27 +27,27 @@ def read_shapes(file: Path) -> dict[str, tuple[int, ...]]:
         with safe_open(file, framework="numpy") as tensors:
             return {name: tuple(tensors.get_slice(name).get_shape()) for name in tensors.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
-        raise InputError(f"{file}: is damaged or cut short ({error}); fetch or write it again") from error
+        raise InputError(f"{file}: is damaged or cut short ({error}); download or write it again") from error
 
 
 def find_model_errors(folder: Path, heads: tuple[str, ...]) -> list[str]:
-    """What is wrong with the files of a model in `folder`.
+    """Checks configuration, tokenizer and weights of the model in `folder`.
 
     Args:
-        heads: endings of the class names that the model may have: CAUSAL_LM or CLASSIFIER.
+        heads: allowed endings of the model's class name: CAUSAL_LM or CLASSIFIER.
     """
     errors = []
     try:
         config = strict_json.read_object(folder / CONFIG)
         if not isinstance(config.get("model_type"), str):
-            errors.append(f"{folder / CONFIG}: names no model_type; fetch the model again")
+            errors.append(f"{folder / CONFIG}: has no model_type; download the model again")
         names = config.get("architectures")
         if isinstance(names, list) and names and not any(str(name).endswith(heads) for name in names):
             errors.append(f"{folder}: is a {', '.join(map(str, names))}; needed: {' or '.join(heads)}")
     except InputError as error:
-        errors.append(f"{error}; fetch the model again")
+        errors.append(f"{error}; download the model again")
     if not any((folder / name).is_file() for name in TOKENIZER_FILES):
-        errors.append(f"{folder}: holds no tokenizer ({', '.join(TOKENIZER_FILES[:2])} …); fetch the model again")
+        errors.append(f"{folder}: holds no tokenizer ({', '.join(TOKENIZER_FILES[:2])} …); download the model again")
     try:
         for file in find_weights(folder):
             read_shapes(file)
@@ -57,41 +57,41 @@ def find_model_errors(folder: Path, heads: tuple[str, ...]) -> list[str]:
 
 
 def find_weights(folder: Path) -> list[Path]:
-    """The safetensors files of a model: one, or the parts that its index names.
+    """Returns the safetensors files of a model: a single one, or those named in its index.
 
     Raises:
-        InputError: when there are none, or not all that the index names.
+        InputError: when there are none, or a file named in the index is missing.
     """
     if (folder / WEIGHTS).is_file():
         return [folder / WEIGHTS]
     if not (folder / INDEX).is_file():
         raise InputError(f"{folder}: holds no {WEIGHTS} and no {INDEX}; pickled weights (.bin) are not loaded")
-    parts = strict_json.read_object(folder / INDEX).get("weight_map")
-    if not isinstance(parts, dict) or not parts:
-        raise InputError(f"{folder / INDEX}: holds no weight_map; fetch the model again")
-    files = [folder / name for name in sorted(set(map(str, parts.values())))]
-    absent = [file.name for file in files if not file.is_file()]
-    if absent:
-        raise InputError(f"{folder}: lacks {', '.join(absent)}, which its index names; fetch the model again")
+    weight_map = strict_json.read_object(folder / INDEX).get("weight_map")
+    if not isinstance(weight_map, dict) or not weight_map:
+        raise InputError(f"{folder / INDEX}: holds no weight_map; download the model again")
+    files = [folder / name for name in sorted(set(map(str, weight_map.values())))]
+    missing_files = [file.name for file in files if not file.is_file()]
+    if missing_files:
+        raise InputError(f"{folder}: lacks {', '.join(missing_files)}, named in {INDEX}; download the model again")
     return files
 
 
 def read_adapter(folder: Path) -> tuple[dict[str, Any], dict[str, tuple[int, ...]]]:
-    """The configuration of an adapter and the shapes of its tensors; whether it fits a base is asked later.
+    """Reads the configuration of an adapter and the shapes of its tensors. Does not compare them with a base model.
 
     Raises:
-        InputError: with everything that is wrong with its files.
+        InputError: with all errors in its files.
     """
     if not (folder / ADAPTER_WEIGHTS).is_file():
         raise InputError(f"{folder}: holds no {ADAPTER_WEIGHTS}; pickled weights (.bin) are not loaded")
     errors, config, shapes = [], {}, {}
     try:
         config = strict_json.read_object(folder / ADAPTER_CONFIG)
-        kind = config.get("peft_type")
-        if kind != "LORA":
-            errors.append(f"{folder / ADAPTER_CONFIG}: peft_type is {kind!r}; allowed: LORA")
+        peft_type = config.get("peft_type")
+        if peft_type != "LORA":
+            errors.append(f"{folder / ADAPTER_CONFIG}: peft_type is {peft_type!r}; allowed: LORA")
     except InputError as error:
-        errors.append(f"{error}; fetch or train the adapter again")
+        errors.append(f"{error}; download or train the adapter again")
     try:
         shapes = read_shapes(folder / ADAPTER_WEIGHTS)
     except InputError as error:

@@ -1,16 +1,16 @@
-"""The range of every number in the sections whose keys are a library's own, from what that library accepts."""
+"""The allowed range of every number in the sections whose keys are keywords of a library."""
 
 from dataclasses import dataclass
 
-MAX_COUNT = 2**31 - 1  # of a count; torch and the C libraries below it hold many of them in 32 bits
-MAX_SEED = 2**32 - 1  # numpy's; transformers' set_seed seeds it too
+MAX_COUNT = 2**31 - 1  # torch and its C libraries store many counts in 32 bits
+MAX_SEED = 2**32 - 1  # limit of numpy, which set_seed of transformers seeds too
 MAX_WORKERS = 256
 MAX_BEAMS = 100
 
 
 @dataclass(frozen=True)
 class Range:
-    """Numbers from `low` to `high`; `open_low` and `open_high` leave the bound itself out."""
+    """Numbers from `low` to `high`; with `open_low` or `open_high` that bound itself is not allowed."""
 
     low: float
     high: float
@@ -39,7 +39,7 @@ def right_open_range(low: float, high: float) -> Range:
 
 
 COUNT, COUNT_OR_ZERO = closed_range(1, MAX_COUNT), closed_range(0, MAX_COUNT)
-STEPS = left_open_range(0, MAX_COUNT)  # below 1 it is a share of all steps
+STEPS = left_open_range(0, MAX_COUNT)  # a value below 1 is a fraction of all steps
 SEED = closed_range(0, MAX_SEED)
 SHARE = closed_range(0, 1)
 TOKEN_ID = COUNT_OR_ZERO
@@ -65,14 +65,14 @@ RANGES: dict[str, dict[str, Range]] = {
         "eval_steps": STEPS,
         "f_alpha_divergence_coef": POSITIVE,  # the divergence divides by it
         "gradient_accumulation_steps": COUNT,
-        "label_smoothing": right_open_range(0, 0.5),  # at a half, both replies are preferred alike
+        "label_smoothing": right_open_range(0, 0.5),  # 0.5 would prefer both replies equally
         "label_smoothing_factor": right_open_range(0, 1),
         "ld_alpha": SHARE,
         "learning_rate": left_open_range(0, 10),
         "local_rank": closed_range(-1, MAX_COUNT),
         "logging_steps": STEPS,
         "max_grad_norm": NOT_NEGATIVE,
-        "max_length": closed_range(2, MAX_COUNT),  # a token of the prompt and one of the reply
+        "max_length": closed_range(2, MAX_COUNT),  # at least one token of the prompt and one of the reply
         "max_steps": closed_range(-1, MAX_COUNT),
         "neftune_noise_alpha": NOT_NEGATIVE,
         "num_train_epochs": left_open_range(0, 1e6),
@@ -86,7 +86,7 @@ RANGES: dict[str, dict[str, Range]] = {
         "save_steps": STEPS,
         "save_total_limit": COUNT,
         "torch_empty_cache_steps": COUNT,
-        "warmup_steps": COUNT_OR_ZERO,  # below 1 it is a share of all steps
+        "warmup_steps": COUNT_OR_ZERO,  # a value below 1 is a fraction of all steps
         "weight_decay": NOT_NEGATIVE,
     },
     "lora": {
@@ -122,7 +122,7 @@ RANGES: dict[str, dict[str, Range]] = {
         "num_beams": closed_range(1, MAX_BEAMS),
         "prompt_lookup_num_tokens": COUNT,
         "repetition_penalty": POSITIVE,
-        "temperature": POSITIVE,  # for greedy decoding: do_sample false
+        "temperature": POSITIVE,  # greedy decoding is do_sample: false
         "top_h": left_open_range(0, 1),
         "top_k": COUNT_OR_ZERO,
         "top_p": SHARE,
@@ -153,7 +153,7 @@ RANGES: dict[str, dict[str, Range]] = {
 
 
 def find_out_of_range(section: str, key: str, value: object) -> Range | None:
-    """The range that a number, or one in a list, is outside of; None where it is inside, or no number."""
+    """Returns the allowed range when `value`, or a number in the list `value`, is outside it; otherwise None."""
     allowed = RANGES[section].get(key)
     numbers = value if isinstance(value, list) else [value]
     numbers = [number for number in numbers if isinstance(number, (int, float)) and not isinstance(number, bool)]

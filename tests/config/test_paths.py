@@ -1,4 +1,4 @@
-"""Every path of the args is made whole once, and that one is used and recorded."""
+"""Every path in the args is made absolute once, and the absolute path is used and recorded."""
 
 import os
 
@@ -14,7 +14,7 @@ from response_generator.errors import InputError
 
 @pytest.fixture
 def places(tmp_path, monkeypatch):
-    """A home folder, a variable and a working directory of this test."""
+    """Sets a home folder, an environment variable and a working directory for the test."""
     (tmp_path / "home").mkdir()
     (tmp_path / "work" / "base").mkdir(parents=True)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
@@ -35,7 +35,7 @@ def places(tmp_path, monkeypatch):
         ("/etc", None),
     ],
 )
-def test_a_path_is_made_whole(places, written, expected):
+def test_a_path_is_made_absolute(places, written, expected):
     assert resolve_path(written) == (str(places / expected) if expected else written)
 
 
@@ -51,24 +51,24 @@ def test_a_path_is_made_whole(places, written, expected):
         ("a/" * 2048, "up to 3800 bytes"),
     ],
 )
-def test_what_can_be_no_path_is_refused(places, written, words):
+def test_an_impossible_path_is_refused(places, written, words):
     with pytest.raises(ValueError, match=words):
         resolve_path(written)
 
 
-def test_a_folder_may_be_called_like_a_variable(places):
+def test_an_existing_folder_may_have_the_name_of_a_variable(places):
     (places / "work" / "$UNSET").mkdir()
     assert resolve_path("$UNSET") == str(places / "work" / "$UNSET")
 
 
-def test_hub_ids_stay_and_local_names_are_made_whole(places):
+def test_hub_ids_stay_and_local_paths_are_made_absolute(places):
     assert resolve_source("owner/name@main") == "owner/name@main"
     assert resolve_source("gpt2") == "gpt2"
     assert resolve_source("base") == str(places / "work" / "base")
     assert resolve_source("~/rows.jsonl") == str(places / "home" / "rows.jsonl")
 
 
-def test_the_args_hold_whole_paths_of_every_key(tiny, places):
+def test_all_paths_in_the_args_are_absolute(tiny, places):
     values = tiny.dpo(places / "run", export={"path": "~/merged", "base_model": "base"})
     values |= {"output_dir": "~/run", "adapter": "./sft", "reference_adapter": "$DATA/ref"}
     values["eval_dataset"] = {"path": "held_out.jsonl"}
@@ -82,10 +82,10 @@ def test_the_args_hold_whole_paths_of_every_key(tiny, places):
     assert args.chat_template.file == CHATML
     recorded = args.model_dump(mode="json")
     assert recorded["output_dir"] == args.output_dir and "~" not in str(recorded)
-    assert args.output_dir == os.path.expanduser(args.output_dir)  # as transformers will take it
+    assert args.output_dir == os.path.expanduser(args.output_dir)  # transformers expands it again
 
 
-def test_bad_paths_are_told_with_all_other_faults(tiny, places):
+def test_bad_paths_are_reported_together_with_other_errors(tiny, places):
     values = tiny.dpo(places / "run") | {"output_dir": "$UNSET/run", "base_model": "~no_such_user_here/x", "seed": -1}
     with pytest.raises(InputError) as error:
         validate_arguments(DPOArguments, values, "args.json")
@@ -93,5 +93,5 @@ def test_bad_paths_are_told_with_all_other_faults(tiny, places):
         "args.json: output_dir: got '$UNSET/run' (string); the environment variable $UNSET is not set",
         "args.json: seed: got -1 (integer); allowed: greater than or equal to 0",
         "args.json: base_model: got '~no_such_user_here/x' (string); there is no user 'no_such_user_here'; write the "
-        "whole path",
+        "full path",
     ]

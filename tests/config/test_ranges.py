@@ -1,4 +1,4 @@
-"""Every number has a range, and null means that a key is not given."""
+"""Every number has a range, and a key whose value is null counts as absent."""
 
 import pytest
 from annotated_types import Ge, Gt, Le
@@ -11,13 +11,13 @@ from response_generator.config.validation import validate_arguments
 from response_generator.errors import InputError
 
 
-def read(script: str) -> tuple[type[schema.ModelArguments], dict]:
+def read_args(script: str) -> tuple[type[schema.ModelArguments], dict]:
     model = DPOArguments if script == "dpo" else EvaluateArguments
     return model, read_json(ROOT / "args" / f"{script}_arg.json")
 
 
 def errors_of(script: str, path: str, value) -> list[str]:
-    model, values = read(script)
+    model, values = read_args(script)
     section, _, key = path.rpartition(".")
     (values[section] if section else values)[key] = value
     try:
@@ -28,25 +28,25 @@ def errors_of(script: str, path: str, value) -> list[str]:
 
 
 @pytest.mark.parametrize("section", ["dpo", "lora", "generation", "from_pretrained"])
-def test_every_number_of_a_library_has_a_range(section):
-    kinds = library_keywords.accepted_json_types(section)
-    numeric = {key for key, names in kinds.items() if {"integer", "number"} & set(names)}
+def test_every_numeric_library_keyword_has_a_range(section):
+    accepted = library_keywords.accepted_json_types(section)
+    numeric = {key for key, types in accepted.items() if {"integer", "number"} & set(types)}
     assert numeric == set(ranges.RANGES[section])
 
 
-def test_every_number_of_ours_has_a_range():
-    sections = [kind for kind in vars(schema).values() if isinstance(kind, type) and issubclass(kind, BaseModel)]
+def test_every_number_in_the_schema_has_a_range():
+    sections = [value for value in vars(schema).values() if isinstance(value, type) and issubclass(value, BaseModel)]
     numeric = {}
     for section in sections:
         for key, field in section.model_fields.items():
-            kinds = {field.annotation, *getattr(field.annotation, "__args__", ())}
-            if {int, float} & kinds:
+            types = {field.annotation, *getattr(field.annotation, "__args__", ())}
+            if {int, float} & types:
                 numeric[f"{section.__name__}.{key}"] = {type(bound) for bound in field.metadata}
     assert len(numeric) >= 8
     unbounded = {"DatasetArguments.limit", "ScoringArguments.batch_size", "EvaluateArguments.batch_size"}
     for name, bounds in numeric.items():
         assert bounds & {Ge, Gt}, name
-        # A batch, or a limit, larger than the data takes all of it.
+        # A batch size or limit above the number of rows uses all rows.
         assert Le in bounds or name in unbounded, name
 
 
@@ -86,7 +86,7 @@ def test_every_number_of_ours_has_a_range():
         ("evaluate", "bootstrap_resamples", (99, 10**9), (1000,)),
     ],
 )
-def test_numbers_outside_their_range_are_told(script, key, bad, good):
+def test_a_number_outside_its_range_is_refused(script, key, bad, good):
     for value in bad:
         errors = [
             message for message in errors_of(script, key, value) if message.startswith(f"args.json: {key}: got {value}")
@@ -96,8 +96,8 @@ def test_numbers_outside_their_range_are_told(script, key, bad, good):
         assert errors_of(script, key, value) == []
 
 
-def test_no_number_is_infinite_and_no_text_is_half_a_character():
-    model, values = read("dpo")
+def test_infinite_numbers_and_lone_surrogates_are_refused():
+    model, values = read_args("dpo")
     values["dpo"]["beta"] = float("inf")
     values["wandb"]["notes"] = "\ud800"
     with pytest.raises(InputError) as error:
@@ -109,22 +109,22 @@ def test_no_number_is_infinite_and_no_text_is_half_a_character():
     assert errors_of("dpo", "dpo.beta", float("1e999")) == ["args.json: dpo.beta: got inf; allowed: a finite number"]
 
 
-def test_an_integer_of_generation_becomes_the_number_that_transformers_needs():
-    model, values = read("evaluate")
+def test_an_integer_in_generation_becomes_a_float_where_transformers_needs_one():
+    model, values = read_args("evaluate")
     values["generation"] |= {"temperature": 2, "repetition_penalty": 2}
     settings = validate_arguments(model, values, "args.json").generation
     assert [type(settings[key]) for key in ("temperature", "repetition_penalty", "top_k")] == [float, float, int]
 
 
-def test_null_means_not_given_everywhere():
-    model, values = read("dpo")
+def test_null_counts_as_absent_in_every_section():
+    model, values = read_args("dpo")
     values["from_pretrained"]["pretraining_tp"] = None
     values["dpo"] |= {"beta": None, "max_length": None}
     values["dataset"]["split"] = None
     values["chat_template"]["required_markers"] = None
-    found = validate_arguments(model, values, "args.json")
-    assert "pretraining_tp" not in found.from_pretrained
-    assert not {"beta", "max_length"} & set(found.dpo)
-    assert (found.dataset.split, found.chat_template.required_markers) == ("train", [])
+    args = validate_arguments(model, values, "args.json")
+    assert "pretraining_tp" not in args.from_pretrained
+    assert not {"beta", "max_length"} & set(args.dpo)
+    assert (args.dataset.split, args.chat_template.required_markers) == ("train", [])
     assert errors_of("dpo", "base_model", None) == ["args.json: base_model: got None (null); allowed: string"]
     assert errors_of("dpo", "dpo.betta", None) == ['args.json: dpo.betta: unknown key; did you mean "beta"?']

@@ -92,7 +92,7 @@ ADAPTERS = {
 }
 MODELS = {
     "configuration is broken": (write_text("config.json", '{"a": '), "config.json: broken JSON"),
-    "configuration is empty": (write_text("config.json", "{}"), "config.json: names no model_type"),
+    "configuration is empty": (write_text("config.json", "{}"), "config.json: has no model_type"),
     "configuration is a list": (write_text("config.json", "[]"), "config.json: holds a list"),
     "unknown kind of model": (write_config(model_type="lama"), "lama"),
     "a kind of number in it": (write_config(hidden_size="wide"), "hidden_size"),
@@ -153,7 +153,7 @@ def test_parts_that_an_index_names_must_be_there(tiny, tmp_path, capsys):
     write_text("model.safetensors.index.json", json.dumps(index))(tmp_path / "base")
     values = tiny.dpo(tmp_path / "run", base_model=str(tmp_path / "base"))
     said = refused(fine_tune_dpo.main, values, tmp_path, capsys)
-    assert "lacks model-2.safetensors, which its index names" in said
+    assert "lacks model-2.safetensors, named in model.safetensors.index.json" in said
 
 
 def test_a_model_of_another_kind_would_get_a_random_head(tiny, tmp_path, capsys):
