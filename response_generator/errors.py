@@ -1,10 +1,13 @@
-"""The two exceptions that end a script with words and no traceback."""
+"""The two exceptions that end a script with an error message instead of a traceback."""
 
 MAX_SHOWN_ERRORS = 10
 
 
 class InputError(Exception):
-    """Faults in the arguments or the data, each a line that names place, value, what is allowed and what to do."""
+    """Errors in the arguments or the data: one line each, with place, value, what is allowed and what to do.
+
+    The script ends with status 2.
+    """
 
     def __init__(self, *errors: str):
         super().__init__("\n".join(errors))
@@ -12,7 +15,7 @@ class InputError(Exception):
 
 
 def raise_row_errors(place: str, errors: list[str], rows: str = "rows") -> None:
-    """Raises InputError with the first errors of a file's rows, and how many more there are; nothing when none are."""
+    """Raises InputError with the first `MAX_SHOWN_ERRORS` errors and the number of the others, if there are errors."""
     if len(errors) > MAX_SHOWN_ERRORS:
         errors = [*errors[:MAX_SHOWN_ERRORS], f"{place}: and {len(errors) - MAX_SHOWN_ERRORS} more {rows} like these"]
     if errors:
@@ -20,4 +23,4 @@ def raise_row_errors(place: str, errors: list[str], rows: str = "rows") -> None:
 
 
 class RunError(RuntimeError):
-    """A run that would not do what it says, or did not; the message names the reason. Ends with status 1."""
+    """The run cannot go on, or a check found that its results would be wrong. The script ends with status 1."""

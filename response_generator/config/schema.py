@@ -1,4 +1,4 @@
-"""What the args files may say: one frozen, typed object a script. Nothing here imports torch."""
+"""The keys of the args files: one frozen, typed class per script. Imports no torch."""
 
 from typing import Annotated, Any, Literal
 
@@ -12,8 +12,8 @@ from response_generator.constants import EMOTIONS
 LABELS_BY_ID, LABELS_BY_NAME = "by id", "by name"
 MAX_SAMPLES_PER_PROMPT, MAX_RESAMPLES = 1000, 1_000_000
 
-LocalPath = Annotated[str, AfterValidator(resolve_path)]  # of this machine
-Source = Annotated[str, AfterValidator(resolve_source)]  # a hub id, or a path of this machine
+LocalPath = Annotated[str, AfterValidator(resolve_path)]
+Source = Annotated[str, AfterValidator(resolve_source)]  # a hub id or a local path
 BARE_BASE_MODEL = "none"
 
 
@@ -33,36 +33,36 @@ class Section(BaseModel):
 
 class ChatTemplateArguments(Section):
     file: LocalPath
-    """The Jinja template (a file)."""
+    """File with the Jinja template."""
     special_tokens: dict[str, Any] = {}
-    """Tokens to add to the tokenizer, in the words of `add_special_tokens`: pad_token, additional_special_tokens …"""
+    """Argument of the tokenizer's `add_special_tokens`, for example pad_token or additional_special_tokens."""
     required_markers: list[str] = []
-    """Strings every rendered prompt must hold; a run says so when one is missing."""
+    """Strings that every rendered prompt must contain; a run warns when one is missing."""
     system_prompt: str | None = None
     """A system message put before every dialogue."""
 
 
 class DatasetArguments(Section):
     path: Source
-    """A hub id (owner/name or owner/name@revision), a local .json, .jsonl or .parquet file, or a folder of such files
-    named after their split."""
+    """A hub id (owner/name or owner/name@revision), a local .json, .jsonl or .parquet file, a folder of such files
+    named after their split, or a folder written by `save_to_disk`."""
     name: str | None = None
-    """Configuration of a hub data set."""
+    """Configuration name of a hub data set."""
     split: Annotated[str, AfterValidator(check_split)] = "train"
-    """Split to read; a single local file is one split, whatever it is called."""
+    """Split to read; ignored for a single local file."""
     revision: str | None = None
     """Branch, tag or commit of a hub data set; the same as @revision in its path."""
     num_proc: int | None = Field(default=None, ge=1, le=MAX_WORKERS)
-    """Processes that load a hub data set."""
+    """Number of processes that load a hub data set."""
     limit: int | None = Field(default=None, ge=1)
-    """Read only the first rows."""
+    """Read only this many rows from the start."""
     skip_bad_rows: bool = False
-    """Leave out rows that cannot be used, and count them; false: refuse the data set, and name them."""
+    """true: leave out rows that cannot be used, and count them; false: stop and name these rows."""
 
 
 class WandbArguments(Section):
     mode: Literal["online", "offline", "disabled"]
-    """online needs WANDB_API_KEY (or `wandb login`); offline writes into the run folder; disabled tracks nothing."""
+    """online needs WANDB_API_KEY (or `wandb login`); offline writes into the run folder; disabled turns wandb off."""
     project: str | None = None
     entity: str | None = None
     group: str | None = None
@@ -72,7 +72,7 @@ class WandbArguments(Section):
     tags: list[str] = []
 
 
-# The tags keep pydantic from trying, and reporting, both.
+# With the tags pydantic validates, and reports errors for, only the form that is given: list or object.
 EmotionLabels = Annotated[
     Annotated[list[Literal[EMOTIONS]], Tag(LABELS_BY_ID)]
     | Annotated[dict[str, Literal[EMOTIONS]], Tag(LABELS_BY_NAME)],
@@ -82,28 +82,30 @@ EmotionLabels = Annotated[
 
 class ScoringArguments(Section):
     emotion_model: Source
-    """Text-classification model (hub id or folder) that names a reply's emotion."""
+    """Text-classification model (hub id or folder) for the emotion of a reply."""
     emotion_labels: EmotionLabels | None = None
-    """The emotion of each of the classifier's labels, by name or as a list in the order of ids; null: its own names."""
+    """Emotions of the classifier's labels: {label: emotion} for each label that is not an emotion name, or a list in
+    the order of the label ids; null: every label is an emotion name."""
     gibberish_model: Source
     """Text-classification model that tells clean text from gibberish."""
     batch_size: int = Field(default=32, ge=1)
-    """Replies classified at once."""
+    """Replies per classification batch."""
     clean_up_tokenization_spaces: bool = False
-    """Classify "fine." where the text is "fine ."; the file of predictions keeps the text as it is."""
+    """Remove the space before punctuation for the classifiers only ("fine ." becomes "fine."); predictions.jsonl keeps
+    it."""
 
 
 class ModelArguments(Section):
     output_dir: LocalPath
     """Run folder."""
     seed: int = Field(ge=0, le=MAX_SEED)
-    """One seed for everything."""
+    """Random seed of the whole run."""
     backend: Literal["unsloth", "transformers"]
-    """Which loader: unsloth (CUDA or its CPU backend), or plain transformers with bitsandbytes."""
+    """Library that loads the model: unsloth (on CUDA or CPU), or transformers with bitsandbytes."""
     base_model: Source
     """Hub id (owner/name or owner/name@revision) or folder of the base model."""
     adapter: Source
-    """Hub id or folder of the LoRA adapter: what DPO starts from, what evaluate.py evaluates."""
+    """Hub id or folder of the LoRA adapter that evaluate.py evaluates."""
     from_pretrained: dict[str, Any]
     """Keyword arguments of FastLanguageModel.from_pretrained (unsloth) or AutoModelForCausalLM (transformers)."""
     chat_template: ChatTemplateArguments
@@ -111,61 +113,61 @@ class ModelArguments(Section):
     dataset: DatasetArguments
     """Preference pairs (DPO) or dialogues (evaluate)."""
     wandb: WandbArguments
-    """Tracking."""
+    """Tracking with wandb."""
 
 
 class ExportArguments(Section):
     path: LocalPath
-    """Folder of the merged model: base and adapter in one, 16-bit safetensors."""
+    """Folder for the merged model: base model and adapter as 16-bit safetensors."""
     base_model: Source | None = None
-    """The 16-bit base to merge into; null: base_model."""
+    """The 16-bit base model to merge the adapter into; null: base_model of the top level."""
     dtype: Literal["bfloat16", "float16"] = "bfloat16"
-    """Of the merged weights."""
+    """Data type of the merged weights."""
 
 
 class HubArguments(Section):
     repo_id: str
-    """owner/name on the hub; created when it is not there."""
+    """owner/name on the hub; created if it does not exist."""
     private: bool = True
-    """Of a repository that is created."""
+    """Whether a new repository is private."""
 
 
 class DPOArguments(ModelArguments):
     adapter: Source | None
-    """Hub id or folder of the LoRA adapter that DPO starts from; null: a new one, made from the section lora."""
+    """Hub id or folder of the LoRA adapter that training starts from; null: a new adapter from the section lora."""
     reference_adapter: Source | None = None
-    """What policy is compared with; null: a frozen copy of `adapter` (for a new LoRA that is the bare base)."""
+    """Adapter of the reference; null: a frozen copy of `adapter` (for a new LoRA adapter, the bare base model)."""
     lora: dict[str, Any] | None = None
-    """Keywords of PEFT's LoraConfig, when adapter is null."""
+    """Keywords of LoraConfig (PEFT) for a new adapter (adapter: null)."""
     eval_dataset: DatasetArguments | None = None
-    """Held-out pairs, measured after training, and while training with dpo.eval_strategy."""
+    """Held-out pairs, evaluated after training, and during training with dpo.eval_strategy."""
     dpo: dict[str, Any]
-    """Any field of TRL's DPOConfig; also early_stopping_patience and early_stopping_threshold."""
+    """Fields of DPOConfig (TRL), and early_stopping_patience and early_stopping_threshold."""
     export: ExportArguments | None = None
-    """Merged 16-bit model, written after training; null: none."""
+    """Write a merged 16-bit model after training; null: do not."""
     push_to_hub: HubArguments | None = None
-    """Where the adapter goes after training, with the token in HF_TOKEN; null: nowhere."""
+    """Upload the adapter to the hub after training, with the token in HF_TOKEN; null: do not."""
 
 
 class PreferenceArguments(Section):
     dataset: DatasetArguments
     """Held-out preference pairs."""
     beta: float = Field(gt=0, le=1e6)
-    """Of the implicit reward: beta times the log-probability that a reply gains over the baseline."""
+    """Factor of the implicit reward: beta * (log-probability by the adapter - log-probability by the baseline)."""
 
 
 class EvaluateArguments(ModelArguments):
     baseline_adapter: Annotated[str, AfterValidator(resolve_baseline)] | None = None
-    """null: no baseline; "none": the bare base model; else a second adapter, evaluated on the same prompts."""
+    """Second model for the same prompts: an adapter, or "none" for the bare base model; null: no baseline."""
     batch_size: int = Field(ge=1)
-    """Prompts generated at once."""
+    """Prompts per generation batch."""
     samples_per_prompt: int = Field(default=1, ge=1, le=MAX_SAMPLES_PER_PROMPT)
-    """Replies drawn to every prompt; intervals then resample prompts, not replies."""
+    """Replies per prompt; the confidence intervals resample prompts, not replies."""
     generation: dict[str, Any]
-    """Any field of transformers' GenerationConfig; pad and eos come from the tokenizer."""
+    """Fields of GenerationConfig (transformers); the pad and EOS tokens come from the tokenizer."""
     scoring: ScoringArguments
-    """The classifiers that judge the replies."""
+    """The classifiers that score the replies."""
     preferences: PreferenceArguments | None = None
-    """Held-out pairs on which the adapter's implicit reward against the baseline is measured; null: none."""
+    """Held-out pairs for measuring the adapter's implicit reward over the baseline; null: do not measure."""
     bootstrap_resamples: int = Field(default=10_000, ge=100, le=MAX_RESAMPLES)
-    """Resamples of the prompts from which the 95 % intervals are read."""
+    """Bootstrap resamples of the prompts for the 95 % confidence intervals."""

@@ -1,4 +1,4 @@
-"""JSON that somebody else wrote: parsed strictly, and whatever is wrong with it is told in words."""
+"""Strict parsing of JSON from outside the program, with a readable message for every error."""
 
 import json
 import math
@@ -9,21 +9,21 @@ from typing import Any
 from response_generator.errors import InputError
 
 SURROGATES = re.compile("[\ud800-\udfff]")
-MAX_NESTING = 100  # brackets; nothing that is read here needs a tenth of it
+MAX_NESTING = 100  # levels of brackets; valid files have fewer than ten
 
 
 class JSONError(ValueError):
-    """What is wrong with a text, without its place."""
+    """An error in a JSON text; the message does not name the file."""
 
 
 def parse_json(text: str, allow_nan: bool = False) -> Any:
     """Parses one JSON value.
 
     Args:
-        allow_nan: take NaN and Infinity, which Python's and pandas' writers produce and JSON does not know.
+        allow_nan: accept NaN and Infinity, which Python and pandas write although JSON does not allow them.
 
     Raises:
-        JSONError: for broken JSON, repeated keys, numbers too long to read, and more than `MAX_NESTING` brackets.
+        JSONError: for broken JSON, repeated keys, integers with too many digits, or nesting beyond `MAX_NESTING`.
     """
     constants = {} if allow_nan else {"parse_constant": reject_constant}
     try:
@@ -33,26 +33,26 @@ def parse_json(text: str, allow_nan: bool = False) -> Any:
         raise JSONError(f"broken JSON at {place}: {error.msg}") from error
     except JSONError:
         raise
-    except ValueError as error:  # Python's limit for the digits of an integer
-        raise JSONError("holds an integer of more digits than Python reads (4300)") from error
+    except ValueError as error:  # Python limits the digits of an integer
+        raise JSONError("holds an integer with more digits than Python reads (4300)") from error
     except RecursionError as error:
         raise JSONError(f"is nested more than {MAX_NESTING} brackets deep") from error
-    if text.count("[") + text.count("{") > MAX_NESTING and nesting_depth(value) > MAX_NESTING:
+    if text.count("[") + text.count("{") > MAX_NESTING and measure_nesting(value) > MAX_NESTING:
         raise JSONError(f"is nested more than {MAX_NESTING} brackets deep")
     return value
 
 
 def read_object(file: Path) -> dict[str, Any]:
-    """Reads the one object of a JSON file, with or without a byte order mark.
+    """Reads a JSON file that holds one object, with or without a byte order mark.
 
     Raises:
-        InputError: when it cannot be read, or holds anything else.
+        InputError: when the file cannot be read or does not hold one JSON object.
     """
     try:
         value = parse_json(file.read_text(encoding="utf-8-sig"))
     except JSONError as error:
         raise InputError(f"{file}: {error}") from error
-    except (OSError, ValueError) as error:  # not UTF-8, or a name that no file can have
+    except (OSError, ValueError) as error:  # ValueError: not UTF-8, or an invalid file name
         raise InputError(f"{file}: cannot be read ({error})") from error
     if not isinstance(value, dict):
         raise InputError(f"{file}: holds a {type(value).__name__}; needed: one JSON object")
@@ -60,20 +60,20 @@ def read_object(file: Path) -> dict[str, Any]:
 
 
 def build_unique_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    json_object = dict(pairs)
+    if len(json_object) < len(pairs):
         keys = [key for key, _ in pairs]
         repeated = sorted({key for key in keys if keys.count(key) > 1})
         raise JSONError(f"{', '.join(repeated)}: written twice; keep one")
-    return found
+    return json_object
 
 
 def reject_constant(name: str):
     raise JSONError(f"{name} is not JSON; write a number")
 
 
-def nesting_depth(value: Any) -> int:
-    """How many brackets deep a value is nested."""
+def measure_nesting(value: Any) -> int:
+    """Counts the levels of lists and objects in a value."""
     depth, level = 0, [value]
     while level := [part for part in level if isinstance(part, (list, dict))]:
         depth += 1
@@ -82,34 +82,33 @@ def nesting_depth(value: Any) -> int:
 
 
 def describe_lone_surrogate(text: str) -> str | None:
-    """The first half of a character without its other half, which no file and no tokenizer takes; else None."""
-    half = SURROGATES.search(text)
-    return f"U+{ord(half[0]):04X}, which is half a character" if half else None
+    """Describes the first lone surrogate in a text, which files and tokenizers cannot encode; None if there is none."""
+    surrogate = SURROGATES.search(text)
+    return f"U+{ord(surrogate[0]):04X}, which is half a character" if surrogate else None
 
 
 def join_key(key: str, name: str) -> str:
-    """The path of a name below `key`; one that could not be read, or written, as it is comes as Python quotes it."""
+    """Returns the path of `name` inside `key`. An empty name or one with a lone surrogate is shown as its repr."""
     shown = repr(name) if not name or describe_lone_surrogate(name) else name
     return f"{key}.{shown}" if key else shown
 
 
 def find_unusable(value: Any, key: str = "", depth: int = 0) -> list[tuple[str, str]]:
-    """`(key path, what is wrong)` of every number and text in a parsed value that nothing here can use, and of what
-    lies too deep in it."""
+    """Returns `(key path, message)` for every infinite number, lone surrogate and too deep value in parsed JSON."""
     if isinstance(value, (dict, list)) and depth == MAX_NESTING:
         return [(key, f"is nested more than {MAX_NESTING} brackets deep")]
     if isinstance(value, dict):
         parts = [(join_key(key, name), inner) for name, inner in value.items()]
-        found = [
-            (join_key(key, half), f"holds {describe_lone_surrogate(half)}")
-            for half in filter(describe_lone_surrogate, value)
+        errors = [
+            (join_key(key, name), f"holds {describe_lone_surrogate(name)}")
+            for name in filter(describe_lone_surrogate, value)
         ]
     elif isinstance(value, list):
-        parts, found = [(f"{key}.{number}", inner) for number, inner in enumerate(value)], []
+        parts, errors = [(f"{key}.{number}", inner) for number, inner in enumerate(value)], []
     elif isinstance(value, float) and not math.isfinite(value):
         return [(key, f"got {value}; allowed: a finite number")]
     elif isinstance(value, str) and describe_lone_surrogate(value):
-        return [(key, f"holds {describe_lone_surrogate(value)}; write the text anew")]
+        return [(key, f"holds {describe_lone_surrogate(value)}; write the text again")]
     else:
         return []
-    return found + [message for name, inner in parts for message in find_unusable(inner, name, depth + 1)]
+    return errors + [error for name, inner in parts for error in find_unusable(inner, name, depth + 1)]

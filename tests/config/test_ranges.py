@@ -104,7 +104,7 @@ def test_infinite_numbers_and_lone_surrogates_are_refused():
         validate_arguments(model, values, "args.json")
     assert error.value.messages == [
         "args.json: dpo.beta: got inf; allowed: a finite number",
-        "args.json: wandb.notes: holds U+D800, which is half a character; write the text anew",
+        "args.json: wandb.notes: holds U+D800, which is half a character; write the text again",
     ]
     assert errors_of("dpo", "dpo.beta", float("1e999")) == ["args.json: dpo.beta: got inf; allowed: a finite number"]
 

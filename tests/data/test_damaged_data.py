@@ -68,7 +68,10 @@ def test_folders_of_save_to_disk_are_read(tmp_path):
         (LINE[:-1] + ', "prompt": "Hi ."}', "line 2: prompt: written twice; keep one"),
         ('{"prompt": ' + "[" * 5000, "line 2: is nested more than 100 brackets deep"),
         ('{"prompt": ' + "[" * 101 + "]" * 101 + "}", "line 2: is nested more than 100 brackets deep"),
-        (LINE[:-1] + f', "chosen_score": {"1" * 5000}}}', "line 2: holds an integer of more digits than Python reads"),
+        (
+            LINE[:-1] + f', "chosen_score": {"1" * 5000}}}',
+            "line 2: holds an integer with more digits than Python reads",
+        ),
         (LINE[:-1] + ', "chosen_score": NaN}', "line 2: chosen_score: got nan; allowed: a finite number"),
         (LINE[:-1] + ', "chosen_score": 1e999}', "line 2: chosen_score: got inf; allowed: a finite number"),
         (LINE.replace("Go .", "\\ud83d ."), "line 2: rejected: holds U+D83D, which is half a character"),
