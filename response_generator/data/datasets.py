@@ -1,4 +1,4 @@
-"""Dialogues and preference pairs, checked row by row, before any model is loaded."""
+"""Reads dialogues and preference pairs and checks every row before a model is loaded."""
 
 import re
 import sys
@@ -13,7 +13,7 @@ from response_generator.constants import EMOTIONS
 from response_generator.data.raw_rows import describe_json_type, read_rows
 from response_generator.errors import InputError, raise_row_errors
 
-SKIPPED_ROWS = "skipped_rows"  # in the names of metrics
+SKIPPED_ROWS = "skipped_rows"  # part of metric names
 USED_COLUMNS = {"prompt", "chosen", "rejected", "chosen_score", "rejected_score"}
 MARKED_REPLY = re.compile(r"\s*\[EMOTION\]\s*(?P<emotion>.*?)\s*\[/EMOTION\]\s*(?P<dialog>.*)", re.DOTALL)
 
@@ -24,7 +24,7 @@ Message = dict[str, Any]  # {"role": "user" | "assistant", "content": Content}
 
 @dataclass(frozen=True)
 class Dialogue:
-    """A row of evaluation: the model answers `history` with `target_emotion`; a person once wrote `gold_response`."""
+    """An evaluation row: the model replies to `history` with `target_emotion`; `gold_response` is the gold reply."""
 
     index: int
     history: list[Message]
@@ -34,9 +34,10 @@ class Dialogue:
 
 @dataclass(frozen=True)
 class Pair:
-    """A row of training. `prompt` is rendered text or a list of messages; then the completions are contents.
+    """A training row. `prompt` is rendered text or a list of messages.
 
-    The scores describe the data set; they never reach the trainer.
+    With a text prompt the completions are text; with messages they are message contents. The scores are only shown;
+    training does not use them.
     """
 
     index: int
@@ -48,30 +49,30 @@ class Pair:
 
 
 class BadRow(ValueError):
-    """Why one row cannot be used: the reason, then, after a semicolon, what is needed instead."""
+    """Why one row cannot be used; the message is "REASON; what is needed"."""
 
     @property
     def reason(self) -> str:
         return str(self).partition(";")[0]
 
 
-Skipped = Counter[str]  # rows that were left out, by the reason
+Skipped = Counter[str]  # number of skipped rows by reason
 
 
 def read_dialogues(dataset: DatasetArguments) -> tuple[list[Dialogue], Skipped]:
-    """Reads evaluation rows, see `Dialogue`, and counts the bad ones that `skip_bad_rows` leaves out.
+    """Reads evaluation rows (see `Dialogue`) and counts the bad rows that `skip_bad_rows` leaves out.
 
     Raises:
-        InputError: with the errors of the first bad rows, where they are not to be skipped; or when no row is left.
+        InputError: with the errors of the first bad rows, unless they are skipped; or when no row can be used.
     """
     return parse_rows(dataset, parse_dialogue, columns={"prompt"})
 
 
 def read_pairs(dataset: DatasetArguments) -> tuple[list[Pair], Skipped]:
-    """Reads preference rows, see `Pair`, and counts the bad ones that `skip_bad_rows` leaves out.
+    """Reads preference rows (see `Pair`) and counts the bad rows that `skip_bad_rows` leaves out.
 
     Raises:
-        InputError: with the errors of the first bad rows, where they are not to be skipped; or when no row is left.
+        InputError: with the errors of the first bad rows, unless they are skipped; or when no row can be used.
     """
     return parse_rows(dataset, parse_pair, columns={"prompt", "chosen", "rejected"})
 
@@ -84,9 +85,9 @@ def parse_rows(
         try:
             if not isinstance(row, dict):
                 raise BadRow(f"is {describe_json_type(row)}; needed: an object with {', '.join(sorted(columns))}")
-            absent = sorted(columns - {key for key, value in row.items() if value is not None})
-            if absent:
-                raise BadRow(f"has no {', '.join(absent)}; its columns: {', '.join(row) or 'none'}")
+            missing_columns = sorted(columns - {key for key, value in row.items() if value is not None})
+            if missing_columns:
+                raise BadRow(f"has no {', '.join(missing_columns)}; its columns: {', '.join(row) or 'none'}")
             unusable = strict_json.find_unusable({key: row[key] for key in USED_COLUMNS & set(row)})
             if unusable:
                 raise BadRow(": ".join(unusable[0]))
@@ -102,7 +103,7 @@ def parse_rows(
 
 
 def count_skipped(key: str, dataset: DatasetArguments, skipped: Skipped) -> dict[str, int]:
-    """The account of `skip_bad_rows` for metrics.json: `key/skipped_rows`, in all and by reason."""
+    """Returns the metrics `key/skipped_rows` (total) and `key/skipped_rows/REASON`; none without `skip_bad_rows`."""
     if not dataset.skip_bad_rows:
         return {}
     name = f"{key}/{SKIPPED_ROWS}"
@@ -110,7 +111,7 @@ def count_skipped(key: str, dataset: DatasetArguments, skipped: Skipped) -> dict
 
 
 def parse_dialogue(index: int, row: dict) -> Dialogue:
-    turns = check_messages(row["prompt"], "prompt", strings=False)
+    turns = check_messages(row["prompt"], "prompt", allow_text=False)
     if len(turns) < 2 or turns[-1]["role"] != "assistant":
         raise BadRow(f"prompt ends with {turns[-1]['role']}; the last turn (here {len(turns)}) must be the assistant's")
     last = turns[-1]["content"]
@@ -122,9 +123,9 @@ def parse_pair(index: int, row: dict) -> Pair:
     if isinstance(prompt, str):
         for name, text in (("prompt", prompt), ("chosen", chosen), ("rejected", rejected)):
             if not isinstance(text, str) or not text.strip():
-                raise BadRow(f"{name} is {describe_json_type(text)}; needed: text, as the prompt is text")
+                raise BadRow(f"{name} is {describe_json_type(text)}; needed: text, because the prompt is text")
     else:
-        prompt = check_messages(prompt, "prompt", strings=True)
+        prompt = check_messages(prompt, "prompt", allow_text=True)
         if prompt[-1]["role"] != "user":
             raise BadRow(f"prompt ends with {prompt[-1]['role']}; its last turn must be the user's")
         chosen, rejected = parse_completion(chosen, "chosen"), parse_completion(rejected, "rejected")
@@ -133,24 +134,24 @@ def parse_pair(index: int, row: dict) -> Pair:
 
 def parse_completion(messages: Any, name: str) -> Content:
     if not isinstance(messages, list) or len(messages) != 1:
-        number = f" of {len(messages)}" if isinstance(messages, list) and messages else ""
-        raise BadRow(f"{name} is {describe_json_type(messages)}{number}; needed: a list of one assistant message")
+        length = f" of {len(messages)}" if isinstance(messages, list) and messages else ""
+        raise BadRow(f"{name} is {describe_json_type(messages)}{length}; needed: a list of one assistant message")
     message = messages[0]
     if not isinstance(message, dict) or message.get("role") != "assistant":
         raise BadRow(f"{name} is not an assistant message")
-    return check_content(message.get("content"), name, strings=True)
+    return check_content(message.get("content"), name, allow_text=True)
 
 
 def parse_score(row: dict, name: str) -> float | None:
     value = row.get(name)
     if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float))):
-        raise BadRow(f"{name} is {describe_json_type(value)}; needed: a number, or leave it out")
-    if value is not None and abs(value) > sys.float_info.max:  # an integer of more than 300 digits
+        raise BadRow(f"{name} is {describe_json_type(value)}; needed: a number, or no score")
+    if value is not None and abs(value) > sys.float_info.max:  # an integer with more than 300 digits
         raise BadRow(f"{name} is {describe_json_type(value)}; allowed: numbers up to {sys.float_info.max:.1e}")
     return value
 
 
-def check_messages(messages: Any, name: str, strings: bool) -> list[Message]:
+def check_messages(messages: Any, name: str, allow_text: bool) -> list[Message]:
     if not isinstance(messages, list) or not messages:
         raise BadRow(f"{name} is {describe_json_type(messages)}; needed: a list of turns")
     turns = []
@@ -163,17 +164,17 @@ def check_messages(messages: Any, name: str, strings: bool) -> list[Message]:
                 f"{place}: role is 'system'; put its text into chat_template.system_prompt, and remove the turn"
             )
         if role != expected:
-            raise BadRow(f"{place}: role is {role!r}; needed {expected!r}: roles alternate from user")
-        turns.append({"role": role, "content": check_content(message.get("content"), place, strings)})
+            raise BadRow(f"{place}: role is {role!r}; needed: {expected!r} (user and assistant alternate, user first)")
+        turns.append({"role": role, "content": check_content(message.get("content"), place, allow_text)})
     return turns
 
 
-def check_content(content: Any, place: str, strings: bool) -> Content:
-    if strings and isinstance(content, str) and content.strip():
+def check_content(content: Any, place: str, allow_text: bool) -> Content:
+    if allow_text and isinstance(content, str) and content.strip():
         marked = MARKED_REPLY.fullmatch(content)
         if not marked:
             return content
-        # A completion's mark belongs to the prompt: the model writes only the words.
+        # The template writes the emotion into the prompt; the model generates only the text after it.
         content = marked.groupdict()
     if not isinstance(content, dict) or not {"emotion", "dialog"} <= set(content):
         raise BadRow(f"{place}: content is {describe_json_type(content)}; needed: an object with emotion and dialog")

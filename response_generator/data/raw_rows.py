@@ -1,4 +1,4 @@
-"""The raw rows of a data set, from a file, a folder or the hub, each with the place to name in an error."""
+"""Reads the unchecked rows of a data set from a file, a folder or the hub, each with its place for error messages."""
 
 import os
 from collections.abc import Iterator
@@ -11,11 +11,11 @@ from response_generator.config.schema import DatasetArguments
 from response_generator.config.sources import is_commit, is_local, join_dataset_revision, split_revision
 from response_generator.errors import InputError
 
-SAVE_TO_DISK_FILES = ("dataset_dict.json", "state.json")  # of a DatasetDict; of a Dataset
+SAVE_TO_DISK_FILES = ("dataset_dict.json", "state.json")  # written for a DatasetDict and for a Dataset
 
 
 def read_rows(dataset: DatasetArguments) -> Iterator[tuple[str, Any]]:
-    """Yields the first `limit` rows with the place to name in an error: file and line, or row number."""
+    """Yields the first `limit` rows as `(place, row)`; the place is the file and line, or the row number."""
     for number, row in enumerate(read_local(dataset) if is_local(dataset.path) else read_hub(dataset)):
         if number == dataset.limit:
             return
@@ -23,7 +23,7 @@ def read_rows(dataset: DatasetArguments) -> Iterator[tuple[str, Any]]:
 
 
 def count_rows(dataset: DatasetArguments) -> int:
-    """How many rows there are, `limit` or not; beyond it they are counted without being parsed."""
+    """Counts all rows, ignoring `limit`, without parsing them where the format allows it."""
     if not is_local(dataset.path):
         return len(load_from_hub(dataset))
     path = Path(dataset.path)
@@ -58,53 +58,54 @@ def read_local(dataset: DatasetArguments) -> Iterator[tuple[str, Any]]:
 
 @contextmanager
 def report_damage(file: Path) -> Iterator[None]:
-    """Raises InputError for what a damaged file ends in."""
+    """Turns the errors of reading a damaged file into an InputError."""
     from pyarrow import ArrowException
 
     try:
         yield
-    except (ArrowException, OSError, ValueError, OverflowError) as error:  # OverflowError: a day of no calendar
+    except (ArrowException, OSError, ValueError, OverflowError) as error:  # OverflowError: an impossible date
         if file.suffix == ".parquet":
-            words = f"cannot be read as parquet ({error}); fetch or write it again"
+            message = f"cannot be read as parquet ({error}); download or write it again"
         elif isinstance(error, UnicodeDecodeError):
-            words = f"is not UTF-8 ({error.reason} at byte {error.start}); convert it"
+            message = f"is not UTF-8 ({error.reason} at byte {error.start}); convert it"
         else:
-            words = f"cannot be read ({error})"
-        raise InputError(f"{file}: {words}") from error
+            message = f"cannot be read ({error})"
+        raise InputError(f"{file}: {message}") from error
 
 
 def is_saved_dataset(folder: Path) -> bool:
-    """Whether `save_to_disk` has written the folder."""
+    """Whether the folder was written by `save_to_disk`."""
     return any((folder / name).is_file() for name in SAVE_TO_DISK_FILES)
 
 
 def load_saved_dataset(folder: Path, split: str):
-    """The rows of a folder that `save_to_disk` wrote: of its split, or all, where it holds no splits."""
+    """Loads a folder written by `save_to_disk`: the rows of `split`, or all rows when it has no splits."""
     from datasets import DatasetDict, load_from_disk
 
     try:
-        found = load_from_disk(str(folder))
-    except Exception as error:  # damaged files end in errors of json, pyarrow and datasets alike
+        dataset = load_from_disk(str(folder))
+    except Exception as error:  # damaged files raise various errors of json, pyarrow and datasets
         raise InputError(f"dataset: {folder}: cannot be read as a saved data set ({error}); save it again") from error
-    if isinstance(found, DatasetDict):
-        if split not in found:
-            raise InputError(f"dataset: {folder}: holds no split {split}; it has {', '.join(found)}")
-        found = found[split]
-    return found.with_format(None)
+    if isinstance(dataset, DatasetDict):
+        if split not in dataset:
+            raise InputError(f"dataset: {folder}: holds no split {split}; it has {', '.join(dataset)}")
+        dataset = dataset[split]
+    return dataset.with_format(None)
 
 
 def find_split_files(folder: Path, split: str) -> list[Path]:
-    """One file named after the split, or the parts of it that a repository of the hub holds."""
-    whole = [folder / f"{split}{ending}" for ending in (".jsonl", ".json", ".parquet")]
-    parts = sorted((folder / "data").iterdir()) if (folder / "data").is_dir() else []
-    found = [file for file in whole if os.path.isfile(file)][:1]  # a split's name may be longer than a file's
-    found = found or [file for file in parts if file.name.startswith(f"{split}-") and file.suffix == ".parquet"]
-    if not found:
+    """Returns the one file named after the split, or the parquet files `data/SPLIT-*` as in a hub repository."""
+    candidates = [folder / f"{split}{suffix}" for suffix in (".jsonl", ".json", ".parquet")]
+    data_files = sorted((folder / "data").iterdir()) if (folder / "data").is_dir() else []
+    # os.path.isfile, because Path.is_file raises on a name that is too long.
+    files = [file for file in candidates if os.path.isfile(file)][:1]
+    files = files or [file for file in data_files if file.name.startswith(f"{split}-") and file.suffix == ".parquet"]
+    if not files:
         raise InputError(
             f"dataset: {folder}: holds no {split}.jsonl, .json or .parquet, no data/{split}-*.parquet, and was not "
             f"written by save_to_disk"
         )
-    return found
+    return files
 
 
 def read_file(file: Path) -> Iterator[tuple[str, Any]]:
@@ -121,19 +122,19 @@ def read_file(file: Path) -> Iterator[tuple[str, Any]]:
                 try:
                     row = parse_row(line.strip(), f"{file}, line {number}")
                 except InputError as error:
-                    raise InputError(f"{error}; needed: a row a line, or one list of rows") from error
+                    raise InputError(f"{error}; needed: one row per line, or one list of rows") from error
                 yield f"{file}, line {number}:", row
 
 
 def is_json_list(file: Path) -> bool:
-    """Whether a file is one JSON list; else it holds a row a line, however it is called."""
+    """Whether a file holds one JSON list, judged by its first character; otherwise it has one row per line."""
     with open(file, encoding="utf-8-sig") as text:
         return next((line.lstrip()[0] == "[" for line in text if line.strip()), False)
 
 
 def parse_row(text: str, place: str) -> Any:
     try:
-        return strict_json.parse_json(text, allow_nan=True)  # perhaps of a column that nobody needs
+        return strict_json.parse_json(text, allow_nan=True)  # NaN is refused later, and only in used columns
     except strict_json.JSONError as error:
         raise InputError(f"{place}: {error}") from error
 
@@ -162,35 +163,41 @@ def load_from_hub(dataset: DatasetArguments):
     repository, revision = split_revision(join_dataset_revision(dataset.path, dataset.revision))
     try:
         return load_dataset(repository, dataset.name, split=dataset.split, revision=revision, num_proc=dataset.num_proc)
-    except (DatasetsError, ValueError, OSError, RuntimeError) as error:  # RuntimeError: a data set that is a script
+    except (
+        DatasetsError,
+        ValueError,
+        OSError,
+        RuntimeError,
+    ) as error:  # RuntimeError: a data set with a loading script
         raise InputError(f"dataset.path: {dataset.path}: {error}") from error
 
 
 def check_commit(dataset: DatasetArguments, revision: str | None) -> None:
-    """Raises InputError where `datasets` has taken other rows than those of the revision.
+    """Raises InputError if `datasets` may have read another revision than the one in the args.
 
-    Without a network it takes what it has prepared last, whatever the revision, and only a commit tells that.
+    Without a network, `datasets` reads the version it prepared last, whatever the revision is. Only a full commit id
+    can be compared with that version.
     """
     from huggingface_hub import constants
 
     if revision is None or is_local(dataset.path):
         return
     if is_commit(revision):
-        found = find_dataset_commit(dataset)
-        if found not in (None, revision):
+        commit = find_dataset_commit(dataset)
+        if commit not in (None, revision):
             raise InputError(
-                f"dataset.path: {dataset.path}: the hub cannot be reached, and the cache holds commit {found}, not "
-                f"{revision}; connect, or name a local copy"
+                f"dataset.path: {dataset.path}: the hub cannot be reached, and the cache holds commit {commit}, not "
+                f"{revision}; connect to the network, or name a local copy"
             )
     elif constants.HF_HUB_OFFLINE:
         raise InputError(
-            f"dataset.path: {dataset.path}: without the hub it cannot be told which commit {revision} is; connect, or "
-            f"write the whole commit id"
+            f"dataset.path: {dataset.path}: the commit of revision {revision} is unknown without the hub; connect to "
+            f"the network, or write the full commit id"
         )
 
 
 def find_dataset_commit(dataset: DatasetArguments) -> str | None:
-    """The commit that `load_dataset` takes for these arguments; None where it cannot be told."""
+    """Returns the commit that `load_dataset` reads for these arguments; None if it is unknown."""
     from datasets import load_dataset_builder
 
     repository, revision = split_revision(join_dataset_revision(dataset.path, dataset.revision))

@@ -1,4 +1,4 @@
-"""Preference pairs as tokens: what the trainer reads, and the account of what was dropped, cut or missing."""
+"""Tokenizes preference pairs for the trainer and counts pairs that were dropped, truncated or suspicious."""
 
 import hashlib
 import json
@@ -12,80 +12,79 @@ from response_generator.data.chat_template import ChatFormatter
 from response_generator.data.datasets import Pair
 from response_generator.errors import InputError
 
-DROPPED_PAIRS = "dropped_pairs"  # in the names of metrics
+DROPPED_PAIRS = "dropped_pairs"  # part of metric names
 TOO_LONG = "prompt too long"
 IDENTICAL = "chosen and rejected are the same"
 ONLY_EOS = "a completion is nothing but EOS"
 INNER_EOS = "EOS before the end of a completion"
-TEXT, MESSAGES = "text", "messages"  # what a row's prompt is
+TEXT, MESSAGES = "text", "messages"  # form of a row's prompt
 
 
 @dataclass
 class TokenizedPairs:
-    """`rows` hold `prompt_ids`, `chosen_ids`, `rejected_ids` (token ids, unpadded), the columns of TRL's collator.
+    """Tokenized pairs and counts of pairs.
 
-    The loss falls on the completions, EOS included. Counts are of pairs.
+    Each of `rows` has `prompt_ids`, `chosen_ids` and `rejected_ids` (unpadded token ids), as TRL's collator needs.
+    The loss is computed on the completions, including their EOS.
     """
 
     rows: list[dict[str, list[int]]] = field(default_factory=list)
     read: int = 0
-    dropped: Counter = field(default_factory=Counter)  # by the reason
+    dropped: Counter = field(default_factory=Counter)  # by reason
     truncated: int = 0
-    merged: int = 0
-    missing_markers: Counter = field(default_factory=Counter)
-    special_tokens: Counter = field(default_factory=Counter)  # in the words of messages
-    prompts_without_emotion: Counter = field(
-        default_factory=Counter
-    )  # prompts that no evaluation asks, by TEXT or MESSAGES
+    merged: int = 0  # a token spans the end of the prompt and the start of a completion
+    missing_markers: Counter = field(default_factory=Counter)  # by marker
+    special_tokens: Counter = field(default_factory=Counter)  # special tokens in message text, by token
+    prompts_without_emotion: Counter = field(default_factory=Counter)  # by TEXT or MESSAGES
 
     def dataset(self) -> Dataset:
-        """The rows with their whole length, by which `train_sampling_strategy: "group_by_length"` batches."""
+        """Returns the rows with the column `length`, used by `train_sampling_strategy: "group_by_length"`."""
         return Dataset.from_list(self.rows).add_column("length", self.lengths()["whole"])
 
     def digest(self) -> str:
-        """A hash of all token ids, by which a checkpoint knows its data."""
+        """Returns a hash of all token ids, by which a checkpoint recognizes its data."""
         return hashlib.sha256(json.dumps(self.rows).encode("utf-8")).hexdigest()
 
     def dropped_metrics(self, key: str) -> dict[str, int]:
-        """The account of the dropped pairs for metrics.json: `key/dropped_pairs`, in all and by reason."""
+        """Returns the metrics `key/dropped_pairs` (total) and `key/dropped_pairs/REASON`; empty without drops."""
         name = f"{key}/{DROPPED_PAIRS}"
         counts = {f"{name}/{reason}": count for reason, count in sorted(self.dropped.items())}
         return {name: self.dropped.total()} | counts if counts else {}
 
     def lengths(self) -> dict[str, list[int]]:
-        """Token counts of each part, over the pairs in use."""
+        """Returns the token counts of each part of each row; "whole" is the prompt with its longer completion."""
         parts = {name: [len(row[f"{name}_ids"]) for row in self.rows] for name in ("prompt", "chosen", "rejected")}
         longer = [max(pair) for pair in zip(parts["chosen"], parts["rejected"], strict=True)]
-        return parts | {"whole": [a + b for a, b in zip(parts["prompt"], longer, strict=True)]}
+        return parts | {"whole": [prompt + reply for prompt, reply in zip(parts["prompt"], longer, strict=True)]}
 
 
 def global_batch_size(config: TrainingArguments) -> int:
-    """Pairs that one optimizer step takes, over all processes."""
+    """Returns the number of pairs in one optimizer step over all processes."""
     return config.per_device_train_batch_size * config.gradient_accumulation_steps * config.world_size
 
 
 def tokenize_pairs(pairs: list[Pair], formatter: ChatFormatter, max_length: int | None) -> TokenizedPairs:
     """Renders and tokenizes pairs.
 
-    Dropped, and counted by reason, are pairs that teach nothing or something wrong: whose prompt leaves no room for a
-    completion within `max_length` tokens, whose completions are the same, or hold nothing but EOS, or an EOS before
-    their end. A longer completion loses its end, as TRL's `keep_start` has it, and is counted.
+    Pairs that are useless for training are dropped and counted by reason: the prompt leaves no room for a completion
+    within `max_length` tokens, both completions are the same, or a completion is only an EOS or has an EOS before its
+    end. Completions beyond `max_length` are truncated at the end (like `keep_start` of TRL), and their pairs counted.
 
     Raises:
-        InputError: when no pair is left.
+        InputError: when no pair can be used.
     """
     tokens = TokenizedPairs(read=len(pairs))
     for pair in pairs:
         prompt, chosen, rejected = render_pair(pair, formatter)
         tokens.missing_markers.update(formatter.missing_markers(prompt))
-        kind = TEXT if isinstance(pair.prompt, str) else MESSAGES
-        tokens.prompts_without_emotion[kind] += not formatter.asks_for_emotion(prompt)
-        if kind == MESSAGES:
+        form = TEXT if isinstance(pair.prompt, str) else MESSAGES
+        tokens.prompts_without_emotion[form] += not formatter.asks_for_emotion(prompt)
+        if form == MESSAGES:
             replies = [{"content": pair.chosen}, {"content": pair.rejected}]
             tokens.special_tokens.update(formatter.special_tokens_in([*pair.prompt, *replies]))
-        misplaced = find_misplaced_eos(pair, formatter)
-        if misplaced:
-            tokens.dropped[misplaced] += 1
+        reason = find_misplaced_eos(pair, formatter)
+        if reason:
+            tokens.dropped[reason] += 1
             continue
         prompt_ids, (chosen_ids, rejected_ids) = tokenize_prompt_and_completions(prompt, (chosen, rejected), formatter)
         tokens.merged += len(prompt_ids) < len(formatter.encode(prompt))
@@ -102,30 +101,32 @@ def tokenize_pairs(pairs: list[Pair], formatter: ChatFormatter, max_length: int 
         )
     if not tokens.rows:
         reasons = ", ".join(f"{reason} ({count})" for reason, count in sorted(tokens.dropped.items()))
-        hint = f"; max_length is {max_length}: raise it" if TOO_LONG in tokens.dropped else ""
+        limit = f"; the limit is {max_length} tokens (dpo.max_length or the model's context)"
+        hint = limit if TOO_LONG in tokens.dropped else ""
         raise InputError(f"no pair can be used: {reasons}{hint}")
     return tokens
 
 
 def find_misplaced_eos(pair: Pair, formatter: ChatFormatter) -> str | None:
-    """Why an EOS in one of the completions makes the pair useless: the template, and the model, would stop there."""
+    """Returns ONLY_EOS or INNER_EOS if a completion has no text before its EOS, or an EOS before its end."""
     eos = formatter.tokenizer.eos_token
     for completion in (pair.chosen, pair.rejected):
-        written = completion if isinstance(completion, str) else completion["dialog"]
-        words = formatter.with_one_eos(written).removesuffix(eos)
-        if not words.strip():
+        content = completion if isinstance(completion, str) else completion["dialog"]
+        text = formatter.with_one_eos(content).removesuffix(eos)
+        if not text.strip():
             return ONLY_EOS
-        if eos in words:
+        if eos in text:
             return INNER_EOS
     return None
 
 
 def render_pair(pair: Pair, formatter: ChatFormatter) -> tuple[str, str, str]:
-    """Prompt, chosen and rejected as text, special tokens written out."""
+    """Renders prompt, chosen and rejected as text, including special tokens."""
     if isinstance(pair.prompt, str):
         prompt = formatter.with_one_bos(pair.prompt)
         return prompt, formatter.with_one_eos(pair.chosen), formatter.with_one_eos(pair.rejected)
-    # Both replies answer one prompt, and it asks for the emotion of `chosen`; that of `rejected` only describes it.
+    # Both completions follow the same prompt, whose target emotion is that of `chosen`. The emotion of `rejected` is
+    # not rendered.
     target = pair.chosen["emotion"] if isinstance(pair.chosen, dict) else None
     chosen, rejected = (formatter.completion(pair.prompt, target, reply) for reply in (pair.chosen, pair.rejected))
     return formatter.prompt(pair.prompt, target), chosen, rejected
@@ -134,14 +135,17 @@ def render_pair(pair: Pair, formatter: ChatFormatter) -> tuple[str, str, str]:
 def tokenize_prompt_and_completions(
     prompt: str, completions: tuple[str, ...], formatter: ChatFormatter
 ) -> tuple[list[int], list[list[int]]]:
-    """Token ids of a prompt and of its completions, tokenized together.
+    """Tokenizes the prompt together with each completion.
 
-    Where tokens merge across the boundary, the completion starts with the first token that is not the prompt's own.
+    A token may span the end of the prompt and the start of a completion. Such a token belongs to the completion: the
+    prompt ids are those that all tokenizations share.
     """
     prompt_ids = formatter.encode(prompt)
-    wholes = [formatter.encode(prompt + completion) for completion in completions]
-    shared = len(prompt_ids)
-    for whole in wholes:
-        common = next((at for at, (a, b) in enumerate(zip(prompt_ids, whole, strict=False)) if a != b), len(prompt_ids))
-        shared = min(shared, common)
-    return prompt_ids[:shared], [whole[shared:] for whole in wholes]
+    sequences = [formatter.encode(prompt + completion) for completion in completions]
+    shared = min((count_common_start(prompt_ids, sequence) for sequence in sequences), default=len(prompt_ids))
+    return prompt_ids[:shared], [sequence[shared:] for sequence in sequences]
+
+
+def count_common_start(first: list[int], second: list[int]) -> int:
+    pairs = zip(first, second, strict=False)
+    return next((position for position, (left, right) in enumerate(pairs) if left != right), len(first))

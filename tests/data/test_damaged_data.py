@@ -1,4 +1,4 @@
-"""Data files that are damaged, or of another kind than their name says: read where that can be done, else told."""
+"""Damaged data files are refused; files whose format differs from their suffix are read where possible."""
 
 import json
 import os
@@ -36,7 +36,7 @@ def read_text(tmp_path, text: str | bytes, name: str = "rows.jsonl"):
     ],
     ids=["BOM", "BOM and list", "lines called .json", "list called .jsonl"],
 )
-def test_what_can_be_read_is_read(tmp_path, text, name):
+def test_json_formats_are_recognized_by_content(tmp_path, text, name):
     assert [pair.prompt for pair in read_text(tmp_path, text, name)] == [STRINGS["prompt"]] * 2
     assert count_rows(DatasetArguments(path=str(tmp_path / name), limit=1)) == 2
 
@@ -75,17 +75,17 @@ def test_folders_of_save_to_disk_are_read(tmp_path):
         (LINE[:-1] + ', "chosen_score": NaN}', "line 2: chosen_score: got nan; allowed: a finite number"),
         (LINE[:-1] + ', "chosen_score": 1e999}', "line 2: chosen_score: got inf; allowed: a finite number"),
         (LINE.replace("Go .", "\\ud83d ."), "line 2: rejected: holds U+D83D, which is half a character"),
-        ("{", "line 2: broken JSON at column 2: .*; needed: a row a line, or one list of rows"),
+        ("{", "line 2: broken JSON at column 2: .*; needed: one row per line, or one list of rows"),
         (b"\xff\xfe", "is not UTF-8"),
     ],
 )
-def test_damaged_rows_are_told_with_their_line(tmp_path, bad, words):
+def test_a_damaged_row_is_refused_with_its_line(tmp_path, bad, words):
     bad = bad if isinstance(bad, bytes) else bad.encode("utf-8")
     with pytest.raises(InputError, match=words.replace("+", r"\+")):
         read_text(tmp_path, LINE.encode("utf-8") + b"\n" + bad + b"\n")
 
 
-def test_half_a_character_is_told_in_dialogues_too_and_can_be_skipped(tmp_path):
+def test_a_dialogue_with_a_lone_surrogate_is_refused_or_skipped(tmp_path):
     bad = [*HISTORY[:2], {"role": "user", "content": {"emotion": "neutral", "dialog": "Ha \ude00"}}, REPLY]
     good = [*HISTORY, REPLY]
     data = dataset(tmp_path, [{"prompt": good}, {"prompt": bad}])
@@ -94,30 +94,30 @@ def test_half_a_character_is_told_in_dialogues_too_and_can_be_skipped(tmp_path):
     assert len(read_dialogues(data.model_copy(update={"skip_bad_rows": True}))[0]) == 1
 
 
-def test_nan_in_a_column_that_nobody_needs_is_no_fault(tmp_path):
+def test_nan_in_an_unused_column_is_accepted(tmp_path):
     assert read_text(tmp_path, LINE[:-1] + ', "annotator_age": NaN}')
 
 
-def test_a_damaged_parquet_file(tmp_path):
+def test_a_damaged_parquet_file_is_refused(tmp_path):
     file = tmp_path / "rows.parquet"
     rows = [STRINGS | {"chosen": f"Hello {number} ."} for number in range(500)]
     parquet.write_table(pyarrow.Table.from_pylist(rows), file)
-    whole = file.read_bytes()
-    middle = len(whole) // 2
-    for damaged in (whole[:middle], whole[: middle - 200] + bytes(400) + whole[middle + 200 :], b"PAR1"):
+    content = file.read_bytes()
+    middle = len(content) // 2
+    for damaged in (content[:middle], content[: middle - 200] + bytes(400) + content[middle + 200 :], b"PAR1"):
         file.write_bytes(damaged)
-        with pytest.raises(InputError, match="cannot be read as parquet .*; fetch or write it again"):
+        with pytest.raises(InputError, match="cannot be read as parquet .*; download or write it again"):
             read_pairs(DatasetArguments(path=str(file)))
 
 
-def test_system_turns_have_a_place_of_their_own(tmp_path):
+def test_a_system_turn_is_refused_and_system_prompt_is_suggested(tmp_path):
     system = {"role": "system", "content": "Be kind ."}
     with pytest.raises(InputError, match="put its text into chat_template.system_prompt, and remove the turn"):
         read_pairs(dataset(tmp_path, [OBJECTS | {"prompt": [system, *HISTORY]}]))
 
 
 @pytest.mark.parametrize("main", [fine_tune_dpo.main, evaluate.main])
-def test_a_pipe_is_refused_and_not_waited_for(tiny, tmp_path, capsys, main):
+def test_a_pipe_is_refused_at_once(tiny, tmp_path, capsys, main):
     os.mkfifo(tmp_path / "rows.jsonl")
     values = tiny.dpo(tmp_path / "run") if main is fine_tune_dpo.main else tiny.evaluate(tmp_path / "run")
     values["dataset"] = {"path": str(tmp_path / "rows.jsonl")}
@@ -126,7 +126,7 @@ def test_a_pipe_is_refused_and_not_waited_for(tiny, tmp_path, capsys, main):
     assert not (tmp_path / "run").exists()
 
 
-def test_a_split_is_a_name(tiny, tmp_path, capsys):
+def test_a_split_that_is_no_name_is_refused(tiny, tmp_path, capsys):
     for split in ("../train", "", "/etc/passwd"):
         values = tiny.dpo(tmp_path / "run", dataset={"path": str(tmp_path), "split": split})
         assert run_here(fine_tune_dpo.main, values, tmp_path) == 2

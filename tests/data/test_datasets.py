@@ -1,4 +1,4 @@
-"""Rows as they may come, and each way in which they may be wrong."""
+"""Reading dialogues and preference pairs in every accepted form, and refusing bad rows."""
 
 import json
 
@@ -16,17 +16,17 @@ OBJECTS = {"prompt": HISTORY, "chosen": [REPLY], "rejected": [ANGRY]}
 STRINGS = {"prompt": "<s>[INST] Hi . [/INST]", "chosen": "Hello .", "rejected": "Go ."}
 
 
-def dataset(tmp_path, rows, name="rows.jsonl", **more) -> DatasetArguments:
-    return DatasetArguments(path=write_rows(tmp_path / name, rows), **more)
+def dataset(tmp_path, rows, name="rows.jsonl", **arguments) -> DatasetArguments:
+    return DatasetArguments(path=write_rows(tmp_path / name, rows), **arguments)
 
 
-def test_a_dialogue_splits_before_its_last_turn(tmp_path):
+def test_the_last_turn_of_a_dialogue_is_the_gold_reply(tmp_path):
     (dialogue,), _ = read_dialogues(dataset(tmp_path, [{"prompt": [*HISTORY, REPLY]}]))
     assert dialogue.history == HISTORY
     assert (dialogue.target_emotion, dialogue.gold_response) == ("happiness", "You earned it !")
 
 
-def test_pairs_as_objects_strings_and_plain_messages(tmp_path):
+def test_pairs_may_be_objects_strings_or_plain_messages(tmp_path):
     plain = {
         "prompt": [{"role": "user", "content": "Hi ."}],
         "chosen": [{"role": "assistant", "content": "[EMOTION] fear [/EMOTION] Who is there ?"}],
@@ -37,12 +37,12 @@ def test_pairs_as_objects_strings_and_plain_messages(tmp_path):
     assert not skipped
     assert objects.chosen == {"emotion": "happiness", "dialog": "You earned it !"}
     assert (strings.prompt, strings.chosen_score, strings.rejected_score) == (STRINGS["prompt"], 9.5, None)
-    # A mark written into a completion is the prompt's: it becomes the target emotion.
+    # An [EMOTION] marker in a completion becomes the target emotion of the prompt.
     assert messages.chosen == {"emotion": "fear", "dialog": "Who is there ?"}
     assert messages.rejected == "Hello ."
 
 
-def test_json_parquet_folder_and_limit_read_the_same_rows(tmp_path):
+def test_all_file_formats_give_the_same_rows(tmp_path):
     import pyarrow
     from pyarrow import parquet
 
@@ -53,19 +53,19 @@ def test_json_parquet_folder_and_limit_read_the_same_rows(tmp_path):
     for name in ("rows.json", "rows.parquet", "."):
         assert read_pairs(DatasetArguments(path=str(tmp_path / name)))[0] == expected
     assert read_pairs(DatasetArguments(path=str(tmp_path / "rows.json"), limit=2))[0] == expected[:2]
-    # A repository of the hub, as `hf download` leaves it.
+    # The layout of a hub repository, as downloaded by `hf download`.
     (tmp_path / "clone" / "data").mkdir(parents=True)
-    for part, some in enumerate((rows[:1], rows[1:])):
-        table = pyarrow.Table.from_pylist(some)
+    for part, part_rows in enumerate((rows[:1], rows[1:])):
+        table = pyarrow.Table.from_pylist(part_rows)
         parquet.write_table(table, tmp_path / "clone" / "data" / f"train-0000{part}-of-00002.parquet")
     assert read_pairs(DatasetArguments(path=str(tmp_path / "clone")))[0] == expected
 
 
-def test_the_hub_reader_reads_the_same_rows(tmp_path, monkeypatch):
+def test_rows_from_the_hub_equal_rows_from_a_file(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
     (tmp_path / "data").mkdir()
     arguments = dataset(tmp_path, [OBJECTS, OBJECTS], "data/train.jsonl")
-    folder = DatasetArguments(path=str(tmp_path / "data"), num_proc=2)  # load_dataset takes a folder for a repository
+    folder = DatasetArguments(path=str(tmp_path / "data"), num_proc=2)  # load_dataset also accepts a folder
     assert [row for _, row in read_hub(folder)] == [row for _, row in read_rows(arguments)]
     with pytest.raises(InputError, match="dataset.path: .*split"):
         list(read_hub(DatasetArguments(path=str(tmp_path / "data"), split="no such split")))
@@ -75,8 +75,8 @@ def test_the_hub_reader_reads_the_same_rows(tmp_path, monkeypatch):
     ("row", "words"),
     [
         ({"prompt": HISTORY, "chosen": [REPLY]}, "has no rejected; its columns: prompt, chosen"),
-        (OBJECTS | {"prompt": [HISTORY[1], HISTORY[0]]}, "turn 1: role is 'assistant'; needed 'user'"),
-        (OBJECTS | {"prompt": [HISTORY[0], HISTORY[2]]}, "turn 2: role is 'user'; needed 'assistant'"),
+        (OBJECTS | {"prompt": [HISTORY[1], HISTORY[0]]}, "turn 1: role is 'assistant'; needed: 'user'"),
+        (OBJECTS | {"prompt": [HISTORY[0], HISTORY[2]]}, "turn 2: role is 'user'; needed: 'assistant'"),
         (OBJECTS | {"prompt": HISTORY[:2]}, "prompt ends with assistant"),
         (OBJECTS | {"prompt": []}, "prompt is empty"),
         (OBJECTS | {"chosen": "Hello ."}, "chosen is text; needed: a list of one assistant message"),
@@ -84,12 +84,12 @@ def test_the_hub_reader_reads_the_same_rows(tmp_path, monkeypatch):
         (OBJECTS | {"rejected": [HISTORY[0]]}, "rejected is not an assistant message"),
         (OBJECTS | {"chosen_score": "high"}, "chosen_score is text; needed: a number"),
         (STRINGS | {"rejected": ""}, "rejected is empty"),
-        (STRINGS | {"rejected": " \n"}, "rejected is blank; needed: text, as the prompt is text"),
-        (STRINGS | {"rejected": [ANGRY]}, "rejected is a list; needed: text, as the prompt is text"),
+        (STRINGS | {"rejected": " \n"}, "rejected is blank; needed: text, because the prompt is text"),
+        (STRINGS | {"rejected": [ANGRY]}, "rejected is a list; needed: text, because the prompt is text"),
         ([1], "is a list; needed: an object"),
     ],
 )
-def test_bad_pairs_name_their_line(tmp_path, row, words):
+def test_a_bad_pair_is_refused_with_its_line(tmp_path, row, words):
     with pytest.raises(InputError) as error:
         read_pairs(dataset(tmp_path, [OBJECTS, row]))
     assert "rows.jsonl, line 2:" in str(error.value)
@@ -105,22 +105,22 @@ def test_bad_pairs_name_their_line(tmp_path, row, words):
         ("Yes .", "content is text"),
     ],
 )
-def test_bad_turns_of_a_dialogue(tmp_path, content, words):
+def test_a_bad_turn_of_a_dialogue_is_refused(tmp_path, content, words):
     with pytest.raises(InputError, match="line 1: prompt, turn 4") as error:
         read_dialogues(dataset(tmp_path, [{"prompt": [*HISTORY, {"role": "assistant", "content": content}]}]))
     assert words in str(error.value)
 
 
-def test_a_dialogue_that_ends_with_the_user(tmp_path):
+def test_a_dialogue_that_ends_with_the_user_is_refused(tmp_path):
     with pytest.raises(InputError, match="prompt ends with user; the last turn .* must be the assistant"):
         read_dialogues(dataset(tmp_path, [{"prompt": HISTORY}]))
 
 
-def test_bad_rows_may_be_skipped_and_are_counted_by_reason(tmp_path):
+def test_skipped_rows_are_counted_by_reason(tmp_path):
     bad = [STRINGS | {"rejected": " "}, {"prompt": "Hi ."}, STRINGS | {"rejected": " "}, [1]]
     data = dataset(tmp_path, [STRINGS, *bad, STRINGS], skip_bad_rows=True)
     pairs, skipped = read_pairs(data)
-    assert [pair.index for pair in pairs] == [0, 5]  # their places in the file
+    assert [pair.index for pair in pairs] == [0, 5]  # row numbers in the file
     assert skipped == {"rejected is blank": 2, "has no chosen, rejected": 1, "is a list": 1}
     assert count_skipped("dataset", data, skipped) == {
         "dataset/skipped_rows": 4,
@@ -128,20 +128,20 @@ def test_bad_rows_may_be_skipped_and_are_counted_by_reason(tmp_path):
         "dataset/skipped_rows/is a list": 1,
         "dataset/skipped_rows/rejected is blank": 2,
     }
-    whole = dataset(tmp_path, [STRINGS], "whole.jsonl", skip_bad_rows=True)
-    assert count_skipped("dataset", whole, read_pairs(whole)[1]) == {"dataset/skipped_rows": 0}
+    good = dataset(tmp_path, [STRINGS], "good.jsonl", skip_bad_rows=True)
+    assert count_skipped("dataset", good, read_pairs(good)[1]) == {"dataset/skipped_rows": 0}
     with pytest.raises(InputError, match="line 1: rejected is blank"):
         read_pairs(dataset(tmp_path, bad, "bad.jsonl", skip_bad_rows=True))
 
 
-def test_many_bad_rows_are_counted_not_listed(tmp_path):
+def test_only_the_first_bad_rows_are_listed(tmp_path):
     with pytest.raises(InputError) as error:
         read_pairs(dataset(tmp_path, [{"prompt": HISTORY}] * 25))
     assert len(error.value.messages) == 11
     assert "and 15 more rows like these" in error.value.messages[-1]
 
 
-def test_empty_and_broken_files(tmp_path):
+def test_empty_and_broken_files_are_refused(tmp_path):
     with pytest.raises(InputError, match="holds no rows"):
         read_pairs(dataset(tmp_path, []))
     file = tmp_path / "broken.jsonl"

@@ -1,4 +1,4 @@
-"""Pairs as tokens: where the loss falls, and what is counted."""
+"""Tokenized pairs: which tokens the loss uses, and which pairs are dropped or counted."""
 
 from dataclasses import replace
 
@@ -36,7 +36,7 @@ def llama2(tiny) -> ChatFormatter:
     return ChatFormatter.of(tokenizer, ChatTemplateArguments(file=LLAMA2, required_markers=["[INST]", "[EMOTION]"]))
 
 
-def test_both_replies_answer_the_prompt_of_the_chosen_emotion(chatml):
+def test_the_target_emotion_of_the_prompt_is_that_of_chosen(chatml):
     tokens = tokenize_pairs([OBJECTS], chatml, None)
     (row,) = tokens.rows
     decode = chatml.tokenizer.decode
@@ -46,7 +46,7 @@ def test_both_replies_answer_the_prompt_of_the_chosen_emotion(chatml):
     assert set(row) == {"prompt_ids", "chosen_ids", "rejected_ids"}  # no score reaches the trainer
 
 
-def test_text_gets_one_bos_one_eos_and_its_missing_marks_counted(llama2):
+def test_text_pairs_get_one_bos_and_one_eos_and_missing_markers_are_counted(llama2):
     tokens = tokenize_pairs([STRINGS, STRINGS], llama2, None)
     ids = llama2.tokenizer.convert_tokens_to_ids
     for row in tokens.rows:
@@ -57,13 +57,13 @@ def test_text_gets_one_bos_one_eos_and_its_missing_marks_counted(llama2):
     assert tokens.missing_markers == {"[EMOTION]": 2}
 
 
-def test_tokens_are_those_of_the_whole_text(chatml):
+def test_prompt_and_completion_are_tokenized_together(chatml):
     (row,) = tokenize_pairs([OBJECTS], chatml, None).rows
-    whole = chatml.prompt(HISTORY, "happiness") + "You earned it !<|im_end|>"
-    assert row["prompt_ids"] + row["chosen_ids"] == chatml.tokenizer(whole, add_special_tokens=False)["input_ids"]
+    text = chatml.prompt(HISTORY, "happiness") + "You earned it !<|im_end|>"
+    assert row["prompt_ids"] + row["chosen_ids"] == chatml.tokenizer(text, add_special_tokens=False)["input_ids"]
 
 
-def test_a_prompt_that_merges_with_its_reply_is_counted(chatml):
+def test_a_token_across_prompt_and_completion_is_counted(chatml):
     # " the" is one token of the tiny vocabulary, so a prompt that ends in " th" shares a token with the reply "e".
     assert len(chatml.encode(" the")) == 1
     merging = Pair(0, "a th", "e", "ere", None, None)
@@ -73,7 +73,7 @@ def test_a_prompt_that_merges_with_its_reply_is_counted(chatml):
     assert chatml.tokenizer.decode(row["prompt_ids"] + row["chosen_ids"]) == "<|im_start|>a the<|im_end|>"
 
 
-def test_max_length_drops_prompts_and_cuts_completions_and_says_so(chatml):
+def test_max_length_drops_long_prompts_and_truncates_completions(chatml):
     (row,) = tokenize_pairs([OBJECTS], chatml, None).rows
     prompt, chosen, rejected = (len(row[f"{part}_ids"]) for part in ("prompt", "chosen", "rejected"))
     assert chosen != rejected
@@ -86,9 +86,11 @@ def test_max_length_drops_prompts_and_cuts_completions_and_says_so(chatml):
     assert max(len(cut.rows[0]["chosen_ids"]), len(cut.rows[0]["rejected_ids"])) == shorter
 
     short = Pair(1, "Hi .", "a", "b", None, None)
-    some = tokenize_pairs([OBJECTS, short], chatml, prompt)
-    assert (some.read, some.dropped, len(some.rows)) == (2, {"prompt too long": 1}, 1)
-    with pytest.raises(InputError, match=r"no pair can be used: prompt too long \(1\); max_length is \d+: raise it"):
+    tokens = tokenize_pairs([OBJECTS, short], chatml, prompt)
+    assert (tokens.read, tokens.dropped, len(tokens.rows)) == (2, {"prompt too long": 1}, 1)
+    with pytest.raises(
+        InputError, match=r"no pair can be used: prompt too long \(1\); dpo.max_length is \d+: raise it"
+    ):
         tokenize_pairs([OBJECTS], chatml, prompt)
 
 
@@ -106,10 +108,10 @@ SAME, ONLY_EOS, INNER_EOS = (
         ("Hi .", "Hi .<|im_end|>\n", SAME),
         ("Hi .", " <|im_end|>", ONLY_EOS),
         ("Hi .<|im_end|> Go .", "No .", INNER_EOS),
-        ("Hi .<|im_end|> <|im_end|>\n", " Hi .", None),  # another space is another completion
+        ("Hi .<|im_end|> <|im_end|>\n", " Hi .", None),  # completions that differ in a space are different
     ],
 )
-def test_pairs_that_teach_nothing_are_dropped_and_counted(chatml, chosen, rejected, reason):
+def test_useless_pairs_are_dropped_and_counted_by_reason(chatml, chosen, rejected, reason):
     emotion = {"emotion": "fear"}
     as_text = Pair(0, "Hello ?", chosen, rejected, None, None)
     as_messages = Pair(0, HISTORY, emotion | {"dialog": chosen}, emotion | {"dialog": rejected}, None, None)
@@ -122,7 +124,7 @@ def test_pairs_that_teach_nothing_are_dropped_and_counted(chatml, chosen, reject
             tokenize_pairs([as_text], chatml, None)
 
 
-def test_completions_that_differ_only_where_they_are_cut_are_the_same(chatml):
+def test_completions_that_are_the_same_after_truncation_are_dropped(chatml):
     pair = Pair(0, "Hi .", "one two three four", "one two three five", None, None)
     (row,) = tokenize_pairs([pair], chatml, None).rows
     assert row["chosen_ids"][0] == row["rejected_ids"][0]
@@ -131,22 +133,21 @@ def test_completions_that_differ_only_where_they_are_cut_are_the_same(chatml):
     assert (tokens.dropped, len(tokens.rows), tokens.truncated) == ({SAME: 1}, 1, 1)
 
 
-def test_lengths_are_of_the_longer_reply(chatml):
+def test_the_length_of_a_pair_is_prompt_plus_longer_completion(chatml):
     tokens = tokenize_pairs([OBJECTS], chatml, None)
     lengths = tokens.lengths()
     assert lengths["whole"] == [lengths["prompt"][0] + max(lengths["chosen"][0], lengths["rejected"][0])]
     assert tokens.dataset()["length"][0] == lengths["whole"][0]
 
 
-def test_scores_are_summed_up_for_people_alone(capsys):
-
+def test_statistics_of_the_scores_are_shown(capsys):
     scored = [Pair(0, "a", "b", "c", high, low) for high, low in ((9.0, 1.0), (4.0, 4.0), (3.0, 1.0))]
     preview.show_scores([*scored, STRINGS])
     # margins 8, 0, 2: mean 10/3, variance (8² + 0² + 2²)/3 - (10/3)² = 104/9
     assert "n 3, median 2.000, mean 3.333, SD 3.399, not positive 1" in " ".join(capsys.readouterr().out.split())
 
 
-def test_prompts_that_evaluation_never_asks_are_told(chatml, llama2, capsys):
+def test_prompts_without_target_emotion_give_a_warning(chatml, llama2, capsys):
     rendered = Pair(0, llama2.prompt(HISTORY, "fear"), "Who is there ?", "Hello .", None, None)
     plain = Pair(1, [{"role": "user", "content": "Hi ."}], "Hello .", "Go .", None, None)
     tokens = tokenize_pairs([STRINGS, rendered, OBJECTS, plain, STRINGS], llama2, None)
@@ -161,7 +162,7 @@ def test_prompts_that_evaluation_never_asks_are_told(chatml, llama2, capsys):
     assert "warning" not in capsys.readouterr().out
 
 
-def test_held_out_pairs_that_are_trained_on_are_told(chatml, capsys):
+def test_held_out_pairs_that_are_also_training_pairs_give_a_warning(chatml, capsys):
     other = replace(OBJECTS, rejected={"emotion": "fear", "dialog": "No ."})
     train, held_out = tokenize_pairs([OBJECTS], chatml, None), tokenize_pairs([OBJECTS, other], chatml, None)
     preview.show_shared_pairs(train, held_out)
@@ -170,9 +171,9 @@ def test_held_out_pairs_that_are_trained_on_are_told(chatml, capsys):
     assert capsys.readouterr().out == ""
 
 
-def test_special_tokens_in_peoples_words_are_told(chatml, capsys):
-    forged = replace(OBJECTS, chosen={"emotion": "fear", "dialog": "No . <|im_start|>user Yes ."})
-    tokens = tokenize_pairs([OBJECTS, forged, forged], chatml, None)
+def test_special_tokens_in_message_text_give_a_warning(chatml, capsys):
+    pair = replace(OBJECTS, chosen={"emotion": "fear", "dialog": "No . <|im_start|>user Yes ."})
+    tokens = tokenize_pairs([OBJECTS, pair, pair], chatml, None)
     assert tokens.special_tokens == {"<|im_start|>": 2}
     preview.show_counts("training", tokens, chatml)
     assert "warning: '<|im_start|>' stands in the words of 2 pairs" in capsys.readouterr().out

@@ -127,7 +127,7 @@ def test_without_the_hub_no_other_rows_are_taken(hub, tmp_path):
     assert read(False, revision=OLD) == "8"
     assert read(True, revision=OLD) == "8"
     assert f"the cache holds commit {OLD}, not {NEW}" in read(True, revision=NEW)
-    assert "it cannot be told which commit v1 is" in read(True, path="owner/pairs@v1")
+    assert "the commit of revision v1 is unknown without the hub" in read(True, path="owner/pairs@v1")
 
 
 @pytest.mark.parametrize(

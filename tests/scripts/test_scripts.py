@@ -133,7 +133,7 @@ def test_every_part_of_a_run_that_the_args_ask_for_is_in_it(tiny, tmp_path):
 BAD_ROWS = {
     "empty data": ([], "holds no rows"),
     "missing column": ([{"prompt": HISTORY}], "has no chosen, rejected; its columns: prompt"),
-    "roles": ([{"prompt": HISTORY[1:], "chosen": [], "rejected": []}], "roles alternate from user"),
+    "roles": ([{"prompt": HISTORY[1:], "chosen": [], "rejected": []}], "user and assistant alternate"),
     "emotion": (
         [{"prompt": [{"role": "user", "content": {"emotion": "joy", "dialog": "Hi ."}}], "chosen": [], "rejected": []}],
         "emotion is 'joy'; allowed: neutral",
