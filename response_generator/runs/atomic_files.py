@@ -1,4 +1,4 @@
-"""Files that are whole or not there at all, whatever stops the run: written aside, forced to the disk, renamed."""
+"""Writes a file completely or not at all: into a temporary file that is synced to disk and then renamed."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The finished adapter on the hub. A failed upload is one line on the terminal and never costs the run."""
+"""Uploads the finished adapter to the hub. A failed upload prints one line and does not stop the run."""
 
 import os
 import re
@@ -10,11 +10,11 @@ from response_generator.config.schema import HubArguments
 
 TOKEN_VARIABLE = "HF_TOKEN"
 VALID_TOKEN = re.compile(r"[\x21-\x7e]+")
-HUB_TIMEOUT_SECONDS = 60.0  # seconds; huggingface_hub itself would wait for a silent server for ever
+HUB_TIMEOUT_SECONDS = 60.0  # without a timeout huggingface_hub waits forever for a server that does not answer
 
 
 def find_upload_errors(settings: HubArguments | None) -> list[str]:
-    """What would make an upload fail, as far as it can be known without the network; empty when nothing is uploaded."""
+    """Checks the token and the repository name without using the network; no errors when nothing is to be uploaded."""
     if settings is None:
         return []
     return [f"push_to_hub: {message}" for message in find_token_errors(settings.repo_id)] + find_repo_id_errors(
@@ -28,9 +28,9 @@ def find_token_errors(repo_id: str) -> list[str]:
         return [
             f"{TOKEN_VARIABLE} is not set; set it to a token that may write to {repo_id}, or write push_to_hub: null"
         ]
-    # Libraries quote a header that they refuse, escaped: a spelling that `push` would not find to blot out.
+    # HTTP libraries quote an invalid header in escaped form, and `push_adapter` could not remove that from messages.
     if not VALID_TOKEN.fullmatch(token):
-        return [f"{TOKEN_VARIABLE} holds a space, a line break or another character that no token has; set it again"]
+        return [f"{TOKEN_VARIABLE} holds a space, a line break or another invalid character; set it again"]
     return []
 
 
@@ -38,21 +38,21 @@ def find_repo_id_errors(repo_id: str) -> list[str]:
     from huggingface_hub.errors import HFValidationError
     from huggingface_hub.utils import validate_repo_id
 
-    shape = f"push_to_hub.repo_id: got {repo_id!r}; allowed: owner/name"
+    message = f"push_to_hub.repo_id: got {repo_id!r}; allowed: owner/name"
     if repo_id.count("/") != 1 or not all(repo_id.split("/")):
-        return [f"{shape}, for example my-account/response-generator"]
+        return [f"{message}, for example my-account/response-generator"]
     try:
         validate_repo_id(repo_id)
     except HFValidationError as error:
-        return [f"{shape} in the hub's own letters ({error})"]
+        return [f"{message} with the characters that the hub allows ({error})"]
     return []
 
 
 def push_adapter(folder: Path, settings: HubArguments) -> str | None:
-    """Creates the repository where it is not there yet and uploads every file of `folder`.
+    """Creates the repository if it does not exist and uploads every file of `folder`.
 
     Returns:
-        The repository's URL; None after a failure, of which stderr tells the reason and the command that does it again.
+        The repository's URL; None after a failure, whose reason is printed to stderr with a command to try again.
     """
     token = os.environ.get(TOKEN_VARIABLE, "").strip()
     reason = "; ".join(find_token_errors(settings.repo_id))
@@ -61,9 +61,9 @@ def push_adapter(folder: Path, settings: HubArguments) -> str | None:
             url = upload_folder(folder, settings, token)
             print(f"push_to_hub: the adapter is at {url}")
             return url
-        except Exception as error:  # network, disk, permission, errors of the hub: the adapter is safe in its folder
+        except Exception as error:  # any error of network, disk or hub; the adapter is saved in its folder
             reason = f"{type(error).__name__}: {flatten_message(error)}".replace(token, "***")
-    print(f"push_to_hub: {reason}; to upload it by hand: {upload_command(folder, settings)}", file=sys.stderr)
+    print(f"push_to_hub: {reason}; to upload it yourself: {upload_command(folder, settings)}", file=sys.stderr)
     return None
 
 
@@ -78,11 +78,11 @@ def upload_folder(folder: Path, settings: HubArguments, token: str) -> str:
 
 
 def upload_command(folder: Path, settings: HubArguments) -> str:
-    """The command that repeats the upload, for a shell; it reads HF_TOKEN like this module."""
-    hf = Path(sys.executable).with_name("hf")
-    # A repository that is not there yet would be public by default.
+    """Returns the shell command that repeats the upload; like this module it reads HF_TOKEN."""
+    hf_program = Path(sys.executable).with_name("hf")
+    # Without this option `hf upload` creates a public repository.
     visibility = "--private" if settings.private else "--no-private"
-    return shlex.join([str(hf), "upload", settings.repo_id, str(folder), visibility])
+    return shlex.join([str(hf_program), "upload", settings.repo_id, str(folder), visibility])
 
 
 def flatten_message(error: Exception) -> str:

@@ -1,4 +1,4 @@
-"""Files of one JSON object a line: read with the line's number in every complaint, written whole, added to."""
+"""Reads, writes and extends JSON Lines files (one JSON object per line)."""
 
 import json
 import os
@@ -14,13 +14,13 @@ Row = dict[str, Any]
 
 
 def read_jsonl(file: Path, allow_truncated_tail: bool = False) -> list[Row]:
-    """The rows of a file; none where there is no file.
+    """Reads the rows of a file; returns none when the file does not exist.
 
     Args:
-        allow_truncated_tail: the writer may have been killed; a last line that is no whole row is left out.
+        allow_truncated_tail: leave out an incomplete last line, which a killed process may have written.
 
     Raises:
-        InputError: with the number of the line that is no JSON object.
+        InputError: with the number of the line that is not a JSON object.
     """
     if not file.exists():
         return []
@@ -30,26 +30,26 @@ def read_jsonl(file: Path, allow_truncated_tail: bool = False) -> list[Row]:
         lines.pop()
     for number, line in enumerate(lines, 1):
         try:
-            # A lone surrogate, which JSON can write and UTF-8 cannot, comes back as it was written.
+            # "surrogatepass" keeps lone surrogates, which JSON allows and UTF-8 does not.
             row = strict_json.parse_json(line.decode("utf-8", "surrogatepass"), allow_nan=True)
         except ValueError as error:
             if allow_truncated_tail and number == len(lines):
-                print(f"{file}: line {number} was cut off; what it belongs to is done again")
+                print(f"{file}: line {number} is incomplete (the program was stopped while writing it); left out")
                 break
-            raise InputError(f"{file}, line {number}: is no JSON ({error}); mend or delete the line") from error
+            raise InputError(f"{file}, line {number}: is not JSON ({error}); repair or delete the line") from error
         if not isinstance(row, dict):
-            raise InputError(f"{file}, line {number}: is no JSON object; mend or delete the line")
+            raise InputError(f"{file}, line {number}: is not a JSON object; repair or delete the line")
         rows.append(row)
     return rows
 
 
 def write_jsonl(file: Path, rows: Iterable[Row]) -> None:
-    """Writes a file anew, whole or not at all."""
+    """Replaces a file atomically."""
     atomic_files.atomic_write(file, encode_rows(rows))
 
 
 def append_jsonl(file: Path, rows: Iterable[Row]) -> None:
-    """Adds rows at the end; of several processes the first one does."""
+    """Adds rows at the end of a file and syncs it to disk. Only the main process writes."""
     if not distributed.is_main_process():
         return
     with open(file, "ab") as lines:
@@ -59,5 +59,5 @@ def append_jsonl(file: Path, rows: Iterable[Row]) -> None:
 
 
 def encode_rows(rows: Iterable[Row]) -> bytes:
-    # A lone surrogate, which JSON can write and UTF-8 cannot, comes back as it was.
+    # "surrogatepass" keeps lone surrogates, which JSON allows and UTF-8 does not.
     return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode("utf-8", "surrogatepass")

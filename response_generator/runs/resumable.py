@@ -1,6 +1,6 @@
-"""Work in pieces, into a file that grows: a run goes on where it was stopped, at any moment.
+"""Resumable work: the rows of each batch are appended to a file, and a resumed run computes only missing batches.
 
-Several processes share the pieces and the first one writes, so the file does not depend on how many there are.
+Several processes share the batches and the main process writes, so the file does not depend on their number.
 """
 
 import time
@@ -20,80 +20,95 @@ Key = Hashable
 
 
 def load_completed(
-    file: Path, pieces: Sequence[Sequence[Key]], key: Callable[[Row], Key]
+    file: Path, batch_keys: Sequence[Sequence[Key]], get_key: Callable[[Row], Key]
 ) -> tuple[list[Row], list[bool]]:
-    """What an earlier start has left: the rows of whole pieces, and which pieces these are.
-
-    The file is left with those rows alone, in the order of the pieces.
+    """Reads the rows that an earlier start has written, and keeps only those of complete batches in the file.
 
     Args:
-        pieces: the keys of the rows that each piece of work writes.
-        key: the key of a row.
+        batch_keys: for each batch, the keys of the rows that it writes.
+        get_key: returns the key of a row.
+
+    Returns:
+        The rows of complete batches in the order of the batches, and for each batch whether it is complete.
 
     Raises:
-        InputError: when the file holds rows that no piece of work writes.
+        InputError: when the file holds rows that belong to no batch.
     """
-    found: list = [[], [False] * len(pieces)]
+    result: list = [[], [False] * len(batch_keys)]
     if distributed.is_main_process():
-        held = {key(row): row for row in json_lines.read_jsonl(file, allow_truncated_tail=True)}
-        strange = set(held) - {name for piece in pieces for name in piece}
-        if strange:
-            raise InputError(f"{file}: holds rows of other data, {strange.pop()} for one; name another output_dir")
-        done = [all(name in held for name in piece) for piece in pieces]
-        rows = [held[name] for piece, whole in zip(pieces, done, strict=True) if whole for name in piece]
+        rows_by_key = {get_key(row): row for row in json_lines.read_jsonl(file, allow_truncated_tail=True)}
+        unknown_keys = set(rows_by_key) - {key for keys in batch_keys for key in keys}
+        if unknown_keys:
+            raise InputError(
+                f"{file}: holds rows of other data, for example {unknown_keys.pop()}; name another output_dir"
+            )
+        completed = [all(key in rows_by_key for key in keys) for keys in batch_keys]
+        rows = [
+            rows_by_key[key]
+            for keys, is_complete in zip(batch_keys, completed, strict=True)
+            if is_complete
+            for key in keys
+        ]
         json_lines.write_jsonl(file, rows)
-        found = [rows, done]
-    rows, done = broadcast_object_list(found)
-    return rows, done
+        result = [rows, completed]
+    rows, completed = broadcast_object_list(result)
+    return rows, completed
 
 
 def remaining_batches(
     file: Path,
     models: Sequence[str],
     batches: Sequence[Any],
-    keys: Callable[[str, Any], Sequence[Key]],
-    key: Callable[[Row], Key],
+    list_keys: Callable[[str, Any], Sequence[Key]],
+    get_key: Callable[[Row], Key],
 ) -> tuple[list[Row], dict[str, list[Any]]]:
-    """What is left of every model's doing every batch: the rows that are there, and `{model: batches to do}`.
+    """Finds the batches that each model still has to compute.
 
     Args:
-        keys: the keys of the rows that a model writes for a batch.
-        key: see `load_completed`, which says what is raised, too.
+        list_keys: returns the keys of the rows that a model writes for a batch.
+        get_key: returns the key of a row.
+
+    Returns:
+        The rows of complete batches, and `{model: batches to compute}`.
+
+    Raises:
+        InputError: when the file holds rows that belong to no batch.
     """
-    pieces = [(model, batch) for model in models for batch in batches]
-    rows, done = load_completed(file, [keys(*piece) for piece in pieces], key)
-    left: dict[str, list[Any]] = {model: [] for model in models}
-    for (model, batch), is_done in zip(pieces, done, strict=True):
-        if not is_done:
-            left[model].append(batch)
-    return rows, left
+    model_batches = [(model, batch) for model in models for batch in batches]
+    rows, completed = load_completed(file, [list_keys(model, batch) for model, batch in model_batches], get_key)
+    remaining: dict[str, list[Any]] = {model: [] for model in models}
+    for (model, batch), is_complete in zip(model_batches, completed, strict=True):
+        if not is_complete:
+            remaining[model].append(batch)
+    return rows, remaining
 
 
 def map_batches(
     file: Path,
-    pieces: Sequence[Any],
-    work: Callable[[Any], list[Row]],
-    written: Callable[[list[Row], float], None],
+    batches: Sequence[Any],
+    compute: Callable[[Any], list[Row]],
+    report: Callable[[list[Row], float], None],
 ) -> None:
-    """Does every piece of work once and appends its rows to the file, in the order of the pieces.
+    """Computes every batch once and appends its rows to the file, in the order of the batches.
 
     Args:
-        written: told after each round: the rows that were added, and the seconds it took.
+        compute: returns the rows of a batch.
+        report: called after each round (one batch per process) with the rows that were added and the seconds it took.
     """
     state = PartialState()
-    for start in range(0, len(pieces), state.num_processes):
-        began = time.monotonic()
-        mine = pieces[start : start + state.num_processes][state.process_index :][:1]
-        rows = gather_object([row for piece in mine for row in work(piece)])
+    for start in range(0, len(batches), state.num_processes):
+        start_seconds = time.monotonic()
+        own_batches = batches[start : start + state.num_processes][state.process_index :][:1]
+        rows = gather_object([row for batch in own_batches for row in compute(batch)])
         json_lines.append_jsonl(file, rows)
-        written(rows, time.monotonic() - began)
+        report(rows, time.monotonic() - start_seconds)
 
 
 def progress_bar(task: str, total: int, unit: str) -> tqdm:
-    """A bar on the terminal of the first process."""
+    """Returns a progress bar that only the main process shows."""
     return tqdm(total=total, desc=task, unit=unit, dynamic_ncols=True, disable=not distributed.is_main_process())
 
 
 def shutdown_distributed() -> None:
-    """Lets the processes part: from here on the first one works alone."""
+    """Ends the communication between processes; after this call the main process works alone."""
     PartialState().destroy_process_group()

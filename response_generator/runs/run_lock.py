@@ -1,4 +1,4 @@
-"""One process at a time in a run folder. The system releases the lock when its process ends, however it ends."""
+"""A lock that lets one process at a time use a run folder. The system releases it when the process ends."""
 
 import fcntl
 import os
@@ -10,11 +10,11 @@ from typing import TextIO
 from response_generator.errors import InputError
 
 LOCK_FILE = "run.lock"
-HELD_LOCKS: dict[Path, TextIO] = {}  # open as long as this process runs: closing a file releases its lock
+HELD_LOCKS: dict[Path, TextIO] = {}  # kept open, because closing a file releases its lock
 
 
 def find_holder(folder: Path) -> str | None:
-    """Who works in the folder, for a message; None when nobody does, or this process itself."""
+    """Describes the other process that holds the lock of the folder; None if there is none."""
     file = folder / LOCK_FILE
     if folder.resolve() in HELD_LOCKS or not file.is_file():
         return None
@@ -27,14 +27,14 @@ def find_holder(folder: Path) -> str | None:
 
 
 def acquire(folder: Path) -> None:
-    """Takes the lock of a folder for the rest of this process.
+    """Locks a folder until this process ends.
 
     Raises:
-        InputError: when another process has it.
+        InputError: when another process holds the lock.
     """
     if folder.resolve() in HELD_LOCKS:
         return
-    handle = open(folder / LOCK_FILE, "a+", encoding="utf-8")  # noqa: SIM115 (open as long as the process)
+    handle = open(folder / LOCK_FILE, "a+", encoding="utf-8")  # noqa: SIM115 (stays open until the process ends)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -47,4 +47,4 @@ def acquire(folder: Path) -> None:
 
 
 def describe_holder(folder: Path, holder: str) -> str:
-    return f"output_dir: {folder}: in use by {holder}; wait for its end, or name another folder"
+    return f"output_dir: {folder}: in use by {holder}; wait until it ends, or name another folder"

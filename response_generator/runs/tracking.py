@@ -1,4 +1,4 @@
-"""wandb, at arm's length: its failure is one line on the terminal and never costs the run."""
+"""Tracking with wandb. A failure of wandb prints one line and does not stop the run."""
 
 import secrets
 import sys
@@ -12,7 +12,7 @@ from response_generator.runs.run_folder import WANDB_ID_FILE
 
 
 class Tracker:
-    """Sends the resolved arguments, the log and the results of one run to wandb; does nothing when disabled."""
+    """Sends the resolved arguments, the log and the results of one run to wandb. Does nothing without a wandb run."""
 
     def __init__(self, run: Any | None = None):
         self.run = run
@@ -25,12 +25,12 @@ class Tracker:
         return tracker
 
     def attempt(self, send: Callable[[], Any]) -> Any:
-        """A tracker may fail in any way at all (network, disk, its own server); the run goes on without it."""
+        """Calls `send`; after any exception (network, disk, wandb itself) the run goes on without tracking."""
         try:
             return send()
         except Exception as error:
             self.run = None
-            print(f"wandb: {type(error).__name__}: {error}; the run goes on untracked", file=sys.stderr)
+            print(f"wandb: {type(error).__name__}: {error}; the run goes on without tracking", file=sys.stderr)
             return None
 
     def log(self, values: dict[str, Any], step: int | None = None) -> None:
@@ -79,7 +79,7 @@ def start_wandb(settings: WandbArguments, folder: Path, config: dict[str, Any]):
 
 
 def read_wandb_id(folder: Path) -> str:
-    """The id under which this run folder is known to wandb, so that a resumed run continues its own curves."""
+    """Reads the wandb id of this run folder, creating one at the first start, so that a resumed run keeps its id."""
     file = folder / WANDB_ID_FILE
     if not file.is_file():
         file.write_text(secrets.token_hex(4) + "\n", encoding="utf-8")

@@ -88,9 +88,7 @@ def test_max_length_drops_long_prompts_and_truncates_completions(chatml):
     short = Pair(1, "Hi .", "a", "b", None, None)
     tokens = tokenize_pairs([OBJECTS, short], chatml, prompt)
     assert (tokens.read, tokens.dropped, len(tokens.rows)) == (2, {"prompt too long": 1}, 1)
-    with pytest.raises(
-        InputError, match=r"no pair can be used: prompt too long \(1\); dpo.max_length is \d+: raise it"
-    ):
+    with pytest.raises(InputError, match=r"no pair can be used: prompt too long \(1\); the limit is \d+ tokens"):
         tokenize_pairs([OBJECTS], chatml, prompt)
 
 

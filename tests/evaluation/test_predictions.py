@@ -16,7 +16,7 @@ SAMPLING = SamplingParams(SimpleNamespace(pad_token_id=0), seed=1, samples=1)
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda lines: lines[:-1] + [lines[-1][:50]], "line 96: is no JSON"),
+        (lambda lines: lines[:-1] + [lines[-1][:50]], "line 96: is not JSON"),
         (lambda lines: lines[:-1], "adapter has no reply to row 23, sample 1"),
         (lambda lines: lines + [lines[0]], "two replies of one model to one prompt and sample"),
         (lambda lines: [lines[0].replace(b'"new_tokens": ', b'"new_tokens": "few", "x": ')] + lines[1:], "line 1: new"),

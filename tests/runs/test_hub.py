@@ -1,4 +1,4 @@
-"""The real huggingface_hub client against a small hub on this machine: what arrives there, and what a failure says."""
+"""Uploads with the real huggingface_hub client to a small local hub: what arrives, and what a failure prints."""
 
 import base64
 import json
@@ -35,15 +35,15 @@ Request = namedtuple("Request", "method path authorization body")
 
 
 class SmallHub(ThreadingHTTPServer):
-    """Answers what the client asks for while it uploads a folder, and keeps what it was sent."""
+    """Answers the requests of an upload and stores what it receives."""
 
     daemon_threads = True
 
     def __init__(self, failing: tuple[str, int] = ("nothing", 0)):
         super().__init__(("127.0.0.1", 0), Handler)
-        self.failing = failing  # (a part of the path, the status that it is answered with)
+        self.failing = failing  # requests with this text in their path get this error status
         self.requests: list[Request] = []
-        self.large: dict[str, bytes] = {}
+        self.large: dict[str, bytes] = {}  # large files by their hash
 
     @property
     def url(self) -> str:
@@ -53,28 +53,28 @@ class SmallHub(ThreadingHTTPServer):
         return [request for request in self.requests if part in request.path]
 
     def files(self) -> dict[str, bytes]:
-        """What the commit holds: small files in it, large ones by their hash."""
+        """Returns the files of the commit: small ones are in the request, large ones were uploaded before."""
         (commit,) = self.sent_to("/commit/main")
         entries = [json.loads(line) for line in commit.body.splitlines()]
-        small = {e["value"]["path"]: base64.b64decode(e["value"]["content"]) for e in entries if e["key"] == "file"}
-        large = {e["value"]["path"]: self.large[e["value"]["oid"]] for e in entries if e["key"] == "lfsFile"}
-        return small | large
+        small = [entry["value"] for entry in entries if entry["key"] == "file"]
+        large = [entry["value"] for entry in entries if entry["key"] == "lfsFile"]
+        contents = {file["path"]: base64.b64decode(file["content"]) for file in small}
+        return contents | {file["path"]: self.large[file["oid"]] for file in large}
 
     def answer(self, request: Request) -> tuple[int, dict]:
         path, status = self.failing
         if path in request.path:
-            # A proxy may well quote what it was sent.
+            # A server may quote the token in its error message.
             return status, {"error": f"refused, with {request.authorization}"}
         if request.path.endswith("/preupload/main"):
-            kinds = {
-                f["path"]: "lfs" if f["path"].endswith("s") else "regular" for f in json.loads(request.body)["files"]
-            }
-            return 200, {"files": [{"path": p, "uploadMode": k, "shouldIgnore": False} for p, k in kinds.items()]}
+            paths = [file["path"] for file in json.loads(request.body)["files"]]
+            modes = {path: "lfs" if path.endswith(".safetensors") else "regular" for path in paths}
+            files = [{"path": path, "uploadMode": mode, "shouldIgnore": False} for path, mode in modes.items()]
+            return 200, {"files": files}
         if request.path.endswith("/objects/batch"):
             objects = json.loads(request.body)["objects"]
-            return 200, {
-                "objects": [o | {"actions": {"upload": {"href": f"{self.url}/put/{o['oid']}"}}} for o in objects]
-            }
+            actions = [{"actions": {"upload": {"href": f"{self.url}/put/{entry['oid']}"}}} for entry in objects]
+            return 200, {"objects": [entry | action for entry, action in zip(objects, actions, strict=True)]}
         if request.path.startswith("/put/"):
             self.large[request.path.rpartition("/")[2]] = request.body
             return 200, {}
@@ -131,20 +131,22 @@ def adapter(tmp_path):
 
 
 def environment(home, endpoint: str) -> dict[str, str]:
-    """No Xet: that protocol speaks to a server of its own; the client's older way to send large files is plain HTTP."""
-    ours = {"HF_ENDPOINT": endpoint, "HF_TOKEN": SECRET, "HF_HUB_DISABLE_XET": "1", "HF_HOME": str(home)}
-    return script_environment() | ours
+    """Xet is disabled, because it needs another server; without it large files are sent by plain HTTP."""
+    variables = {"HF_ENDPOINT": endpoint, "HF_TOKEN": SECRET, "HF_HUB_DISABLE_XET": "1", "HF_HOME": str(home)}
+    return script_environment() | variables
 
 
-def push_as_a_script(folder, endpoint: str, home) -> subprocess.CompletedProcess:
+def push_in_another_process(folder, endpoint: str, home) -> subprocess.CompletedProcess:
     command = [sys.executable, "-c", PUSH, str(folder), REPOSITORY]
-    environ = environment(home, endpoint) | {"HF_HUB_DISABLE_IMPLICIT_TOKEN": "1"}  # so none is found but by our code
+    environ = environment(home, endpoint) | {
+        "HF_HUB_DISABLE_IMPLICIT_TOKEN": "1"
+    }  # so only our code can send the token
     return subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=60, check=False)
 
 
 @pytest.fixture
 def push_here(adapter, monkeypatch):
-    """The same in this process, which saves seconds; it has read its environment already."""
+    """Pushes in this process, which is faster; the constants that were read at import are patched."""
 
     def push(endpoint: str, private: bool = True, token: str = SECRET) -> str | None:
         import huggingface_hub
@@ -155,7 +157,7 @@ def push_here(adapter, monkeypatch):
         try:
             return hub.push_adapter(adapter, HubArguments(repo_id=REPOSITORY, private=private))
         finally:
-            huggingface_hub.close_session()  # with its timeout
+            huggingface_hub.close_session()  # the session keeps the timeout that the upload has set
 
     return push
 
@@ -163,42 +165,42 @@ def push_here(adapter, monkeypatch):
 def check_uploaded(server: SmallHub, visibility: str) -> None:
     assert server.files() == FILES
     (created,) = server.sent_to("/api/repos/create")
-    wish = json.loads(created.body)
-    assert (wish["organization"], wish["name"], wish["visibility"]) == ("someone", "response-generator", visibility)
+    body = json.loads(created.body)
+    assert (body["organization"], body["name"], body["visibility"]) == ("someone", "response-generator", visibility)
     assert {request.authorization for request in server.requests} <= {f"Bearer {SECRET}", None}
     for part in ("/api/repos/create", "/preupload/main", "/objects/batch", "/commit/main"):
         assert {request.authorization for request in server.sent_to(part)} == {f"Bearer {SECRET}"}, part
 
 
-def check_told(stderr: str, folder, reason: str) -> None:
+def check_failure_message(stderr: str, folder, reason: str) -> None:
     *progress, line = stderr.splitlines()
-    assert not [other for other in progress if other.startswith(("push_to_hub", "Traceback"))]
+    assert not [text for text in progress if text.startswith(("push_to_hub", "Traceback"))]
     assert line.startswith("push_to_hub: ") and reason in line
     assert line.endswith(f"hf upload {REPOSITORY} '{folder}' --private")
     assert SECRET not in stderr
 
 
-def test_files_arrive_with_the_token_of_the_environment_and_of_no_file(adapter, small_hub, tmp_path):
+def test_files_are_uploaded_with_the_token_of_the_environment(adapter, small_hub, tmp_path):
     server = small_hub()
-    (tmp_path / "token").write_text("hf_ofAFile", encoding="utf-8")
-    done = push_as_a_script(adapter, server.url, home=tmp_path)
+    (tmp_path / "token").write_text("hf_ofAFile", encoding="utf-8")  # must not be used
+    done = push_in_another_process(adapter, server.url, home=tmp_path)
     url = f"{server.url}/{REPOSITORY}"
     assert done.stdout == f"push_to_hub: the adapter is at {url}\nurl: {url}\nthe run goes on\n", done.stderr
     check_uploaded(server, "private")
     assert SECRET not in done.stderr
 
 
-def test_a_public_repository_is_one_that_was_asked_for(small_hub, push_here):
+def test_a_repository_is_public_when_private_is_false(small_hub, push_here):
     server = small_hub()
     assert push_here(server.url, private=False) == f"{server.url}/{REPOSITORY}"
     check_uploaded(server, "public")
 
 
-def test_a_refusal_is_told_without_the_token_and_the_run_goes_on(adapter, small_hub, tmp_path):
+def test_a_refused_upload_is_reported_without_the_token_and_the_run_goes_on(adapter, small_hub, tmp_path):
     server = small_hub(("/commit/main", 403))
-    done = push_as_a_script(adapter, server.url, home=tmp_path)
+    done = push_in_another_process(adapter, server.url, home=tmp_path)
     assert (done.returncode, done.stdout) == (0, "url: None\nthe run goes on\n")
-    check_told(done.stderr, adapter, "403 Forbidden: refused, with Bearer ***")
+    check_failure_message(done.stderr, adapter, "403 Forbidden: refused, with Bearer ***")
 
 
 @pytest.mark.parametrize(
@@ -210,28 +212,28 @@ def test_a_refusal_is_told_without_the_token_and_the_run_goes_on(adapter, small_
         ("/objects/batch", 404, "404"),
     ],
 )
-def test_whatever_the_hub_refuses(adapter, small_hub, push_here, capfd, part, status, reason):
+def test_each_refused_request_is_reported(adapter, small_hub, push_here, capfd, part, status, reason):
     server = small_hub((part, status))
     assert push_here(server.url) is None
-    check_told(capfd.readouterr().err, adapter, reason)
+    check_failure_message(capfd.readouterr().err, adapter, reason)
     assert server.sent_to(part)
 
 
-def test_a_hub_that_is_not_there(adapter, push_here, capfd):
+def test_an_unreachable_hub_is_reported(adapter, push_here, capfd):
     with socket.socket() as reserved:
-        reserved.bind(("127.0.0.1", 0))  # bound and not listening: connections are refused
+        reserved.bind(("127.0.0.1", 0))  # bound but not listening, so connections are refused
         assert push_here(f"http://127.0.0.1:{reserved.getsockname()[1]}") is None
-    check_told(capfd.readouterr().err, adapter, "ConnectError")
+    check_failure_message(capfd.readouterr().err, adapter, "ConnectError")
 
 
-def test_a_silent_hub_is_not_waited_for_for_ever(adapter, push_here, monkeypatch, capfd):
+def test_a_hub_that_does_not_answer_ends_in_a_timeout(adapter, push_here, monkeypatch, capfd):
     monkeypatch.setattr(hub, "HUB_TIMEOUT_SECONDS", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         assert push_here(f"http://127.0.0.1:{silent.getsockname()[1]}") is None
-    check_told(capfd.readouterr().err, adapter, "ReadTimeout")
+    check_failure_message(capfd.readouterr().err, adapter, "ReadTimeout")
 
 
-def test_the_command_for_the_hand_does_the_upload(adapter, small_hub, tmp_path):
+def test_the_printed_command_uploads_the_adapter(adapter, small_hub, tmp_path):
     server = small_hub()
     command = shlex.split(hub.upload_command(adapter, HubArguments(repo_id=REPOSITORY)))
     environ = environment(tmp_path, server.url)
@@ -241,7 +243,7 @@ def test_the_command_for_the_hand_does_the_upload(adapter, small_hub, tmp_path):
 
 
 @pytest.mark.parametrize("token", ["", " \n", f"{SECRET}\nX-Other: 1", f"{SECRET} é"])
-def test_a_token_that_cannot_be_sent_is_refused_and_not_shown(small_hub, push_here, capfd, token):
+def test_an_invalid_token_is_refused_and_not_printed(small_hub, push_here, capfd, token):
     server = small_hub()
     assert push_here(server.url, token=token) is None
     assert server.requests == []
@@ -252,19 +254,19 @@ def test_a_token_that_cannot_be_sent_is_refused_and_not_shown(small_hub, push_he
 
 
 @pytest.mark.parametrize("repo_id", ["", "name", "/name", "owner/", "a/b/c", "./run", "owner/na me", "owner/-name"])
-def test_what_is_no_repository_is_refused(monkeypatch, repo_id):
+def test_an_invalid_repository_name_is_refused(monkeypatch, repo_id):
     monkeypatch.setenv("HF_TOKEN", SECRET)
     (message,) = hub.find_upload_errors(HubArguments(repo_id=repo_id))
     assert message.startswith(f"push_to_hub.repo_id: got {repo_id!r}; allowed: owner/name")
 
 
-def test_no_fault_where_all_is_well_or_nothing_is_asked_for(monkeypatch):
+def test_a_valid_upload_and_no_upload_give_no_error(monkeypatch):
     monkeypatch.setenv("HF_TOKEN", SECRET)
     assert hub.find_upload_errors(HubArguments(repo_id=REPOSITORY)) == []
     monkeypatch.delenv("HF_TOKEN")
     assert hub.find_upload_errors(None) == []
 
 
-def test_it_needs_no_torch():
+def test_the_export_module_imports_no_torch():
     code = "import sys; from response_generator import export; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=dict(os.environ), check=False).returncode == 0

@@ -84,7 +84,7 @@ def test_a_folder_in_use_is_refused_until_the_other_process_ends(tmp_path):
     with subprocess.Popen(command, cwd=ROOT, env=script_environment(), text=True, **pipes) as first:
         assert first.stdout.readline() == "held\n"
         (message,) = RunFolder(tmp_path, ARGUMENTS).find_errors()
-        assert re.search(rf"in use by process {first.pid} on \S+, started 20\d\d-.*; wait for its end", message)
+        assert re.search(rf"in use by process {first.pid} on \S+, started 20\d\d-.*; wait until it ends", message)
         with pytest.raises(InputError, match=f"in use by process {first.pid} on"):
             RunFolder(tmp_path, ARGUMENTS).start()
         first.kill()

@@ -1,4 +1,4 @@
-"""A tracker's failure is a line on the terminal, never the end of a run."""
+"""A failure of wandb prints one line and never stops the run."""
 
 import pytest
 
@@ -15,7 +15,7 @@ class FailingRun:
 
 
 @pytest.mark.parametrize(
-    "use",
+    "call",
     [
         lambda tracker, file: tracker.log({"loss": 1.0}, step=1),
         lambda tracker, file: tracker.log_table("t", ["a"], [[1]]),
@@ -24,22 +24,22 @@ class FailingRun:
         lambda tracker, file: tracker.finish(),
     ],
 )
-def test_a_failing_tracker_is_told_once_and_left(use, tmp_path, capsys):
+def test_a_failing_tracker_prints_one_line_and_is_not_used_again(call, tmp_path, capsys):
     tracker = Tracker(FailingRun())
-    use(tracker, tmp_path / "missing.png")
-    assert "the run goes on untracked" in capsys.readouterr().err
-    use(tracker, tmp_path / "missing.png")
+    call(tracker, tmp_path / "missing.png")
+    assert "the run goes on without tracking" in capsys.readouterr().err
+    call(tracker, tmp_path / "missing.png")
     assert capsys.readouterr().err == ""
 
 
-def test_disabled_tracks_nothing(tmp_path):
+def test_a_disabled_tracker_writes_nothing(tmp_path):
     tracker = Tracker.start(WandbArguments(mode="disabled"), tmp_path, {})
     tracker.log({"loss": 1.0})
     tracker.finish()
     assert not list(tmp_path.iterdir())
 
 
-def test_offline_keeps_the_run_in_its_folder(tmp_path, monkeypatch):
+def test_an_offline_tracker_writes_into_the_run_folder(tmp_path, monkeypatch):
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
     tracker = Tracker.start(WandbArguments(mode="offline", project="test"), tmp_path, {"seed": 42})
     assert tracker.run.config["seed"] == 42

@@ -125,7 +125,7 @@ def test_killed_twice_it_ends_in_the_same_bytes(evaluated, evaluation, tmp_path)
     kept = replies_in(run)
     again = evaluated_in(tmp_path, evaluation)
     assert 0 < kept < 96
-    assert f"line {kept + 1} was cut off" in again.stdout and "replies are already there" in again.stdout
+    assert f"line {kept + 1} is incomplete" in again.stdout and "replies are there already" in again.stdout
     assert (run / "predictions.jsonl").read_bytes() == (evaluated[0] / "predictions.jsonl").read_bytes()
     assert sorted(map(str, pair_rows(run))) == sorted(map(str, pair_rows(evaluated[0])))
     speed = ("per_second",)

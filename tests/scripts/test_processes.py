@@ -103,7 +103,7 @@ def test_splitting_the_model_is_refused_by_name(tiny, tmp_path, environment, dpo
     environment = script_environment() | environment
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert f"{name} does not go with unsloth and a frozen 4-bit base; start plain processes" in done.stderr
+    assert f"{name} does not work with unsloth and a frozen 4-bit base model; use DDP" in done.stderr
     assert not (tmp_path / "run").exists()
 
 

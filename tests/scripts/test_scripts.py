@@ -116,7 +116,7 @@ def test_every_part_of_a_run_that_the_args_ask_for_is_in_it(tiny, tmp_path):
     kept = tmp_path / "run" / f"checkpoint-{metrics['best_step']}" / "adapter_model.safetensors"
     assert adapter_bytes(tmp_path / "run") == kept.read_bytes()
     assert len(list((tmp_path / "c").rglob("*.safetensors"))) == 2  # training and held out
-    assert "to upload it by hand" in done.stderr and "hf_of_a_test" not in done.stdout + done.stderr
+    assert "to upload it yourself" in done.stderr and "hf_of_a_test" not in done.stdout + done.stderr
     assert (tmp_path / "merged" / "model.safetensors").is_file()
     card = (tmp_path / "run" / "adapter" / "README.md").read_text(encoding="utf-8")
     for words in (
