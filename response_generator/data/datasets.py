@@ -111,7 +111,7 @@ def count_skipped(key: str, dataset: DatasetArguments, skipped: Skipped) -> dict
 
 
 def parse_dialogue(index: int, row: dict) -> Dialogue:
-    turns = check_messages(row["prompt"], "prompt", allow_text=False)
+    turns = check_messages(row["prompt"], "prompt", strings=False)
     if len(turns) < 2 or turns[-1]["role"] != "assistant":
         raise BadRow(f"prompt ends with {turns[-1]['role']}; the last turn (here {len(turns)}) must be the assistant's")
     last = turns[-1]["content"]
@@ -125,7 +125,7 @@ def parse_pair(index: int, row: dict) -> Pair:
             if not isinstance(text, str) or not text.strip():
                 raise BadRow(f"{name} is {describe_json_type(text)}; needed: text, because the prompt is text")
     else:
-        prompt = check_messages(prompt, "prompt", allow_text=True)
+        prompt = check_messages(prompt, "prompt", strings=True)
         if prompt[-1]["role"] != "user":
             raise BadRow(f"prompt ends with {prompt[-1]['role']}; its last turn must be the user's")
         chosen, rejected = parse_completion(chosen, "chosen"), parse_completion(rejected, "rejected")
@@ -139,7 +139,7 @@ def parse_completion(messages: Any, name: str) -> Content:
     message = messages[0]
     if not isinstance(message, dict) or message.get("role") != "assistant":
         raise BadRow(f"{name} is not an assistant message")
-    return check_content(message.get("content"), name, allow_text=True)
+    return check_content(message.get("content"), name, strings=True)
 
 
 def parse_score(row: dict, name: str) -> float | None:
@@ -151,7 +151,7 @@ def parse_score(row: dict, name: str) -> float | None:
     return value
 
 
-def check_messages(messages: Any, name: str, allow_text: bool) -> list[Message]:
+def check_messages(messages: Any, name: str, strings: bool) -> list[Message]:
     if not isinstance(messages, list) or not messages:
         raise BadRow(f"{name} is {describe_json_type(messages)}; needed: a list of turns")
     turns = []
@@ -165,12 +165,12 @@ def check_messages(messages: Any, name: str, allow_text: bool) -> list[Message]:
             )
         if role != expected:
             raise BadRow(f"{place}: role is {role!r}; needed: {expected!r} (user and assistant alternate, user first)")
-        turns.append({"role": role, "content": check_content(message.get("content"), place, allow_text)})
+        turns.append({"role": role, "content": check_content(message.get("content"), place, strings)})
     return turns
 
 
-def check_content(content: Any, place: str, allow_text: bool) -> Content:
-    if allow_text and isinstance(content, str) and content.strip():
+def check_content(content: Any, place: str, strings: bool) -> Content:
+    if strings and isinstance(content, str) and content.strip():
         marked = MARKED_REPLY.fullmatch(content)
         if not marked:
             return content
