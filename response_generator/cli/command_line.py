@@ -1,4 +1,4 @@
-"""The command line that all scripts share: an args file, overrides, a dry run, and what the exit status means."""
+"""The command line that all scripts share: args file, overrides, dry run and exit status."""
 
 import errno
 import json
@@ -19,28 +19,28 @@ DISK_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def build_parser(model: type[Arguments], description: str) -> tuple[ArgumentParser, Any]:
-    """The options that all scripts have.
+    """Builds a parser with the options that all scripts have.
 
     Returns:
-        The parser, and the group of options of which one must be given: `--json_file`, and what a script adds to it.
+        The parser, and the group of options of which exactly one is required: `--json_file`; scripts may add others.
     """
     parser = ArgumentParser(
         description=description,
         epilog="sections of the args file:\n" + describe_sections(model),
         formatter_class=RawDescriptionHelpFormatter,
     )
-    one_of = parser.add_mutually_exclusive_group(required=True)
-    one_of.add_argument("--json_file", type=parse_path, metavar="FILE", help="the args file: one complete run")
+    inputs = parser.add_mutually_exclusive_group(required=True)
+    inputs.add_argument("--json_file", type=parse_path, metavar="FILE", help="args file with all settings of the run")
     parser.add_argument(
         "--set",
         action="append",
         default=[],
         metavar="KEY.PATH=VALUE",
-        help="override one value of the file (VALUE is JSON, else text; null: as if the key were absent); repeatable",
+        help="replace one value of the args file; VALUE is JSON, or text if it is not valid JSON; null removes the "
+        "value; may be repeated",
     )
-    add_verbose(parser)
-    parser.add_argument("--dry_run", action="store_true", help="check everything, show the data, change nothing")
-    return parser, one_of
+    parser.add_argument("--dry_run", action="store_true", help="check everything and show the data, write nothing")
+    return parser, inputs
 
 
 def add_verbose(parser: ArgumentParser) -> None:
@@ -48,10 +48,10 @@ def add_verbose(parser: ArgumentParser) -> None:
 
 
 def read_arguments(model: type[Arguments], options: Namespace) -> Arguments:
-    """The arguments in the args file, overrides applied.
+    """Reads the args file, applies the overrides and validates the result.
 
     Raises:
-        InputError: with every error found.
+        InputError: with all errors found.
     """
     library_output.set_verbose(options.verbose)
     values = strict_json.read_object(options.json_file)
@@ -61,7 +61,7 @@ def read_arguments(model: type[Arguments], options: Namespace) -> Arguments:
 
 
 def parse_path(written: str) -> Path:
-    """A path of the command line, as it is shown: home folder and variables put in, relative where it is written so."""
+    """Expands `~` and environment variables in a path of the command line. A relative path stays relative."""
     try:
         return Path(paths.expand_path(written))
     except ValueError as error:
@@ -76,7 +76,7 @@ def apply_override(values: dict[str, Any], assignment: str) -> None:
     """Applies one `key.path=value` to `values` in place."""
     path, equals, text = assignment.partition("=")
     if not equals or not all(path.split(".")):
-        raise InputError(f"--set {assignment}: write KEY.PATH=VALUE, for example --set dpo.beta=0.2")
+        raise InputError(f"--set {assignment}: allowed: KEY.PATH=VALUE, for example --set dpo.beta=0.2")
     try:
         value = json.loads(text, parse_constant=str)
     except (ValueError, RecursionError):
@@ -90,8 +90,8 @@ def apply_override(values: dict[str, Any], assignment: str) -> None:
 
 
 def run_main(main: Callable[[], None]) -> int:
-    """Runs a script's `main` and turns what stops it into an exit status: 0 done, 2 bad input, 130 interrupted."""
-    for number in (signal.SIGINT, signal.SIGTERM):  # what a cluster sends is what Ctrl-C is
+    """Runs a script's `main` and returns the exit status: 0 done, 1 failed, 2 wrong input, 130 interrupted."""
+    for number in (signal.SIGINT, signal.SIGTERM):  # clusters send SIGTERM; it is handled like Ctrl-C
         signal.signal(number, signal.default_int_handler)
     distributed.silence_other_processes()
     try:
@@ -100,7 +100,7 @@ def run_main(main: Callable[[], None]) -> int:
         print_errors(*(f"error: {message}" for message in error.messages))
         return 2
     except RunError as error:
-        print(f"error: {error}", file=sys.stderr)  # from whichever process it struck
+        print(f"error: {error}", file=sys.stderr)  # not only in the main process: any process may fail
         return 1
     except KeyboardInterrupt as interruption:
         print_errors(f"\ninterrupted: {str(interruption) or 'run the same command again'}")
@@ -117,6 +117,6 @@ def run_main(main: Callable[[], None]) -> int:
 
 
 def print_errors(*lines: str) -> None:
-    """To stderr, once a machine: processes of one machine have the same to say."""
+    """Prints to stderr in one process per machine, because the others have the same errors."""
     if distributed.is_local_main_process():
         print("\n".join(lines), file=sys.stderr)

@@ -1,4 +1,4 @@
-"""The commit of every hub repository that a run has read, for environment.json."""
+"""Finds the commits of the hub repositories that a run has read, for environment.json."""
 
 from response_generator.cli.preflight import list_classifiers, list_sources
 from response_generator.config.hub import ADAPTER_FILES, find_cached_commit
@@ -6,13 +6,14 @@ from response_generator.config.schema import EvaluateArguments
 from response_generator.config.sources import is_local
 from response_generator.data.raw_rows import find_dataset_commit
 
-Commits = dict[str, str | None]  # by the key in the args; None where it cannot be told
+Commits = dict[str, str | None]  # by key in the args; None if the commit is unknown
 
 
 def find_adapter_and_dataset_commits(arguments) -> Commits:
-    """Of the adapters, the data sets and the base of an export, as far as they are on the hub.
+    """Finds the commits of adapters, data sets and the base model of an export, except local ones.
 
-    That of the base model is `model.commit` of environment.json: unsloth may load a copy from another repository.
+    The commit of the base model is `model.commit` in environment.json, because unsloth may load the model from another
+    repository.
     """
     models, adapters, datasets = list_sources(arguments)
     commits = find_model_commits({key: name for key, name in models.items() if key == "export.base_model"})

@@ -1,4 +1,4 @@
-"""What an NVIDIA card needs before torch and Triton can use it, told before anything is downloaded or loaded."""
+"""Checks what torch and Triton need to use an NVIDIA GPU, before anything is downloaded or loaded."""
 
 import ctypes
 import importlib.util
@@ -9,46 +9,46 @@ import sys
 import sysconfig
 from pathlib import Path
 
-DRIVER_FILE = Path("/dev/nvidiactl")  # there as soon as the driver runs, whatever torch thinks of it
-HIDING_VALUES = ("", "-1", "NoDevFiles")  # values of CUDA_VISIBLE_DEVICES that show no card
+DRIVER_FILE = Path("/dev/nvidiactl")  # exists when the driver runs, even if torch cannot use the GPU
+HIDING_VALUES = ("", "-1", "NoDevFiles")  # values of CUDA_VISIBLE_DEVICES that hide every GPU
 
 
 def find_gpu_errors() -> list[str]:
-    """Why the card of this machine could not be used; empty where there is none, or where it is hidden."""
+    """Returns why the GPU of this machine cannot be used; no errors when there is no GPU or it is hidden."""
     hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in HIDING_VALUES or os.environ.get("UNSLOTH_FORCE_CPU") == "1"
-    found = [] if hidden or not DRIVER_FILE.exists() else find_driver_errors() + find_compiler_errors()
-    return [f"{message}; to run on the processor, hide the card: CUDA_VISIBLE_DEVICES=" for message in found]
+    errors = [] if hidden or not DRIVER_FILE.exists() else find_driver_errors() + find_compiler_errors()
+    return [f"{message}; to run on the CPU, hide the GPU: CUDA_VISIBLE_DEVICES=" for message in errors]
 
 
 def find_driver_errors() -> list[str]:
-    """A driver too old for torch: torch would only warn, and the run would go on without the card."""
-    built_for, driver = read_torch_cuda_version(), query_driver_cuda_version()
-    if built_for is None:
+    """Checks that the driver fits torch: with a driver too old, torch would only warn and run on the CPU."""
+    torch_version, driver_version = read_torch_cuda_version(), query_driver_cuda_version()
+    if torch_version is None:
         return ["GPU: the installed torch is built without CUDA; install it again: pip install -r requirements.txt"]
-    if driver is None:
+    if driver_version is None:
         return [
-            "GPU: there is a card, but its driver library libcuda.so.1 cannot be used; check with nvidia-smi, and in a "
-            "container start that with the card (docker run --gpus all)"
+            "GPU: there is a GPU, but its driver library libcuda.so.1 cannot be used; check with nvidia-smi; start a "
+            "container with access to the GPU (docker run --gpus all)"
         ]
-    major, minor = driver // 1000, driver % 1000 // 10
-    if major >= int(built_for.split(".")[0]):
-        return []  # NVIDIA's minor version compatibility: any driver of the same major version will do
+    major, minor = driver_version // 1000, driver_version % 1000 // 10
+    if major >= int(torch_version.split(".")[0]):
+        return []  # minor version compatibility of NVIDIA: the same or a newer major version works
     return [
-        f"GPU: the driver is too old: it runs CUDA {major}.{minor}, the installed torch needs CUDA {built_for}; update "
-        f"the NVIDIA driver (CUDA 13 needs 580 or newer; Debian and Ubuntu: apt-get install nvidia-driver, conda "
-        f"cannot do it)"
+        f"GPU: the driver is too old: it supports CUDA {major}.{minor}, the installed torch needs CUDA "
+        f"{torch_version}; update the NVIDIA driver (CUDA 13 needs 580 or newer; Debian and Ubuntu: apt-get install "
+        f"nvidia-driver; conda cannot install it)"
     ]
 
 
 def read_torch_cuda_version() -> str | None:
-    """The CUDA version that torch was built for, for example "13.0", without importing torch."""
+    """Returns the CUDA version that torch was built for, for example "13.0", without importing torch."""
     package = importlib.util.find_spec("torch").submodule_search_locations[0]
-    written = re.search(r"^cuda\b.*=\s*'([\d.]+)'", Path(package, "version.py").read_text(encoding="utf-8"), re.M)
-    return written[1] if written else None
+    match = re.search(r"^cuda\b.*=\s*'([\d.]+)'", Path(package, "version.py").read_text(encoding="utf-8"), re.M)
+    return match[1] if match else None
 
 
 def query_driver_cuda_version() -> int | None:
-    """The newest CUDA version that the driver runs, as 1000 * major + 10 * minor; None where it cannot be asked."""
+    """Returns the newest CUDA version that the driver supports, as 1000 * major + 10 * minor; None if unknown."""
     version = ctypes.c_int()
     try:
         status = ctypes.CDLL("libcuda.so.1").cuDriverGetVersion(ctypes.byref(version))
@@ -58,20 +58,20 @@ def query_driver_cuda_version() -> int | None:
 
 
 def find_compiler_errors() -> list[str]:
-    """Triton compiles a C file against Python's headers before its first kernel (triton/runtime/build.py)."""
-    found = []
-    named = os.environ.get("CC")
-    if not any(map(shutil.which, [named] if named else ["gcc", "clang"])):
-        found.append(
-            f"GPU: Triton needs a C compiler, and there is no {named or 'gcc and no clang'}; Debian and Ubuntu: "
+    """Checks for a C compiler and Python headers: Triton needs both at its first kernel (triton/runtime/build.py)."""
+    errors = []
+    compiler = os.environ.get("CC")
+    if not any(map(shutil.which, [compiler] if compiler else ["gcc", "clang"])):
+        errors.append(
+            f"GPU: Triton needs a C compiler, and there is no {compiler or 'gcc and no clang'}; Debian and Ubuntu: "
             f"apt-get install gcc; conda: conda install -c conda-forge c-compiler, then activate the environment again"
         )
     scheme = sysconfig.get_default_scheme()
     folder = Path(sysconfig.get_paths("posix_prefix" if scheme == "posix_local" else scheme)["include"])
     if not (folder / "Python.h").is_file():
         version = f"{sys.version_info.major}.{sys.version_info.minor}"
-        found.append(
+        errors.append(
             f"GPU: Triton needs the headers of this Python, and {folder} holds no Python.h; Debian and Ubuntu: apt-get "
-            f"install python{version}-dev; conda: its own Python brings them, make .venv with that"
+            f"install python{version}-dev; conda: create .venv with conda's Python, which includes them"
         )
-    return found
+    return errors

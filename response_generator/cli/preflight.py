@@ -1,4 +1,4 @@
-"""Everything about a run that can be wrong outside its args file, checked in under a second and reported together."""
+"""Checks everything that a run needs besides its args file, in under a second, and reports all errors together."""
 
 import netrc
 import os
@@ -30,8 +30,8 @@ from response_generator.runs.run_folder import RunFolder
 from response_generator.training import checkpointing
 
 WANDB_KEY_MISSING = (
-    "wandb.mode is online, but there is no key; set WANDB_API_KEY, or run `wandb login` once, "
-    "or pass --set wandb.mode=offline"
+    "wandb.mode: got 'online', but there is no API key; set WANDB_API_KEY, or run `wandb login` once, or pass "
+    "--set wandb.mode=offline"
 )
 
 
@@ -39,21 +39,21 @@ def check_environment(arguments: DPOArguments | EvaluateArguments, predictions: 
     """Checks folders, files, hub ids and credentials.
 
     Args:
-        predictions: an evaluation's replies are there already, in this file or run folder: of the models and data
-            only the classifiers are needed.
+        predictions: the file or run folder with the replies of a finished evaluation. With it, only the classifiers
+            are checked; the other models and the data are not needed.
 
     Returns:
         The run folder, with nothing written to it yet.
 
     Raises:
-        InputError: with every error found.
+        InputError: with all errors found.
     """
     run = RunFolder.at(arguments.output_dir, arguments.model_dump(mode="json"))
     if predictions is not None and not run.holds(predictions):
         run.arguments["from_predictions"] = str(predictions.absolute())
     errors = run.find_errors()
     if not errors and run.is_finished and predictions is None:
-        return run  # its results are there, wherever its sources have gone
+        return run  # the models and data of a finished run may have been moved or deleted
     models, adapters, datasets = (
         list_sources(arguments) if predictions is None else (list_classifiers(arguments), {}, {})
     )
@@ -69,7 +69,7 @@ def check_environment(arguments: DPOArguments | EvaluateArguments, predictions: 
         errors += find_dataset_source_errors(key, data.path, data.revision, data.name)
     errors += find_wandb_errors(arguments.wandb)
     if isinstance(arguments, DPOArguments) or (arguments.backend == "unsloth" and predictions is None):
-        errors += gpu_requirements.find_gpu_errors()  # TRL's loss and unsloth's kernels are Triton's
+        errors += gpu_requirements.find_gpu_errors()  # TRL's loss and unsloth's kernels use Triton
     if isinstance(arguments, DPOArguments):
         errors += find_process_count_errors(run.path) + distributed.find_sharding_errors(arguments.dpo)
         errors += merge.find_export_errors(arguments) + hub.find_upload_errors(arguments.push_to_hub)
@@ -79,16 +79,19 @@ def check_environment(arguments: DPOArguments | EvaluateArguments, predictions: 
     return run
 
 
-def find_process_count_errors(run: Path) -> list[str]:
-    """A run is resumed by as many processes as began it: others would draw other batches."""
-    checkpoint = checkpointing.find_last_checkpoint(run)
+def find_process_count_errors(run_folder: Path) -> list[str]:
+    """Checks that a run is resumed with as many processes as before: with another number the batches would differ."""
+    checkpoint = checkpointing.find_last_checkpoint(run_folder)
     if checkpoint is None or checkpointing.name_log_sums_file(checkpoint, 0, distributed.world_size()).is_file():
         return []
-    return [f"output_dir: {checkpoint}: not written by {distributed.world_size()} process(es); start as many as before"]
+    return [
+        f"output_dir: {checkpoint}: was not written by {distributed.world_size()} process(es); start the same number "
+        f"of processes as before"
+    ]
 
 
 def list_sources(arguments) -> tuple[dict[str, str], dict[str, str], dict[str, DatasetArguments]]:
-    """`{key: name}` of the models and adapters, and `{key: section}` of the data sets that a run reads."""
+    """Returns `{key: name}` of the models and of the adapters, and `{key: section}` of the data sets of a run."""
     models = {"base_model": arguments.base_model}
     adapters = {"adapter": arguments.adapter} if arguments.adapter is not None else {}
     datasets = {"dataset": arguments.dataset}
@@ -111,13 +114,13 @@ def list_sources(arguments) -> tuple[dict[str, str], dict[str, str], dict[str, D
 def list_hub_sources(
     models: dict[str, str], adapters: dict[str, str], datasets: dict[str, DatasetArguments]
 ) -> dict[str, tuple[str, str]]:
-    """`{key: (name with its revision, "model", "adapter" or "dataset")}` of what lies in repositories of the hub."""
-    found = {key: (name, "model") for key, name in models.items()}
-    found |= {key: (name, "adapter") for key, name in adapters.items()}
-    found |= {
+    """Returns the names on the hub as `{key: (name with its revision, "model" or "adapter" or "dataset")}`."""
+    sources = {key: (name, "model") for key, name in models.items()}
+    sources |= {key: (name, "adapter") for key, name in adapters.items()}
+    sources |= {
         f"{key}.path": (join_dataset_revision(data.path, data.revision), "dataset") for key, data in datasets.items()
     }
-    return {key: (name, kind) for key, (name, kind) in found.items() if not is_local(name)}
+    return {key: (name, source_type) for key, (name, source_type) in sources.items() if not is_local(name)}
 
 
 def find_predictions_errors(place: Path) -> list[str]:
@@ -125,7 +128,7 @@ def find_predictions_errors(place: Path) -> list[str]:
         return [f"--from_predictions {place}: no such file or folder"]
     folder = place if place.is_dir() else place.parent
     if (folder / "args.json").is_file() and not (folder / "metrics.json").is_file():
-        return [f"--from_predictions {place}: the run is not finished; run its own command again first"]
+        return [f"--from_predictions {place}: the run is not finished; first run the command that started it again"]
     return []
 
 
@@ -138,7 +141,7 @@ def find_wandb_errors(wandb: WandbArguments) -> list[str]:
         return []
     host = urlparse(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname
     try:
-        known = netrc.netrc(os.environ.get("NETRC")).authenticators(host)
+        credentials = netrc.netrc(os.environ.get("NETRC")).authenticators(host)
     except (OSError, netrc.NetrcParseError):
-        known = None
-    return [] if known else [WANDB_KEY_MISSING]
+        credentials = None
+    return [] if credentials else [WANDB_KEY_MISSING]

@@ -1,4 +1,4 @@
-"""The command line: the args file, overrides, exit statuses; each error before torch is imported."""
+"""The command line: args file, overrides and exit status; errors are found before torch is imported."""
 
 import json
 import subprocess
@@ -12,7 +12,7 @@ from response_generator.config.strict_json import read_object
 from response_generator.errors import InputError
 
 
-def test_override_reads_json_and_falls_back_to_text():
+def test_an_override_is_json_or_else_text():
     values = {"dpo": {"beta": 0.1}, "eval_dataset": None}
     apply_override(values, "dpo.beta=0.2")
     apply_override(values, "eval_dataset.path=held_out.jsonl")
@@ -39,7 +39,7 @@ def test_an_override_without_key_or_value_is_refused(assignment):
         (f'{{"seed": {"1" * 5000}}}', "more digits"),
     ],
 )
-def test_broken_args_files(tmp_path, text, words):
+def test_a_broken_args_file_is_refused(tmp_path, text, words):
     file = tmp_path / "args.json"
     file.write_text(text, encoding="utf-8")
     with pytest.raises(InputError) as error:
@@ -47,13 +47,13 @@ def test_broken_args_files(tmp_path, text, words):
     assert words in str(error.value)
 
 
-def test_a_missing_args_file(tmp_path):
+def test_a_missing_args_file_is_refused(tmp_path):
     with pytest.raises(InputError, match="cannot be read"):
         read_object(tmp_path / "none.json")
 
 
 @pytest.mark.parametrize("script", ["fine_tune_dpo.py", "evaluate.py"])
-def test_faults_end_with_status_2_before_torch_is_imported(script, tmp_path):
+def test_input_errors_end_with_status_2_before_torch_is_imported(script, tmp_path):
     file = tmp_path / "args.json"
     name = script.replace("fine_tune_", "").replace(".py", "_arg.json")
     values = json.loads((ROOT / "args" / "demo" / name).read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""A machine whose card cannot be used is told so before anything loads; the card itself is a file here."""
+"""An unusable GPU is reported before anything is loaded. In these tests a file or folder stands for the driver."""
 
 import torch
 from conftest import run_here
@@ -7,36 +7,36 @@ import fine_tune_dpo
 from response_generator.cli import gpu_requirements
 
 
-def with_card(monkeypatch, tmp_path, driver: int | None = 13000) -> None:
+def fake_gpu(monkeypatch, tmp_path, driver: int | None = 13000) -> None:
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.delenv("CC", raising=False)
     monkeypatch.setattr(gpu_requirements, "DRIVER_FILE", tmp_path)
     monkeypatch.setattr(gpu_requirements, "query_driver_cuda_version", lambda: driver)
 
 
-def test_a_machine_that_has_all_or_no_card_is_left_alone(monkeypatch, tmp_path):
-    with_card(monkeypatch, tmp_path)
+def test_a_usable_missing_or_hidden_gpu_gives_no_error(monkeypatch, tmp_path):
+    fake_gpu(monkeypatch, tmp_path)
     assert gpu_requirements.find_gpu_errors() == []
-    with_card(monkeypatch, tmp_path, driver=12080)
+    fake_gpu(monkeypatch, tmp_path, driver=12080)
     assert gpu_requirements.find_gpu_errors() != []
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert gpu_requirements.find_gpu_errors() == []
-    with_card(monkeypatch, tmp_path / "no such file", driver=12080)
+    fake_gpu(monkeypatch, tmp_path / "no such file", driver=12080)
     assert gpu_requirements.find_gpu_errors() == []
 
 
-def test_the_version_of_torch_is_read_without_torch():
+def test_the_cuda_version_of_torch_is_read_from_its_files():
     assert gpu_requirements.read_torch_cuda_version() == torch.version.cuda
 
 
 def test_a_driver_of_an_earlier_major_version_is_too_old(monkeypatch, tmp_path):
     monkeypatch.setattr(gpu_requirements, "read_torch_cuda_version", lambda: "13.2")
-    with_card(monkeypatch, tmp_path, driver=13000)
+    fake_gpu(monkeypatch, tmp_path, driver=13000)
     assert gpu_requirements.find_gpu_errors() == []
-    with_card(monkeypatch, tmp_path, driver=12080)
+    fake_gpu(monkeypatch, tmp_path, driver=12080)
     (message,) = gpu_requirements.find_gpu_errors()
-    assert "it runs CUDA 12.8, the installed torch needs CUDA 13.2; update the NVIDIA driver" in message
-    with_card(monkeypatch, tmp_path, driver=None)
+    assert "it supports CUDA 12.8, the installed torch needs CUDA 13.2; update the NVIDIA driver" in message
+    fake_gpu(monkeypatch, tmp_path, driver=None)
     (message,) = gpu_requirements.find_gpu_errors()
     assert "libcuda.so.1 cannot be used" in message
     monkeypatch.setattr(gpu_requirements, "read_torch_cuda_version", lambda: None)
@@ -44,8 +44,8 @@ def test_a_driver_of_an_earlier_major_version_is_too_old(monkeypatch, tmp_path):
     assert "built without CUDA" in message
 
 
-def test_a_missing_compiler_and_missing_headers_are_told_with_both_remedies(monkeypatch, tmp_path, tiny, capsys):
-    with_card(monkeypatch, tmp_path)
+def test_a_missing_compiler_and_missing_headers_are_reported(monkeypatch, tmp_path, tiny, capsys):
+    fake_gpu(monkeypatch, tmp_path)
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(gpu_requirements.sysconfig, "get_paths", lambda scheme: {"include": str(tmp_path)})
     assert run_here(fine_tune_dpo.main, tiny.dpo(tmp_path / "run"), tmp_path) == 2

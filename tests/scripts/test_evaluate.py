@@ -228,7 +228,7 @@ def test_pairs_cannot_be_asked_for_afterwards(evaluated, evaluation, tmp_path, c
     assert "has no pair_logps.jsonl: its run measured no pairs" in capsys.readouterr().err
     (alone.parent / "args.json").write_bytes((run / "args.json").read_bytes())
     assert run_here(evaluate.main, elsewhere, tmp_path, "--from_predictions", str(alone)) == 2
-    assert "the run is not finished; run its own command again first" in capsys.readouterr().err
+    assert "the run is not finished; first run the command that started it again" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
 
 

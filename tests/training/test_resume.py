@@ -264,7 +264,9 @@ def test_another_number_of_processes_is_refused(tiny, tmp_path, monkeypatch):
     assert preflight.find_process_count_errors(tmp_path / "run") == []
     monkeypatch.setenv("WORLD_SIZE", "2")
     (message,) = preflight.find_process_count_errors(tmp_path / "run")
-    assert message.endswith("checkpoint-2: not written by 2 process(es); start as many as before")
+    assert message.endswith(
+        "checkpoint-2: was not written by 2 process(es); start the same number of processes as before"
+    )
 
 
 def test_a_log_is_read_up_to_a_line_that_was_cut_off(tmp_path):
