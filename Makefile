@@ -1,14 +1,14 @@
-# make demo    prepares the embedded model, trains, evaluates, shows the result
-# make test    runs every test that needs no GPU; installs Chromium, a system package, where there is none
-# make test-gpu  runs those that need one
-# make style   lint and format check
-# Each first installs into .venv what is missing.
+# make demo      prepares the embedded model, trains it, evaluates it and shows the result
+# make test      runs all tests that need no GPU; installs Chromium (a system package) if it is missing
+# make test-gpu  runs the tests that need a GPU
+# make style     checks lint and formatting
+# Each target first installs missing requirements into .venv.
 
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 INSTALLED := $(VENV)/installed
 REQUIREMENTS := requirements.txt requirements-no-deps.txt requirements-dev.txt
-# A mark that stands while pip works: after an interruption pip cannot tell a half-written package from a whole one.
+# This file exists while pip runs. If it is left over, .venv is rebuilt, because pip does not detect half-written packages.
 UNFINISHED := $(VENV)/unfinished
 
 export PYTHONPATH := $(CURDIR)
@@ -32,7 +32,7 @@ style: $(INSTALLED)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 
-# The report is tested in a real browser. Debian and its kin install it here; elsewhere it has to be there.
+# The report is tested in a real browser. It is installed here on Debian and Ubuntu; install it yourself elsewhere.
 chromium:
 	@command -v chromium || command -v chromium-browser || command -v google-chrome \
 	|| { SUDO=$$(test "$$(id -u)" = 0 || echo sudo); $$SUDO apt-get update -qq \

@@ -108,6 +108,6 @@ def test_another_template_than_the_one_of_training_gives_a_warning(tiny, tmp_pat
     for file, is_other in ((CHATML, False), (LLAMA2, True)):
         tokenizer = AutoTokenizer.from_pretrained(tmp_path)
         preview.show_other_template(ChatFormatter.of(tokenizer, ChatTemplateArguments(file=file)))
-        assert ("the adapter brings another chat template than" in capsys.readouterr().out) is is_other
+        assert ("the adapter was saved with another chat template than" in capsys.readouterr().out) is is_other
     preview.show_other_template(build_formatter(tiny, LLAMA2))  # the tokenizer of the base model has no template
     assert capsys.readouterr().out == ""

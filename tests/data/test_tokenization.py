@@ -152,10 +152,10 @@ def test_prompts_without_target_emotion_give_a_warning(chatml, llama2, capsys):
     assert tokens.prompts_without_emotion == {"text": 2, "messages": 1}
     preview.show_counts("training", tokens, llama2)
     said = capsys.readouterr().out.replace("\n", " ")
-    assert "2 of 5 pairs are plain text, which is used as it stands: no roles and no target emotion are added" in said
+    assert "2 of 5 pairs are plain text, which is used unchanged: no roles and no target emotion are added" in said
     assert "1 of 5 pairs are messages without a target emotion" in said
     assert "for example '<s>[INST] [EMOTION] neutral [/EMOTION] Hello . [/INST] [EMOTION] anger [/EMOTION] '" in said
-    assert 'messages with the content {"emotion": …, "dialog": …}; or text that this template has written' in said
+    assert 'messages with the content {"emotion": …, "dialog": …}, or text rendered with this template' in said
     preview.show_counts("training", tokenize_pairs([OBJECTS], chatml, None), chatml)
     assert "warning" not in capsys.readouterr().out
 
@@ -164,7 +164,7 @@ def test_held_out_pairs_that_are_also_training_pairs_give_a_warning(chatml, caps
     other = replace(OBJECTS, rejected={"emotion": "fear", "dialog": "No ."})
     train, held_out = tokenize_pairs([OBJECTS], chatml, None), tokenize_pairs([OBJECTS, other], chatml, None)
     preview.show_shared_pairs(train, held_out)
-    assert "1 of 2 held-out pairs are trained on" in capsys.readouterr().out
+    assert "1 of 2 held-out pairs are also training pairs" in capsys.readouterr().out
     preview.show_shared_pairs(train, tokenize_pairs([other], chatml, None))
     assert capsys.readouterr().out == ""
 
@@ -174,4 +174,4 @@ def test_special_tokens_in_message_text_give_a_warning(chatml, capsys):
     tokens = tokenize_pairs([OBJECTS, pair, pair], chatml, None)
     assert tokens.special_tokens == {"<|im_start|>": 2}
     preview.show_counts("training", tokens, chatml)
-    assert "warning: '<|im_start|>' stands in the words of 2 pairs" in capsys.readouterr().out
+    assert "the text of 2 pairs contains the special token '<|im_start|>'" in capsys.readouterr().out

@@ -41,8 +41,8 @@ def test_it_shows_the_example_the_lengths_and_the_attention_really_used(trained)
     shown = done.stdout
     assert "<|im_start|>assistant" in shown
     assert "chosen   ⟦" in shown and "<|im_end|>⟧" in shown
-    assert "training: pairs read 12, used 12, dropped 0, completions cut 0" in shown
-    assert f"batch 4, 3 steps an epoch, {STEPS} steps in all" in shown
+    assert "training: pairs read 12, used 12, dropped 0, truncated 0" in shown
+    assert f"batch size 4, 3 steps per epoch, {STEPS} steps in total" in shown
     assert shown.count("attn_implementation: flash_attention_2 needs a CUDA device; using sdpa") == 1
     model = read_json(run / "environment.json")["model"]
     assert (model["attention"], model["four_bit"], model["class"]) == ("sdpa", True, "LlamaForCausalLM")
@@ -74,8 +74,8 @@ def test_a_dry_run_shows_everything_and_writes_nothing(tiny, tmp_path):
     assert "training: pairs read 12" in shown and "held out: pairs read 4" in shown
     assert int(shown.partition(", dropped ")[2].partition(",")[0]) > 0
     assert "the required markers '<|im_start|>user ', '<|im_end|>' are in every prompt" in shown
-    assert "steps in all" in shown and "activations of the longest batch" in shown
-    estimated = float(re.search(r"in all +│ +([\d.]+)", shown)[1])
+    assert "steps in total" in shown and "activations of the longest batch" in shown
+    estimated = float(re.search(r"total +│ +([\d.]+)", shown)[1])
     measured = float(re.search(r"([\d.]+) GB for the longest batch", shown)[1])
     assert estimated == pytest.approx(measured, rel=0.3)
     assert re.search(r"[\d.]+ s a step, so training takes about 0 h 0 min", shown)
