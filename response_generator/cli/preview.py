@@ -43,9 +43,7 @@ def show_training(prepared: PreparedTraining, pairs: list[Pair]) -> None:
 def show_pairs(name: str, tokens: TokenizedPairs, formatter: ChatFormatter) -> None:
     """Prints the first pair as the trainer gets it, the token lengths and the counts of all pairs."""
     row = tokens.rows[0]
-    console.print(
-        f"\n[bold]{name}: the first pair, decoded from its tokens[/bold] (only the tokens in ⟦…⟧ are in the loss)"
-    )
+    console.print(f"\n[bold]{name}: the first pair, decoded from its tokens[/bold] (the loss uses only ⟦…⟧)")
     decode = partial(formatter.tokenizer.decode, clean_up_tokenization_spaces=False)
     example = Text(decode(row["prompt_ids"]), style="dim")
     for side, color in (("chosen", "green"), ("rejected", "red")):
@@ -196,7 +194,8 @@ def show_steps(pairs: int, config: DPOConfig) -> None:
     total_steps = config.max_steps if config.max_steps > 0 else math.ceil(config.num_train_epochs * epoch_steps)
     if batch_size > pairs:
         console.print(
-            f"[yellow]the batch size is {batch_size}, but there are only {pairs} pairs: an epoch is one step[/yellow]"
+            f"[yellow]the batch size is {batch_size}, but there are only {pairs} pairs: an epoch is one step[/yellow]",
+            soft_wrap=True,
         )
     if config.warmup_steps > total_steps:
         console.print(
@@ -220,7 +219,7 @@ def show_memory(expected: MemoryEstimate) -> None:
     console.print(table)
     if not fits_in_memory(expected):
         console.print(
-            "[yellow]this does not fit into the free memory, so no step was measured: lower "
+            "[yellow]this does not fit into the free memory, so no step was tried: lower "
             "dpo.per_device_train_batch_size or dpo.max_length, or set dpo.gradient_checkpointing: true[/yellow]",
             soft_wrap=True,
         )

@@ -47,7 +47,7 @@ def test_a_step_that_does_not_fit_is_not_tried(tiny, tmp_path, capsys, monkeypat
     assert run_here(fine_tune_dpo.main, values, tmp_path, "--dry_run") == 0
     said = capsys.readouterr().out
     assert ("measured: " in said) is tried
-    assert ("does not fit into the free memory, so no step was measured" in said) is not tried
+    assert ("does not fit into the free memory, so no step was tried" in said) is not tried
     assert "the batch size is 100000, but there are only 12 pairs: an epoch is one step" in said
 
 
