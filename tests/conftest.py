@@ -1,4 +1,5 @@
-"""Tiny real models, made once a session: a Llama of two layers, a LoRA adapter on it, two BERT classifiers."""
+"""Fixtures shared by the tests: tiny real models (a Llama with two layers, a LoRA adapter, two BERT classifiers), the
+args of runs with them, and finished runs."""
 
 import json
 import os
@@ -10,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-os.environ["OMP_NUM_THREADS"] = "1"  # the models are so small that a second thread only waits
+os.environ["OMP_NUM_THREADS"] = "1"  # for such small models a second thread is no faster
 VISIBLE_DEVICES = os.environ.get("CUDA_VISIBLE_DEVICES")
-os.environ["CUDA_VISIBLE_DEVICES"] = ""  # a test that needs a card is marked gpu and starts a process of its own
+os.environ["CUDA_VISIBLE_DEVICES"] = ""  # tests that need a GPU are marked gpu and start another process
 
-from response_generator.modeling.backend import import_backend  # noqa: E402 (after the card is hidden)
+from response_generator.modeling.backend import import_backend  # noqa: E402 (after the GPU is hidden)
 
 import_backend("unsloth")  # before any test module imports transformers, trl or peft
 
@@ -37,7 +38,7 @@ from response_generator.modeling.adapters import AdapterFile, add_adapter  # noq
 
 CHATML = str(ROOT / "response_generator" / "data" / "templates" / "chatml_emotion.jinja")
 LLAMA2 = str(ROOT / "response_generator" / "data" / "templates" / "llama2_emotion.jinja")
-STEPS = 6  # of the tiny run: 12 pairs, batches of 4, 2 epochs
+STEPS = 6  # optimizer steps of the tiny run: 12 pairs, batch size 4, 2 epochs
 HISTORY = [
     {"role": "user", "content": {"emotion": "happiness", "dialog": "I got the job !"}},
     {"role": "assistant", "content": {"emotion": "surprise", "dialog": "Really ? Congratulations !"}},
@@ -52,7 +53,7 @@ def write_rows(file: Path, rows: list) -> str:
 
 @dataclass(frozen=True)
 class Tiny:
-    """Folders of the tiny models, and args that run on them."""
+    """Folders of the tiny models, and args of runs with them."""
 
     folder: Path
 
@@ -132,7 +133,8 @@ def tiny(tmp_path_factory) -> Tiny:
 
 @pytest.fixture(scope="session")
 def published(tmp_path_factory) -> Path:
-    """A folder of models of the published build: base, adapter_two_tables (fp32), adapter_three_copies (bf16)."""
+    """A folder of small models built like the published ones: base, adapter_two_tables (fp32), adapter_three_copies
+    (bf16)."""
     folder = tmp_path_factory.mktemp("published")
     write_published_base(folder / "base")
     write_published_adapter(folder / "base", folder / "adapter_two_tables", copies=False)
@@ -141,7 +143,7 @@ def published(tmp_path_factory) -> Path:
 
 
 def published_dpo(tiny: Tiny, published: Path, output: Path, adapter: str, **dpo) -> dict:
-    """Args of a short run on the published build, in bf16 whatever the processor."""
+    """Returns the args of a short run with the models of `published`, always in bf16."""
     values = tiny.dpo(output, base_model=str(published / "base"), adapter=str(published / adapter), eval_dataset=None)
     values["from_pretrained"] |= {"dtype": "bfloat16"}
     values["chat_template"] = {"file": LLAMA2, "special_tokens": SPECIAL_TOKENS, "required_markers": MARKERS}
@@ -150,15 +152,15 @@ def published_dpo(tiny: Tiny, published: Path, output: Path, adapter: str, **dpo
 
 
 def script_environment() -> dict[str, str]:
-    """What the scripts see: no account, no hub, and the processor only."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("WANDB_", "HF_"))}
-    return kept | {"NETRC": os.devnull, "CUDA_VISIBLE_DEVICES": "", "COLUMNS": "160"}
+    """Returns environment variables without wandb and hub settings and without a GPU."""
+    variables = {name: value for name, value in os.environ.items() if not name.startswith(("WANDB_", "HF_"))}
+    return variables | {"NETRC": os.devnull, "CUDA_VISIBLE_DEVICES": "", "COLUMNS": "160"}
 
 
 def run_script(
     script: str, args: dict | str, folder: Path, *options: str, **variables: str
 ) -> subprocess.CompletedProcess:
-    """Runs a script as a user would, in `folder`, on an args file that holds `args`."""
+    """Runs a script in another process, in `folder`, with an args file that holds `args`."""
     file = folder / "args_of_test.json"
     file.write_text(args if isinstance(args, str) else json.dumps(args), encoding="utf-8")
     command = [sys.executable, str(ROOT / script), "--json_file", str(file), *options]
@@ -174,7 +176,7 @@ def run_script(
 
 
 def run_here(main: Callable[[], None], args: dict, folder: Path, *options: str) -> int:
-    """A script's `main` in this process, which has its imports behind it: for what ends before a model is loaded."""
+    """Runs a script's `main` in this process, which is faster because everything is imported; returns its status."""
     from response_generator.cli import command_line
 
     file = folder / "args_of_test.json"
@@ -186,7 +188,7 @@ def run_here(main: Callable[[], None], args: dict, folder: Path, *options: str) 
 
 @pytest.fixture(scope="session")
 def trained(tiny, tmp_path_factory):
-    """A finished DPO run, tracked offline: `(folder, what it printed)`."""
+    """A finished DPO run with offline tracking: `(run folder, completed process)`."""
     folder = tmp_path_factory.mktemp("trained")
     wandb = {"mode": "offline", "project": "test"}
     done = run_script("fine_tune_dpo.py", tiny.dpo(folder / "run", wandb=wandb), folder)
@@ -210,12 +212,12 @@ def losses(run: Path) -> list[float]:
     return [entry["loss"] for entry in read_lines(run / "log.jsonl") if "loss" in entry]
 
 
-EVALUATED_PROMPTS = 24  # two models, two samples: 96 replies in 12 batches
+EVALUATED_PROMPTS = 24  # with two models and two samples: 96 replies in 12 batches
 
 
 @pytest.fixture(scope="session")
 def evaluation(tiny, trained, tmp_path_factory) -> dict:
-    """Args of an evaluation of the trained adapter beside the one it started from."""
+    """Args of an evaluation of the trained adapter, with the adapter that training started from as baseline."""
     folder = tmp_path_factory.mktemp("dialogues")
     return tiny.evaluate(
         folder,
@@ -230,7 +232,7 @@ def evaluation(tiny, trained, tmp_path_factory) -> dict:
 
 
 def evaluated_in(folder: Path, values: dict, *options: str, **changes) -> subprocess.CompletedProcess:
-    """A run of evaluate.py that comes to its end in `folder/run`."""
+    """Runs evaluate.py with the output folder `folder/run` and checks that it succeeds."""
     done = run_script("evaluate.py", values | {"output_dir": str(folder / "run")} | changes, folder, *options)
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
@@ -239,7 +241,7 @@ def evaluated_in(folder: Path, values: dict, *options: str, **changes) -> subpro
 
 @pytest.fixture(scope="session")
 def evaluated(evaluation, tmp_path_factory):
-    """A finished evaluation: `(folder, what it printed)`."""
+    """A finished evaluation: `(run folder, completed process)`."""
     folder = tmp_path_factory.mktemp("evaluated")
     done = evaluated_in(folder, evaluation)
     return folder / "run", done
@@ -247,7 +249,7 @@ def evaluated(evaluation, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def tiny_model(tiny):
-    """The tiny base in fp32 with its adapter on it, as evaluation has it."""
+    """The tiny base model in fp32 with its adapter, as evaluation loads it."""
     base = AutoModelForCausalLM.from_pretrained(tiny.base, dtype=torch.float32)
     return add_adapter(base, AdapterFile.read(tiny.folder / "adapter"), ADAPTER).eval()
 

@@ -1,4 +1,4 @@
-"""Random values for the fuzz tests: JSON that nobody means, and edits that put it into what is valid."""
+"""Strategies for the fuzz tests: unusual JSON values, edits that put them into valid documents, and damaged bytes."""
 
 import copy
 import string
@@ -21,12 +21,12 @@ fuzzed = settings(
     database=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
 )
-HALF_A_CHARACTER = "\ud83d"
+LONE_SURROGATE = "\ud83d"
 ODD_TEXTS = [
     "",
     " ",
     "\0",
-    HALF_A_CHARACTER,
+    LONE_SURROGATE,
     "\ufeff",
     "\u2028",
     "~",
@@ -47,7 +47,7 @@ def listing(folder: Path) -> list[str]:
     return sorted(map(str, folder.rglob("*")))
 
 
-def nested(depth: int) -> list:
+def nest_lists(depth: int) -> list:
     value: list = []
     for _ in range(depth - 1):
         value = [value]
@@ -62,8 +62,8 @@ JSON = st.recursive(
     SCALARS,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
     max_leaves=5,
-) | st.sampled_from([99, 101, 900]).map(nested)
-OF_KIND = {
+) | st.sampled_from([99, 101, 900]).map(nest_lists)
+VALUES_OF_TYPE = {
     "boolean": st.booleans(),
     "integer": INTEGERS,
     "number": FLOATS | INTEGERS,
@@ -76,112 +76,112 @@ OF_KIND = {
 
 @dataclass(frozen=True)
 class Edit:
-    """What is done at a place: "put" a value, "delete" what is there, "double" it, or "rename" its key."""
+    """A change at `path`: "put" a value, "delete" the value, "double" it (a list of it twice) or "rename" its key."""
 
     path: tuple
-    what: str
+    action: str
     value: Any = None
 
 
 def edited(document: Any, edits: list[Edit]) -> Any:
-    """A copy of `document` with the edits whose place it still has."""
+    """Returns a copy of `document` with the edits applied; edits whose path no longer exists are skipped."""
     document = copy.deepcopy(document)
     for edit in edits:
         *parents, key = edit.path
         part = document
         for name in parents:
-            if isinstance(part, dict) and edit.what == "put":
+            if isinstance(part, dict) and edit.action == "put":
                 part.setdefault(name, {})
-            part = part[name] if holds(part, name) else None
-        if edit.what == "put" and (isinstance(part, dict) or holds(part, key)):
+            part = part[name] if contains(part, name) else None
+        if edit.action == "put" and (isinstance(part, dict) or contains(part, key)):
             part[key] = edit.value
-        elif holds(part, key):
-            rearrange(part, key, edit.what)
+        elif contains(part, key):
+            change_in_place(part, key, edit.action)
     return document
 
 
-def holds(part: Any, key: Any) -> bool:
+def contains(part: Any, key: Any) -> bool:
     if isinstance(part, list):
         return isinstance(key, int) and key < len(part)
     return isinstance(part, dict) and key in part
 
 
-def rearrange(part: Any, key: Any, what: str) -> None:
+def change_in_place(part: Any, key: Any, action: str) -> None:
     value = part.pop(key)
     if isinstance(part, list):
-        part[key:key] = {"delete": [], "double": [value, value]}.get(what, [[value]])
+        part[key:key] = {"delete": [], "double": [value, value]}.get(action, [[value]])
     else:
-        part |= {"delete": {}, "double": {key: [value, value]}}.get(what, {key.upper(): value})
+        part |= {"delete": {}, "double": {key: [value, value]}}.get(action, {key.upper(): value})
 
 
-def places(document: Any, path: tuple = ()) -> Iterator[tuple]:
-    """The path of everything inside a document."""
+def list_paths(document: Any, path: tuple = ()) -> Iterator[tuple]:
+    """Yields the path of every value inside a document."""
     parts = document.items() if isinstance(document, dict) else enumerate(document)
     for key, value in parts:
         yield (*path, key)
         if isinstance(value, (dict, list)):
-            yield from places(value, (*path, key))
+            yield from list_paths(value, (*path, key))
 
 
 def edits_of(document: Any, values: st.SearchStrategy = JSON) -> st.SearchStrategy[list[Edit]]:
-    paths = sorted(places(document), key=str)
-    anywhere = st.sampled_from(paths) | st.builds(lambda path, key: (*path[:-1], key), st.sampled_from(paths), TEXTS)
-    put = st.builds(Edit, anywhere, st.just("put"), values)
-    other = st.builds(Edit, st.sampled_from(paths), st.sampled_from(["delete", "double", "rename"]))
+    paths = st.sampled_from(sorted(list_paths(document), key=str))
+    new_paths = st.builds(lambda path, key: (*path[:-1], key), paths, TEXTS)
+    put = st.builds(Edit, paths | new_paths, st.just("put"), values)
+    other = st.builds(Edit, paths, st.sampled_from(["delete", "double", "rename"]))
     return st.lists(put | other, min_size=1, max_size=3)
 
 
-def fields_of(model: type[BaseModel], path: tuple = ()) -> Iterator[tuple[tuple, list[str]]]:
-    """Path and JSON kinds of every key that an args file may hold; no kinds: any."""
+def list_fields(model: type[BaseModel], path: tuple = ()) -> Iterator[tuple[tuple, list[str]]]:
+    """Yields path and JSON types of every key of an args file; an empty list of types means any type."""
     for key, field in model.model_fields.items():
         section = get_section_class(field)
         yield (*path, key), [] if section else library_keywords.json_types_of_hint(field.annotation)
         if section is not None:
-            yield from fields_of(section, (*path, key))
+            yield from list_fields(section, (*path, key))
 
 
-def keywords_of(model: type[BaseModel]) -> Iterator[tuple[tuple, list[str]]]:
-    """The same of the sections whose keys are a library's."""
+def list_keywords(model: type[BaseModel]) -> Iterator[tuple[tuple, list[str]]]:
+    """Yields path and JSON types of every key in the sections whose keys are keywords of a library."""
     for section in KEYWORD_SECTIONS:
         if section in model.model_fields:
-            yield from (((section, key), kinds) for key, kinds in library_keywords.accepted_json_types(section).items())
+            yield from (((section, key), types) for key, types in library_keywords.accepted_json_types(section).items())
 
 
 def edits_of_kinds(fields: dict[tuple, list[str]]) -> list[st.SearchStrategy[Edit]]:
-    """Values of the right kind, mostly: others are refused before anything else is asked."""
+    """Returns edits that mostly put values of the accepted type: other types are refused by the first check."""
     paths = st.sampled_from(list(fields))
     unknown = st.builds(lambda path, key: (*path[:-1], key), paths, TEXTS)
     edits = [st.builds(Edit, paths | unknown, st.just("put"), JSON), st.builds(Edit, paths, st.just("delete"))]
-    for kind, values in OF_KIND.items():
-        of_kind = [path for path, kinds in fields.items() if kind in (kinds or kind)]
-        edits += [st.builds(Edit, st.sampled_from(of_kind), st.just("put"), values)] if of_kind else []
+    for json_type, values in VALUES_OF_TYPE.items():
+        accepting = [path for path, types in fields.items() if not types or json_type in types]
+        edits += [st.builds(Edit, st.sampled_from(accepting), st.just("put"), values)] if accepting else []
     return edits
 
 
 def edits_of_args(model: type[BaseModel]) -> st.SearchStrategy[list[Edit]]:
-    edits = edits_of_kinds(dict(fields_of(model))) + edits_of_kinds(dict(keywords_of(model)))
+    edits = edits_of_kinds(dict(list_fields(model))) + edits_of_kinds(dict(list_keywords(model)))
     return st.lists(st.one_of(edits), max_size=4)
 
 
 def assignments_of(model: type[BaseModel]) -> st.SearchStrategy[list[str]]:
-    """What may stand behind --set."""
+    """Returns lists of values for the option --set."""
     letters = st.text(string.ascii_lowercase + '.=[]{}",:0123456789eE+-\ud83d\0 ', max_size=12)
-    fields = st.sampled_from([".".join(path) for path, _ in [*fields_of(model), *keywords_of(model)]])
+    fields = st.sampled_from([".".join(path) for path, _ in [*list_fields(model), *list_keywords(model)]])
     values = (
         TEXTS
         | letters
         | st.sampled_from(["[" * 400 + "]" * 400, "[" * 90_000, "9" * 5000, "NaN", "1e999", "-Infinity"])
     )
-    whole = st.builds("{}={}".format, fields | letters | st.sampled_from(["a." * 1100 + "a"]), values)
-    return st.just([]) | st.lists(whole | letters, max_size=2)
+    assignments = st.builds("{}={}".format, fields | letters | st.sampled_from(["a." * 1100 + "a"]), values)
+    return st.just([]) | st.lists(assignments | letters, max_size=2)
 
 
 @dataclass(frozen=True)
 class Damage:
-    """What happens to a file at a share of its length: it is cut there, or bytes are put in or written over it."""
+    """Damage to a file at a fraction of its length: "cut" it there, or "insert" or "overwrite" bytes."""
 
-    what: str
-    share: float
+    action: str
+    fraction: float
     content: bytes
 
 
@@ -213,7 +213,10 @@ DAMAGE = st.builds(
 
 def damaged(content: bytes, damages: list[Damage]) -> bytes:
     for damage in damages:
-        at = round(damage.share * len(content))
-        rest = {"cut": b"", "insert": content[at:], "overwrite": content[at + len(damage.content) :]}[damage.what]
-        content = content[:at] + (b"" if damage.what == "cut" else damage.content) + rest
+        start = round(damage.fraction * len(content))
+        if damage.action == "cut":
+            content = content[:start]
+            continue
+        end = start + (len(damage.content) if damage.action == "overwrite" else 0)
+        content = content[:start] + damage.content + content[end:]
     return content

@@ -1,7 +1,7 @@
-"""A hub on this machine to download from: folders, served as the Hugging Face hub serves the commits of repositories.
+"""A local server that serves folders like the Hugging Face hub serves the commits of repositories.
 
-The real clients run unchanged against it, in a fresh process with `LocalHub.variables` in its environment (they read
-it when they are imported).
+The real client libraries are used unchanged. They read the environment when they are imported, so start them in a new
+process with `LocalHub.variables`.
 """
 
 import hashlib
@@ -18,7 +18,7 @@ COMMIT_ID = re.compile("[0-9a-f]{40}")
 NAME = "(?P<name>[^/]+/[^/]+)"
 FILE = re.compile(f"/(?P<kind>datasets/)?{NAME}/resolve/(?P<revision>[^/]+)/(?P<path>.+)")
 API = re.compile(
-    f"/api/(?P<kind>models|datasets)/{NAME}(/(?P<question>[a-z-]+)(/(?P<revision>[^/]+)(/(?P<path>.+))?)?)?"
+    f"/api/(?P<kind>models|datasets)/{NAME}(/(?P<endpoint>[a-z-]+)(/(?P<revision>[^/]+)(/(?P<path>.+))?)?)?"
 )
 RANGE = re.compile(r"bytes=(\d+)-(\d*)")
 DATE = "2024-01-01T00:00:00.000Z"
@@ -27,7 +27,7 @@ Request = namedtuple("Request", "method path")
 
 
 class Refused(Exception):
-    """A request that is answered with an error; the clients tell errors apart by `code`."""
+    """A request that gets an error response; the clients distinguish errors by `code`."""
 
     def __init__(self, status: int, code: str, **headers: str):
         super().__init__(code)
@@ -38,12 +38,12 @@ class Refused(Exception):
 @dataclass(frozen=True)
 class Repository:
     name: str
-    commits: dict[str, Path]  # the folder of each commit, the oldest first
-    references: dict[str, str]  # the commit of each branch or tag
-    readers: tuple[str, ...] | None  # a gated repository's files are for these tokens only; None: it is not gated
+    commits: dict[str, Path]  # folder of each commit, oldest first
+    references: dict[str, str]  # commit of each branch and tag
+    readers: tuple[str, ...] | None  # tokens that may read a gated repository; None: not gated
 
     def find_commit(self, revision: str) -> str:
-        """As on the hub: a branch, a tag or a whole commit id; the beginning of one is not enough."""
+        """Accepts a branch, a tag or a full commit id, as the hub does."""
         commit = self.references.get(revision, revision)
         if commit not in self.commits:
             raise Refused(404, "RevisionNotFound")
@@ -52,7 +52,7 @@ class Repository:
     def read(self, commit: str, path: str) -> bytes:
         file = self.commits[commit] / path
         if {"/", ".."} & set(Path(path).parts) or not file.is_file():
-            # With the commit the client remembers that it has no such file, and does not ask again.
+            # With the commit in the headers, the client caches that the file does not exist.
             raise Refused(404, "EntryNotFound", **{"X-Repo-Commit": commit})
         return file.read_bytes()
 
@@ -61,20 +61,20 @@ class Repository:
             raise Refused(403 if authorization else 401, "GatedRepo")
 
     def list_entries(self, commit: str) -> dict[str, dict]:
-        """What there is to know of each file and folder, by its path."""
+        """Returns the API's description of each file and folder, by path."""
         entries = {}
-        for place in sorted(self.commits[commit].rglob("*")):
-            path = place.relative_to(self.commits[commit]).as_posix()
-            kind, content = ("file", place.read_bytes()) if place.is_file() else ("directory", b"")
-            entries[path] = {"type": kind, "path": path, "size": len(content), "oid": identify_blob(content)}
+        for entry in sorted(self.commits[commit].rglob("*")):
+            path = entry.relative_to(self.commits[commit]).as_posix()
+            entry_type, content = ("file", entry.read_bytes()) if entry.is_file() else ("directory", b"")
+            entries[path] = {"type": entry_type, "path": path, "size": len(content), "oid": identify_blob(content)}
         return entries
 
     def list_tree(self, commit: str, folder: str, recursive: bool) -> list[dict]:
-        above = f"{folder}/" if folder else ""
-        inside = {path: entry for path, entry in self.list_entries(commit).items() if path.startswith(above)}
-        if not inside:
+        prefix = f"{folder}/" if folder else ""
+        entries = {path: entry for path, entry in self.list_entries(commit).items() if path.startswith(prefix)}
+        if not entries:
             raise Refused(404, "EntryNotFound", **{"X-Repo-Commit": commit})
-        return [entry for path, entry in inside.items() if recursive or "/" not in path.removeprefix(above)]
+        return [entry for path, entry in entries.items() if recursive or "/" not in path.removeprefix(prefix)]
 
     def describe(self, commit: str) -> dict:
         files = [path for path, entry in self.list_entries(commit).items() if entry["type"] == "file"]
@@ -83,23 +83,25 @@ class Repository:
         return {"id": self.name, "sha": commit, "private": False, "gated": gated, "siblings": siblings}
 
     def list_commits(self, commit: str) -> list[dict]:
-        known = list(self.commits)
-        history = reversed(known[: known.index(commit) + 1])
-        return [{"id": one, "title": one[:7], "message": "", "authors": [], "date": DATE} for one in history]
+        commits = list(self.commits)
+        history = reversed(commits[: commits.index(commit) + 1])
+        return [{"id": name, "title": name[:7], "message": "", "authors": [], "date": DATE} for name in history]
 
     def list_references(self) -> dict:
-        names = self.references.items()
-        branches = [{"name": name, "ref": f"refs/heads/{name}", "targetCommit": commit} for name, commit in names]
+        branches = [
+            {"name": name, "ref": f"refs/heads/{name}", "targetCommit": commit}
+            for name, commit in self.references.items()
+        ]
         return {"branches": branches, "tags": [], "converts": [], "pullRequests": []}
 
 
 def identify_blob(content: bytes) -> str:
-    """The id that git gives a file, which is the hub's ETag."""
+    """Returns the id that git gives a file; the hub uses it as ETag."""
     return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
 
 
 class LocalHub(ThreadingHTTPServer):
-    """`with LocalHub() as hub: hub.add(...)`; `hub.requests` is what was asked for."""
+    """Use it as `with LocalHub() as hub: hub.add(...)`; `hub.requests` holds the requests received."""
 
     daemon_threads = True
 
@@ -121,9 +123,9 @@ class LocalHub(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_port}"
 
     def variables(self, home: Path) -> dict[str, str]:
-        """What a client's environment needs. No Xet: that protocol speaks to a server of its own."""
-        ours = {"HF_ENDPOINT": self.url, "HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1"}
-        return ours | {"NO_PROXY": "*", "no_proxy": "*"}
+        """Returns the environment variables for a client. Xet is disabled, because it needs another server."""
+        variables = {"HF_ENDPOINT": self.url, "HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1"}
+        return variables | {"NO_PROXY": "*", "no_proxy": "*"}
 
     def add(
         self,
@@ -133,16 +135,23 @@ class LocalHub(ThreadingHTTPServer):
         references: dict[str, str] | None = None,
         readers: tuple[str, ...] | None = None,
     ) -> None:
-        """Without references there is one, main, at the last commit. A second `add` replaces what has that name."""
+        """Adds a repository, replacing one with the same name.
+
+        Args:
+            kind: "model" or "dataset".
+            commits: the folder of each commit, oldest first.
+            references: the commit of each branch or tag; None: main at the last commit.
+            readers: tokens that may read the files of a gated repository; None: not gated.
+        """
         references = {"main": list(commits)[-1]} if references is None else references
-        strange = [commit for commit in commits if not COMMIT_ID.fullmatch(commit)]
-        strange += [commit for commit in references.values() if commit not in commits]
-        if strange or kind not in ("model", "dataset"):
-            raise ValueError(f"{kind} {name}: no kind of repository, or no commit of it: {strange}")
+        invalid = [commit for commit in commits if not COMMIT_ID.fullmatch(commit)]
+        invalid += [commit for commit in references.values() if commit not in commits]
+        if invalid or kind not in ("model", "dataset"):
+            raise ValueError(f"{kind} {name}: unknown repository type or invalid commits: {invalid}")
         self.repositories[kind, name] = Repository(name, dict(commits), dict(references), readers)
 
-    def find(self, part_of_path: str | None, name: str) -> Repository:
-        kind = "dataset" if part_of_path in ("datasets", "datasets/") else "model"
+    def find(self, url_part: str | None, name: str) -> Repository:
+        kind = "dataset" if url_part in ("datasets", "datasets/") else "model"
         if (kind, name) not in self.repositories:
             raise Refused(404, "RepoNotFound")
         return self.repositories[kind, name]
@@ -154,11 +163,11 @@ class Handler(BaseHTTPRequestHandler):
         self.server.requests.append(Request(self.command, self.path))
         path, _, query = self.path.partition("?")
         try:
-            if asked := FILE.fullmatch(path):
-                self.send_file(asked)
-            elif asked := API.fullmatch(path):
-                answer = self.answer_question(asked, parse_qs(query), form)
-                self.send(200, json.dumps(answer).encode(), {"Content-Type": "application/json"})
+            if match := FILE.fullmatch(path):
+                self.send_file(match)
+            elif match := API.fullmatch(path):
+                result = self.call_api(match, parse_qs(query), form)
+                self.send(200, json.dumps(result).encode(), {"Content-Type": "application/json"})
             else:
                 raise Refused(404, "NotFound")
         except Refused as refused:
@@ -166,15 +175,15 @@ class Handler(BaseHTTPRequestHandler):
 
     do_GET = do_POST = do_HEAD = answer
 
-    def answer_question(self, asked: re.Match, query: dict, form: dict) -> dict | list:
-        repository = self.server.find(asked["kind"], asked["name"])
-        commit = repository.find_commit(unquote(asked["revision"] or "main"))
-        match asked["question"]:
+    def call_api(self, url: re.Match, query: dict, form: dict) -> dict | list:
+        repository = self.server.find(url["kind"], url["name"])
+        commit = repository.find_commit(unquote(url["revision"] or "main"))
+        match url["endpoint"]:
             case None | "revision":
                 return repository.describe(commit)
             case "tree":
                 recursive = query.get("recursive") == ["true"]
-                return repository.list_tree(commit, unquote(asked["path"] or ""), recursive)
+                return repository.list_tree(commit, unquote(url["path"] or ""), recursive)
             case "paths-info":
                 entries = repository.list_entries(commit)
                 return [entries[path] for path in form.get("paths", []) if path in entries]
@@ -187,16 +196,16 @@ class Handler(BaseHTTPRequestHandler):
                 return {}
         raise Refused(404, "NotFound")
 
-    def send_file(self, asked: re.Match) -> None:
-        repository = self.server.find(asked["kind"], asked["name"])
+    def send_file(self, url: re.Match) -> None:
+        repository = self.server.find(url["kind"], url["name"])
         repository.check_reader(self.headers.get("Authorization"))
-        commit = repository.find_commit(unquote(asked["revision"]))
-        content = repository.read(commit, unquote(asked["path"]))
+        commit = repository.find_commit(unquote(url["revision"]))
+        content = repository.read(commit, unquote(url["path"]))
         headers = {"X-Repo-Commit": commit, "ETag": f'"{identify_blob(content)}"', "Accept-Ranges": "bytes"}
-        part = RANGE.fullmatch(self.headers.get("Range", ""))
-        if not part:
+        byte_range = RANGE.fullmatch(self.headers.get("Range", ""))
+        if not byte_range:
             return self.send(200, content, headers)
-        first, last = int(part[1]), min(int(part[2] or len(content)), len(content) - 1)
+        first, last = int(byte_range[1]), min(int(byte_range[2] or len(content)), len(content) - 1)
         if first > last:
             return self.send(416, b"", headers | {"Content-Range": f"bytes */{len(content)}"})
         headers["Content-Range"] = f"bytes {first}-{last}/{len(content)}"
