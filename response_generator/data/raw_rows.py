@@ -127,7 +127,7 @@ def read_file(file: Path) -> Iterator[tuple[str, Any]]:
 
 
 def is_json_list(file: Path) -> bool:
-    """Whether a file holds one JSON list, judged by its first character; otherwise it has one row per line."""
+    """Whether a file holds one JSON list (its first character is [); otherwise it has one row per line."""
     with open(file, encoding="utf-8-sig") as text:
         return next((line.lstrip()[0] == "[" for line in text if line.strip()), False)
 

@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +10,6 @@ import pytest
 from conftest import ROOT
 
 from response_generator.config import library_keywords
-from response_generator.config.conflicts import F_DIVERGENCES, LIBRARY_DEFAULTS, LOSS_TYPES
 from response_generator.config.schema import DPOArguments, EvaluateArguments
 from response_generator.config.validation import RENAMED_KEYS, get_section_class, validate_arguments
 from response_generator.errors import InputError
@@ -155,48 +153,6 @@ def test_an_error_names_the_key_and_what_to_do(section, key, value, words):
 
 
 @pytest.mark.parametrize(
-    ("changes", "words"),
-    [
-        ({"adapter": None}, "adapter: null needs the section lora"),
-        ({"lora": {"r": 8}}, "lora: only for a new adapter"),
-        ({"adapter": None, "lora": {"bias": "all"}}, "lora.bias: got 'all'; allowed"),
-        ({"adapter": None, "lora": {"init_lora_weights": "pissa"}}, "the reference is not the bare base"),
-        ({"adapter": None, "lora": {"rank": 8}}, "lora.rank: unknown key"),
-        ({"export": {"path": "x", "dtype": "float32"}}, "export.dtype: got 'float32'"),
-        ({"adapter": None, "lora": {"target_modules": ["q_proj", "lm_head"]}}, "would not train it"),
-        ({"push_to_hub": {"repo": "me/it"}}, 'did you mean "repo_id"?'),
-    ],
-)
-def test_conflicting_training_values_are_refused(changes, words):
-    assert any(words in message for message in errors_of(changes))
-
-
-@pytest.mark.parametrize(
-    ("changes", "words"),
-    [
-        ({"baseline_adapter": None, "preferences": {"dataset": {"path": "x"}, "beta": 0.1}}, "needs a baseline"),
-        ({"generation": {"do_sample": True}}, "generation.max_new_tokens: missing"),
-        (
-            {"generation": {"max_new_tokens": 9, "do_sample": False}, "samples_per_prompt": 2},
-            "are the same; set generation.do_sample",
-        ),
-        ({"samples_per_prompt": 0}, "samples_per_prompt: got 0"),
-        ({"scoring": {"emotion_model": "x", "gibberish_model": "x"}}, "tells clean text from gibberish"),
-        ({"bootstrap_resamples": 5}, "greater than or equal to 100"),
-        ({"preferences": {"dataset": {"path": "x"}, "beta": 0.0}}, "preferences.beta: got 0.0"),
-        ({"scoring": {"emotion_model": "x", "gibberish_model": "y", "emotion_labels": ["joy"]}}, "labels.0: got 'joy'"),
-        ({"scoring": {"emotion_model": "x", "gibberish_model": "y", "emotion_labels": {"a": "joy"}}}, "labels.a: got"),
-    ],
-)
-def test_conflicting_evaluation_values_are_refused(changes, words):
-    values = read(ROOT / "args" / "evaluate_arg.json") | changes
-    with pytest.raises(InputError) as error:
-        validate_arguments(EvaluateArguments, values, "args.json")
-    (message,) = error.value.messages
-    assert words in message
-
-
-@pytest.mark.parametrize(
     ("model", "name", "words"),
     [
         (DPOArguments, "evaluate", "generation: is a section of evaluate.py; name an args file of this script"),
@@ -224,35 +180,6 @@ def test_renamed_keys_are_in_the_schema_under_the_new_name_only():
         assert new_name in fields and old_name not in fields
 
 
-def test_logging_per_epoch_needs_saving_per_epoch():
-    (message,) = errors_of({"logging_strategy": "epoch"}, "dpo")
-    assert 'dpo.save_strategy: must be "epoch"' in message
-
-
-@pytest.mark.parametrize(
-    ("changes", "words"),
-    [
-        ({"eval_strategy": "steps"}, "the same eval_steps (10) and save_steps (100)"),
-        ({"eval_strategy": "steps", "eval_steps": 50}, "the same eval_steps (50) and save_steps (100)"),
-        (
-            {"eval_strategy": "epoch", "save_strategy": "steps"},
-            "the same eval_strategy (epoch) and save_strategy (steps)",
-        ),
-        ({"eval_strategy": "steps", "eval_steps": 100}, None),
-        ({"eval_strategy": "epoch", "save_strategy": "epoch"}, None),
-    ],
-)
-def test_load_best_model_needs_a_checkpoint_at_each_evaluation(changes, words):
-    values = read(ROOT / "args" / "dpo_arg.json") | {"eval_dataset": {"path": "x.jsonl"}}
-    values["dpo"] |= {"load_best_model_at_end": True, "early_stopping_patience": 2} | changes
-    if words is None:
-        assert validate_arguments(DPOArguments, values, "args.json")
-        return
-    with pytest.raises(InputError) as error:
-        validate_arguments(DPOArguments, values, "args.json")
-    assert any(words in message for message in error.value.messages)
-
-
 def test_a_missing_key_and_a_section_of_the_wrong_type_are_refused():
     assert errors_of({"dpo": 3}) == ["args.json: dpo: got 3 (integer); allowed: object"]
     values = read(ROOT / "args" / "dpo_arg.json")
@@ -266,28 +193,6 @@ def test_a_number_may_be_an_integer_but_not_a_boolean():
     values["dpo"]["beta"] = 1
     assert validate_arguments(DPOArguments, values, "args.json").dpo["beta"] == 1
     assert errors_of({"beta": True}, "dpo") == ["args.json: dpo.beta: got True (boolean); allowed: number"]
-
-
-def test_losses_and_divergences_are_those_of_trl():
-    from inspect import getsource
-
-    from trl import DPOTrainer
-
-    source = getsource(DPOTrainer)
-    assert set(re.findall(r'loss_type == "(\w+)"', source)) == set(LOSS_TYPES)
-    assert set(re.findall(r'f_divergence_type == "(\w+)"', source)) == set(F_DIVERGENCES)
-
-
-def test_library_defaults_are_those_of_the_pinned_libraries():
-    from inspect import signature
-
-    from unsloth_zoo.cpu import FastCPUModel
-
-    from response_generator.training.dpo_config import read_trl_defaults
-
-    max_seq_length = signature(FastCPUModel.from_pretrained).parameters["max_seq_length"].default
-    defaults = {"max_seq_length": max_seq_length} | read_trl_defaults()
-    assert {key: defaults[key] for key in LIBRARY_DEFAULTS} == LIBRARY_DEFAULTS
 
 
 def test_library_keywords_file_matches_the_pinned_libraries():

@@ -1,0 +1,112 @@
+"""Args values that are valid alone and invalid together are refused."""
+
+import re
+
+import pytest
+from conftest import ROOT, read_json
+
+from response_generator.config.conflicts import F_DIVERGENCES, LIBRARY_DEFAULTS, LOSS_TYPES
+from response_generator.config.schema import DPOArguments, EvaluateArguments
+from response_generator.config.validation import validate_arguments
+from response_generator.errors import InputError
+
+
+def errors_of(changes: dict, section: str | None = None) -> list[str]:
+    values = read_json(ROOT / "args" / "dpo_arg.json")
+    (values[section] if section else values).update(changes)
+    with pytest.raises(InputError) as error:
+        validate_arguments(DPOArguments, values, "args.json")
+    return error.value.messages
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"adapter": None}, "adapter: null needs the section lora"),
+        ({"lora": {"r": 8}}, "lora: only for a new adapter"),
+        ({"adapter": None, "lora": {"bias": "all"}}, "lora.bias: got 'all'; allowed"),
+        ({"adapter": None, "lora": {"init_lora_weights": "pissa"}}, "the reference is not the bare base"),
+        ({"adapter": None, "lora": {"rank": 8}}, "lora.rank: unknown key"),
+        ({"export": {"path": "x", "dtype": "float32"}}, "export.dtype: got 'float32'"),
+        ({"adapter": None, "lora": {"target_modules": ["q_proj", "lm_head"]}}, "would not train it"),
+        ({"push_to_hub": {"repo": "me/it"}}, 'did you mean "repo_id"?'),
+    ],
+)
+def test_conflicting_training_values_are_refused(changes, words):
+    assert any(words in message for message in errors_of(changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"baseline_adapter": None, "preferences": {"dataset": {"path": "x"}, "beta": 0.1}}, "needs a baseline"),
+        ({"generation": {"do_sample": True}}, "generation.max_new_tokens: missing"),
+        (
+            {"generation": {"max_new_tokens": 9, "do_sample": False}, "samples_per_prompt": 2},
+            "are the same; set generation.do_sample",
+        ),
+        ({"samples_per_prompt": 0}, "samples_per_prompt: got 0"),
+        ({"scoring": {"emotion_model": "x", "gibberish_model": "x"}}, "tells clean text from gibberish"),
+        ({"bootstrap_resamples": 5}, "greater than or equal to 100"),
+        ({"preferences": {"dataset": {"path": "x"}, "beta": 0.0}}, "preferences.beta: got 0.0"),
+        ({"scoring": {"emotion_model": "x", "gibberish_model": "y", "emotion_labels": ["joy"]}}, "labels.0: got 'joy'"),
+        ({"scoring": {"emotion_model": "x", "gibberish_model": "y", "emotion_labels": {"a": "joy"}}}, "labels.a: got"),
+    ],
+)
+def test_conflicting_evaluation_values_are_refused(changes, words):
+    values = read_json(ROOT / "args" / "evaluate_arg.json") | changes
+    with pytest.raises(InputError) as error:
+        validate_arguments(EvaluateArguments, values, "args.json")
+    (message,) = error.value.messages
+    assert words in message
+
+
+def test_logging_per_epoch_needs_saving_per_epoch():
+    (message,) = errors_of({"logging_strategy": "epoch"}, "dpo")
+    assert 'dpo.save_strategy: must be "epoch"' in message
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"eval_strategy": "steps"}, "the same eval_steps (10) and save_steps (100)"),
+        ({"eval_strategy": "steps", "eval_steps": 50}, "the same eval_steps (50) and save_steps (100)"),
+        (
+            {"eval_strategy": "epoch", "save_strategy": "steps"},
+            "the same eval_strategy (epoch) and save_strategy (steps)",
+        ),
+        ({"eval_strategy": "steps", "eval_steps": 100}, None),
+        ({"eval_strategy": "epoch", "save_strategy": "epoch"}, None),
+    ],
+)
+def test_load_best_model_needs_a_checkpoint_at_each_evaluation(changes, words):
+    values = read_json(ROOT / "args" / "dpo_arg.json") | {"eval_dataset": {"path": "x.jsonl"}}
+    values["dpo"] |= {"load_best_model_at_end": True, "early_stopping_patience": 2} | changes
+    if words is None:
+        assert validate_arguments(DPOArguments, values, "args.json")
+        return
+    with pytest.raises(InputError) as error:
+        validate_arguments(DPOArguments, values, "args.json")
+    assert any(words in message for message in error.value.messages)
+
+
+def test_losses_and_divergences_are_those_of_trl():
+    from inspect import getsource
+
+    from trl import DPOTrainer
+
+    source = getsource(DPOTrainer)
+    assert set(re.findall(r'loss_type == "(\w+)"', source)) == set(LOSS_TYPES)
+    assert set(re.findall(r'f_divergence_type == "(\w+)"', source)) == set(F_DIVERGENCES)
+
+
+def test_library_defaults_are_those_of_the_pinned_libraries():
+    from inspect import signature
+
+    from unsloth_zoo.cpu import FastCPUModel
+
+    from response_generator.training.dpo_config import read_trl_defaults
+
+    max_seq_length = signature(FastCPUModel.from_pretrained).parameters["max_seq_length"].default
+    defaults = {"max_seq_length": max_seq_length} | read_trl_defaults()
+    assert {key: defaults[key] for key in LIBRARY_DEFAULTS} == LIBRARY_DEFAULTS
