@@ -1,4 +1,4 @@
-"""Args values that are valid alone and invalid together. The libraries would report them late or not at all."""
+"""Args values that contradict each other or are not supported. The libraries would report them late or not at all."""
 
 import re
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Args values that are valid alone and invalid together are refused."""
+"""Args values that contradict each other or are not supported are refused."""
 
 import re
 
