@@ -39,6 +39,7 @@ def build_parser(model: type[Arguments], description: str) -> tuple[ArgumentPars
         help="replace one value of the args file; VALUE is JSON, or text if it is not valid JSON; null removes the "
         "value; may be repeated",
     )
+    add_verbose(parser)
     parser.add_argument("--dry_run", action="store_true", help="check everything and show the data, write nothing")
     return parser, inputs
 
