@@ -26,6 +26,7 @@ from published_models import (  # noqa: E402
     write_published_adapter,
     write_published_base,
 )
+from script_process import ScriptProcess  # noqa: E402
 from tiny_models import ROOT, demo_rows, write_tiny_adapter, write_tiny_base, write_tiny_classifier  # noqa: E402
 from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: E402
 
@@ -157,15 +158,23 @@ def script_environment() -> dict[str, str]:
     return variables | {"NETRC": os.devnull, "CUDA_VISIBLE_DEVICES": "", "COLUMNS": "160"}
 
 
-def run_script(
-    script: str, args: dict | str, folder: Path, *options: str, **variables: str
+def start_script(script: str, args: dict, folder: Path, *options: str) -> ScriptProcess:
+    """Starts a script in a process of its own, in `folder`, with an args file that holds `args`."""
+    return ScriptProcess(script, ["--json_file", write_args(folder, args), *options], folder, script_environment())
+
+
+def run_script(script: str, args: dict, folder: Path, *options: str) -> subprocess.CompletedProcess:
+    """Runs a script in a process of its own to its end, see `start_script`."""
+    process = start_script(script, args, folder, *options)
+    return subprocess.CompletedProcess(script, process.wait(), process.read_stdout(), process.read_stderr())
+
+
+def run_new_interpreter(
+    script: str, args: dict, folder: Path, *options: str, **variables: str
 ) -> subprocess.CompletedProcess:
-    """Runs a script in another process, in `folder`, with an args file that holds `args`."""
-    file = folder / "args_of_test.json"
-    file.write_text(args if isinstance(args, str) else json.dumps(args), encoding="utf-8")
-    command = [sys.executable, str(ROOT / script), "--json_file", str(file), *options]
+    """Runs a script in a new interpreter: where what is imported matters, or the variables that imports read."""
     return subprocess.run(
-        command,
+        [sys.executable, str(ROOT / script), "--json_file", write_args(folder, args), *options],
         cwd=folder,
         env=script_environment() | variables,
         capture_output=True,
@@ -175,14 +184,18 @@ def run_script(
     )
 
 
+def write_args(folder: Path, args: dict) -> str:
+    file = folder / "args_of_test.json"
+    file.write_text(json.dumps(args), encoding="utf-8")
+    return str(file)
+
+
 def run_here(main: Callable[[], None], args: dict, folder: Path, *options: str) -> int:
     """Runs a script's `main` in this process, which is faster because everything is imported; returns its status."""
     from response_generator.cli import command_line
 
-    file = folder / "args_of_test.json"
-    file.write_text(json.dumps(args), encoding="utf-8")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["script.py", "--json_file", str(file), *options])
+        patch.setattr(sys, "argv", ["script.py", "--json_file", write_args(folder, args), *options])
         return command_line.run_main(main)
 
 
@@ -231,9 +244,9 @@ def evaluation(tiny, trained, tmp_path_factory) -> dict:
     )
 
 
-def evaluated_in(folder: Path, values: dict, *options: str, **changes) -> subprocess.CompletedProcess:
+def evaluated_in(folder: Path, values: dict, *options: str, run=run_script, **changes) -> subprocess.CompletedProcess:
     """Runs evaluate.py with the output folder `folder/run` and checks that it succeeds."""
-    done = run_script("evaluate.py", values | {"output_dir": str(folder / "run")} | changes, folder, *options)
+    done = run("evaluate.py", values | {"output_dir": str(folder / "run")} | changes, folder, *options)
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
     return done

@@ -4,7 +4,6 @@ import json
 import re
 import signal
 import subprocess
-import sys
 
 import pytest
 from conftest import (
@@ -13,7 +12,9 @@ from conftest import (
     read_json,
     read_lines,
     run_here,
+    run_new_interpreter,
     run_script,
+    start_script,
     write_rows,
 )
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
@@ -115,7 +116,7 @@ def replies_in(run):
 def test_killed_twice_it_ends_in_the_same_bytes(evaluated, evaluation, tmp_path):
     run = tmp_path / "run"
     for least in (1, 40):
-        process = started([sys.executable], evaluation, tmp_path)
+        process = start_script("evaluate.py", evaluation | {"output_dir": str(run)}, tmp_path)
         once(lambda least=least: replies_in(run) >= least, process)
         process.kill()
         assert process.wait() == -signal.SIGKILL
@@ -125,7 +126,7 @@ def test_killed_twice_it_ends_in_the_same_bytes(evaluated, evaluation, tmp_path)
     kept = replies_in(run)
     again = evaluated_in(tmp_path, evaluation)
     assert 0 < kept < 96
-    assert f"line {kept + 1} is incomplete" in again.stdout and "replies are there already" in again.stdout
+    assert f"line {kept + 1} is incomplete" in again.stdout and "replies are already there" in again.stdout
     assert (run / "predictions.jsonl").read_bytes() == (evaluated[0] / "predictions.jsonl").read_bytes()
     assert sorted(map(str, pair_rows(run))) == sorted(map(str, pair_rows(evaluated[0])))
     speed = ("per_second",)
@@ -190,6 +191,7 @@ def test_replies_are_judged_again_without_a_model(evaluated, evaluation, tiny, t
         tmp_path,
         evaluation,
         *("--from_predictions", str(run), "--set", "dataset.path=gone/data"),
+        run=run_new_interpreter,
         scoring=evaluation["scoring"] | {"emotion_labels": swapped},
         wandb={"mode": "disabled"},
         **elsewhere,
@@ -233,7 +235,7 @@ def test_pairs_cannot_be_asked_for_afterwards(evaluated, evaluation, tmp_path, c
 
 
 def test_plain_transformers_evaluates_the_bare_base_too(tiny, tmp_path):
-    done = evaluated_in(tmp_path, tiny.evaluate(tmp_path, backend="transformers"))
+    done = evaluated_in(tmp_path, tiny.evaluate(tmp_path, backend="transformers"), run=run_new_interpreter)
     assert "Unsloth" not in done.stdout + done.stderr
     assert read_json(tmp_path / "run" / "environment.json")["model"]["four_bit"] is True
     assert len(read_lines(tmp_path / "run" / "predictions.jsonl")) == 12

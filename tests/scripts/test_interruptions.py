@@ -1,6 +1,5 @@
 """The real script killed, stopped and cut off in a write: the same command ends in the same bytes."""
 
-import json
 import os
 import signal
 import subprocess
@@ -10,35 +9,27 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, adapter_bytes, losses, read_json, run_script, script_environment
+from conftest import ROOT, adapter_bytes, losses, read_json, run_script, script_environment, start_script
+from script_process import ScriptProcess
 
 from response_generator.training.checkpointing import find_last_checkpoint
 
 LAST = "checkpoint-6"
 
 
-def started(tiny, folder: Path, **changes) -> subprocess.Popen:
+def started(tiny, folder: Path, **changes) -> ScriptProcess:
     """The run of the fixture `trained`, started in `folder`."""
-    file = folder / "args.json"
-    file.write_text(json.dumps(tiny.dpo(folder / "run", **changes)), encoding="utf-8")
-    return subprocess.Popen(
-        [sys.executable, str(ROOT / "fine_tune_dpo.py"), "--json_file", str(file)],
-        cwd=folder,
-        env=script_environment(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    return start_script("fine_tune_dpo.py", tiny.dpo(folder / "run", **changes), folder)
 
 
-def once(happened: Callable[[], bool], process: subprocess.Popen) -> None:
+def once(happened: Callable[[], bool], process: ScriptProcess | subprocess.Popen) -> None:
     """Waits for something that the process does."""
     for _ in range(40_000):
         if happened():
             return
         with suppress(subprocess.TimeoutExpired):
             process.wait(timeout=0.005)
-            pytest.fail(process.stderr.read())
+            pytest.fail(process.read_stderr() if isinstance(process, ScriptProcess) else process.stderr.read())
     pytest.fail("it never happened")
 
 
@@ -98,7 +89,7 @@ def test_stopped_by_a_signal_it_saves_first(trained, tiny, tmp_path, how):
     process = started(tiny, tmp_path, wandb={"mode": "offline", "project": "test"})
     once(logged(tmp_path / "run", 1), process)
     process.send_signal(how)
-    said = process.stderr.read()
+    said = process.read_stderr()
     assert process.wait() == 130, said
     assert "Traceback" not in said
     saved = max((tmp_path / "run").glob("checkpoint-*"), key=lambda folder: folder.name)
@@ -119,7 +110,7 @@ def test_terminated_while_loading_it_says_what_to_do(tiny, tmp_path):
     process = started(tiny, tmp_path)
     once((tmp_path / "run" / "args.json").exists, process)
     process.terminate()
-    said = process.stderr.read()
+    said = process.read_stderr()
     assert process.wait() == 130, said
     assert "interrupted: run the same command again" in said
     assert "Traceback" not in said

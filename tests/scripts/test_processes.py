@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from accelerate.commands.config.config_args import load_config_from_file
-from conftest import ROOT, losses, read_json, read_lines, script_environment
+from conftest import ROOT, losses, read_json, read_lines, run_script, script_environment
 from test_interruptions import logged, once
 
 BIN = Path(sys.executable).parent
@@ -45,11 +45,8 @@ def launched(launcher: list[str], values: dict, folder: Path, script: str = "fin
 def alone(tiny, tmp_path_factory):
     """The run of one process."""
     folder = tmp_path_factory.mktemp("alone")
-    file = folder / "args.json"
     values = args(tiny, folder / "run", batch=4, train_sampling_strategy="group_by_length")
-    file.write_text(json.dumps(values), encoding="utf-8")
-    command = [sys.executable, str(ROOT / "fine_tune_dpo.py"), "--json_file", str(file)]
-    subprocess.run(command, cwd=folder, env=script_environment(), check=True, capture_output=True, timeout=300)
+    assert run_script("fine_tune_dpo.py", values, folder).returncode == 0
     return folder / "run"
 
 

@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import ROOT, read_json, run_script, script_environment, write_rows
+from conftest import ROOT, read_json, run_new_interpreter, script_environment, write_rows
 from local_hub import LocalHub
 from tiny_models import demo_rows
 
@@ -60,7 +60,7 @@ def test_a_run_reads_the_revisions_that_it_names_and_notes_their_commits(hub, ti
         reference_adapter="owner/adapter@v1",
         eval_dataset={"path": "owner/pairs", "revision": OLD, "limit": 2},
     )
-    done = run_script("fine_tune_dpo.py", values, tmp_path, **hub.variables(hub.home))
+    done = run_new_interpreter("fine_tune_dpo.py", values, tmp_path, **hub.variables(hub.home))
     assert done.returncode == 0, done.stderr
     assert "pairs read 8" in done.stdout and "dataset: skipped 1 bad row(s): chosen is empty" in done.stdout
     metrics = read_json(tmp_path / "run" / "metrics.json")
@@ -79,7 +79,7 @@ def test_classifiers_too_have_revisions(hub, tiny, tmp_path):
     values = on_hub(tiny.evaluate(tmp_path / "run", dataset={"path": "owner/dialogues@v1"}))
     scoring = {"emotion_model": "owner/emotion@v1", "gibberish_model": f"owner/gibberish@{OLD}"}
     values["dataset"]["skip_bad_rows"] = True
-    done = run_script("evaluate.py", values | {"scoring": scoring}, tmp_path, **hub.variables(hub.home))
+    done = run_new_interpreter("evaluate.py", values | {"scoring": scoring}, tmp_path, **hub.variables(hub.home))
     assert done.returncode == 0, done.stderr
     assert "prompts 4," in done.stdout and "dataset: skipped 1 bad row(s): prompt ends with user" in done.stdout
     counted = {"dataset/skipped_rows": 1, "dataset/skipped_rows/prompt ends with user": 1}
@@ -92,7 +92,7 @@ def test_classifiers_too_have_revisions(hub, tiny, tmp_path):
 def test_a_revision_without_an_adapter_is_told_with_the_way_out(hub, tiny, tmp_path):
     values = tiny.dpo(tmp_path / "run", adapter="owner/adapter", dataset={"path": "owner/pairs@nothing"})
     values["base_model"] = "owner/base@v2"
-    done = run_script("fine_tune_dpo.py", values, tmp_path, **hub.variables(tmp_path / "home"))
+    done = run_new_interpreter("fine_tune_dpo.py", values, tmp_path, **hub.variables(tmp_path / "home"))
     assert done.returncode == 2
     base, adapter, pairs = done.stderr.splitlines()
     assert "base_model: owner/base@v2: the repository is on the hub, but has no such revision" in base

@@ -3,7 +3,17 @@
 import re
 
 import pytest
-from conftest import HISTORY, STEPS, adapter_bytes, read_json, read_lines, run_here, run_script, write_rows
+from conftest import (
+    HISTORY,
+    STEPS,
+    adapter_bytes,
+    read_json,
+    read_lines,
+    run_here,
+    run_new_interpreter,
+    run_script,
+    write_rows,
+)
 from tiny_models import write_tiny_adapter, write_tiny_base
 
 import fine_tune_dpo
@@ -68,7 +78,7 @@ def test_a_dry_run_shows_everything_and_writes_nothing(tiny, tmp_path):
     write_tiny_adapter(tmp_path / "wide", tmp_path / "adapter")
     args = tiny.dpo(tmp_path / "run", base_model=str(tmp_path / "wide"), adapter=str(tmp_path / "adapter"))
     args["dpo"] |= {"max_length": 100, "per_device_train_batch_size": 8}
-    done = run_script("fine_tune_dpo.py", args, tmp_path, "--dry_run")
+    done = run_new_interpreter("fine_tune_dpo.py", args, tmp_path, "--dry_run")
     assert done.returncode == 0, done.stderr
     shown = done.stdout
     assert "training: pairs read 12" in shown and "held out: pairs read 4" in shown
@@ -107,7 +117,7 @@ def test_every_part_of_a_run_that_the_args_ask_for_is_in_it(tiny, tmp_path):
         "learning_rate": 3.0,
     }
     variables = {"HF_TOKEN": "hf_of_a_test", "HF_ENDPOINT": "http://127.0.0.1:9", "XDG_CACHE_HOME": str(tmp_path / "c")}
-    done = run_script("fine_tune_dpo.py", args, tmp_path, **variables)
+    done = run_new_interpreter("fine_tune_dpo.py", args, tmp_path, **variables)
     assert done.returncode == 0, done.stderr
     metrics = read_json(tmp_path / "run" / "metrics.json")
     assert metrics["initial_max_logp_gap"] > 1  # the other reference

@@ -1,0 +1,8 @@
+"""What the forkserver of `script_process` imports before it is forked."""
+
+from response_generator.modeling.backend import import_backend
+
+import_backend("unsloth")
+
+from response_generator.evaluation import pipeline  # noqa: E402, F401
+from response_generator.training import preparation, profiling, reference, report, sanity_checks  # noqa: E402, F401
