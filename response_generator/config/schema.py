@@ -1,4 +1,9 @@
-"""The keys of the args files: one frozen, typed class per script. Imports no torch."""
+"""The arguments of both scripts as frozen, typed classes. Nothing here imports torch.
+
+The docstring below each field is its description in `--help` and in docs/configuration.md. After a change run
+
+    python -m response_generator.config.documentation
+"""
 
 from typing import Annotated, Any, Literal
 
@@ -33,43 +38,50 @@ class Section(BaseModel):
 
 class ChatTemplateArguments(Section):
     file: LocalPath
-    """File with the Jinja template."""
+    """Path of the Jinja template."""
     special_tokens: dict[str, Any] = {}
-    """Argument of the tokenizer's `add_special_tokens`, for example pad_token or additional_special_tokens."""
+    """Tokens to add to the tokenizer, with the keys of `add_special_tokens`, such as `pad_token`."""
     required_markers: list[str] = []
-    """Strings that every rendered prompt must contain; a run warns when one is missing."""
+    """Strings that every rendered prompt should contain. The run prints how many prompts lack one."""
     system_prompt: str | None = None
-    """A system message put before every dialogue."""
+    """System message that is put before every dialogue; null: none."""
 
 
 class DatasetArguments(Section):
     path: Source
-    """A hub id (owner/name or owner/name@revision), a local .json, .jsonl or .parquet file, a folder of such files
+    """Hub id (`owner/name` or `owner/name@revision`), a local .json, .jsonl or .parquet file, a folder of such files
     named after their split, or a folder written by `save_to_disk`."""
     name: str | None = None
     """Configuration name of a hub data set."""
     split: Annotated[str, AfterValidator(check_split)] = "train"
-    """Split to read; ignored for a single local file."""
+    """Split to read. It is ignored for a single local file."""
     revision: str | None = None
-    """Branch, tag or commit of a hub data set; the same as @revision in its path."""
+    """Branch, tag or commit of a hub data set. `@revision` in `path` does the same."""
     num_proc: int | None = Field(default=None, ge=1, le=MAX_WORKERS)
     """Number of processes that load a hub data set."""
     limit: int | None = Field(default=None, ge=1)
-    """Read only this many rows from the start."""
+    """Read only this many rows, from the first on; null: all."""
     skip_bad_rows: bool = False
-    """true: leave out rows that cannot be used, and count them; false: stop and name these rows."""
+    """true: leave out rows that cannot be used, and count them. false: stop with an error that lists them."""
 
 
 class WandbArguments(Section):
     mode: Literal["online", "offline", "disabled"]
-    """online needs WANDB_API_KEY (or `wandb login`); offline writes into the run folder; disabled turns wandb off."""
+    """`online` needs WANDB_API_KEY or an earlier `wandb login`; `offline` writes into the run folder."""
     project: str | None = None
+    """wandb project."""
     entity: str | None = None
+    """wandb user or team; null: your default one."""
     group: str | None = None
+    """Group of the run."""
     job_type: str | None = None
+    """Job type of the run."""
     name: str | None = None
+    """Name of the run; null: wandb chooses one."""
     notes: str | None = None
+    """Description of the run."""
     tags: list[str] = []
+    """Tags of the run."""
 
 
 # With the tags pydantic validates, and reports errors for, only the form that is given: list or object.
@@ -82,92 +94,92 @@ EmotionLabels = Annotated[
 
 class ScoringArguments(Section):
     emotion_model: Source
-    """Text-classification model (hub id or folder) for the emotion of a reply."""
+    """Text-classification model (hub id or folder) that predicts the emotion of a reply."""
     emotion_labels: EmotionLabels | None = None
-    """Emotions of the classifier's labels: {label: emotion} for each label that is not an emotion name, or a list in
-    the order of the label ids; null: every label is an emotion name."""
+    """Emotions of the classifier's labels: an object `{label: emotion}` with the labels that are not emotion names, or a
+    list in the order of the label ids; null: every label is an emotion name."""
     gibberish_model: Source
-    """Text-classification model that tells clean text from gibberish."""
+    """Text-classification model (hub id or folder) that tells clean text from gibberish."""
     batch_size: int = Field(default=32, ge=1)
-    """Replies per classification batch."""
+    """Replies per batch of the classifiers."""
     clean_up_tokenization_spaces: bool = False
-    """Remove the space before punctuation for the classifiers only ("fine ." becomes "fine."); predictions.jsonl keeps
-    it."""
+    """Remove the space before punctuation before classifying (`fine .` becomes `fine.`), as the authors did.
+    predictions.jsonl keeps the text as it was generated."""
 
 
 class ModelArguments(Section):
     output_dir: LocalPath
-    """Run folder."""
+    """Run folder. All files of the run are written there."""
     seed: int = Field(ge=0, le=MAX_SEED)
     """Random seed of the whole run."""
     backend: Literal["unsloth", "transformers"]
-    """Library that loads the model: unsloth (on CUDA or CPU), or transformers with bitsandbytes."""
+    """Loader: `unsloth` (CUDA, or its CPU backend), or `transformers` with bitsandbytes (training then needs CUDA)."""
     base_model: Source
-    """Hub id (owner/name or owner/name@revision) or folder of the base model."""
+    """Base model: hub id (`owner/name` or `owner/name@revision`) or folder."""
     adapter: Source
-    """Hub id or folder of the LoRA adapter that evaluate.py evaluates."""
+    """LoRA adapter that is evaluated: hub id or folder."""
     from_pretrained: dict[str, Any]
-    """Keyword arguments of FastLanguageModel.from_pretrained (unsloth) or AutoModelForCausalLM (transformers)."""
+    """Keyword arguments of `from_pretrained`, of FastLanguageModel (unsloth) or AutoModelForCausalLM (transformers)."""
     chat_template: ChatTemplateArguments
-    """Template file, special tokens, required markers, system prompt."""
+    """Chat template, special tokens, required markers and system prompt."""
     dataset: DatasetArguments
-    """Preference pairs (DPO) or dialogues (evaluate)."""
+    """The data: preference pairs for fine_tune_dpo.py, dialogues for evaluate.py."""
     wandb: WandbArguments
     """Tracking with wandb."""
 
 
 class ExportArguments(Section):
     path: LocalPath
-    """Folder for the merged model: base model and adapter as 16-bit safetensors."""
+    """Folder to write: base model and adapter merged, as 16-bit safetensors."""
     base_model: Source | None = None
-    """The 16-bit base model to merge the adapter into; null: base_model of the top level."""
+    """The 16-bit base model to merge into; null: `base_model`."""
     dtype: Literal["bfloat16", "float16"] = "bfloat16"
     """Data type of the merged weights."""
 
 
 class HubArguments(Section):
     repo_id: str
-    """owner/name on the hub; created if it does not exist."""
+    """Repository on the hub, `owner/name`. It is created if it does not exist."""
     private: bool = True
-    """Whether a new repository is private."""
+    """Whether a repository that is created is private."""
 
 
 class DPOArguments(ModelArguments):
     adapter: Source | None
-    """Hub id or folder of the LoRA adapter that training starts from; null: a new adapter from the section lora."""
+    """LoRA adapter that training starts from: hub id or folder; null: a new LoRA from the section `lora`."""
     reference_adapter: Source | None = None
-    """Adapter of the reference; null: a frozen copy of `adapter` (for a new LoRA adapter, the bare base model)."""
+    """Frozen reference: hub id or folder; null: a copy of `adapter`, or the bare base model for a new LoRA."""
     lora: dict[str, Any] | None = None
-    """Keywords of LoraConfig (PEFT) for a new adapter (adapter: null)."""
+    """Fields of PEFT's LoraConfig for a new LoRA; only when `adapter` is null."""
     eval_dataset: DatasetArguments | None = None
-    """Held-out pairs, evaluated after training, and during training with dpo.eval_strategy."""
+    """Held-out pairs, evaluated after training, and during it with `dpo.eval_strategy`; null: none."""
     dpo: dict[str, Any]
-    """Fields of DPOConfig (TRL), and early_stopping_patience and early_stopping_threshold."""
+    """Fields of TRL's DPOConfig; also `early_stopping_patience` and `early_stopping_threshold`."""
     export: ExportArguments | None = None
-    """Write a merged 16-bit model after training; null: do not."""
+    """Merged 16-bit model to write after training; null: none."""
     push_to_hub: HubArguments | None = None
-    """Upload the adapter to the hub after training, with the token in HF_TOKEN; null: do not."""
+    """Hub repository to upload the adapter to after training, with the token in HF_TOKEN; null: no upload."""
 
 
 class PreferenceArguments(Section):
     dataset: DatasetArguments
-    """Held-out preference pairs."""
+    """Held-out preference pairs, with the same keys as the section `dataset`."""
     beta: float = Field(gt=0, le=1e6)
-    """Factor of the implicit reward: beta * (log-probability by the adapter - log-probability by the baseline)."""
+    """Scale of the implicit reward, which is beta times (log-probability under the adapter - under the baseline)."""
 
 
 class EvaluateArguments(ModelArguments):
     baseline_adapter: Annotated[str, AfterValidator(resolve_baseline)] | None = None
-    """Second model for the same prompts: an adapter, or "none" for the bare base model; null: no baseline."""
+    """Model to compare with: an adapter (hub id or folder), or "none" for the bare base model; null: none."""
     batch_size: int = Field(ge=1)
-    """Prompts per generation batch."""
+    """Prompts per batch of generation."""
     samples_per_prompt: int = Field(default=1, ge=1, le=MAX_SAMPLES_PER_PROMPT)
-    """Replies per prompt; the confidence intervals resample prompts, not replies."""
+    """Replies sampled for each prompt. More than 1 needs `generation.do_sample: true`."""
     generation: dict[str, Any]
-    """Fields of GenerationConfig (transformers); the pad and EOS tokens come from the tokenizer."""
+    """Fields of transformers' GenerationConfig. The pad and EOS ids are the tokenizer's."""
     scoring: ScoringArguments
-    """The classifiers that score the replies."""
+    """The emotion classifier and the gibberish classifier."""
     preferences: PreferenceArguments | None = None
-    """Held-out pairs for measuring the adapter's implicit reward over the baseline; null: do not measure."""
+    """Held-out pairs for the reward accuracy of the adapter against the baseline; null: none."""
     bootstrap_resamples: int = Field(default=10_000, ge=100, le=MAX_RESAMPLES)
-    """Bootstrap resamples of the prompts for the 95 % confidence intervals."""
+    """Bootstrap resamples of the prompts behind each 95 % interval."""
