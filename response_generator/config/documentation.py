@@ -53,6 +53,25 @@ One JSON file is one complete run. `args/dpo_arg.json` and `args/evaluate_arg.js
 The tables of `dpo`, `lora`, `generation` and `from_pretrained` list the accepted keys of those libraries; their own
 documentation describes them. Every number has a range. Keys that the program sets itself are not listed, for example
 `dpo.output_dir` and `generation.eos_token_id`: the error message for such a key says where the value comes from.
+
+## Command line
+
+| option | meaning |
+|---|---|
+| `--json_file FILE` | the args file |
+| `--set KEY.PATH=VALUE` | overrides one value; VALUE is JSON, or else text; repeatable |
+| `--dry_run` | checks everything, shows data and cost, writes nothing |
+| `--help` | lists the options and the top-level keys |
+| `--from_predictions PATH` | `evaluate.py`: scores the replies of an earlier run again |
+| `--compare RUN_FOLDER RUN_FOLDER` | `evaluate.py`: compares two or more finished runs; takes no args file |
+| `--output_dir FOLDER` | `evaluate.py`: where `--compare` writes |
+
+| exit status | meaning |
+|---|---|
+| 0 | finished |
+| 2 | the arguments or the data are wrong; all errors were printed, nothing was written |
+| 130 | interrupted; the last line says how to continue (torchrun and accelerate themselves then end with 1) |
+| 1 | any other error |
 """
 
 
