@@ -1,0 +1,120 @@
+"""Links, paths, keys and names in README.md and docs/ must exist."""
+
+import ast
+import re
+
+import numpy as np
+import pytest
+from conftest import ROOT
+from documents import BLOCKS, DOCUMENTS, TEXTS, list_inline_code, list_make_targets
+
+from response_generator.config import documentation, library_keywords
+from response_generator.config.schema import DPOArguments, EvaluateArguments, ModelArguments
+from response_generator.config.validation import get_section_class
+from response_generator.evaluation.comparison import estimate_preference
+from response_generator.evaluation.metrics import METRICS
+from response_generator.evaluation.predictions_file import GENERATED_FIELDS, SCORED_FIELDS
+
+MAX_README_WORDS = 1000
+CHECKED_PATHS = ("args/", "docs/", "response_generator/", "tests/", "requirements")
+
+
+def list_keys(arguments: type[ModelArguments]) -> set[str]:
+    """Every key of a section as `section.key`, those of the libraries included."""
+    keys = set()
+    for name, field in arguments.model_fields.items():
+        if section := get_section_class(field):
+            keys |= {f"{name}.{key}" for key in section.model_fields}
+    for section in documentation.LIBRARY_CLASSES:
+        keys |= {f"{section}.{key}" for key in library_keywords.accepted_json_types(section)}
+    return keys
+
+
+# Named in the documents as what is not, or is no longer, a key.
+NO_KEYS = {"chat_template.marks", "dpo.output_dir", "generation.eos_token_id", "generation.jsonl"}
+
+
+@pytest.mark.parametrize("file", DOCUMENTS, ids=lambda file: file.name)
+def test_every_key_in_the_text_exists(file):
+    known = list_keys(DPOArguments) | list_keys(EvaluateArguments)
+    sections = {key.partition(".")[0] for key in known}
+    for code in list_inline_code(file):
+        key = re.match(r"\w+\.\w+", code)
+        if key and key[0].partition(".")[0] in sections:
+            assert key[0] in known | NO_KEYS, f"{file.name}: {code}"
+
+
+def to_anchor(heading: str) -> str:
+    """The id that GitHub gives to a heading."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+@pytest.mark.parametrize("file", DOCUMENTS, ids=lambda file: file.name)
+def test_every_link_leads_somewhere(file):
+    for target in re.findall(r"\]\(([^)]+)\)", TEXTS[file]):
+        if target.startswith("http"):
+            continue
+        path, _, anchor = target.partition("#")
+        linked = (file.parent / path).resolve() if path else file
+        assert linked.exists(), f"{file.name}: {target}"
+        if anchor:
+            headings = re.findall(r"^#+ (.+)$", TEXTS[linked], re.MULTILINE)
+            assert anchor in map(to_anchor, headings), f"{file.name}: {target}"
+
+
+@pytest.mark.parametrize("file", DOCUMENTS, ids=lambda file: file.name)
+def test_every_path_in_the_text_exists(file):
+    named = {
+        code for code in list_inline_code(file) if code.startswith(CHECKED_PATHS) and re.fullmatch(r"[\w./-]+", code)
+    }
+    assert [path for path in sorted(named) if not (ROOT / path).exists()] == []
+
+
+@pytest.mark.parametrize("file", DOCUMENTS, ids=lambda file: file.name)
+def test_every_make_target_in_the_text_exists(file):
+    targets = {match[1] for code in list_inline_code(file) if (match := re.fullmatch(r"make (\S+)", code))}
+    assert targets <= list_make_targets()
+
+
+def test_every_test_that_a_document_names_exists():
+    named = {name for text in TEXTS.values() for name in re.findall(r"test_\w+\.py", text)}
+    assert len(named) > 10
+    assert named <= {file.name for file in (ROOT / "tests").rglob("test_*.py")}
+
+
+def test_the_readme_is_short():
+    assert len(TEXTS[ROOT / "README.md"].split()) <= MAX_README_WORDS
+
+
+def test_the_readme_links_every_document():
+    for file in DOCUMENTS[1:]:
+        assert f"(docs/{file.name})" in TEXTS[ROOT / "README.md"]
+
+
+def test_the_layout_names_every_folder_of_the_package():
+    layout = next(block.text for block in BLOCKS if block.language == "text" and block.file.name == "README.md")
+    folders = {file.parent.name for file in (ROOT / "response_generator").glob("*/__init__.py")}
+    assert set(re.findall(r"^  (\w+)/ ", layout, re.MULTILINE)) == folders
+    assert all((ROOT / path).exists() for path in re.findall(r"^\S+", layout, re.MULTILINE))
+
+
+def test_the_evaluation_page_defines_every_metric_and_field():
+    page = TEXTS[ROOT / "docs" / "evaluation.md"]
+    for name in (*(metric.name for metric in METRICS), *GENERATED_FIELDS, *SCORED_FIELDS):
+        assert f"`{name}`" in page, name
+    for name in estimate_preference(np.array([1.0, -1.0, 2.0]), resamples=100, seed=0):
+        assert f"`preference/{name}`" in page, name
+
+
+def test_the_training_page_defines_every_metric():
+    """The metrics that the two functions below return are keys of dicts in their source."""
+    page = TEXTS[ROOT / "docs" / "training.md"]
+    names = set()
+    for file, function in (("sanity_checks.py", "check_start"), ("train_dpo.py", "train")):
+        tree = ast.parse((ROOT / "response_generator" / "training" / file).read_text(encoding="utf-8"))
+        body = next(node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and node.name == function)
+        dicts = [node for node in ast.walk(body) if isinstance(node, ast.Dict)]
+        names |= {key.value for node in dicts for key in node.keys if isinstance(key, ast.Constant)}
+    assert len(names) >= 7
+    for name in names:
+        assert f"`{name}`" in page, name

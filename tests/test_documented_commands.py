@@ -1,0 +1,151 @@
+"""Every command and every example of args in the documents must be accepted. No model is loaded."""
+
+import importlib.util
+import json
+import re
+import shlex
+import sys
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+import pytest
+from accelerate.commands.launch import launch_command_parser
+from conftest import ROOT
+from documents import BLOCKS, DOCUMENTS, list_inline_code, list_make_targets
+from torch.distributed.run import get_args_parser as build_torchrun_parser
+
+import evaluate
+from response_generator import export
+from response_generator.cli import command_line
+from response_generator.config.schema import DPOArguments, EvaluateArguments
+from response_generator.config.validation import validate_arguments
+from response_generator.data.datasets import parse_dialogue, parse_pair
+
+PUBLISHED_ARGS = {DPOArguments: ROOT / "args" / "dpo_arg.json", EvaluateArguments: ROOT / "args" / "evaluate_arg.json"}
+LAUNCHERS = {"torchrun": build_torchrun_parser, "accelerate": launch_command_parser}
+
+
+@pytest.fixture(autouse=True)
+def in_repository(monkeypatch):
+    monkeypatch.chdir(ROOT)
+
+
+def list_commands() -> list[tuple[str, str]]:
+    """`(document, command)` of every line in a `sh` block, with continuation lines joined."""
+    return [
+        (block.file.name, line)
+        for block in BLOCKS
+        if block.language == "sh"
+        for line in block.text.replace("\\\n", " ").splitlines()
+        if line.strip()
+    ]
+
+
+def label(value: object) -> str:
+    return " ".join(str(value).split())[:80]
+
+
+def parse_script_options(script: str, options: list[str], monkeypatch) -> Namespace:
+    if script == "evaluate.py":
+        monkeypatch.setattr(sys, "argv", [script, *options])
+        return evaluate.read_options()
+    return command_line.build_parser(DPOArguments, "")[0].parse_args(options)
+
+
+def check_script(script: str, options: list[str], monkeypatch) -> None:
+    """Parses the options as the script does, and validates its args file with the overrides applied."""
+    assert script in ("fine_tune_dpo.py", "evaluate.py")
+    parsed = parse_script_options(script, options, monkeypatch)
+    if parsed.json_file:
+        command_line.read_arguments(EvaluateArguments if script == "evaluate.py" else DPOArguments, parsed)
+
+
+def check_module(module: str, options: list[str], monkeypatch) -> None:
+    """Checks a program of the package; `export` is the only one that has options."""
+    assert importlib.util.find_spec(module), f"there is no module {module}"
+    if module != export.__name__:
+        assert not [option for option in options if option.startswith("-")]
+        return
+    monkeypatch.setattr(sys, "argv", ["export", *options])
+    monkeypatch.setattr(export, "read_run", lambda folder, assignments: check_export(assignments))
+    monkeypatch.setattr(export.merge, "merge_in_subprocess", lambda *arguments: None)
+    export.main()
+
+
+def check_export(assignments: list[str]) -> None:
+    options = Namespace(json_file=PUBLISHED_ARGS[DPOArguments], set=assignments)
+    assert command_line.read_arguments(DPOArguments, options).export
+
+
+def strip_launcher(words: list[str]) -> list[str]:
+    """The command that torchrun or `accelerate launch` starts, after its own options were parsed."""
+    parser: ArgumentParser = LAUNCHERS[words[0]]()
+    options = words[2:] if words[0] == "accelerate" else words[1:]
+    parsed = parser.parse_args(options)
+    if config := getattr(parsed, "config_file", None):
+        assert Path(config).is_file(), config
+    return ["python", parsed.training_script, *parsed.training_script_args]
+
+
+@pytest.mark.parametrize(("document", "command"), list_commands(), ids=label)
+def test_every_command_is_accepted(document, command, monkeypatch):
+    words = shlex.split(command, comments=True)
+    while words and re.fullmatch(r"[A-Z_]+=\S*", words[0]):
+        words = words[1:]
+    outside = [word for word in words if word.rpartition("=")[2].startswith(("/", "~", ".."))]
+    assert not outside, "a documented command must not need files outside the repository"
+    if words[0] in LAUNCHERS:
+        words = strip_launcher(words)
+    program, *rest = words
+    if program == "make":
+        assert set(rest) <= list_make_targets(), command
+    elif program.endswith("pip"):
+        assert Path(rest[rest.index("-r") + 1]).is_file()
+    elif program.endswith("python") and rest[0] == "-m":
+        check_module(rest[1], rest[2:], monkeypatch)
+    elif program.endswith("python"):
+        check_script(rest[0], rest[1:], monkeypatch)
+    else:
+        pytest.fail(f"{document}: no check for {program}")
+
+
+def test_there_are_commands_of_every_kind():
+    commands = " ".join(command for _, command in list_commands())
+    for words in ("make demo", "fine_tune_dpo.py", "evaluate.py", "--compare", "--from_predictions", "torchrun"):
+        assert words in commands
+
+
+@pytest.mark.parametrize("block", [block for block in BLOCKS if block.language == "json"], ids=label)
+def test_every_example_of_args_is_valid(block):
+    changes = json.loads(block.text)
+    arguments = DPOArguments if set(changes) <= set(DPOArguments.model_fields) else EvaluateArguments
+    values = json.loads(PUBLISHED_ARGS[arguments].read_text(encoding="utf-8"))
+    for key, value in changes.items():
+        is_section = isinstance(value, dict) and isinstance(values.get(key), dict)
+        values[key] = values[key] | value if is_section else value
+    validate_arguments(arguments, values, block.file.name)
+
+
+@pytest.mark.parametrize("block", [block for block in BLOCKS if block.language == "jsonl"], ids=label)
+def test_every_example_row_is_valid(block):
+    for line in block.text.splitlines():
+        row = json.loads(line)
+        parse_pair(0, row) if "chosen" in row else parse_dialogue(0, row)
+
+
+@pytest.mark.parametrize("file", DOCUMENTS, ids=lambda file: file.name)
+def test_every_override_in_the_text_is_valid(file):
+    for code in list_inline_code(file):
+        for assignment in re.findall(r"--set ([a-z]\S*=\S+)", code):
+            arguments = DPOArguments if assignment.partition(".")[0] in DPOArguments.model_fields else EvaluateArguments
+            options = Namespace(json_file=PUBLISHED_ARGS[arguments], set=[assignment])
+            command_line.read_arguments(arguments, options)
+
+
+@pytest.mark.parametrize("file", DOCUMENTS, ids=lambda file: file.name)
+def test_every_option_in_the_text_exists(file):
+    sources = [ROOT / "evaluate.py", Path(command_line.__file__)]
+    written = "".join(source.read_text(encoding="utf-8") for source in sources)
+    known = {"--help", *re.findall(r'"(--\w+)"', written)}
+    for code in list_inline_code(file):
+        assert set(re.findall(r"(?<!\S)--\w+", code)) <= known, code
