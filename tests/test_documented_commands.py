@@ -17,7 +17,7 @@ from torch.distributed.run import get_args_parser as build_torchrun_parser
 import evaluate
 from response_generator import export
 from response_generator.cli import command_line
-from response_generator.config.schema import DPOArguments, EvaluateArguments
+from response_generator.config.schema import DPOArguments, EvaluateArguments, ModelArguments
 from response_generator.config.validation import validate_arguments
 from response_generator.data.datasets import parse_dialogue, parse_pair
 
@@ -60,6 +60,11 @@ def check_script(script: str, options: list[str], monkeypatch) -> None:
         command_line.read_arguments(EvaluateArguments if script == "evaluate.py" else DPOArguments, parsed)
 
 
+def read_published_args(arguments: type[ModelArguments], assignments: list[str]) -> ModelArguments:
+    options = Namespace(json_file=PUBLISHED_ARGS[arguments], set=assignments, verbose=False)
+    return command_line.read_arguments(arguments, options)
+
+
 def check_module(module: str, options: list[str], monkeypatch) -> None:
     """Checks a program of the package; `export` is the only one that has options."""
     assert importlib.util.find_spec(module), f"there is no module {module}"
@@ -73,8 +78,7 @@ def check_module(module: str, options: list[str], monkeypatch) -> None:
 
 
 def check_export(assignments: list[str]) -> None:
-    options = Namespace(json_file=PUBLISHED_ARGS[DPOArguments], set=assignments)
-    assert command_line.read_arguments(DPOArguments, options).export
+    assert read_published_args(DPOArguments, assignments).export
 
 
 def strip_launcher(words: list[str]) -> list[str]:
@@ -138,8 +142,7 @@ def test_every_override_in_the_text_is_valid(file):
     for code in list_inline_code(file):
         for assignment in re.findall(r"--set ([a-z]\S*=\S+)", code):
             arguments = DPOArguments if assignment.partition(".")[0] in DPOArguments.model_fields else EvaluateArguments
-            options = Namespace(json_file=PUBLISHED_ARGS[arguments], set=[assignment])
-            command_line.read_arguments(arguments, options)
+            read_published_args(arguments, [assignment])
 
 
 @pytest.mark.parametrize("file", DOCUMENTS, ids=lambda file: file.name)

@@ -61,6 +61,7 @@ documentation describes them. Every number has a range. Keys that the program se
 | `--json_file FILE` | the args file |
 | `--set KEY.PATH=VALUE` | overrides one value; VALUE is JSON, or else text; repeatable |
 | `--dry_run` | checks everything, shows data and cost, writes nothing |
+| `--verbose` | also shows what the libraries print about themselves |
 | `--help` | lists the options and the top-level keys |
 | `--from_predictions PATH` | `evaluate.py`: scores the replies of an earlier run again |
 | `--compare RUN_FOLDER RUN_FOLDER` | `evaluate.py`: compares two or more finished runs; takes no args file |

@@ -96,7 +96,7 @@ class ScoringArguments(Section):
     emotion_model: Source
     """Text-classification model (hub id or folder) that predicts the emotion of a reply."""
     emotion_labels: EmotionLabels | None = None
-    """Emotions of the classifier's labels: an object `{label: emotion}` for labels that are not emotion names, or a list
+    """Emotions of the classifier's labels: an object `{label: emotion}` for labels that are no emotion names, or a list
     in the order of the label ids; null: every label is an emotion name."""
     gibberish_model: Source
     """Text-classification model (hub id or folder) that tells clean text from gibberish."""
