@@ -23,7 +23,10 @@ demo: $(INSTALLED)
 	$(PYTHON) evaluate.py --json_file args/demo/evaluate_arg.json
 
 test: $(INSTALLED) chromium
-	$(PYTHON) -m pytest -q -m "not gpu" tests
+	$(PYTHON) -m pytest -q -n 2 --dist loadfile -m "not gpu" tests
+
+test-fast: $(INSTALLED)
+	$(PYTHON) -m pytest -q -m "not gpu and not slow" tests
 
 test-gpu: $(INSTALLED)
 	$(PYTHON) -m pytest -q -m gpu tests
