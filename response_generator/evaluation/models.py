@@ -11,7 +11,8 @@ from response_generator.constants import ADAPTER, BASELINE
 from response_generator.errors import InputError
 from response_generator.modeling.adapters import AdapterFile, add_adapter
 from response_generator.modeling.backend import has_unsloth_gpu_code
-from response_generator.modeling.loading import check_loading, check_vocabulary, find_adapter, load_base, load_config
+from response_generator.modeling.base_config import check_loading, load_config
+from response_generator.modeling.loading import check_vocabulary, find_adapter, load_base
 from response_generator.modeling.tokenizer import load_tokenizer
 
 Adapters = dict[str, AdapterFile | None]  # by the model's name; None for the bare base model

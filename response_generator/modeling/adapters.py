@@ -1,5 +1,5 @@
-"""LoRA adapters: what their files hold and whether they fit a base model, without loading any weight; then onto a
-model, and back into files."""
+"""LoRA adapters: checks their files against a base model without loading its weights, adds them to a model, and saves
+them."""
 
 import re
 from collections.abc import Iterable
@@ -19,14 +19,15 @@ from response_generator.errors import InputError
 from response_generator.modeling.meta_model import build_meta_model
 
 PEFT_PREFIX = "base_model.model."
-TABLE_COPY = re.compile(r"(.+)\.(?:modules_to_save|original_module)\.(\w+)")
-EMBEDDINGS = ("embed_tokens", "lm_head")
-TABLES = tuple(f"{part}.weight" for part in EMBEDDINGS)
+EMBEDDING_MODULES = ("embed_tokens", "lm_head")
+EMBEDDING_WEIGHTS = tuple(f"{module}.weight" for module in EMBEDDING_MODULES)
+EMBEDDING_COPY = re.compile(r"(.+)\.(?:modules_to_save|original_module)\.(\w+)")
 
 
 @dataclass(frozen=True)
 class AdapterFile:
-    """An adapter folder. `shapes` are the tensors' by their name in the file, each table once."""
+    """An adapter folder. `shapes` maps the names of the tensors in its file to their shapes, without duplicate copies
+    of an embedding matrix (see `drop_embedding_copies`)."""
 
     folder: Path
     config: dict[str, Any]
@@ -34,28 +35,35 @@ class AdapterFile:
 
     @classmethod
     def read(cls, folder: Path) -> "AdapterFile":
-        """Raises InputError when the folder's files are damaged."""
+        """Reads the configuration and the shapes of the tensors.
+
+        Raises:
+            InputError: when a file is damaged.
+        """
         try:
             config, shapes = model_files.read_adapter(folder)
         except InputError as error:
             raise InputError(*(f"adapter: {message}" for message in error.messages)) from error
-        return cls(folder, config, {name: shapes[name] for name in drop_table_copies(shapes)})
+        return cls(folder, config, {name: shapes[name] for name in drop_embedding_copies(shapes)})
 
     @property
     def embedding_rows(self) -> int | None:
-        """Rows of the embedding or output matrix this adapter brings along; None when it brings none."""
-        rows = [shape[0] for name, shape in self.shapes.items() if name.endswith(TABLES)]
+        """The number of rows of the embedding matrices in the adapter's file; None when it holds none."""
+        rows = [shape[0] for name, shape in self.shapes.items() if name.endswith(EMBEDDING_WEIGHTS)]
         return rows[0] if rows else None
 
     @property
     def replaces_base_embeddings(self) -> bool:
-        """True when embeddings are stored as the base's own, not under `modules_to_save`: two cannot coexist."""
-        brought = {part for name in self.shapes for part in EMBEDDINGS if name.endswith(f"{part}.weight")}
-        return not brought <= set(self.config.get("modules_to_save") or ())
+        """True when the file holds an embedding matrix that `modules_to_save` does not list.
+
+        PEFT loads such a matrix into the base model itself, so two adapters with one each cannot share a base model.
+        """
+        stored = {module for name in self.shapes for module in EMBEDDING_MODULES if name.endswith(f"{module}.weight")}
+        return not stored <= set(self.config.get("modules_to_save") or ())
 
     @property
     def layers(self) -> set[str]:
-        """The layers of the base that it adapts."""
+        """The names of the base model's layers that have LoRA weights in this adapter."""
         return {name.partition(".lora_A.")[0].removeprefix(PEFT_PREFIX) for name in self.shapes if ".lora_A." in name}
 
     @property
@@ -67,119 +75,137 @@ class AdapterFile:
         return {name: tensors[name] for name in self.shapes}
 
     def check_fits(self, key: str, base: PretrainedConfig) -> None:
-        """Compares its tensors with those that PEFT makes from its configuration on the base, built without weights.
+        """Checks that the file holds exactly the tensors that PEFT would create from the adapter's configuration on
+        the base model, in the same shapes. The base model is built without weights.
 
         Raises:
-            InputError: when the adapter was made for another base, or holds other tensors than its configuration
-                asks for: PEFT would leave some out, or start some anew.
+            InputError: when the adapter was made for another base model, or its tensors do not match its configuration.
+                PEFT would ignore surplus tensors and initialize missing ones at random.
         """
-        place = f"{key}: {self.folder}"
-        layers, width, expected = self.expected_shapes(place, base)
-        self.check_tables(place, width)
+        prefix = f"{key}: {self.folder}"
+        layers, hidden_size, expected = self.compute_expected_shapes(prefix, base)
+        self.check_embedding_shapes(prefix, hidden_size)
         for name, shape in self.shapes.items():
             layer, _, part = name.removeprefix(PEFT_PREFIX).rpartition(".lora_")
-            if not layer and name.removeprefix(PEFT_PREFIX).rpartition(".")[0].rpartition(".")[2] in EMBEDDINGS:
-                continue  # rows for added tokens: `check_tables`, and `check_vocabulary` counts them
+            module = name.removeprefix(PEFT_PREFIX).rpartition(".")[0].rpartition(".")[2]
+            if not layer and module in EMBEDDING_MODULES:
+                continue  # `check_embedding_shapes` checked the shape; `check_vocabulary` checks the number of rows
             if layer and layer not in layers:
-                raise InputError(f"{place}: {self.other_base}: base_model has no such layer: {layer}")
+                raise InputError(f"{prefix}: {self.describe_other_base()}: base_model has no such layer: {layer}")
             if name not in expected:
-                raise InputError(f"{place}: holds {name}, which its {model_files.ADAPTER_CONFIG} does not ask for")
+                raise InputError(f"{prefix}: holds {name}, which its {model_files.ADAPTER_CONFIG} does not ask for")
             if shape != expected[name]:
-                raise InputError(f"{place}: {self.differing_shape(layer or name, part, shape, expected[name])}")
-        absent = sorted(set(expected) - set(self.shapes))
-        if absent:
+                raise InputError(f"{prefix}: {self.describe_mismatch(layer or name, part, shape, expected[name])}")
+        missing = sorted(set(expected) - set(self.shapes))
+        if missing:
             raise InputError(
-                f"{place}: lacks {len(absent)} of {len(expected)} tensors that its {model_files.ADAPTER_CONFIG} asks "
-                f"for on this base, for example {absent[0]}; fetch or train it again, or name the base it was made for"
+                f"{prefix}: lacks {len(missing)} of {len(expected)} tensors that its {model_files.ADAPTER_CONFIG} asks "
+                f"for on this base model, for example {missing[0]}; download or train the adapter again, or name the "
+                f"base model it was made for"
             )
 
-    def check_tables(self, place: str, width: int) -> None:
-        """Raises InputError unless the embedding and output matrices that it brings are as wide as the base's, and have
-        the same rows."""
-        tables = {name: shape for name, shape in self.shapes.items() if name.endswith(TABLES)}
-        for name, shape in tables.items():
-            expected = (*next(iter(tables.values()))[:1], width)
+    def check_embedding_shapes(self, prefix: str, hidden_size: int) -> None:
+        """Checks that the embedding matrices in the file all have the same number of rows and the base model's width.
+
+        Raises:
+            InputError: when they do not.
+        """
+        matrices = {name: shape for name, shape in self.shapes.items() if name.endswith(EMBEDDING_WEIGHTS)}
+        for name, shape in matrices.items():
+            expected = (*next(iter(matrices.values()))[:1], hidden_size)
             if shape != expected or 0 in shape:
                 raise InputError(
-                    f"{place}: {name} has the shape {shape}; needed: a row for each token, as many in each such table, "
-                    f"of {width} numbers as in base_model; fetch or train it again, or name the base it was made for"
+                    f"{prefix}: {name} has the shape {shape}; needed: one row per token, the same number of rows in "
+                    f"every embedding matrix, and {hidden_size} columns as in base_model; download or train the "
+                    f"adapter again, or name the base model it was made for"
                 )
 
-    @property
-    def other_base(self) -> str:
+    def describe_other_base(self) -> str:
         return f"made for another base model ({self.config.get('base_model_name_or_path')})"
 
-    def differing_shape(self, layer: str, part: str, shape: tuple[int, ...], expected: tuple[int, ...]) -> str:
-        """What a tensor of another shape than the expected one says: another rank, or another base."""
+    def describe_mismatch(self, layer: str, part: str, shape: tuple[int, ...], expected: tuple[int, ...]) -> str:
+        """Says whether a tensor has the wrong shape because of another rank or because of another base model."""
         if part in ("A.weight", "B.weight") and len(shape) == len(expected):
-            side, size, rank = ("in", 1, 0) if part == "A.weight" else ("out", 0, 1)
+            side, features, rank = ("in", 1, 0) if part == "A.weight" else ("out", 0, 1)
             if shape[rank] != expected[rank]:
                 return (
                     f"{layer} has rank {shape[rank]} in {model_files.ADAPTER_WEIGHTS}, {expected[rank]} in "
-                    f"{model_files.ADAPTER_CONFIG}; the two files are not of one training"
+                    f"{model_files.ADAPTER_CONFIG}; the two files come from different training runs"
                 )
             return (
-                f"{self.other_base}: {layer} has {shape[size]} {side} features in the adapter, {expected[size]} in "
-                f"base_model"
+                f"{self.describe_other_base()}: {layer} has {shape[features]} {side} features in the adapter, "
+                f"{expected[features]} in base_model"
             )
-        return f"{self.other_base}: {layer} has the shape {shape} in the adapter, {expected} on base_model"
+        return f"{self.describe_other_base()}: {layer} has the shape {shape} in the adapter, {expected} on base_model"
 
-    def expected_shapes(self, place: str, base: PretrainedConfig) -> tuple[set[str], int, dict[str, tuple[int, ...]]]:
-        """The layers of the base, the width of its embeddings, and the shapes that PEFT makes of the adapter's
-        configuration on it, by their names in the file.
+    def compute_expected_shapes(
+        self, prefix: str, base: PretrainedConfig
+    ) -> tuple[set[str], int, dict[str, tuple[int, ...]]]:
+        """Lets PEFT create this adapter on the base model, without weights.
+
+        Returns:
+            The names of the base model's layers, the width of its embeddings, and the shape of each tensor that PEFT
+            would save, by its name in the file.
 
         Raises:
-            InputError: in PEFT's words, when its configuration is not one, or fits no layer of the base.
+            InputError: with the error of PEFT, when the configuration is invalid or fits no layer of the base model.
         """
         model = build_meta_model(base)
-        layers, width = {name for name, _ in model.named_modules()}, model.get_input_embeddings().weight.shape[1]
+        layers, hidden_size = {name for name, _ in model.named_modules()}, model.get_input_embeddings().weight.shape[1]
         try:
             config = LoraConfig.from_pretrained(self.folder)
-            config.base_model_name_or_path, config.init_lora_weights = None, False  # shapes alone are asked for
+            config.base_model_name_or_path, config.init_lora_weights = None, False  # only the shapes are needed
             with torch.device("meta"):
                 adapted = get_peft_model(model, config)
             expected = get_peft_model_state_dict(adapted, save_embedding_layers=False)
-        except Exception as error:  # whatever its fields hold, PEFT looks at them in many places
-            raise InputError(f"{place}: PEFT cannot put it on base_model: {error}") from error
-        return layers, width, {name: tuple(tensor.shape) for name, tensor in expected.items()}
+        except Exception as error:  # PEFT raises exceptions of many types for invalid fields
+            raise InputError(f"{prefix}: PEFT cannot add it to base_model: {error}") from error
+        return layers, hidden_size, {name: tuple(tensor.shape) for name, tensor in expected.items()}
 
     def check_finite(self, key: str) -> None:
-        """Raises InputError when a tensor holds NaN or infinity: a run from there learns and writes nothing else."""
+        """Checks that no tensor holds NaN or infinity, which would spread to everything that is trained or generated.
+
+        Raises:
+            InputError: when one does, or when torch cannot compute with its data type.
+        """
+        prefix = f"{key}: {self.folder}"
         with safe_open(self.folder / model_files.ADAPTER_WEIGHTS, framework="pt") as tensors:
             for name in self.shapes:
                 try:
-                    finite = tensors.get_tensor(name).float().isfinite().all()
-                except (SafetensorError, NotImplementedError) as error:  # numbers of 4 or 6 bits
+                    is_finite = tensors.get_tensor(name).float().isfinite().all()
+                except (SafetensorError, NotImplementedError) as error:  # 4-bit and 6-bit data types
                     raise InputError(
-                        f"{key}: {self.folder}: {name} holds numbers that torch cannot compute with ({error}); convert "
-                        f"them to float32"
+                        f"{prefix}: {name} has a data type that torch cannot compute with ({error}); convert it to "
+                        f"float32"
                     ) from error
-                if not finite:
+                if not is_finite:
                     raise InputError(
-                        f"{key}: {self.folder}: {name} holds NaN or infinity: the training that wrote it had failed; "
-                        f"name an earlier checkpoint of it"
+                        f"{prefix}: {name} holds NaN or infinity: the training that wrote it failed; name an earlier "
+                        f"checkpoint of that training"
                     )
 
 
-def drop_table_copies(names: Iterable[str]) -> list[str]:
-    """The names of a file's tensors without the second and third copy of a table.
+def drop_embedding_copies(names: Iterable[str]) -> list[str]:
+    """Returns the names of the tensors in a file, without the copies of an embedding matrix that PEFT does not load.
 
-    PEFT 0.11 and others wrote an embedding of `modules_to_save` as X.weight, which is what they load, again as
-    X.modules_to_save.weight, and the base's own as X.original_module.weight.
+    Some versions of PEFT, such as 0.11, save an embedding X of `modules_to_save` three times: as X.weight, which they
+    load, again as X.modules_to_save.weight, and the matrix of the base model as X.original_module.weight.
     """
-    known = set(names) - {"__metadata__"}
-    copies = {name for name in known if (table := TABLE_COPY.fullmatch(name)) and f"{table[1]}.{table[2]}" in known}
-    return sorted(known - copies)
+    unique = set(names) - {"__metadata__"}
+    copies = {
+        name for name in unique if (match := EMBEDDING_COPY.fullmatch(name)) and f"{match[1]}.{match[2]}" in unique
+    }
+    return sorted(unique - copies)
 
 
 def to_model_key(name_in_file: str, adapter_name: str) -> str:
-    """The name of a file's tensor inside a PeftModel, where each adapter's weights carry its name."""
-    layer, dot, part = name_in_file.rpartition(".lora_")
-    if dot:
+    """Converts the name of a tensor in an adapter file to its name in a PeftModel, which contains `adapter_name`."""
+    layer, separator, part = name_in_file.rpartition(".lora_")
+    if separator:
         matrix, _, rest = part.partition(".")
         if matrix.startswith("embedding_"):
             return f"{layer}.lora_{matrix}.{adapter_name}"
-        return f"{layer}.lora_{matrix}.{adapter_name}.{rest or 'weight'}"  # DoRA's magnitudes are stored without it
+        return f"{layer}.lora_{matrix}.{adapter_name}.{rest or 'weight'}"  # DoRA magnitudes have no .weight in the file
     module, _, parameter = name_in_file.rpartition(".")
     return f"{module}.modules_to_save.{adapter_name}.{parameter}"
 
@@ -187,14 +213,14 @@ def to_model_key(name_in_file: str, adapter_name: str) -> str:
 def add_adapter(
     model: PreTrainedModel | PeftModel, adapter: AdapterFile, name: str, trainable: bool = False
 ) -> PeftModel:
-    """Puts an adapter on the model under `name` and makes it the active one; LoRA weights are fp32, and so are whole
-    modules that the adapter brings when it is `trainable`.
+    """Loads an adapter into the model under `name` and makes it the active one.
 
-    An adapter that brings embeddings for added tokens gets a base resized to them.
+    LoRA weights are loaded in fp32. So are the modules that the adapter replaces as a whole (`modules_to_save`) when
+    `trainable` is true. When the adapter has embeddings for added tokens, the model is resized to that number of rows.
     """
     rows = adapter.embedding_rows
     if rows is not None and rows != model.get_input_embeddings().weight.shape[0]:
-        # The adapter's rows overwrite all of them, so there is nothing to gain from a careful start.
+        # The adapter overwrites every row, so initializing the new ones with the mean would be wasted time.
         model.resize_token_embeddings(rows, mean_resizing=False)
     if isinstance(model, PeftModel):
         model.load_adapter(adapter.folder, adapter_name=name, is_trainable=trainable)
@@ -207,9 +233,9 @@ def add_adapter(
 
 
 def load_whole_modules(model: PeftModel, adapter: AdapterFile, name: str) -> None:
-    """Gives the modules that an adapter replaces whole, such as embeddings, the values of its file in fp32.
+    """Loads in fp32 the modules that an adapter replaces as a whole, such as embeddings.
 
-    PEFT loads them into copies of the base's modules, in the base's dtype: bfloat16 would round what was trained.
+    PEFT loads them in the dtype of the base model, and bfloat16 would round the trained values.
     """
     weights = dict(model.named_parameters())
     for key, tensor in adapter.tensors().items():
@@ -219,19 +245,20 @@ def load_whole_modules(model: PeftModel, adapter: AdapterFile, name: str) -> Non
 
 
 def write_adapter(model: PeftModel, name: str, folder: Path) -> None:
-    """Writes one adapter of the model: LoRA, and each whole module that it brings once."""
+    """Saves one adapter of the model, with a single copy of each module that it replaces as a whole."""
     model.save_pretrained(folder, selected_adapters=[name], save_embedding_layers=has_embeddings_to_save(model))
 
 
 def has_embeddings_to_save(model: PeftModel) -> bool:
-    """True when the base's embeddings were resized and no adapter holds them: then they have to be saved beside LoRA.
+    """Returns whether the base model was resized and no adapter holds its embeddings, so that they have to be saved
+    with the LoRA weights.
 
-    PEFT itself would ask the hub, take a missing network for "not resized", and save tables that the adapter already
-    holds three times.
+    PEFT's own check needs the hub, takes the vocabulary for unchanged when there is no network, and would save
+    embeddings of `modules_to_save` three times.
     """
     base = model.get_base_model()
-    tables = (base.get_input_embeddings(), base.get_output_embeddings())
-    if all(isinstance(table, ModulesToSaveWrapper) for table in tables):
+    embeddings = (base.get_input_embeddings(), base.get_output_embeddings())
+    if all(isinstance(module, ModulesToSaveWrapper) for module in embeddings):
         return False
     config = base.config
     original = type(config).from_pretrained(config._name_or_path, revision=config._commit_hash)

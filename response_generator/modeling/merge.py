@@ -1,4 +1,4 @@
-"""Base and adapter merged into one 16-bit model that needs no PEFT, compared with what it is made of."""
+"""Export: merges base model and adapter into one 16-bit model that needs no PEFT, and checks the result."""
 
 import multiprocessing
 import os
@@ -17,11 +17,14 @@ from response_generator.constants import POLICY_ADAPTER
 from response_generator.errors import InputError, RunError
 from response_generator.runs import distributed
 
-if TYPE_CHECKING:  # `find_export_errors` is asked for before torch is imported
+if TYPE_CHECKING:  # `find_export_errors` runs before torch is imported
     from response_generator.modeling.adapters import AdapterFile
 
-MAX_KL_RATIO = 0.05  # of what the adapter does to the base: rounding loses a thousandth, a base left unmerged all of it
-SAMPLE_DIALOGUES = (  # the emotion of the replies; words of the user and of the bot in turn
+# The largest allowed KL divergence between merged model and base + adapter, divided by that between base and
+# base + adapter. Rounding to 16 bits gives about 0.001; without the adapter the ratio is 1.
+MAX_KL_RATIO = 0.05
+# The emotion of the replies, and the messages of user and bot in turn. The last message is a reply of the bot.
+SAMPLE_DIALOGUES = (
     ("happiness", ("I got the job !", "Really ? Congratulations !", "I start on Monday .", "That is wonderful news !")),
     ("anger", ("I left the door open again .", "That is enough ! I told you twice !")),
     ("sadness", ("Our old dog died last night .", "I am so sorry . I will miss him .")),
@@ -29,54 +32,61 @@ SAMPLE_DIALOGUES = (  # the emotion of the replies; words of the user and of the
 
 
 def find_export_errors(arguments: DPOArguments) -> list[str]:
-    """What would make an export fail, as far as files here tell; nothing is loaded. Empty when nothing is exported."""
+    """Checks the section `export` with the local files only. Empty when nothing is exported, or nothing is wrong."""
     if arguments.export is None:
         return []
     return find_path_errors(arguments) + find_base_errors(arguments)
 
 
 def find_path_errors(arguments: DPOArguments) -> list[str]:
+    """Checks that `export.path` is outside the run's files, new or empty, and writable."""
     if not distributed.is_main_process():
         return []
     path, run = Path(arguments.export.path), Path(arguments.output_dir)
     key = f"export.path: {path}"
     if run.resolve().is_relative_to(path.resolve()) or path.resolve().is_relative_to((run / "adapter").resolve()):
-        return [f"{key}: would mix with the files of the run; name a folder of its own, for example {run / 'merged'}"]
+        return [f"{key}: would mix with the files of the run; name another folder, for example {run / 'merged'}"]
     try:
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            return [f"{key}: is there already; name a new folder, or an empty one"]
-        with TemporaryDirectory(dir=next(place for place in path.absolute().parents if place.exists())):
+            return [f"{key}: already exists; name a new or an empty folder"]
+        with TemporaryDirectory(dir=next(parent for parent in path.absolute().parents if parent.exists())):
             return []
     except OSError as error:
         return [f"{key}: cannot be written ({error.strerror}); name another folder"]
 
 
 def find_base_errors(arguments: DPOArguments) -> list[str]:
-    key, name = with_16bit_base(arguments)
+    """Checks that a local base model to merge into is not quantized."""
+    key, name = get_16bit_base(arguments)
     if not is_local(name):
         return []
     try:
         config = strict_json.read_object(Path(name, "config.json"))
     except InputError:
-        return []  # preflight tells of damaged models
+        return []  # preflight reports damaged models
     return find_quantization_errors(key, name, config.get("quantization_config"))
 
 
 def find_quantization_errors(key: str, name: str, quantization: object) -> list[str]:
-    return [f"{key}: {name}: is pre-quantized; name its 16-bit original in export.base_model"] if quantization else []
+    if not quantization:
+        return []
+    return [f"{key}: {name}: is pre-quantized; name its 16-bit original in export.base_model"]
 
 
 def check_export_base(arguments: DPOArguments, start: "AdapterFile | None") -> None:
-    """Before training: the base to merge into, from the hub if need be, must be a 16-bit one that the adapter fits.
+    """Checks before training that the base model to merge into, local or on the hub, has 16 bits and fits the adapter.
+
+    Args:
+        start: the adapter that training starts from; None for a new LoRA.
 
     Raises:
-        InputError: when it is not.
+        InputError: when the base model is quantized or does not fit the adapter.
     """
     if arguments.export is None:
         return
-    from response_generator.modeling.loading import load_config
+    from response_generator.modeling.base_config import load_config
 
-    key, name = with_16bit_base(arguments)
+    key, name = get_16bit_base(arguments)
     config = load_config(arguments.model_copy(update={"base_model": name}))
     errors = find_quantization_errors(key, name, getattr(config, "quantization_config", None))
     if errors:
@@ -85,41 +95,44 @@ def check_export_base(arguments: DPOArguments, start: "AdapterFile | None") -> N
         start.check_fits(key, config)
 
 
-def with_16bit_base(arguments: DPOArguments) -> tuple[str, str]:
-    """The key that names the base to merge into, and its value."""
+def get_16bit_base(arguments: DPOArguments) -> tuple[str, str]:
+    """Returns the key that names the base model to merge into, and its value."""
     if arguments.export.base_model is not None:
         return "export.base_model", arguments.export.base_model
     return "base_model", arguments.base_model
 
 
 def merge_in_subprocess(arguments: DPOArguments, adapter: Path) -> Path:
-    """Writes base and `adapter`, a run's folder, as one model to `export.path`: whole and compared, or not at all.
+    """Merges the base model and a trained adapter, and writes the result to `export.path` once it has been checked.
+
+    Args:
+        adapter: the folder `adapter` of a run.
 
     Raises:
-        InputError: when base and adapter do not fit.
-        RunError: when the merged model is not base + adapter, or could not be computed or written.
+        InputError: when base model and adapter do not fit.
+        RunError: when the merged model differs from base + adapter, or cannot be computed or written.
     """
-    again = f"the adapter is safe in {adapter}; to export again: python -m response_generator.export {adapter.parent}"
-    print(f"export: merging into {with_16bit_base(arguments)[1]} …")
+    advice = f"the adapter is saved in {adapter}; to export again: python -m response_generator.export {adapter.parent}"
+    print(f"export: merging into {get_16bit_base(arguments)[1]} …")
     try:
-        # A process of its own: for a card unsloth puts model code into transformers that runs there only, and where
-        # memory does not suffice, the system ends that process and not this one.
+        # In a new process, because unsloth has patched transformers in this one with code that runs on the GPU only,
+        # and because the system ends only the new process when memory runs out.
         with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
             print(process.submit(merge_adapter, arguments, adapter).result())
     except BrokenProcessPool as error:
-        raise RunError(f"export: its process was ended from outside; is there memory for it? {again}") from error
+        raise RunError(f"export: the system ended its process, probably for lack of memory; {advice}") from error
     except (RunError, OSError, SafetensorError, ValueError, RuntimeError) as error:
-        raise RunError(f"export: {error}; {again}") from error
+        raise RunError(f"export: {error}; {advice}") from error
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(again) from None
+        raise KeyboardInterrupt(advice) from None
     return Path(arguments.export.path)
 
 
 def merge_adapter(arguments: DPOArguments, adapter: Path) -> str:
-    """`merge_in_subprocess` in this process, on the CPU: it is one product a layer, and the GPU may be full.
+    """Does the work of `merge_in_subprocess` in the current process, on the CPU, because the GPU may be full.
 
     Returns:
-        A line about the merged model.
+        A message about the merged model, for the user.
     """
     from response_generator.modeling.backend import import_backend
 
@@ -130,33 +143,35 @@ def merge_adapter(arguments: DPOArguments, adapter: Path) -> str:
 
     source = AdapterFile.read(adapter)
     check_export_base(arguments, source)
-    arguments = arguments.model_copy(update={"base_model": with_16bit_base(arguments)[1]})
+    arguments = arguments.model_copy(update={"base_model": get_16bit_base(arguments)[1]})
     formatter = ChatFormatter.of(load_tokenizer(arguments, source), arguments.chat_template)
     target = Path(arguments.export.path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as room:
-        folder = Path(room, "model")
-        lost, effect, largest = write_and_compare(arguments, source, formatter, folder)
-        if not lost <= MAX_KL_RATIO * effect:
+    with TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as temporary:
+        folder = Path(temporary, "model")
+        merge_kl, adapter_kl, max_difference = write_and_compare(arguments, source, formatter, folder)
+        if not merge_kl <= MAX_KL_RATIO * adapter_kl:
             raise RunError(
-                f"the merged model is not base + adapter: their mean KL divergence is {lost:.1e} nats a token, the "
-                f"adapter's own effect {effect:.1e}; {target} was not written. If the adapter does little, its updates "
-                f"are lost in {arguments.export.dtype}"
+                f"the merged model differs from base + adapter: KL divergence {merge_kl:.1e} nats per token; allowed: "
+                f"{MAX_KL_RATIO} of that between base and base + adapter, which is {adapter_kl:.1e}; {target} was not "
+                f"written. An adapter with very small updates loses them in {arguments.export.dtype}"
             )
         os.replace(folder, target)
     size = sum(file.stat().st_size for file in target.iterdir()) / 1e9
     return (
-        f"export: {target}: {size:.2f} GB in {arguments.export.dtype}; KL divergence from base + adapter {lost:.1e} "
-        f"nats a token (the adapter's own effect: {effect:.1e}), log-probabilities differ by {largest:.2f} at most"
+        f"export: {target}: {size:.2f} GB in {arguments.export.dtype}; KL divergence from base + adapter "
+        f"{merge_kl:.1e} nats per token (of the base alone: {adapter_kl:.1e}), log-probabilities differ by at most "
+        f"{max_difference:.2f}"
     )
 
 
 def write_and_compare(arguments: DPOArguments, source, formatter, folder: Path) -> tuple[float, float, float]:
-    """Writes the merged model and its tokenizer into `folder`, and compares what is read back from there.
+    """Writes the merged model and its tokenizer into `folder`, loads the model from there and compares it with base +
+    adapter.
 
     Returns:
-        Mean KL divergence from base + adapter to the merged model, and to the bare base, in nats a token; and the
-        largest difference of a token's log-probability to the merged model.
+        The mean KL divergence of base + adapter from the merged model, the same from the base alone, both in nats per
+        token, and the largest difference of a log-probability between base + adapter and the merged model.
     """
     import gc
 
@@ -164,47 +179,48 @@ def write_and_compare(arguments: DPOArguments, source, formatter, folder: Path) 
     from transformers import AutoModelForCausalLM
 
     from response_generator.modeling.adapters import add_adapter
-    from response_generator.modeling.loading import get_changed_config_fields
+    from response_generator.modeling.base_config import get_changed_config_fields
 
     dtype = getattr(torch, arguments.export.dtype)
-    trust = arguments.from_pretrained.get("trust_remote_code", False)
-    fields = get_changed_config_fields(arguments)  # the adapter was trained on a base with these
+    trust_remote_code = arguments.from_pretrained.get("trust_remote_code", False)
+    fields = get_changed_config_fields(arguments)  # the adapter was trained on a base model with these fields
     base = AutoModelForCausalLM.from_pretrained(
-        **from_pretrained_keywords(arguments.base_model), dtype=dtype, trust_remote_code=trust, **fields
+        **from_pretrained_keywords(arguments.base_model), dtype=dtype, trust_remote_code=trust_remote_code, **fields
     )
     adapted = add_adapter(base, source, POLICY_ADAPTER).eval()
-    expected = sample_logprobs(adapted, formatter)
+    expected = compute_sample_logprobs(adapted, formatter)
     with adapted.disable_adapter():
-        effect = mean_kl(expected, sample_logprobs(adapted, formatter))
-    merged = adapted.merge_and_unload(safe_merge=True).to(dtype)  # whole modules that the adapter brings are fp32
+        adapter_kl = compute_mean_kl(expected, compute_sample_logprobs(adapted, formatter))
+    merged = adapted.merge_and_unload(safe_merge=True).to(dtype)  # `modules_to_save` are fp32
     merged.generation_config.pad_token_id = formatter.tokenizer.pad_token_id
     merged.generation_config.eos_token_id = formatter.tokenizer.eos_token_id
     merged.save_pretrained(folder)
     formatter.tokenizer.save_pretrained(folder)
     del base, adapted, merged
-    gc.collect()  # a model with adapters is full of cycles, and memory may not suffice for two
-    written = AutoModelForCausalLM.from_pretrained(folder, trust_remote_code=trust).eval()
-    found = sample_logprobs(written, formatter)
-    return mean_kl(expected, found), effect, (expected - found).abs().max().item()
+    gc.collect()  # frees the models now: reference cycles would keep them in memory while the next one is loaded
+    written = AutoModelForCausalLM.from_pretrained(folder, trust_remote_code=trust_remote_code).eval()
+    logprobs = compute_sample_logprobs(written, formatter)
+    return compute_mean_kl(expected, logprobs), adapter_kl, (expected - logprobs).abs().max().item()
 
 
-def sample_logprobs(model, formatter):
-    """Of every token of the vocabulary after every token of the fixed dialogues: `(tokens, vocabulary)`."""
+def compute_sample_logprobs(model, formatter):
+    """Returns the log-probabilities of the next token at every position of SAMPLE_DIALOGUES, `(tokens, vocabulary)`."""
     import torch
 
-    tables = []
-    for emotion, words in SAMPLE_DIALOGUES:
+    logprobs = []
+    for emotion, messages in SAMPLE_DIALOGUES:
         *history, reply = [
-            {"role": ("user", "assistant")[at % 2], "content": {"emotion": emotion, "dialog": said}}
-            for at, said in enumerate(words)
+            {"role": ("user", "assistant")[number % 2], "content": {"emotion": emotion, "dialog": message}}
+            for number, message in enumerate(messages)
         ]
         text = formatter.prompt(history, emotion) + formatter.completion(history, emotion, reply["content"])
         with torch.no_grad():
             logits = model(input_ids=torch.tensor([formatter.encode(text)]), use_cache=False).logits[0]
-        tables.append(logits.float().log_softmax(-1))
-    return torch.cat(tables)
+        logprobs.append(logits.float().log_softmax(-1))
+    return torch.cat(logprobs)
 
 
-def mean_kl(expected, found) -> float:
-    """Mean KL divergence of two tables of log-probabilities `(tokens, vocabulary)`, in nats a token."""
-    return (expected.exp() * (expected - found)).sum(-1).mean().item()
+def compute_mean_kl(expected, logprobs) -> float:
+    """Returns the mean KL divergence KL(expected || logprobs) of log-probabilities `(tokens, vocabulary)`, in nats per
+    token."""
+    return (expected.exp() * (expected - logprobs)).sum(-1).mean().item()

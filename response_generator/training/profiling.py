@@ -15,7 +15,7 @@ from response_generator.config.schema import DPOArguments
 from response_generator.config.sources import is_local, split_revision
 from response_generator.data.tokenization import TokenizedPairs, global_batch_size
 from response_generator.errors import RunError
-from response_generator.modeling import attention, loading
+from response_generator.modeling import attention, base_config, loading
 from response_generator.modeling.adapters import AdapterFile
 from response_generator.modeling.backend import has_unsloth_gpu_code
 from response_generator.training import device_memory, dpo_config, memory, train_dpo
@@ -62,7 +62,7 @@ def estimate_run_memory(
     arguments: DPOArguments, config: DPOConfig, start: AdapterFile | None, train: TokenizedPairs
 ) -> memory.MemoryEstimate:
     """The memory estimate of one process at the longest batch. No weights are loaded."""
-    base, keywords = loading.load_config(arguments), arguments.from_pretrained
+    base, keywords = base_config.load_config(arguments), arguments.from_pretrained
     if start:
         shapes = memory.get_trained_shapes(start)
     else:

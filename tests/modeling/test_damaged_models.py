@@ -71,12 +71,12 @@ ADAPTERS = {
     "configuration repeats a key": (write_text(CONFIG, '{"r": 4, "r": 8}'), "r: written twice"),
     "another kind of adapter": (write_config(peft_type="IA3"), "peft_type is 'IA3'; allowed: LORA"),
     "rank other than its tensors": (write_config(r=8), "has rank 4 in adapter_model.safetensors, 8 in adapter_config"),
-    "rank is text": (write_config(r="four"), "PEFT cannot put it on base_model"),
-    "target is no layer": (write_config(target_modules=["query"]), "PEFT cannot put it on base_model"),
+    "rank is text": (write_config(r="four"), "PEFT cannot add it to base_model"),
+    "target is no layer": (write_config(target_modules=["query"]), "PEFT cannot add it to base_model"),
     "a layer that is not its target": (write_config(target_modules=["q_proj"]), "does not ask for"),
     "lacks tensors": (
         with_tensors(lambda tensors: tensors.pop(f"{A_LAYER}.lora_B.weight")),
-        f"lacks 1 of 12 tensors that its adapter_config.json asks for on this base, for example {A_LAYER}.lora_B",
+        f"lacks 1 of 12 tensors that its adapter_config.json asks for on this base model, for example {A_LAYER}.lora_B",
     ),
     "lacks a layer": (
         write_config(target_modules=["q_proj", "v_proj", "down_proj", "o_proj"]),
@@ -168,4 +168,4 @@ def test_a_field_that_changes_the_shape_of_the_weights_is_refused(tiny, tmp_path
     values = tiny.dpo(tmp_path / "run")
     values["from_pretrained"] |= {"hidden_size": 128, "num_hidden_layers": 2}
     said = refused(fine_tune_dpo.main, values, tmp_path, capsys)
-    assert said == "error: from_pretrained.hidden_size: got 128; the weights are of 64; remove it\n"
+    assert said == "error: from_pretrained.hidden_size: got 128; the base model has 64; remove it\n"

@@ -38,7 +38,7 @@ def test_a_full_disk_is_told_and_the_adapter_is_safe(tiny, tmp_path):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
     try:
-        with pytest.raises(RunError, match="export: .*the adapter is safe in .*; to export again: python -m"):
+        with pytest.raises(RunError, match="export: .*the adapter is saved in .*; to export again: python -m"):
             merge.merge_in_subprocess(arguments_for(tiny, tmp_path), tiny.folder / "adapter")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
@@ -67,7 +67,7 @@ def test_an_adapter_that_is_not_in_the_merged_model_is_noticed(tiny, tmp_path, m
         return self.unload()
 
     monkeypatch.setattr(PeftModel, "merge_and_unload", forgets_the_adapter, raising=False)
-    with pytest.raises(RunError, match="is not base . adapter: .* was not written"):
+    with pytest.raises(RunError, match="differs from base . adapter: .* was not written"):
         merge.merge_adapter(arguments_for(tiny, tmp_path), tiny.folder / "adapter")
     assert not list(tmp_path.iterdir())
 
@@ -77,7 +77,7 @@ def test_a_wrong_scale_is_noticed(tiny, tmp_path, monkeypatch):
 
     original = Linear.get_delta_weight
     monkeypatch.setattr(Linear, "get_delta_weight", lambda self, adapter: original(self, adapter) / 2)
-    with pytest.raises(RunError, match="is not base . adapter"):
+    with pytest.raises(RunError, match="differs from base . adapter"):
         merge.merge_adapter(arguments_for(tiny, tmp_path), tiny.folder / "adapter")
 
 
@@ -97,7 +97,7 @@ def test_faults_are_told_before_anything_loads(tiny, tmp_path):
     (tmp_path / "full" / "file").touch()
     cases = {
         "is pre-quantized; name its 16-bit original in export.base_model": {"base_model": str(quantized)},
-        "is there already; name a new folder": {"path": str(tmp_path / "full")},
+        "already exists; name a new or an empty folder": {"path": str(tmp_path / "full")},
         "would mix with the files of the run": {"path": str(tmp_path / "run" / "adapter" / "merged")},
     }
     for words, section in cases.items():
@@ -111,7 +111,7 @@ def test_a_run_exports_and_a_finished_one_can_be_exported_again(tiny, tmp_path, 
     run, _ = trained
     arguments = export.read_run(run, [f"export.path={tmp_path / 'merged'}"])
     assert merge.merge_in_subprocess(arguments, run / "adapter") == tmp_path / "merged"
-    with pytest.raises(InputError, match="is there already"):
+    with pytest.raises(InputError, match="already exists"):
         export.read_run(run, [f"export.path={tmp_path / 'merged'}"])
     with pytest.raises(InputError, match="say where to: --set export.path=FOLDER"):
         export.read_run(run, [])
@@ -124,5 +124,5 @@ def test_a_run_exports_and_a_finished_one_can_be_exported_again(tiny, tmp_path, 
 def test_the_script_refuses_a_bad_export_at_once(tiny, tmp_path):
     done = run_script("fine_tune_dpo.py", tiny.dpo(tmp_path / "run", export={"path": str(tiny.folder)}), tmp_path)
     assert done.returncode == 2
-    assert "export.path:" in done.stderr and "is there already" in done.stderr
+    assert "export.path:" in done.stderr and "already exists" in done.stderr
     assert not (tmp_path / "run").exists()

@@ -24,7 +24,7 @@ from response_generator.evaluation.predictions_file import (
     read_predictions,
 )
 from response_generator.modeling.adapters import AdapterFile
-from response_generator.modeling.loading import load_config
+from response_generator.modeling.base_config import load_config
 
 CONFIG_FIELDS = {(name,): kinds for name, kinds in accepted_json_types("lora").items()} | {
     (name,): [] for name in "peft_type base_model_name_or_path revision auto_mapping task_type peft_version".split()

@@ -15,7 +15,7 @@ from response_generator.data.datasets import parse_pair
 from response_generator.data.tokenization import tokenize_pairs
 from response_generator.errors import InputError, RunError
 from response_generator.evaluation import models
-from response_generator.modeling import loading
+from response_generator.modeling import base_config, loading
 from response_generator.modeling.adapters import AdapterFile, add_adapter
 from response_generator.modeling.tokenizer import load_tokenizer
 from response_generator.training import checkpointing, dpo_config, reference, sanity_checks, train_dpo
@@ -229,7 +229,7 @@ def test_tokens_without_embeddings_are_refused(tiny, tmp_path, arguments):
     write_tiny_adapter(tiny.folder / "base", tmp_path / "adapter")
     special = {"additional_special_tokens": ["<laugh>"]}
     template = arguments.chat_template.model_copy(update={"special_tokens": special})
-    with pytest.raises(InputError, match="knows 601 tokens, the base has 600 "):
+    with pytest.raises(InputError, match="has 601 tokens, but the base model has 600 "):
         set_up(arguments.model_copy(update={"adapter": str(tmp_path / "adapter"), "chat_template": template}))
 
 
@@ -237,7 +237,7 @@ def test_a_baseline_without_the_adapters_tokens_is_refused(tiny, tmp_path):
     with_tokens(tiny, tmp_path / "adapter", ["<sigh>"], modules_to_save=["embed_tokens", "lm_head"])
     for baseline in ("none", tiny.adapter):
         values = tiny.evaluate(tmp_path / "run", adapter=str(tmp_path / "adapter"), baseline_adapter=baseline)
-        with pytest.raises(InputError, match="baseline_adapter: .* knows 601 tokens, the base has 600 "):
+        with pytest.raises(InputError, match="baseline_adapter: .* has 601 tokens, but the base model has 600 "):
             models.resolve_adapters(validate_arguments(EvaluateArguments, values, "args.json"))
     with_tokens(tiny, tmp_path / "replacing", ["<sigh>"])
     values = tiny.evaluate(
@@ -258,4 +258,4 @@ def test_a_keyword_of_another_family_is_refused(tiny, tmp_path, arguments):
     del config["pretraining_tp"]
     (tmp_path / "config.json").write_text(json.dumps({**config, "model_type": "gpt2"}), encoding="utf-8")
     with pytest.raises(InputError, match="from_pretrained.pretraining_tp: gpt2 models have no such field"):
-        loading.load_config(arguments.model_copy(update={"base_model": str(tmp_path)}))
+        base_config.load_config(arguments.model_copy(update={"base_model": str(tmp_path)}))
