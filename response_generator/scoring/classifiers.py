@@ -1,4 +1,4 @@
-"""What the classifiers and the last character say of each reply."""
+"""Runs the emotion classifier and the gibberish classifier on replies."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,12 +13,12 @@ from response_generator.constants import EMOTIONS
 from response_generator.errors import InputError
 from response_generator.generation.oom import split_on_oom
 
-MAX_CLASSIFIED_TOKENS = 512  # what BERT-like classifiers take; a reply is far shorter
+MAX_CLASSIFIED_TOKENS = 512  # the limit of BERT models; replies are far shorter
 
 
 @dataclass(frozen=True)
 class LabelProbs:
-    """The classifier's probability of every label."""
+    """The probability of each label according to a classifier."""
 
     probabilities: dict[str, float]
 
@@ -32,18 +32,19 @@ class LabelProbs:
 
 
 def check_classifiers(scoring: ScoringArguments) -> None:
-    """Reads all of both classifiers but their weights: replies take hours, and are judged at the end.
+    """Checks configuration and tokenizer of both classifiers. Their weights are loaded only after all replies have been
+    generated, which can take hours.
 
     Raises:
-        InputError: when one cannot be read, or the emotion classifier speaks of other labels than the seven emotions.
+        InputError: when a classifier cannot be read, or the emotion classifier's labels are not the seven emotions.
     """
     for key in ("emotion_model", "gibberish_model"):
         name = getattr(scoring, key)
         try:
             read_label_names(name)
             AutoTokenizer.from_pretrained(**from_pretrained_keywords(name))
-        except Exception as error:  # tokenizers' own is a bare one
-            raise InputError(f"scoring.{key}: {name}: cannot be loaded ({error}); fetch it again") from error
+        except Exception as error:  # the library tokenizers raises a plain Exception
+            raise InputError(f"scoring.{key}: {name}: cannot be loaded ({error}); download it again") from error
     names = map_emotion_labels(scoring)
     if set(names) != set(EMOTIONS):
         raise InputError(
@@ -53,39 +54,45 @@ def check_classifiers(scoring: ScoringArguments) -> None:
 
 
 def map_emotion_labels(scoring: ScoringArguments) -> list[str]:
-    """The emotion of each of the classifier's ids; where the args map them, as they say."""
-    own, mapped = read_label_names(scoring.emotion_model), scoring.emotion_labels
-    if mapped is None:
-        return own
-    if isinstance(mapped, dict):
-        unknown = sorted(set(mapped) - set(own))
+    """Returns the emotion for each class id of the emotion classifier, after the mapping of `scoring.emotion_labels`.
+
+    Raises:
+        InputError: when the mapping does not match the classifier's labels.
+    """
+    labels, mapping = read_label_names(scoring.emotion_model), scoring.emotion_labels
+    if mapping is None:
+        return labels
+    if isinstance(mapping, dict):
+        unknown = sorted(set(mapping) - set(labels))
         if unknown:
             raise InputError(
-                f"scoring.emotion_labels: {', '.join(unknown)}: no label of {scoring.emotion_model}; it has "
-                f"{', '.join(own)}"
+                f"scoring.emotion_labels: got {', '.join(unknown)}; allowed: the labels of {scoring.emotion_model}: "
+                f"{', '.join(labels)}"
             )
-        return [mapped.get(name, name) for name in own]
-    if len(mapped) != len(own):
+        return [mapping.get(label, label) for label in labels]
+    if len(mapping) != len(labels):
         raise InputError(
-            f"scoring.emotion_labels: {len(mapped)} names for {len(own)} labels of {scoring.emotion_model}: "
-            f"{', '.join(own)}"
+            f"scoring.emotion_labels: got {len(mapping)} names; needed: {len(labels)}, one for each label of "
+            f"{scoring.emotion_model}: {', '.join(labels)}"
         )
-    return list(mapped)
+    return list(mapping)
 
 
 def read_label_names(model: str) -> list[str]:
+    """Reads the labels from a classifier's configuration, in the order of its class ids."""
     names = AutoConfig.from_pretrained(**from_pretrained_keywords(model)).id2label
-    return [names[number] for number in range(len(names))]
+    return [names[class_id] for class_id in range(len(names))]
 
 
 def classify(
     texts: Sequence[str], model: str, names: list[str], scoring: ScoringArguments, task: str
 ) -> list[LabelProbs]:
-    """Runs a text-classification model over `texts`.
+    """Runs a text classification model on `texts`.
 
     Args:
-        names: the label of each of its ids; ids of one name are one label, with their probabilities added.
-        scoring: says how many texts at once, and whether "fine ." is shown to the model as "fine.".
+        names: the label of each class id. The probabilities of classes with the same label are added.
+        scoring: sets the batch size, and whether "fine ." becomes "fine." before it is classified.
+        task: the title of the progress bar.
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
     tokenizer = AutoTokenizer.from_pretrained(**from_pretrained_keywords(model))
@@ -97,27 +104,27 @@ def classify(
     if scoring.clean_up_tokenization_spaces:
         texts = [tokenizer.clean_up_tokenization(text) for text in texts]
 
-    def verdicts_on(some: Sequence[str]) -> list[LabelProbs]:
+    def classify_batch(batch_texts: Sequence[str]) -> list[LabelProbs]:
         batch = tokenizer(
-            list(some), return_tensors="pt", padding=True, truncation=True, max_length=MAX_CLASSIFIED_TOKENS
+            list(batch_texts), return_tensors="pt", padding=True, truncation=True, max_length=MAX_CLASSIFIED_TOKENS
         )
         with torch.inference_mode():
             probabilities = classifier(**batch.to(device)).logits.softmax(-1)
         return [to_label_probs(names, row) for row in probabilities.tolist()]
 
-    verdicts = []
+    results = []
     with tqdm(total=len(texts), desc=task, unit="reply", dynamic_ncols=True) as bar:
         for start in range(0, len(texts), scoring.batch_size):
-            verdicts += split_on_oom(verdicts_on, texts[start : start + scoring.batch_size])
-            bar.update(len(verdicts) - bar.n)
-    return verdicts
+            results += split_on_oom(classify_batch, texts[start : start + scoring.batch_size])
+            bar.update(len(results) - bar.n)
+    return results
 
 
 def to_label_probs(names: list[str], probabilities: list[float]) -> LabelProbs:
-    of_label = dict.fromkeys(names, 0.0)
+    label_probabilities = dict.fromkeys(names, 0.0)
     for name, probability in zip(names, probabilities, strict=True):
-        of_label[name] += probability
-    return LabelProbs(of_label)
+        label_probabilities[name] += probability
+    return LabelProbs(label_probabilities)
 
 
 def classify_emotions(texts: Sequence[str], scoring: ScoringArguments) -> list[LabelProbs]:

@@ -1,9 +1,9 @@
-"""When a reply is complete, and not cut off."""
+"""Rules that score a reply without a model."""
 
 SENTENCE_END_MARKS = (".", "!", "?")
-CLOSING_CHARACTERS = " \n\"'\u201d\u2019\u00bb"  # quotes and spaces that may follow a sentence's end
+CLOSING_CHARACTERS = " \n\"'\u201d\u2019\u00bb"  # quotes and spaces that may follow the end mark
 
 
 def ends_with_punctuation(response: str) -> bool:
-    """Ends a sentence: `.`, `!` or `?`, closing quotes and spaces after it allowed."""
+    """Returns whether a reply ends with `.`, `!` or `?`, ignoring closing quotes and spaces after it."""
     return response.rstrip(CLOSING_CHARACTERS).endswith(SENTENCE_END_MARKS)

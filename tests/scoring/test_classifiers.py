@@ -32,5 +32,5 @@ def test_a_classifiers_own_label_is_mapped_by_name(tiny, tmp_path):
     check_classifiers(mapped)
     (verdict,) = classify_emotions(["I got the job !"], mapped)
     assert list(verdict.probabilities) == list(EMOTIONS)
-    with pytest.raises(InputError, match="scoring.emotion_labels: joy: no label of"):
+    with pytest.raises(InputError, match="scoring.emotion_labels: got joy; allowed: the labels of"):
         check_classifiers(scoring(tiny, emotion_labels={"joy": "happiness"}))

@@ -20,11 +20,11 @@ REFUSED = {
     ),
     "labels that the judge has not": (
         {"scoring": {"emotion_model": "emotion", "gibberish_model": "gibberish", "emotion_labels": {"joy": "fear"}}},
-        "joy: no label of .*emotion; it has neutral, anger",
+        "got joy; allowed: the labels of .*emotion: neutral, anger",
     ),
     "too few labels": (
         {"scoring": {"emotion_model": "emotion", "gibberish_model": "gibberish", "emotion_labels": ["fear"]}},
-        "1 names for 7 labels",
+        "got 1 names; needed: 7",
     ),
     "pairs that are missing": (
         {"preferences": {"dataset": {"path": "./none.jsonl"}, "beta": 0.1}},
