@@ -1,4 +1,4 @@
-"""Chooses the loader by importing it first. Call `import_backend` before anything imports transformers."""
+"""Imports the backend that loads the models. Call `import_backend` before anything imports transformers."""
 
 import os
 import sys
@@ -7,7 +7,7 @@ from response_generator.runs import library_output
 
 
 def import_backend(name: str) -> None:
-    """Imports unsloth where `name` asks for it: it patches transformers, trl and peft, so it has to come first."""
+    """Imports unsloth when `name` is "unsloth". It patches transformers, trl and peft, so it has to come first."""
     library_output.silence_loggers()
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     if name == "unsloth":
@@ -17,10 +17,10 @@ def import_backend(name: str) -> None:
 
 
 def has_unsloth_gpu_code() -> bool:
-    """Whether this process runs unsloth's GPU code: its own models, kernels and trainer.
+    """Returns whether this process runs unsloth's GPU code: its own models, kernels and trainer.
 
-    unsloth chooses once, at import: where it finds no card it loads its CPU backend, which is plain transformers, PEFT
-    and TRL. Ask this, not torch, where unsloth's code matters and not the device.
+    unsloth decides once, when it is imported. Without a GPU it loads its CPU backend, which is plain transformers, PEFT
+    and TRL. Use this instead of `torch.cuda.is_available` where the question is whose code runs, not on which device.
     """
     unsloth = sys.modules.get("unsloth")
     return unsloth is not None and unsloth.DEVICE_TYPE != "cpu"

@@ -1,29 +1,40 @@
-"""How likely the model finds a given completion after its prompt."""
+"""Log-probabilities of given completions after their prompts."""
 
 from collections.abc import Sequence
 
 import torch
 from peft import PeftModel
 
-# A prompt and a completion as token ids, the completion's EOS included.
+# Token ids of a prompt and of its completion, whose EOS is included.
 PromptAndCompletion = tuple[list[int], list[int]]
 
-
-MAX_LOGITS_PER_FORWARD = (
-    2**28
-)  # a gigabyte in float32: every token of a prompt has one for every word of the vocabulary
+# 1 GiB in float32. Every position of a batch has one logit for each token of the vocabulary.
+MAX_LOGITS_PER_FORWARD = 2**28
 
 
 def completion_logps(model: PeftModel, texts: Sequence[PromptAndCompletion], pad: int) -> list[float]:
-    """Sums of the log-probabilities (nats) of each completion's tokens, in as few forward passes as memory allows."""
+    """Computes the log-probability of each completion after its prompt, in batches of at most MAX_LOGITS_PER_FORWARD
+    logits.
+
+    Args:
+        texts: token ids of prompts and completions.
+        pad: the id of the padding token.
+
+    Returns:
+        For each completion, the sum over its tokens in nats.
+    """
     longest = max(len(prompt) + len(completion) for prompt, completion in texts)
-    at_once = max(1, MAX_LOGITS_PER_FORWARD // (longest * model.config.vocab_size))
-    starts = range(0, len(texts), at_once)
-    return [logp for start in starts for logp in batch_logps(model, texts[start : start + at_once], pad)]
+    batch_size = max(1, MAX_LOGITS_PER_FORWARD // (longest * model.config.vocab_size))
+    starts = range(0, len(texts), batch_size)
+    return [logp for start in starts for logp in batch_logps(model, texts[start : start + batch_size], pad)]
 
 
 def batch_logps(model: PeftModel, texts: Sequence[PromptAndCompletion], pad: int) -> list[float]:
-    """Padding is on the right: under a causal mask no real token sees it, whichever way the model treats its mask."""
+    """Computes `completion_logps` in a single forward pass.
+
+    Padding is on the right, where the causal mask hides it from all other tokens even if a model ignores its attention
+    mask.
+    """
     rows = [[*prompt, *completion] for prompt, completion in texts]
     longest = max(map(len, rows))
     tokens = torch.tensor([row + [pad] * (longest - len(row)) for row in rows], device=model.device)
@@ -33,8 +44,8 @@ def batch_logps(model: PeftModel, texts: Sequence[PromptAndCompletion], pad: int
         sums = []
         for row, (prompt, completion) in enumerate(texts):
             start, end = len(prompt), len(prompt) + len(completion)
-            # The logits at a position are of the token after it. float32: a sum of bf16 would round nats away.
-            of_completion = logits[row, start - 1 : end - 1].float().log_softmax(-1)
-            chosen = of_completion.gather(-1, tokens[row, start:end, None])
-            sums.append(chosen.sum().item())
+            # The logits at a position predict the next token. In bfloat16 the sum would be off by whole nats.
+            next_token_logps = logits[row, start - 1 : end - 1].float().log_softmax(-1)
+            token_logps = next_token_logps.gather(-1, tokens[row, start:end, None])
+            sums.append(token_logps.sum().item())
     return sums
