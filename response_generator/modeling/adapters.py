@@ -76,7 +76,7 @@ class AdapterFile:
 
     def check_fits(self, key: str, base: PretrainedConfig) -> None:
         """Checks that the file holds exactly the tensors that PEFT would create from the adapter's configuration on
-        the base model, in the same shapes. The base model is built without weights.
+        the base model, in the same shapes, and perhaps embeddings. The base model is built without weights.
 
         Raises:
             InputError: when the adapter was made for another base model, or its tensors do not match its configuration.
@@ -105,11 +105,7 @@ class AdapterFile:
             )
 
     def check_embedding_shapes(self, prefix: str, hidden_size: int) -> None:
-        """Checks that the embedding matrices in the file all have the same number of rows and the base model's width.
-
-        Raises:
-            InputError: when they do not.
-        """
+        """Raises InputError unless all embedding matrices have the same number of rows and the base model's width."""
         matrices = {name: shape for name, shape in self.shapes.items() if name.endswith(EMBEDDING_WEIGHTS)}
         for name, shape in matrices.items():
             expected = (*next(iter(matrices.values()))[:1], hidden_size)
@@ -191,11 +187,11 @@ def drop_embedding_copies(names: Iterable[str]) -> list[str]:
     Some versions of PEFT, such as 0.11, save an embedding X of `modules_to_save` three times: as X.weight, which they
     load, again as X.modules_to_save.weight, and the matrix of the base model as X.original_module.weight.
     """
-    unique = set(names) - {"__metadata__"}
+    stored = set(names) - {"__metadata__"}
     copies = {
-        name for name in unique if (match := EMBEDDING_COPY.fullmatch(name)) and f"{match[1]}.{match[2]}" in unique
+        name for name in stored if (match := EMBEDDING_COPY.fullmatch(name)) and f"{match[1]}.{match[2]}" in stored
     }
-    return sorted(unique - copies)
+    return sorted(stored - copies)
 
 
 def to_model_key(name_in_file: str, adapter_name: str) -> str:

@@ -30,7 +30,8 @@ from response_generator.runs import distributed, library_output
 
 
 def find_adapter(key: str, name: str, arguments: ModelArguments) -> AdapterFile:
-    """Finds an adapter, downloads it if it is on the hub, and checks it against the base model. Loads neither model.
+    """Finds an adapter, downloads it if it is on the hub, and checks it against the base model, whose weights
+    are not loaded.
 
     Raises:
         InputError: when the adapter is damaged, was made for another base model, or has no embeddings for some tokens
@@ -60,7 +61,7 @@ def resolve_initial_adapter(arguments: DPOArguments) -> AdapterFile | None:
         start = find_adapter("adapter", arguments.adapter, arguments)
         if any(part in name for name in start.shapes for part in ("lora_embedding_", "lm_head.lora_")):
             raise InputError(
-                f"adapter: {start.folder}: has LoRA weights on lm_head or embed_tokens; TRL cannot train these; "
+                f"adapter: {start.folder}: has LoRA weights on lm_head or embed_tokens; TRL does not train these; "
                 f"name another adapter"
             )
         return start
@@ -71,7 +72,7 @@ def resolve_initial_adapter(arguments: DPOArguments) -> AdapterFile | None:
 
 
 def add_new_lora(base: PreTrainedModel, arguments: DPOArguments) -> PeftModel:
-    """Adds a new LoRA with the settings of the section `lora`. Its initial weights depend only on the seed.
+    """Adds a new LoRA with the settings of the section `lora`. The same seed gives the same initial weights.
 
     Raises:
         InputError: with the error of PEFT, when the settings conflict or do not fit the base model.
@@ -139,11 +140,11 @@ def check_vocabulary(tokenizer: PreTrainedTokenizerBase, adapter: AdapterFile | 
     """
     adapter_rows = adapter.embedding_rows if adapter else None
     if len(tokenizer) > (adapter_rows or base_rows):
-        model = adapter.folder if adapter else "the base model without an adapter"
+        source = adapter.folder if adapter else "the base model without an adapter"
         owner = f"the adapter has {adapter_rows}" if adapter_rows else f"the base model has {base_rows}"
         raise InputError(
-            f"{key}: {model}: the tokenizer has {len(tokenizer)} tokens, but {owner} embeddings; the embeddings of the "
-            f"other tokens would be random; use the tokenizer and the special_tokens that the model was trained with"
+            f"{key}: {source}: the tokenizer has {len(tokenizer)} tokens, but {owner} embeddings; the embeddings of "
+            f"the other tokens would be random; use the tokenizer and special_tokens that the model was trained with"
         )
 
 
@@ -203,9 +204,8 @@ def load_with_transformers(keywords: dict[str, Any]) -> PreTrainedModel:
     if not torch.cuda.is_available():
         keywords["device_map"] = "cpu"
     elif distributed.world_size() > 1:
-        keywords["device_map"] = {
-            "": torch.cuda.current_device()
-        }  # "auto" would split each process's model over all GPUs
+        # "auto" would split the model of each process over all GPUs.
+        keywords["device_map"] = {"": torch.cuda.current_device()}
     model = AutoModelForCausalLM.from_pretrained(**keywords)
     for layer in model.modules():
         # On some CPUs, bitsandbytes repacks 4-bit weights in the first forward pass without gradients, and every later
