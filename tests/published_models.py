@@ -1,5 +1,5 @@
-"""Tiny models of the published adapter's build: a Llama tokenizer as transformers of 2024 saved it, five tokens more,
-and an adapter that brings both embedding tables."""
+"""Writes tiny models built like the published ones: a Llama tokenizer as saved by transformers in 2024, and an adapter
+with five added tokens and both embedding matrices."""
 
 import json
 from pathlib import Path
@@ -8,20 +8,20 @@ from tiny_models import demo_rows
 
 MARKERS = ["[INST]", "[/INST]", "[EMOTION]", "[/EMOTION]"]
 SPECIAL_TOKENS = {"pad_token": "<pad>", "additional_special_tokens": MARKERS}
-VOCABULARY = 500  # of the base; the adapter's tokenizer has five more
+VOCABULARY = 500  # tokens of the base model; the tokenizer of the adapter has five more
 TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
 
 def write_llama_tokenizer(folder: Path, added: list[str]) -> None:
-    """BPE on text with "▁" for its spaces and one before it, as `tokenizer.json` of Llama 2 has it."""
+    """Writes a BPE tokenizer that replaces spaces with "▁" and adds one before the text, as that of Llama 2 does."""
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
-    words = Tokenizer(models.BPE(unk_token="<unk>", fuse_unk=True))
-    words.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
-    words.decoder = decoders.Sequence(
+    bpe = Tokenizer(models.BPE(unk_token="<unk>", fuse_unk=True))
+    bpe.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    bpe.decoder = decoders.Sequence(
         [decoders.Replace("▁", " "), decoders.Fuse(), decoders.Strip(content=" ", left=1, right=0)]
     )
-    words.pre_tokenizer = pre_tokenizers.Split("▁", "merged_with_next")  # for training alone: no token of two words
+    bpe.pre_tokenizer = pre_tokenizers.Split("▁", "merged_with_next")  # only for training: no token spans two words
     texts = [turn["content"]["dialog"] for row in demo_rows("dialogues_train", 100) for turn in row["prompt"]]
     alphabet = sorted({*"".join(texts), "▁", "\n"} - {" "})
     trainer = trainers.BpeTrainer(
@@ -30,17 +30,17 @@ def write_llama_tokenizer(folder: Path, added: list[str]) -> None:
         initial_alphabet=alphabet,
         show_progress=False,
     )
-    words.train_from_iterator(texts, trainer)
-    written = json.loads(words.to_str())
+    bpe.train_from_iterator(texts, trainer)
+    written = json.loads(bpe.to_str())
     written["pre_tokenizer"] = None
-    # The space at a prompt's end: alone it is one token with the "▁" before it, before a word it is not.
+    # A token for the space at the end of a prompt and the added "▁". It does not occur before a word.
     written["model"]["vocab"]["▁▁"] = len(written["model"]["vocab"])
     written["model"]["merges"].append(["▁", "▁"])
-    words = Tokenizer.from_str(json.dumps(written))
-    assert words.get_vocab_size() == VOCABULARY
-    words.add_special_tokens(added)
+    bpe = Tokenizer.from_str(json.dumps(written))
+    assert bpe.get_vocab_size() == VOCABULARY
+    bpe.add_special_tokens(added)
     folder.mkdir(exist_ok=True)
-    words.save(str(folder / "tokenizer.json"))
+    bpe.save(str(folder / "tokenizer.json"))
     config = {
         "tokenizer_class": "LlamaTokenizer",
         "legacy": False,
@@ -74,8 +74,8 @@ def write_published_base(folder: Path) -> None:
 
 
 def write_published_adapter(base: Path, folder: Path, copies: bool) -> None:
-    """An adapter with both tables: in fp32 and once each, as unsloth leaves them; or, with `copies`, in bf16 and three
-    times, as PEFT saves a resized vocabulary."""
+    """Writes an adapter with both embedding matrices: each once in fp32, as unsloth saves them, or, with `copies`, each
+    three times in bf16, as PEFT saves them after resizing the vocabulary."""
     import torch
     from peft import LoraConfig, get_peft_model
     from safetensors.torch import load_file, save_file
@@ -98,9 +98,9 @@ def write_published_adapter(base: Path, folder: Path, copies: bool) -> None:
     model = get_peft_model(model, lora)
     for name, weight in model.named_parameters():
         if "modules_to_save" in name:
-            weight.data += 0.01 * torch.randn_like(weight)  # no number of 16 bits
+            weight.data += 0.01 * torch.randn_like(weight)  # a value that bf16 would round
     model.save_pretrained(folder, save_embedding_layers=copies)
     if copies:
         file = folder / "adapter_model.safetensors"
         tensors = load_file(file)
-        save_file({name: t if ".lora_" in name else t.bfloat16() for name, t in tensors.items()}, file)
+        save_file({name: tensor if ".lora_" in name else tensor.bfloat16() for name, tensor in tensors.items()}, file)

@@ -1,4 +1,4 @@
-"""Tiny real models: a Llama of two layers, a LoRA adapter, BERT classifiers; and rows of the demo's data."""
+"""Writes tiny random models for the tests (Llama, LoRA adapter, BERT classifiers), and reads rows of the demo data."""
 
 import json
 from pathlib import Path
@@ -18,9 +18,9 @@ def write_tiny_base(folder: Path, hidden: int = 64) -> None:
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-    words = Tokenizer(models.BPE())
-    words.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    words.decoder = decoders.ByteLevel()
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bpe.decoder = decoders.ByteLevel()
     texts = [turn["content"]["dialog"] for row in demo_rows("dialogues_train", 100) for turn in row["prompt"]]
     trainer = trainers.BpeTrainer(
         vocab_size=600,
@@ -28,9 +28,9 @@ def write_tiny_base(folder: Path, hidden: int = 64) -> None:
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    words.train_from_iterator(texts, trainer)
+    bpe.train_from_iterator(texts, trainer)
     tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=words, bos_token="<|im_start|>", eos_token="<|im_end|>", pad_token="<pad>"
+        tokenizer_object=bpe, bos_token="<|im_start|>", eos_token="<|im_end|>", pad_token="<pad>"
     )
     tokenizer.save_pretrained(folder)
     torch.manual_seed(0)
@@ -45,7 +45,7 @@ def write_tiny_base(folder: Path, hidden: int = 64) -> None:
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
-        initializer_range=0.3,  # a random model that has opinions
+        initializer_range=0.3,  # large enough that the model prefers some tokens clearly
     )
     LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(folder)
 

@@ -1,4 +1,4 @@
-"""Adapter files against base models, without loading weights."""
+"""Adapter files are checked against base models without loading weights."""
 
 import pytest
 from tiny_models import write_tiny_adapter, write_tiny_base
@@ -15,13 +15,13 @@ def test_an_adapter_fits_its_own_base(tiny):
     assert not adapter.has_tokenizer
 
 
-def test_an_adapter_for_another_base_is_refused_by_its_shapes(tiny, tmp_path):
+def test_an_adapter_with_other_shapes_than_the_base_is_refused(tiny, tmp_path):
     write_tiny_base(tmp_path / "wide", hidden=128)
     with pytest.raises(InputError, match="made for another base model .* 128 in features in the adapter, 256 in base"):
         AdapterFile.read(tiny.folder / "adapter").check_fits("adapter", AutoConfig.from_pretrained(tmp_path / "wide"))
 
 
-def test_a_layer_the_base_lacks_is_refused(tiny):
+def test_an_adapter_for_a_missing_layer_is_refused(tiny):
     config = AutoConfig.from_pretrained(tiny.base, num_hidden_layers=1)
     with pytest.raises(
         InputError, match=r"made for another base model .*base_model has no such layer: model\.layers\.1\."
@@ -29,7 +29,7 @@ def test_a_layer_the_base_lacks_is_refused(tiny):
         AdapterFile.read(tiny.folder / "adapter").check_fits("adapter", config)
 
 
-def test_damaged_files_are_refused(tiny, tmp_path):
+def test_a_truncated_file_is_refused(tiny, tmp_path):
     write_tiny_adapter(tiny.folder / "base", tmp_path)
     weights = tmp_path / "adapter_model.safetensors"
     weights.write_bytes(weights.read_bytes()[:100])
@@ -37,7 +37,7 @@ def test_damaged_files_are_refused(tiny, tmp_path):
         AdapterFile.read(tmp_path)
 
 
-def test_keys_lead_to_the_tensors_in_the_model(tiny, tmp_path):
+def test_to_model_key_names_the_tensors_in_the_model(tiny, tmp_path):
     from peft import PeftModel
 
     write_tiny_adapter(tiny.folder / "base", tmp_path, modules_to_save=["embed_tokens", "lm_head"])

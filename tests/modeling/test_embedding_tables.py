@@ -1,4 +1,4 @@
-"""Adapters that bring embedding tables: loaded as the file has them, saved once, good for another run. In bf16."""
+"""Adapters that hold embedding matrices: loaded without rounding, saved once, and usable in another run. In bf16."""
 
 import os
 import signal
@@ -29,116 +29,116 @@ ADAPTERS = ("adapter_two_tables", "adapter_three_copies")
 
 
 def train(values: dict, *callbacks):
-    """fine_tune_dpo.py on these args, up to the saved adapter: `(trainer, start, the adapter's folder)`."""
+    """Trains as fine_tune_dpo.py does; returns the trainer, the initial adapter and the folder of the trained one."""
     arguments = validate_arguments(DPOArguments, values, "args.json")
     config = dpo_config.build_dpo_config(arguments)
     start = loading.resolve_initial_adapter(arguments)
-    frozen = loading.resolve_reference_adapter(arguments, start)
+    reference_adapter = loading.resolve_reference_adapter(arguments, start)
     tokenizer = load_tokenizer(arguments, start)
     tokens = tokenize_pairs(PAIRS, ChatFormatter.of(tokenizer, arguments.chat_template), config.max_length)
     policy = loading.load_policy(arguments, start)
     trainer = train_dpo.build_trainer(policy, tokenizer, config, tokens, None, list(callbacks))
-    if frozen:
-        reference.replace_reference(policy, frozen)
-    sanity_checks.check_start(trainer, start, frozen)
+    if reference_adapter:
+        reference.replace_reference(policy, reference_adapter)
+    sanity_checks.check_start(trainer, start, reference_adapter)
     train_dpo.train(trainer)
-    sanity_checks.check_end(policy, start, frozen)
+    sanity_checks.check_end(policy, start, reference_adapter)
     folder = trainer.args.output_dir + "/adapter"
     train_dpo.save_adapter(policy, tokenizer, Path(folder))
     return trainer, start, folder
 
 
-def bytes_of(folder) -> bytes:
+def read_weights(folder) -> bytes:
     return (Path(folder) / "adapter_model.safetensors").read_bytes()
 
 
 @pytest.fixture(scope="module")
 def trained(tiny, published, tmp_path_factory):
-    """`{adapter: (trainer, start, folder of the trained adapter)}`"""
+    """What `train` returns for each adapter, by its name."""
     folder = tmp_path_factory.mktemp("tables")
     return {name: train(published_dpo(tiny, published, folder / name, name)) for name in ADAPTERS}
 
 
 @pytest.mark.parametrize("name", ADAPTERS)
-def test_policy_and_reference_hold_the_values_of_the_file(name, trained):
+def test_embeddings_are_loaded_in_fp32_and_only_the_policy_learns(name, trained):
     trainer, start, _ = trained[name]
     weights = dict(trainer.model.named_parameters())
     tensors = start.tensors()
     assert set(TABLES) <= set(tensors)
     for table in TABLES:
-        held = weights[to_model_key(table, "ref")]
-        assert held.dtype == torch.float32 and not held.requires_grad
-        assert torch.equal(held, tensors[table].float())
+        frozen = weights[to_model_key(table, "ref")]
+        assert frozen.dtype == torch.float32 and not frozen.requires_grad
+        assert torch.equal(frozen, tensors[table].float())
         policy = weights[to_model_key(table, "default")]
         assert policy.dtype == torch.float32 and policy.requires_grad
-        assert not torch.equal(policy, held)  # it has learned
+        assert not torch.equal(policy, frozen)
     assert trainer.model.get_base_model().dtype == torch.bfloat16
 
 
 @pytest.mark.parametrize("name", ADAPTERS)
-def test_a_table_is_saved_once(name, trained):
+def test_each_embedding_matrix_is_saved_once(name, trained):
     trainer, start, folder = trained[name]
     tensors = load_file(f"{folder}/adapter_model.safetensors")
     assert set(tensors) == set(start.shapes)
     assert {tensors[table].dtype for table in TABLES} == {torch.float32}
-    numbers = sum(tensor.numel() for tensor in tensors.values())
+    parameters = sum(tensor.numel() for tensor in tensors.values())
     checkpoint = Path(trainer.args.output_dir, "checkpoint-2")
     sizes = {file.name: file.stat().st_size for file in checkpoint.iterdir()}
     assert sizes["adapter_model.safetensors"] == os.path.getsize(f"{folder}/adapter_model.safetensors")
-    # LoRA and two tables in fp32, and two moments of each.
-    held = sizes["adapter_model.safetensors"] + sizes["optimizer.pt"]
-    assert 4 * 3 * numbers < held < 1.1 * 4 * 3 * numbers
+    # Each parameter is stored in fp32, and so are its two Adam moments.
+    size = sizes["adapter_model.safetensors"] + sizes["optimizer.pt"]
+    assert 4 * 3 * parameters < size < 1.1 * 4 * 3 * parameters
 
 
-def test_three_copies_are_counted_once(published, trained):
+def test_copies_of_an_embedding_matrix_are_counted_once(published, trained):
     shapes = {name: memory.get_trained_shapes(AdapterFile.read(published / name)) for name in ADAPTERS}
     assert shapes["adapter_three_copies"] == shapes["adapter_two_tables"]
     (trainer, _, _) = trained["adapter_three_copies"]
-    learned = sum(weight.numel() for weight in trainer.model.parameters() if weight.requires_grad)
-    assert memory.count_parameters(shapes["adapter_three_copies"]) == learned
+    trainable = sum(weight.numel() for weight in trainer.model.parameters() if weight.requires_grad)
+    assert memory.count_parameters(shapes["adapter_three_copies"]) == trainable
 
 
 @pytest.mark.parametrize("name", ADAPTERS)
-def test_a_stopped_run_resumes_to_the_same_bytes(name, tiny, published, trained, tmp_path):
+def test_a_resumed_run_writes_the_same_adapter(name, tiny, published, trained, tmp_path):
     values = published_dpo(tiny, published, tmp_path / "run", name)
     with pytest.raises(KeyboardInterrupt):
         train(values, At(1, lambda: os.kill(os.getpid(), signal.SIGTERM)))
     _, _, folder = train(values)
-    assert bytes_of(folder) == bytes_of(trained[name][2])
+    assert read_weights(folder) == read_weights(trained[name][2])
 
 
-def test_the_trained_adapter_starts_another_run_and_is_a_reference(tiny, published, trained, tmp_path):
+def test_the_trained_adapter_can_be_initial_and_reference_adapter(tiny, published, trained, tmp_path):
     folder = trained["adapter_two_tables"][2]
     values = published_dpo(tiny, published, tmp_path / "second", "adapter_two_tables") | {"adapter": folder}
     trainer, start, _ = train(values)
-    held = trainer.model.get_parameter(to_model_key(TABLES[0], "ref"))
-    assert torch.equal(held, load_file(f"{folder}/adapter_model.safetensors")[TABLES[0]])
+    frozen = trainer.model.get_parameter(to_model_key(TABLES[0], "ref"))
+    assert torch.equal(frozen, load_file(f"{folder}/adapter_model.safetensors")[TABLES[0]])
     values = published_dpo(tiny, published, tmp_path / "other", "adapter_two_tables")
     trainer, _, _ = train(values | {"reference_adapter": folder})
-    held = trainer.model.get_parameter(to_model_key(TABLES[0], "ref"))
-    assert torch.equal(held, load_file(f"{folder}/adapter_model.safetensors")[TABLES[0]])
+    frozen = trainer.model.get_parameter(to_model_key(TABLES[0], "ref"))
+    assert torch.equal(frozen, load_file(f"{folder}/adapter_model.safetensors")[TABLES[0]])
 
 
-def test_the_trained_adapter_is_evaluated_beside_the_one_it_started_from(tiny, published, trained, tmp_path):
-    """In the base's bf16, as PEFT loads it: how likely a reply is differs from fp32 by rounding alone."""
+def test_trained_and_initial_adapter_are_evaluated_on_one_base(tiny, published, trained, tmp_path):
+    """PEFT loads the embeddings in the base's bf16 here, so log-probabilities differ from fp32 by rounding."""
     folder = trained["adapter_two_tables"][2]
     dpo = published_dpo(tiny, published, tmp_path, "adapter_two_tables")
     values = tiny.evaluate(tmp_path, **{key: dpo[key] for key in ("base_model", "from_pretrained", "chat_template")})
     values |= {"adapter": folder, "baseline_adapter": dpo["adapter"]}
     arguments = validate_arguments(EvaluateArguments, values, "args.json")
-    sides = models.resolve_adapters(arguments)
-    model_of_both = models.load_model(arguments, sides)
-    pair = ([1, 5, 9, 500, 17], [30, 504, 2])  # of the base's and of the added tokens
+    adapters = models.resolve_adapters(arguments)
+    model = models.load_model(arguments, adapters)
+    pair = ([1, 5, 9, 500, 17], [30, 504, 2])  # ids from 500 on are added tokens
     for name, file in (("baseline", dpo["adapter"]), ("adapter", folder)):
-        with models.use_adapter(model_of_both, sides[name], name):
-            (found,) = completion_logps(model_of_both, [pair], pad=500)
+        with models.use_adapter(model, adapters[name], name):
+            (logp,) = completion_logps(model, [pair], pad=500)
         base = AutoModelForCausalLM.from_pretrained(published / "base", dtype=torch.float32)
         base.resize_token_embeddings(505, mean_resizing=False)
         (expected,) = completion_logps(PeftModel.from_pretrained(base, file).eval(), [pair], pad=500)
-        assert found == pytest.approx(expected, rel=0.02)
+        assert logp == pytest.approx(expected, rel=0.02)
 
 
-def test_the_trained_adapter_is_exported_with_its_tables(tiny, published, trained, tmp_path):
+def test_the_exported_model_has_the_trained_embeddings(tiny, published, trained, tmp_path):
     folder = trained["adapter_two_tables"][2]
     values = published_dpo(tiny, published, tmp_path / "run", "adapter_two_tables")
     values |= {"export": {"path": str(tmp_path / "merged")}}

@@ -1,4 +1,4 @@
-"""Models of other families than Llama: what the program trained, it evaluates; GPT-2's layers are no Linear."""
+"""Models other than Llama are trained and evaluated: GPT-2, whose layers are Conv1D, and GPT-NeoX."""
 
 import pytest
 import torch
@@ -33,7 +33,7 @@ def gpt_neox(**fields) -> PreTrainedModel:
     [(gpt2, ["c_attn", "c_fc"]), (gpt_neox, ["query_key_value", "dense_h_to_4h"])],
     ids=["GPT-2", "GPT-NeoX"],
 )
-def test_it_is_rehearsed_trained_and_evaluated(tiny, tmp_path, capsys, build, targets):
+def test_a_model_of_another_family_is_trained_and_evaluated(tiny, tmp_path, capsys, build, targets):
     tokenizer = AutoTokenizer.from_pretrained(tiny.base)
     torch.manual_seed(0)
     model = build(vocab_size=len(tokenizer), eos_token_id=tokenizer.eos_token_id, bos_token_id=tokenizer.bos_token_id)
@@ -49,14 +49,14 @@ def test_it_is_rehearsed_trained_and_evaluated(tiny, tmp_path, capsys, build, ta
     assert "models have no such field; remove it, or pass --set from_pretrained.pretraining_tp=null" in (
         capsys.readouterr().err
     )
-    without = ("--set", "from_pretrained.pretraining_tp=null")
-    assert run_here(fine_tune_dpo.main, values, tmp_path, *without, "--dry_run") == 0
+    options = ("--set", "from_pretrained.pretraining_tp=null")
+    assert run_here(fine_tune_dpo.main, values, tmp_path, *options, "--dry_run") == 0
     assert "measured: " in capsys.readouterr().out
-    assert run_here(fine_tune_dpo.main, values, tmp_path, *without) == 0
+    assert run_here(fine_tune_dpo.main, values, tmp_path, *options) == 0
     assert read_json(tmp_path / "run" / "metrics.json")["initial_loss"] == pytest.approx(0.6931, abs=1e-3)
 
     values = tiny.evaluate(tmp_path / "evaluation", **changes | {"adapter": str(tmp_path / "run" / "adapter")})
     values["baseline_adapter"] = changes["adapter"]
-    assert run_here(evaluate.main, values, tmp_path, *without) == 0
+    assert run_here(evaluate.main, values, tmp_path, *options) == 0
     metrics = read_json(tmp_path / "evaluation" / "metrics.json")
     assert metrics["difference/gold_perplexity"] != 0

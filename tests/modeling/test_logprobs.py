@@ -1,4 +1,4 @@
-"""Log-probabilities of completions against TRL's, token by token, and against the definition."""
+"""Log-probabilities of completions equal those of TRL, and the probabilities of all next tokens sum to one."""
 
 import pytest
 import torch
@@ -16,28 +16,27 @@ def model(tiny):
     return AutoModelForCausalLM.from_pretrained(tiny.base, dtype=torch.float32).eval()
 
 
-def test_a_padded_batch_has_the_sums_of_trl_on_each_text_alone(model):
+def test_a_padded_batch_equals_trl_on_single_texts(model):
     expected = []
     for prompt, completion in TEXTS:
         whole = torch.tensor([prompt + completion])
         with torch.no_grad():
-            of_tokens = selective_log_softmax(model(whole).logits[:, :-1], whole[:, 1:])[0]
-        expected.append(of_tokens[len(prompt) - 1 :].sum().item())
+            token_logps = selective_log_softmax(model(whole).logits[:, :-1], whole[:, 1:])[0]
+        expected.append(token_logps[len(prompt) - 1 :].sum().item())
     assert completion_logps(model, TEXTS, pad=0) == pytest.approx(expected, abs=1e-4)
 
 
-def test_few_logits_at_once_change_nothing(model, monkeypatch):
-    together = completion_logps(model, TEXTS, pad=0)
+def test_the_batch_size_does_not_change_the_result(model, monkeypatch):
+    expected = completion_logps(model, TEXTS, pad=0)
     sizes = []
-    monkeypatch.setattr(
-        logprobs, "MAX_LOGITS_PER_FORWARD", 2 * 8 * model.config.vocab_size
-    )  # two rows of the longest text
+    two_rows = 2 * 8 * model.config.vocab_size  # the longest text has 8 tokens
+    monkeypatch.setattr(logprobs, "MAX_LOGITS_PER_FORWARD", two_rows)
     monkeypatch.setattr(logprobs, "batch_logps", lambda *args: sizes.append(len(args[1])) or batch_logps(*args))
-    assert completion_logps(model, TEXTS, pad=0) == pytest.approx(together, abs=1e-4)
+    assert completion_logps(model, TEXTS, pad=0) == pytest.approx(expected, abs=1e-4)
     assert sizes == [2, 1]
 
 
-def test_all_next_tokens_together_are_certain(model):
+def test_the_probabilities_of_all_next_tokens_sum_to_one(model):
     vocabulary = model.config.vocab_size
-    each = completion_logps(model, [([5, 9], [token]) for token in range(vocabulary)], pad=0)
-    assert torch.tensor(each).exp().sum().item() == pytest.approx(1, abs=1e-4)
+    logps = completion_logps(model, [([5, 9], [token]) for token in range(vocabulary)], pad=0)
+    assert torch.tensor(logps).exp().sum().item() == pytest.approx(1, abs=1e-4)

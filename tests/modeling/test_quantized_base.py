@@ -1,4 +1,4 @@
-"""A base that was quantized before it was published, as unsloth's repositories hold them: named for its 4 bits."""
+"""A pre-quantized base model, as in the repositories of unsloth whose names end in bnb-4bit."""
 
 import math
 import shutil
@@ -25,14 +25,14 @@ def quantized(tiny, tmp_path_factory) -> str:
     return str(folder)
 
 
-def test_it_is_trained_on_as_it_is(tiny, quantized, tmp_path):
+def test_a_pre_quantized_base_is_trained_in_4_bits(tiny, quantized, tmp_path):
     arguments = validate_arguments(DPOArguments, tiny.dpo(tmp_path / "run", base_model=quantized), "args.json")
     trainer, start, _ = set_up(arguments)
     assert trainer.model.is_loaded_in_4bit
     assert sanity_checks.check_start(trainer, start, None)["initial_loss"] == pytest.approx(math.log(2), abs=1e-6)
 
 
-def test_an_export_asks_for_its_16_bit_original(tiny, quantized, tmp_path):
+def test_an_export_of_a_pre_quantized_base_is_refused(tiny, quantized, tmp_path):
     values = tiny.dpo(tmp_path / "run", base_model=quantized, export={"path": str(tmp_path / "merged")})
     with pytest.raises(InputError, match="is pre-quantized; name its 16-bit original in export.base_model"):
         preflight.check_environment(validate_arguments(DPOArguments, values, "args.json"))

@@ -1,4 +1,4 @@
-"""An adapter's tokenizer encodes as its tokenizer.json says, and text that comes as text is used as it stands."""
+"""The tokenizer of an adapter encodes as its tokenizer.json does, and rows of plain text are used unchanged."""
 
 import json
 import shutil
@@ -37,55 +37,54 @@ def tokenizer(arguments, published):
     return load_tokenizer(arguments, AdapterFile.read(published / "adapter_two_tables"))
 
 
-def ids(tokenizer, text: str) -> list[int]:
+def encode(tokenizer, text: str) -> list[int]:
     return tokenizer(text, add_special_tokens=False)["input_ids"]
 
 
-def test_an_adapters_tokenizer_is_its_file_whatever_class_its_config_names(tokenizer, published, tmp_path):
+def test_the_tokenizer_of_an_adapter_encodes_as_its_file(tokenizer, published, tmp_path):
     written = Tokenizer.from_file(str(published / "adapter_two_tables" / "tokenizer.json"))
     expected = [written.encode(text, add_special_tokens=False).ids for text in TEXTS]
-    assert [ids(tokenizer, text) for text in TEXTS] == expected
-    # The class that transformers chooses has other tokens in three of the four.
-    chosen = AutoTokenizer.from_pretrained(published / "adapter_two_tables")
-    assert [ids(chosen, text) == tokens for text, tokens in zip(TEXTS, expected, strict=True)].count(True) == 0
-    # Saved beside the trained adapter, it is the same for everyone who loads it.
+    assert [encode(tokenizer, text) for text in TEXTS] == expected
+    # The class that AutoTokenizer chooses encodes every one of the texts differently.
+    automatic = AutoTokenizer.from_pretrained(published / "adapter_two_tables")
+    assert [encode(automatic, text) == tokens for text, tokens in zip(TEXTS, expected, strict=True)].count(True) == 0
+    # Saved with the trained adapter, it encodes the same when AutoTokenizer loads it.
     tokenizer.save_pretrained(tmp_path)
-    assert [ids(AutoTokenizer.from_pretrained(tmp_path), text) for text in TEXTS] == expected
+    assert [encode(AutoTokenizer.from_pretrained(tmp_path), text) for text in TEXTS] == expected
 
 
-def test_a_tokenizer_that_encodes_otherwise_than_its_file_is_refused(published, tokenizer):
+def test_a_tokenizer_that_differs_from_its_file_is_refused(published, tokenizer):
     folder = published / "adapter_two_tables"
     check_token_ids(tokenizer, folder)
     with pytest.raises(InputError, match="the loaded tokenizer encodes .* its tokenizer.json as .* has not learned"):
         check_token_ids(AutoTokenizer.from_pretrained(folder), folder)
 
 
-def test_special_tokens_of_the_args_that_change_the_encoding_are_refused(arguments, published, tmp_path):
-    """ "Hello" as one token, for which the adapter has trained nothing, though it has a row to spare."""
+def test_special_tokens_that_change_the_encoding_are_refused(arguments, published, tmp_path):
     folder = tmp_path / "adapter"
     shutil.copytree(published / "adapter_two_tables", folder)
     written = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
     for token in written["added_tokens"]:
         if token["content"] == "[INST]":
-            token["rstrip"] = True  # takes the space after it; the args' own [INST] does not
+            token["rstrip"] = True  # includes the space after it, unlike the [INST] of the args
     (folder / "tokenizer.json").write_text(json.dumps(written), encoding="utf-8")
     with pytest.raises(InputError, match=r"chat_template.special_tokens"):
         load_tokenizer(arguments, AdapterFile.read(folder))
 
 
-def test_text_rows_are_used_as_they_stand(arguments, tokenizer, published):
+def test_rows_of_plain_text_are_used_unchanged(arguments, tokenizer, published):
     formatter = ChatFormatter.of(tokenizer, arguments.chat_template)
     row = {"prompt": "   neutral   Hello ?     neutral   ", "chosen": " Fine . ", "rejected": "Go "}
     (tokens,) = tokenize_pairs([parse_pair(0, row)], formatter, None).rows
     written = Tokenizer.from_file(str(published / "adapter_two_tables" / "tokenizer.json"))
     for side in ("chosen", "rejected"):
-        whole = tokens["prompt_ids"] + tokens[f"{side}_ids"]
-        assert whole == written.encode(f"<s>{row['prompt']}{row[side]}</s>", add_special_tokens=False).ids
-        assert written.id_to_token(whole[-2]) == "▁" and whole[-1] == tokenizer.eos_token_id
+        ids = tokens["prompt_ids"] + tokens[f"{side}_ids"]
+        assert ids == written.encode(f"<s>{row['prompt']}{row[side]}</s>", add_special_tokens=False).ids
+        assert written.id_to_token(ids[-2]) == "▁" and ids[-1] == tokenizer.eos_token_id
     assert tokens["prompt_ids"].count(tokenizer.bos_token_id) == 1
 
 
-def test_the_published_template_is_the_authors_to_the_token(arguments, tokenizer):
+def test_the_published_template_gives_the_tokens_of_the_authors(arguments, tokenizer):
     assert arguments.chat_template.file == LLAMA2
     formatter = ChatFormatter.of(tokenizer, arguments.chat_template)
     history = [{"role": "user", "content": {"emotion": "fear", "dialog": " Hello "}}]
@@ -94,7 +93,7 @@ def test_the_published_template_is_the_authors_to_the_token(arguments, tokenizer
     text = formatter.prompt(history, "neutral") + formatter.completion(history, "neutral", reply)
     whole = tokenizer.convert_ids_to_tokens(formatter.encode(text))
     assert prompt[:2] == ["<s>", "[INST]"] and set(MARKERS) <= set(prompt)
-    # Alone, the space at a prompt's end is one token with the "▁" that the normalizer puts before it; before a word
-    # it is not, and that is what the adapter learned.
+    # At the end of the prompt, the space and the "▁" that the normalizer adds are one token. Before a word they are two
+    # tokens, as in the text that the adapter was trained on.
     assert prompt[-2:] == ["[/EMOTION]", "▁▁"]
     assert whole[len(prompt) - 1 :] == ["▁", "▁He", "ll", "o", "▁", "</s>"]

@@ -1,4 +1,4 @@
-"""What the classifiers are shown, and what becomes of their labels."""
+"""The texts that classifiers get, and the mapping of their labels."""
 
 import pytest
 from tiny_models import write_tiny_classifier
@@ -9,28 +9,28 @@ from response_generator.errors import InputError
 from response_generator.scoring.classifiers import check_classifiers, classify_emotions, classify_gibberish
 
 
-def scoring(tiny, **changes) -> ScoringArguments:
+def build_scoring(tiny, **changes) -> ScoringArguments:
     models = {name: str(tiny.folder / name.removesuffix("_model")) for name in ("emotion_model", "gibberish_model")}
     return ScoringArguments(**models | changes)
 
 
-def test_replies_are_cleaned_up_where_the_args_say_so(tiny):
-    as_written, cleaned_up = scoring(tiny), scoring(tiny, clean_up_tokenization_spaces=True)
+def test_replies_are_cleaned_up_if_the_args_say_so(tiny):
+    unchanged, cleaned_up = build_scoring(tiny), build_scoring(tiny, clean_up_tokenization_spaces=True)
     tokenized, plain = "fine . Let ' s go , I do n't mind !", "fine. Let's go, I don't mind!"
     for classify in (classify_emotions, classify_gibberish):
-        assert classify([tokenized], cleaned_up) == classify([plain], as_written)
-        assert classify([tokenized], as_written) != classify([plain], as_written)
+        assert classify([tokenized], cleaned_up) == classify([plain], unchanged)
+        assert classify([tokenized], unchanged) != classify([plain], unchanged)
 
 
-def test_a_classifiers_own_label_is_mapped_by_name(tiny, tmp_path):
+def test_labels_are_mapped_by_name(tiny, tmp_path):
     labels = tuple("joy" if emotion == "happiness" else emotion for emotion in EMOTIONS)
     write_tiny_classifier(tmp_path, tiny.folder / "base", labels)
-    of_joy = scoring(tiny, emotion_model=str(tmp_path))
+    unmapped = build_scoring(tiny, emotion_model=str(tmp_path))
     with pytest.raises(InputError, match="its labels are neutral, anger, disgust, fear, joy"):
-        check_classifiers(of_joy)
-    mapped = of_joy.model_copy(update={"emotion_labels": {"joy": "happiness"}})
+        check_classifiers(unmapped)
+    mapped = unmapped.model_copy(update={"emotion_labels": {"joy": "happiness"}})
     check_classifiers(mapped)
-    (verdict,) = classify_emotions(["I got the job !"], mapped)
-    assert list(verdict.probabilities) == list(EMOTIONS)
+    (result,) = classify_emotions(["I got the job !"], mapped)
+    assert list(result.probabilities) == list(EMOTIONS)
     with pytest.raises(InputError, match="scoring.emotion_labels: got joy; allowed: the labels of"):
-        check_classifiers(scoring(tiny, emotion_labels={"joy": "happiness"}))
+        check_classifiers(build_scoring(tiny, emotion_labels={"joy": "happiness"}))
