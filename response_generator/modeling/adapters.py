@@ -80,7 +80,7 @@ class AdapterFile:
 
         Raises:
             InputError: when the adapter was made for another base model, or its tensors do not match its configuration.
-                PEFT would ignore surplus tensors and initialize missing ones at random.
+                PEFT would ignore surplus tensors and initialize missing ones as in a new adapter.
         """
         prefix = f"{key}: {self.folder}"
         layers, hidden_size, expected = self.compute_expected_shapes(prefix, base)
@@ -249,8 +249,8 @@ def has_embeddings_to_save(model: PeftModel) -> bool:
     """Returns whether the base model was resized and no adapter holds its embeddings, so that they have to be saved
     with the LoRA weights.
 
-    PEFT's own check needs the hub, takes the vocabulary for unchanged when there is no network, and would save
-    embeddings of `modules_to_save` three times.
+    PEFT's own check asks the hub, assumes an unchanged vocabulary when there is no network, and would save embeddings
+    of `modules_to_save` three times.
     """
     base = model.get_base_model()
     embeddings = (base.get_input_embeddings(), base.get_output_embeddings())

@@ -13,7 +13,7 @@ from response_generator.modeling.meta_model import build_meta_model
 LOADER_KEYWORDS = {"dtype", "use_cache", "quantization_config"}
 # Fields that only Llama and similar models have.
 LLAMA_ONLY = {"pretraining_tp", "mlp_bias"}
-# Fields that the weights have to agree with.
+# Fields whose value has to match the stored weights.
 SHAPE_FIELDS = set(
     "hidden_size intermediate_size head_dim num_attention_heads num_hidden_layers num_key_value_heads vocab_size "
     "hidden_act mlp_bias attention_bias tie_word_embeddings".split()

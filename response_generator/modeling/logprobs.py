@@ -14,7 +14,7 @@ MAX_LOGITS_PER_FORWARD = 2**28
 
 def completion_logps(model: PeftModel, texts: Sequence[PromptAndCompletion], pad: int) -> list[float]:
     """Computes the log-probability of each completion after its prompt, in batches of at most MAX_LOGITS_PER_FORWARD
-    logits.
+    logits, or of a single text.
 
     Args:
         texts: token ids of prompts and completions.
@@ -44,7 +44,7 @@ def batch_logps(model: PeftModel, texts: Sequence[PromptAndCompletion], pad: int
         sums = []
         for row, (prompt, completion) in enumerate(texts):
             start, end = len(prompt), len(prompt) + len(completion)
-            # The logits at a position predict the next token. In bfloat16 the sum would be off by whole nats.
+            # The logits at a position predict the next token. float32, because a bfloat16 sum can be off by whole nats.
             next_token_logps = logits[row, start - 1 : end - 1].float().log_softmax(-1)
             token_logps = next_token_logps.gather(-1, tokens[row, start:end, None])
             sums.append(token_logps.sum().item())

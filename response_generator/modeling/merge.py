@@ -32,14 +32,14 @@ SAMPLE_DIALOGUES = (
 
 
 def find_export_errors(arguments: DPOArguments) -> list[str]:
-    """Checks the section `export` with the local files only. Empty when nothing is exported, or nothing is wrong."""
+    """Checks the section `export` with local files only, before anything is loaded."""
     if arguments.export is None:
         return []
     return find_path_errors(arguments) + find_base_errors(arguments)
 
 
 def find_path_errors(arguments: DPOArguments) -> list[str]:
-    """Checks that `export.path` is outside the run's files, new or empty, and writable."""
+    """Checks that `export.path` is a new or empty folder, can be written, and is not the run's folder or adapter."""
     if not distributed.is_main_process():
         return []
     path, run = Path(arguments.export.path), Path(arguments.output_dir)
@@ -74,7 +74,8 @@ def find_quantization_errors(key: str, name: str, quantization: object) -> list[
 
 
 def check_export_base(arguments: DPOArguments, start: "AdapterFile | None") -> None:
-    """Checks before training that the base model to merge into, local or on the hub, has 16 bits and fits the adapter.
+    """Checks before training that the base model to merge into, local or on the hub, is not quantized and fits the
+    adapter.
 
     Args:
         start: the adapter that training starts from; None for a new LoRA.
@@ -170,8 +171,9 @@ def write_and_compare(arguments: DPOArguments, source, formatter, folder: Path) 
     adapter.
 
     Returns:
-        The mean KL divergence of base + adapter from the merged model, the same from the base alone, both in nats per
-        token, and the largest difference of a log-probability between base + adapter and the merged model.
+        The mean KL divergence between base + adapter and the merged model, the same between base + adapter and the base
+        alone, both in nats per token, and the largest difference of a log-probability between base + adapter and the
+        merged model.
     """
     import gc
 

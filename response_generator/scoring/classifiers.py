@@ -49,7 +49,8 @@ def check_classifiers(scoring: ScoringArguments) -> None:
     if set(names) != set(EMOTIONS):
         raise InputError(
             f"scoring.emotion_model: {scoring.emotion_model}: its labels are {', '.join(names)}; needed: "
-            f"{', '.join(EMOTIONS)}; map them with scoring.emotion_labels, by name or in the order of its ids"
+            f"{', '.join(EMOTIONS)}; map them with scoring.emotion_labels, by name or with a list in the order of "
+            f"its class ids"
         )
 
 

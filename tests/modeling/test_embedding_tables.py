@@ -1,4 +1,4 @@
-"""Adapters that hold embedding matrices: loaded without rounding, saved once, and usable in another run. In bf16."""
+"""Adapters that hold embedding matrices: loaded without rounding, saved once, usable in another run. In bf16."""
 
 import os
 import signal
