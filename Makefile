@@ -1,5 +1,6 @@
 # make demo      prepares the embedded model, trains it, evaluates it and shows the result
 # make test      runs all tests that need no GPU; installs Chromium (a system package) if it is missing
+# make test-fast runs the tests that need no model, no browser and no other process, without importing unsloth
 # make test-gpu  runs the tests that need a GPU
 # make style     checks lint and formatting
 # Each target first installs missing requirements into .venv.
@@ -14,7 +15,7 @@ UNFINISHED := $(VENV)/unfinished
 export PYTHONPATH := $(CURDIR)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test test-gpu style chromium
+.PHONY: demo test test-fast test-gpu style chromium
 
 demo: $(INSTALLED)
 	$(PYTHON) -m response_generator.demo
@@ -26,7 +27,7 @@ test: $(INSTALLED) chromium
 	$(PYTHON) -m pytest -q -n 2 --dist loadfile -m "not gpu" tests
 
 test-fast: $(INSTALLED)
-	$(PYTHON) -m pytest -q -m "not gpu and not slow" tests
+	TEST_BACKEND=transformers $(PYTHON) -m pytest -q -m "not gpu and not slow" tests
 
 test-gpu: $(INSTALLED)
 	$(PYTHON) -m pytest -q -m gpu tests

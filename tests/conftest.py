@@ -17,7 +17,7 @@ os.environ["CUDA_VISIBLE_DEVICES"] = ""  # tests that need a GPU are marked gpu 
 
 from response_generator.modeling.backend import import_backend  # noqa: E402 (after the GPU is hidden)
 
-import_backend("unsloth")  # before any test module imports transformers, trl or peft
+import_backend(os.environ.get("TEST_BACKEND", "unsloth"))  # before any test module imports transformers, trl or peft
 
 import torch  # noqa: E402
 from published_models import (  # noqa: E402
@@ -45,6 +45,17 @@ HISTORY = [
     {"role": "assistant", "content": {"emotion": "surprise", "dialog": "Really ? Congratulations !"}},
     {"role": "user", "content": {"emotion": "neutral", "dialog": "Thank you ."}},
 ]
+
+
+SLOW_FOLDERS = {"scripts", "gpu"}
+SLOW_FIXTURES = {"tiny", "published", "browser", "written"}  # models, a browser, a whole report
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks tests that use a model, a browser or a whole script as slow; others that are slow are marked themselves."""
+    for item in items:
+        if item.path.parent.name in SLOW_FOLDERS or SLOW_FIXTURES & set(item.fixturenames):
+            item.add_marker("slow")
 
 
 def write_rows(file: Path, rows: list) -> str:

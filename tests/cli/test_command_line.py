@@ -53,6 +53,7 @@ def test_a_missing_args_file_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("script", ["fine_tune_dpo.py", "evaluate.py"])
+@pytest.mark.slow
 def test_input_errors_end_with_status_2_before_torch_is_imported(script, tmp_path):
     file = tmp_path / "args.json"
     name = script.replace("fine_tune_", "").replace(".py", "_arg.json")
@@ -74,6 +75,7 @@ def test_input_errors_end_with_status_2_before_torch_is_imported(script, tmp_pat
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_help_names_every_section():
     done = subprocess.run(
         [sys.executable, "fine_tune_dpo.py", "--help"], cwd=ROOT, capture_output=True, text=True, check=True

@@ -100,6 +100,7 @@ def test_losses_and_divergences_are_those_of_trl():
     assert set(re.findall(r'f_divergence_type == "(\w+)"', source)) == set(F_DIVERGENCES)
 
 
+@pytest.mark.slow  # imports unsloth
 def test_library_defaults_are_those_of_the_pinned_libraries():
     from inspect import signature
 

@@ -45,6 +45,7 @@ def test_folders_with_the_wrong_content_are_refused(tmp_path):
         assert f"dataset.{key}: got '{value}'" in message and f"only hub data sets have a {key}" in message
 
 
+@pytest.mark.slow
 def test_a_missing_network_is_reported_within_seconds(tiny, tmp_path):
     # No server listens on this port, so the connection is refused, as it is without a network.
     environment = script_environment() | {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path / "cache")}

@@ -195,6 +195,7 @@ def test_a_number_may_be_an_integer_but_not_a_boolean():
     assert errors_of({"beta": True}, "dpo") == ["args.json: dpo.beta: got True (boolean); allowed: number"]
 
 
+@pytest.mark.slow
 def test_library_keywords_file_matches_the_pinned_libraries():
     # In another process, because unsloth's GPU code patches transformers and TRL when it is imported.
     code = (

@@ -233,6 +233,7 @@ def test_a_hub_that_does_not_answer_ends_in_a_timeout(adapter, push_here, monkey
     check_failure_message(capfd.readouterr().err, adapter, "ReadTimeout")
 
 
+@pytest.mark.slow
 def test_the_printed_command_uploads_the_adapter(adapter, small_hub, tmp_path):
     server = small_hub()
     command = shlex.split(hub.upload_command(adapter, HubArguments(repo_id=REPOSITORY)))
@@ -267,6 +268,7 @@ def test_a_valid_upload_and_no_upload_give_no_error(monkeypatch):
     assert hub.find_upload_errors(None) == []
 
 
+@pytest.mark.slow
 def test_the_export_module_imports_no_torch():
     code = "import sys; from response_generator import export; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=dict(os.environ), check=False).returncode == 0

@@ -77,6 +77,7 @@ HOLD_LOCK_CODE = "import sys; from pathlib import Path; from response_generator.
 HOLD_LOCK_CODE += "run_lock.acquire(Path(sys.argv[1])); print('held', flush=True); sys.stdin.read()"
 
 
+@pytest.mark.slow
 def test_a_folder_in_use_is_refused_until_the_other_process_ends(tmp_path):
     RunFolder(tmp_path, ARGUMENTS).write_json("args.json", ARGUMENTS)
     command = [sys.executable, "-c", HOLD_LOCK_CODE, str(tmp_path)]

@@ -170,6 +170,7 @@ def test_checkpoints_are_one_input_a_layer():
     assert held.allocator == held.process == 0
 
 
+@pytest.mark.slow  # imports unsloth
 def test_the_lm_head_holds_what_the_profiler_sees():
     vocabulary, hidden, replies = 40000, 64, 700  # more replies than the 419 rows of a tile
     states = torch.randn(replies, hidden, dtype=torch.bfloat16, requires_grad=True)
