@@ -18,23 +18,26 @@ from response_generator.runs import library_output
 
 
 def read_run(folder: Path, assignments: list[str]) -> DPOArguments:
-    """The arguments of a run, with the section `export` changed as `assignments` say; InputError for their errors."""
+    """Reads the args of a finished run, and applies `--set` assignments to its section `export`.
+
+    Raises:
+        InputError: when the run cannot be exported.
+    """
     if not (folder / "args.json").is_file():
         raise InputError(f"RUN_FOLDER: {folder}: holds no args.json; name the output_dir of a finished training run")
     values = strict_json.read_object(folder / "args.json")
     for assignment in assignments:
         if not assignment.startswith("export."):
-            raise InputError(f"--set {assignment}: allowed: keys of the section export; the rest was trained as it is")
+            raise InputError(f"--set {assignment}: allowed: keys of the section export")
         command_line.apply_override(values, assignment)
     arguments = validate_arguments(DPOArguments, values, str(folder / "args.json"))
     if arguments.export is None:
-        raise InputError("export: null in args.json; say where to: --set export.path=FOLDER")
-    arguments = arguments.model_copy(update={"output_dir": str(folder)})  # it may have been moved
-    found = find_adapter_source_errors("RUN_FOLDER", str((folder / "adapter").absolute())) + merge.find_export_errors(
-        arguments
-    )
-    if found:
-        raise InputError(*found)
+        raise InputError("export: is null in args.json; name a folder: --set export.path=FOLDER")
+    arguments = arguments.model_copy(update={"output_dir": str(folder)})  # the folder may have been moved
+    errors = find_adapter_source_errors("RUN_FOLDER", str((folder / "adapter").absolute()))
+    errors += merge.find_export_errors(arguments)
+    if errors:
+        raise InputError(*errors)
     return arguments
 
 
@@ -48,7 +51,7 @@ def main() -> None:
         metavar="RUN_FOLDER",
         help="output_dir of a finished training run",
     )
-    parser.add_argument("--set", action="append", default=[], metavar="export.KEY=VALUE", help="repeatable")
+    parser.add_argument("--set", action="append", default=[], metavar="export.KEY=VALUE", help="may be repeated")
     command_line.add_verbose(parser)
     options = parser.parse_args()
     library_output.set_verbose(options.verbose)

@@ -1,7 +1,7 @@
-"""Prepares what the demo runs on, once: `python -m response_generator.demo`.
+"""Prepares the demo's models, once: `python -m response_generator.demo`.
 
-Writes into assets/ the base model, the emotion classifier and the gibberish detector. What is already there is kept;
-an interrupted part is made again.
+Writes the base model, the emotion classifier and the gibberish classifier into assets/. Models that are already there
+are kept; one that was interrupted is made again.
 """
 
 import json
@@ -19,12 +19,12 @@ ASSETS = Path("assets")
 
 
 def prepare_asset(name: str, write: Callable[[Path], None]) -> Path:
-    """Makes `assets/name` whole or not at all."""
+    """Makes `assets/name`, which is complete or absent."""
     folder = ASSETS / name
     if folder.exists():
-        print(f"{folder}: there already")
+        print(f"{folder}: already there")
         return folder
-    print(f"{folder}: …", flush=True)
+    print(f"making {folder} …", flush=True)
     part = ASSETS / f"{name}.part"
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
@@ -36,10 +36,10 @@ def prepare_asset(name: str, write: Callable[[Path], None]) -> Path:
 
 
 def show_accuracy(folder: Path) -> None:
-    figures = json.loads((folder / "accuracy.json").read_text(encoding="utf-8"))
+    metrics = json.loads((folder / "accuracy.json").read_text(encoding="utf-8"))
     print(
-        f"{folder}: right about {figures['accuracy'] * 100:.1f} % of {figures['held_out']} held-out texts "
-        f"(macro F1 {figures['macro_f1']:.3f})"
+        f"{folder}: accuracy {metrics['accuracy'] * 100:.1f} % on {metrics['held_out']} held-out texts, "
+        f"macro F1 {metrics['macro_f1']:.3f}"
     )
 
 

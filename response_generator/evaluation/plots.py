@@ -1,4 +1,4 @@
-"""The pictures of an evaluation: as PNG files, and as SVG for the page."""
+"""The plots of an evaluation, as PNG files and as SVG for report.html."""
 
 import io
 import textwrap
@@ -15,17 +15,17 @@ from response_generator.evaluation.metric_totals import count_confusion
 from response_generator.evaluation.metrics import FORM, GIBBERISH
 from response_generator.runs import atomic_files
 
-matplotlib.rcParams["svg.hashsalt"] = "evaluation"  # the same figures give the same bytes
+matplotlib.rcParams["svg.hashsalt"] = "evaluation"  # the same metrics give the same bytes
 TICK_LABEL_WIDTH = 14  # characters
 COLORS = ("#7a8ca3", "#d9622b", "#2b8a6e", "#8a4fbf", "#b3892b", "#3b6fd4")
 GOLD_COLOR = "#333333"
 
 
 def write_plots(comparison: Comparison, folder: Path) -> dict[str, bytes]:
-    """Writes emotions.png, confusion.png, quality.png, lengths.png and, where pairs were measured, margins.png.
+    """Writes emotions.png, confusion.png, quality.png, lengths.png and, if pairs were measured, margins.png.
 
     Returns:
-        `{name: SVG}` of the same pictures.
+        `{name: SVG}` of the same plots.
     """
     pictures = {
         "emotions": plot_emotions(comparison),
@@ -49,7 +49,7 @@ def render(picture: Picture, form: str, metadata: dict[str, None]) -> bytes:
 
 
 def escape_mathtext(name: str) -> str:
-    """A folder's name as it is: matplotlib takes what stands between $ for a formula, and hides names like "_run"."""
+    """A folder's name for a legend: matplotlib reads text between $ as a formula, and hides names like "_run"."""
     name = name.replace("$", r"\$")
     return f"./{name}" if name.startswith("_") else name
 
@@ -112,7 +112,7 @@ def plot_bars(axes: Axes, comparison: Comparison, names: list[str]) -> None:
 
 
 def plot_confusion(comparison: Comparison) -> Picture:
-    """Shares of each target emotion's replies, side by side, with the gold replies' at the end."""
+    """One confusion matrix per model and one of the gold replies, colored by the share of each target emotion."""
     everyone = comparison.rows | {GOLD_TITLE: comparison.gold_predictions}
     picture = Picture(figsize=(4.4 * len(everyone), 4.8), layout="constrained")
     for axes, (model, rows) in zip(picture.subplots(1, len(everyone), squeeze=False)[0], everyone.items(), strict=True):
@@ -125,7 +125,7 @@ def plot_confusion(comparison: Comparison) -> Picture:
         axes.set_xticks(range(len(EMOTIONS)), EMOTIONS, rotation=45, ha="right")
         axes.set_yticks(range(len(EMOTIONS)), EMOTIONS)
         axes.set_title(escape_mathtext(model))
-        axes.set_xlabel("what the classifier reads")
+        axes.set_xlabel("predicted emotion")
     picture.axes[0].set_ylabel("target emotion")
     return picture
 
@@ -143,7 +143,7 @@ def plot_lengths(comparison: Comparison) -> Picture:
         share = np.full(len(values), 100 / len(values))
         style = {"linestyle": "--"} if is_gold else {"linewidth": 1.8}
         axes.hist(values, edges, weights=share, histtype="step", label=escape_mathtext(model), color=color, **style)
-    axes.set_xlabel("tokens, EOS included")
+    axes.set_xlabel("tokens, including EOS")
     axes.set_ylabel("% of replies")
     axes.set_title("length of the replies", loc="left")
     axes.grid(alpha=0.3)
@@ -159,7 +159,7 @@ def plot_margins(comparison: Comparison) -> Picture:
     for name, style in (("median", "-"), ("mean", "--")):
         value = comparison.preference[f"margin_{name}"].value
         axes.axvline(value, color=COLORS[0], linestyle=style, label=f"{name} {value:.2f}")
-    axes.set_xlabel("reward margin of chosen over rejected; above 0: chosen preferred")
+    axes.set_xlabel("reward margin; above 0 chosen is preferred")
     axes.set_ylabel("pairs")
     axes.set_title(f"implicit reward on {len(comparison.margins)} held-out pairs", loc="left")
     axes.legend(frameon=False)

@@ -1,4 +1,4 @@
-"""What people look at: report.html, summary.md and the pictures. Needs rows and figures, no model."""
+"""Writes report.html, summary.md and the plots of an evaluation. Needs no model."""
 
 import base64
 from pathlib import Path
@@ -23,17 +23,17 @@ PLOT_DESCRIPTIONS = {
 
 
 def write_report(comparison: Comparison, settings: dict[str, str], folder: Path) -> list[Path]:
-    """Writes report.html, summary.md and the PNG files; returns the latter.
+    """Writes report.html, summary.md and the PNG files, and returns the PNG files.
 
     Args:
-        settings: `{key: value}`, shown as they are.
+        settings: `{key: value}` of the args, shown in the report.
     """
     vectors = plots.write_plots(comparison, folder)
     environment = Environment(loader=FileSystemLoader(PAGE_FOLDER), autoescape=True, undefined=StrictUndefined)
     page = environment.get_template("report.html.jinja").render(
         style=(PAGE_FOLDER / "report.css").read_text(encoding="utf-8"),
         script=(PAGE_FOLDER / "report.js").read_text(encoding="utf-8"),
-        claims=draw_conclusions(comparison),
+        conclusions=draw_conclusions(comparison),
         header=table.build_header(comparison),
         sections=table.build_sections(comparison),
         preference=table.format_preference(comparison),
@@ -45,9 +45,9 @@ def write_report(comparison: Comparison, settings: dict[str, str], folder: Path)
         samples=comparison.samples,
         replies=collect_browser_rows(comparison),
     )
-    # A model may write a lone surrogate, which no file in UTF-8 can hold.
+    # A model may generate a lone surrogate, which cannot be encoded in UTF-8.
     atomic_files.atomic_write(folder / "report.html", page.encode("utf-8", "replace"))
-    atomic_files.atomic_write(folder / "summary.md", write_summary(comparison).encode("utf-8"))
+    atomic_files.atomic_write(folder / "summary.md", format_summary(comparison).encode("utf-8"))
     return [folder / f"{name}.png" for name in vectors]
 
 
@@ -56,20 +56,20 @@ def to_data_url(vector: bytes) -> str:
 
 
 def collect_browser_rows(comparison: Comparison) -> list[dict[str, Any]]:
-    """A row a prompt and sample, as the page's script reads it: the prompt, and every model's reply with its labels."""
+    """One row per prompt and sample for report.js: the prompt, and every model's reply with its labels."""
     rows = []
-    for answers in zip(*comparison.rows.values(), strict=True):
-        asked = answers[0]
+    for predictions in zip(*comparison.rows.values(), strict=True):
+        prompt = predictions[0]
         rows.append(
             {
-                "index": asked["index"],
-                "sample": asked["sample"],
-                "target": asked["target_emotion"],
+                "index": prompt["index"],
+                "sample": prompt["sample"],
+                "target": prompt["target_emotion"],
                 "history": [
                     {"role": turn["role"], "emotion": turn["content"]["emotion"], "text": turn["content"]["dialog"]}
-                    for turn in asked["history"]
+                    for turn in prompt["history"]
                 ],
-                "gold": {"text": asked["gold_response"], "emotion": asked["gold_emotion"]},
+                "gold": {"text": prompt["gold_response"], "emotion": prompt["gold_emotion"]},
                 "replies": [
                     {
                         "text": row["response"],
@@ -78,28 +78,28 @@ def collect_browser_rows(comparison: Comparison) -> list[dict[str, Any]]:
                         "target": row["target_probability"],
                         "gibberish": row["gibberish_label"],
                         "ends_with_punctuation": row["ends_with_punctuation"],
-                        "limit": row["hit_max_new_tokens"],
+                        "hit_max_new_tokens": row["hit_max_new_tokens"],
                         "tokens": row["new_tokens"],
                     }
-                    for row in answers
+                    for row in predictions
                 ],
             }
         )
     return rows
 
 
-def write_summary(comparison: Comparison) -> str:
-    """The claims and the table in Markdown, for a README or a pull request."""
+def format_summary(comparison: Comparison) -> str:
+    """The conclusions and the table in Markdown, for a README or a pull request."""
     header = [escape_cell(heading) for heading in table.build_header(comparison)]
     first, *others = draw_conclusions(comparison)
-    lines = [f"**{first}**", "", *(f"- {claim}" for claim in others), ""]
+    lines = [f"**{first}**", "", *(f"- {conclusion}" for conclusion in others), ""]
     lines += [f"| {' | '.join(header)} |", "|---" + "|--:" * (len(header) - 1) + "|"]
     for section in table.build_sections(comparison):
         lines.append(f"| **{section.title}** {'| ' * (len(header) - 1)}|")
         lines += [f"| {' | '.join(escape_cell(cell) for cell in row)} |" for row in section.rows]
     if comparison.preference:
         lines += ["", "| held-out preference pairs | |", "|---|--:|"]
-        lines += [f"| {words} | {value} |" for words, value in table.format_preference(comparison)]
+        lines += [f"| {title} | {value} |" for title, value in table.format_preference(comparison)]
     lines += ["", f"Rates in %, differences in points, [95 % interval]; {comparison.prompts} prompts.", ""]
     return "\n".join(lines)
 

@@ -1,4 +1,4 @@
-"""Out of memory: the batch is halved, and the run goes on."""
+"""When memory runs out, a batch is split in halves and the run continues."""
 
 import gc
 import sys
@@ -13,10 +13,10 @@ from response_generator.errors import RunError
 
 
 def split_on_oom(work: Callable[[Sequence[Any]], list[Any]], items: Sequence[Any]) -> list[Any]:
-    """Hands `items` to `work` at once, or in halves of halves where memory does not suffice; one result an item.
+    """Calls `work` with all `items`, or with halves of halves when memory is not enough; returns one result per item.
 
-    The next batch is tried whole again: how one is split must not depend on what came before it, or a resumed run
-    would draw other replies, and shorter prompts fit where longer ones did not.
+    The next batch is tried as a whole again. If its splitting depended on earlier batches, a resumed run would generate
+    other replies; also, shorter prompts may fit where longer ones did not.
 
     Raises:
         RunError: when a single item does not fit.
@@ -29,10 +29,10 @@ def split_on_oom(work: Callable[[Sequence[Any]], list[Any]], items: Sequence[Any
         if len(items) == 1:
             raise RunError(f"out of memory with a single row at once: {error}") from error
         reason = str(error).splitlines()[0]
-    # Outside the except: while the error lives, its frames hold the tensors that did not fit.
+    # Not inside the except block: there the error still refers to the tensors that did not fit.
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     half = (len(items) + 1) // 2
-    tqdm.write(f"out of memory with {len(items)} rows at once; going on with {half} ({reason})", sys.stderr)
+    tqdm.write(f"out of memory with {len(items)} rows at once; continuing with {half} ({reason})", sys.stderr)
     return split_on_oom(work, items[:half]) + split_on_oom(work, items[half:])

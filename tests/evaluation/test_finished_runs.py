@@ -83,10 +83,10 @@ def test_runs_of_other_prompts_are_not_compared(evaluated, tmp_path, monkeypatch
 def test_runs_of_other_judges_are_not_compared(evaluated, tmp_path, monkeypatch, capsys):
     other = copied(evaluated[0], tmp_path / "other", lambda row: None)
     args = read_json(other / "args.json")
-    args["scoring"]["emotion_model"] = "another/judge"
+    args["scoring"]["emotion_model"] = "another/classifier"
     (other / "args.json").write_text(json.dumps(args), encoding="utf-8")
     assert compared([evaluated[0], other], tmp_path, monkeypatch) == 2
-    assert "scoring.emotion_model is another/judge" in capsys.readouterr().err
+    assert "scoring.emotion_model is another/classifier" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

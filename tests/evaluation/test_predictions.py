@@ -82,7 +82,7 @@ def test_when_memory_runs_out_smaller_batches_answer_all(
     halved = predict(tiny_model, tiny_formatter, tiny_requests[:6])
     assert [row["response"] for row in halved] == [row["response"] for row in whole]
     assert [row["gold_logp"] for row in halved] == pytest.approx([row["gold_logp"] for row in whole], abs=1e-3)
-    assert "out of memory with 6 rows at once; going on with 3" in capsys.readouterr().err
+    assert "out of memory with 6 rows at once; continuing with 3" in capsys.readouterr().err
 
 
 def test_a_model_that_computes_nan_ends_the_run(tiny_model, tiny_formatter, tiny_requests):

@@ -89,11 +89,11 @@ def numbers(page) -> list[int]:
     return [int(re.match(r"row (\d+)", heading)[1]) for heading in headings(page)]
 
 
-def test_it_shows_the_claim_the_figures_and_the_pictures(page, written):
-    claim = page.locator(".claim").inner_text()
-    assert "the difference could be noise" in claim
-    assert claim in (written / "summary.md").read_text(encoding="utf-8")
-    assert page.locator("table.figures").first.locator("th[scope=col]").all_inner_texts() == [
+def test_it_shows_the_conclusion_the_metrics_and_the_plots(page, written):
+    conclusion = page.locator(".conclusion").inner_text()
+    assert "the difference could be noise" in conclusion
+    assert conclusion in (written / "summary.md").read_text(encoding="utf-8")
+    assert page.locator("table.metrics").first.locator("th[scope=col]").all_inner_texts() == [
         *("", "baseline", "adapter", "difference", "gold replies")
     ]
     assert page.locator("tr", has_text="target emotion followed").first.locator("td").count() == 4
@@ -116,7 +116,7 @@ def test_filters_and_search_and_order(page):
     assert numbers(page) == list(range(1, 70, 7))
     page.locator("[name=outcome]").select_option("fixed")
     assert numbers(page) == [8, 36, 64]  # anger, and divisible by four
-    assert all("fixed, margin +0." in heading for heading in headings(page))
+    assert all("fixed, target probability +0." in heading for heading in headings(page))
     assert page.locator("#count").inner_text() == "3 of 70 rows"
     page.locator("[name=emotion]").select_option("")
     for outcome, first in (("broken", 1), ("both right", 2), ("both wrong", 3)):
@@ -152,9 +152,9 @@ def test_three_runs_and_several_samples(browser, tmp_path):
     report.write_report(compare_models(three, LABELS, 100, seed=1), SETTINGS, tmp_path)
     page = browser.new_page()
     page.goto((tmp_path / "report.html").as_uri())
-    assert headings(page)[1].startswith("row 0, sample 1: target neutral, fixed, margin +0.800")
+    assert headings(page)[1].startswith("row 0, sample 1: target neutral, fixed, target probability +0.800")
     page.locator("[name=model]").select_option("runs/c")
-    assert headings(page)[1].startswith("row 0, sample 1: target neutral, both wrong, margin 0.000")
+    assert headings(page)[1].startswith("row 0, sample 1: target neutral, both wrong, target probability 0.000")
     assert "2 comparisons with runs/a" in page.locator("header").inner_text()
     page.close()
 
@@ -166,7 +166,7 @@ def test_the_page_holds_its_rows_as_json_and_no_address(written):
     assert not re.search(r"""(src|href)=["']?(https?:|//)""", text)
 
 
-def test_a_report_of_the_same_figures_has_the_same_bytes(written, tmp_path):
+def test_a_report_of_the_same_metrics_has_the_same_bytes(written, tmp_path):
     report.write_report(
         compare_models(made_rows(), LABELS, 500, seed=1, margins=np.linspace(-1, 2, 30)), SETTINGS, tmp_path
     )

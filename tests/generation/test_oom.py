@@ -28,8 +28,8 @@ def test_it_halves_where_it_must_and_says_so(error, capsys):
     assert split_on_oom(work, range(4)) == [0, 10, 20, 30]
     assert sizes[7:] == [4, 2, 2]  # tried whole, whatever came before
     said = capsys.readouterr().err
-    assert "out of memory with 10 rows at once; going on with 5" in said
-    assert "out of memory with 5 rows at once; going on with 3" in said
+    assert "out of memory with 10 rows at once; continuing with 5" in said
+    assert "out of memory with 5 rows at once; continuing with 3" in said
 
 
 def test_a_single_row_that_does_not_fit_ends_the_run():

@@ -1,4 +1,4 @@
-"""evaluate.py as a user runs it, on the tiny models: killed, split over processes, judged again, refused."""
+"""evaluate.py as a user runs it, on the tiny models: killed, split over processes, scored again, refused."""
 
 import json
 import re
@@ -182,8 +182,8 @@ def test_rows_that_do_not_belong_are_told_before_anything_is_loaded(
     assert re.search(words, capsys.readouterr().err)
 
 
-def test_replies_are_judged_again_without_a_model(evaluated, evaluation, tiny, tmp_path):
-    """Other judges, elsewhere, with neither base nor adapters nor data at hand; then the same judges in place."""
+def test_replies_are_scored_again_without_a_model(evaluated, evaluation, tiny, tmp_path):
+    """With other classifiers in another folder, without base, adapters and data; then in place with the same ones."""
     run, _ = evaluated
     swapped = ["anger", "neutral", "disgust", "fear", "happiness", "sadness", "surprise"]
     elsewhere = {"base_model": "gone/base", "adapter": "gone/adapter", "baseline_adapter": "gone/too"}

@@ -14,11 +14,11 @@ REFUSED = {
         {"from_pretrained": {"max_seq_length": 60}},
         "error: dataset, row 2: .* the model's context holds 60",
     ),
-    "judges of other labels": (
+    "classifier with other labels": (
         {"scoring": {"emotion_model": "gibberish", "gibberish_model": "emotion"}},
         "its labels are clean, noise; needed: neutral, .* map them with scoring.emotion_labels",
     ),
-    "labels that the judge has not": (
+    "labels that the classifier does not have": (
         {"scoring": {"emotion_model": "emotion", "gibberish_model": "gibberish", "emotion_labels": {"joy": "fear"}}},
         "got joy; allowed: the labels of .*emotion: neutral, anger",
     ),

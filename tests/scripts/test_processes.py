@@ -64,7 +64,7 @@ def test_two_processes_have_the_losses_of_one_and_resume(alone, tiny, tmp_path):
     second = launched(ACCELERATE, values, tmp_path)
     out, said = second.communicate(timeout=300)
     assert second.returncode == 0, said
-    assert out.count("resuming from") == out.count("done: the adapter is in") == 1  # one voice
+    assert out.count("resuming from") == out.count("done: the adapter is in") == 1  # only the main process prints
     assert losses(tmp_path / "run") == pytest.approx(losses(alone), abs=1e-4)
     together, single = (read_json(run / "metrics.json") for run in (tmp_path / "run", alone))
     for name in ("train_loss", "eval_loss", "rewards/margins", "initial_loss"):
