@@ -110,7 +110,7 @@ def test_a_finished_run_can_be_exported(tiny, tmp_path, trained):
     assert merge.merge_in_subprocess(arguments, run / "adapter") == tmp_path / "merged"
     with pytest.raises(InputError, match="already exists"):
         export.read_run(run, [f"export.path={tmp_path / 'merged'}"])
-    with pytest.raises(InputError, match="say where to: --set export.path=FOLDER"):
+    with pytest.raises(InputError, match="name a folder: --set export.path=FOLDER"):
         export.read_run(run, [])
     with pytest.raises(InputError, match="allowed: keys of the section export"):
         export.read_run(run, ["dpo.beta=1"])
