@@ -1,4 +1,4 @@
-"""Seeded multinomial sampling in left-padded batches."""
+"""Generation requests, sampling settings, and seeded sampling in left-padded batches."""
 
 import copy
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -22,7 +22,7 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True)
 class GenerationRequest:
-    """A dialogue as a model is asked it: its prompt as text and tokens, and the gold reply's tokens with EOS."""
+    """A dialogue with its rendered prompt (text and token ids) and the token ids of its gold reply, including EOS."""
 
     dialogue: Dialogue
     prompt: str
@@ -38,7 +38,7 @@ class GenerationRequest:
         prompt = formatter.prompt(dialogue.history, dialogue.target_emotion)
         gold = {"emotion": dialogue.target_emotion, "dialog": dialogue.gold_response}
         completion = formatter.completion(dialogue.history, dialogue.target_emotion, gold)
-        # Together: where tokens merge across the boundary the prompt's last one belongs to the reply.
+        # Tokenized together, because tokens may merge across the boundary; such a token belongs to the reply.
         prompt_ids, (gold_ids,) = tokenize_prompt_and_completions(prompt, (completion,), formatter)
         return cls(dialogue, prompt, prompt_ids, gold_ids)
 
@@ -56,7 +56,7 @@ class Completion:
 
 @dataclass(frozen=True)
 class SamplingParams:
-    """How replies are drawn: `samples` to every request."""
+    """Sampling settings, the run's seed, and the number of samples per request."""
 
     config: GenerationConfig
     seed: int
@@ -64,23 +64,25 @@ class SamplingParams:
 
 
 def build_generation_config(settings: dict[str, Any], tokenizer: PreTrainedTokenizerBase) -> GenerationConfig:
-    """Builds the configuration of sampling; pad and eos are the tokenizer's.
+    """Builds the generation configuration with the pad and EOS tokens of the tokenizer.
 
     Raises:
-        InputError: in transformers' words, when values do not go together, or cannot be generated with.
+        InputError: with transformers' message, when values contradict each other or are not supported.
     """
     try:
         config = GenerationConfig(**settings, pad_token_id=tokenizer.pad_token_id, eos_token_id=tokenizer.eos_token_id)
         config.validate(strict=True)
         check_settings(config, len(tokenizer))
-    except Exception as error:  # each setting is looked at in another place, and refused in another way
+    except Exception as error:  # each setting is checked in another place, with another exception
         raise InputError(f"generation: {error}") from error
     return config
 
 
 def check_settings(config: GenerationConfig, vocabulary: int) -> None:
-    """Generates with a model of one layer: most of what transformers refuses it refuses at the first token, which would
-    be after the model is loaded."""
+    """Generates two tokens with a model of one layer.
+
+    transformers refuses most wrong settings only when it generates, which would be after the real model is loaded.
+    """
     trial = copy.deepcopy(config)
     trial.max_new_tokens, trial.min_new_tokens = 2, None
     trial.max_length = trial.min_length = None
@@ -93,7 +95,11 @@ def check_settings(config: GenerationConfig, vocabulary: int) -> None:
 
 
 def check_context(requests: Sequence[GenerationRequest], max_new_tokens: int, context: int) -> None:
-    """Raises InputError when a prompt with its reply, or with its gold reply, is longer than the model's context."""
+    """Checks that each prompt fits into the model's context together with its longest reply and its gold reply.
+
+    Raises:
+        InputError: with the rows that do not fit.
+    """
     errors = []
     for request in requests:
         prompt, reply = request.length, max(max_new_tokens, len(request.gold_ids))
@@ -107,7 +113,7 @@ def check_context(requests: Sequence[GenerationRequest], max_new_tokens: int, co
 
 
 def make_batches(items: Iterable[Item], size: int, length: Callable[[Item], int]) -> list[tuple[Item, ...]]:
-    """Items of like length together, the longest first: what does not fit into memory does not fit at once."""
+    """Groups items of similar length, longest first, so that running out of memory shows at the start."""
     by_length = sorted(items, key=lambda item: -length(item))
     return [tuple(by_length[start : start + size]) for start in range(0, len(by_length), size)]
 
@@ -141,7 +147,7 @@ def generate_batch(
 
 
 def draw_seed(seed: int, sample: int, row: int) -> int:
-    """A seed for one draw; unlike a sum, no two draws of neighboring seeds share it."""
+    """The seed of one draw. It is a hash, so that draws of neighboring run seeds do not coincide."""
     return int(np.random.SeedSequence([seed, sample, row]).generate_state(1)[0])
 
 
@@ -156,11 +162,11 @@ def to_completion(
 def sample_tokens(
     model: PeftModel, tokenizer: PreTrainedTokenizerBase, prompts: list[str], config: GenerationConfig
 ) -> list[list[int]]:
-    """Samples one completion a prompt; token ids up to and with the EOS, without padding."""
+    """Samples one completion per prompt. Returns token ids up to and including EOS, without padding."""
     with padding_side(tokenizer, "left"):
         batch = tokenizer(prompts, return_tensors="pt", padding=True, add_special_tokens=False)
     batch = batch.to(model.device)
-    # unsloth's fast generation reads the pad token from a keyword alone; elsewhere the keyword is deprecated.
+    # unsloth's fast generation reads the pad token only from this keyword; elsewhere the keyword is deprecated.
     pad = {"pad_token_id": config.pad_token_id} if has_unsloth_gpu_code() else {}
     with torch.inference_mode():
         whole = model.generate(
