@@ -4,8 +4,6 @@ args of runs with them, and finished runs."""
 import json
 import os
 import subprocess
-import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +24,7 @@ from published_models import (  # noqa: E402
     write_published_adapter,
     write_published_base,
 )
-from script_process import ScriptProcess  # noqa: E402
+from script_runs import run_script  # noqa: E402
 from tiny_models import ROOT, demo_rows, write_tiny_adapter, write_tiny_base, write_tiny_classifier  # noqa: E402
 from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: E402
 
@@ -161,53 +159,6 @@ def published_dpo(tiny: Tiny, published: Path, output: Path, adapter: str, **dpo
     values["chat_template"] = {"file": LLAMA2, "special_tokens": SPECIAL_TOKENS, "required_markers": MARKERS}
     values["dpo"] |= {"bf16": True, "num_train_epochs": 1, "save_steps": 1} | dpo
     return values
-
-
-def script_environment() -> dict[str, str]:
-    """Returns environment variables without wandb and hub settings and without a GPU."""
-    variables = {name: value for name, value in os.environ.items() if not name.startswith(("WANDB_", "HF_"))}
-    return variables | {"NETRC": os.devnull, "CUDA_VISIBLE_DEVICES": "", "COLUMNS": "160"}
-
-
-def start_script(script: str, args: dict, folder: Path, *options: str) -> ScriptProcess:
-    """Starts a script in a process of its own, in `folder`, with an args file that holds `args`."""
-    return ScriptProcess(script, ["--json_file", write_args(folder, args), *options], folder, script_environment())
-
-
-def run_script(script: str, args: dict, folder: Path, *options: str) -> subprocess.CompletedProcess:
-    """Runs a script in a process of its own to its end, see `start_script`."""
-    process = start_script(script, args, folder, *options)
-    return subprocess.CompletedProcess(script, process.wait(), process.read_stdout(), process.read_stderr())
-
-
-def run_new_interpreter(
-    script: str, args: dict, folder: Path, *options: str, **variables: str
-) -> subprocess.CompletedProcess:
-    """Runs a script in a new interpreter: where what is imported matters, or the variables that imports read."""
-    return subprocess.run(
-        [sys.executable, str(ROOT / script), "--json_file", write_args(folder, args), *options],
-        cwd=folder,
-        env=script_environment() | variables,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-
-
-def write_args(folder: Path, args: dict) -> str:
-    file = folder / "args_of_test.json"
-    file.write_text(json.dumps(args), encoding="utf-8")
-    return str(file)
-
-
-def run_here(main: Callable[[], None], args: dict, folder: Path, *options: str) -> int:
-    """Runs a script's `main` in this process, which is faster because everything is imported; returns its status."""
-    from response_generator.cli import command_line
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["script.py", "--json_file", write_args(folder, args), *options])
-        return command_line.run_main(main)
 
 
 @pytest.fixture(scope="session")

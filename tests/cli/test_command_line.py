@@ -5,7 +5,8 @@ import subprocess
 import sys
 
 import pytest
-from conftest import ROOT, script_environment
+from conftest import ROOT
+from script_runs import script_environment
 
 from response_generator.cli.command_line import apply_override
 from response_generator.config.strict_json import read_object

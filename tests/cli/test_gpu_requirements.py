@@ -1,7 +1,7 @@
 """An unusable GPU is reported before anything is loaded. In these tests a file or folder stands for the driver."""
 
 import torch
-from conftest import run_here
+from script_runs import run_here
 
 import fine_tune_dpo
 from response_generator.cli import gpu_requirements

@@ -5,7 +5,8 @@ import sys
 import time
 
 import pytest
-from conftest import ROOT, script_environment
+from conftest import ROOT
+from script_runs import script_environment
 
 from response_generator.config.sources import (
     find_adapter_source_errors,

@@ -5,9 +5,9 @@ import os
 
 import pyarrow
 import pytest
-from conftest import run_here
 from datasets import Dataset, DatasetDict
 from pyarrow import parquet
+from script_runs import run_here
 from test_datasets import HISTORY, OBJECTS, REPLY, STRINGS, dataset
 
 import evaluate

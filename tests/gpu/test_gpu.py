@@ -10,18 +10,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import (
-    ROOT,
-    STEPS,
-    VISIBLE_DEVICES,
-    losses,
-    published_dpo,
-    read_json,
-    read_lines,
-    run_script,
-    script_environment,
-)
+from conftest import ROOT, STEPS, VISIBLE_DEVICES, losses, published_dpo, read_json, read_lines
 from safetensors.torch import load_file
+from script_runs import run_script, script_environment
 from test_interruptions import logged, once
 from tiny_models import write_tiny_adapter
 

@@ -8,7 +8,8 @@ import peft
 import pytest
 import torch
 import transformers
-from conftest import ROOT, published_dpo, script_environment
+from conftest import ROOT, published_dpo
+from script_runs import script_environment
 from tiny_models import write_tiny_adapter
 
 from response_generator.config.schema import DPOArguments

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import run_here
 from safetensors.torch import load_file, save_file
+from script_runs import run_here
 
 import evaluate
 import fine_tune_dpo

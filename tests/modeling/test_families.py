@@ -2,8 +2,9 @@
 
 import pytest
 import torch
-from conftest import read_json, run_here
+from conftest import read_json
 from peft import LoraConfig, get_peft_model
+from script_runs import run_here
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,

@@ -5,8 +5,8 @@ import resource
 
 import pytest
 import torch
-from conftest import run_script
 from peft import PeftModel
+from script_runs import run_script
 from tiny_models import write_tiny_adapter
 from transformers import AutoModelForCausalLM, AutoTokenizer
 

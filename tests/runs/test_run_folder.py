@@ -6,7 +6,8 @@ import subprocess
 import sys
 
 import pytest
-from conftest import ROOT, script_environment
+from conftest import ROOT
+from script_runs import script_environment
 
 from response_generator.errors import InputError
 from response_generator.runs.run_folder import RunFolder, find_differing_keys

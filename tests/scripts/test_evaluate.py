@@ -6,20 +6,11 @@ import signal
 import subprocess
 
 import pytest
-from conftest import (
-    EVALUATED_PROMPTS,
-    evaluated_in,
-    read_json,
-    read_lines,
-    run_here,
-    run_new_interpreter,
-    run_script,
-    start_script,
-    write_rows,
-)
+from conftest import EVALUATED_PROMPTS, evaluated_in, read_json, read_lines, write_rows
+from script_runs import run_here, run_new_interpreter, run_script, start_script, start_two_processes
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
 from test_interruptions import once
-from test_processes import ACCELERATE, TORCHRUN, launched
+from test_processes import ACCELERATE, launched
 
 import evaluate
 
@@ -138,13 +129,14 @@ def test_killed_twice_it_ends_in_the_same_bytes(evaluated, evaluation, tmp_path)
 
 
 def test_two_processes_stopped_and_resumed_write_the_file_of_one(evaluated, evaluation, tmp_path):
-    """torchrun stopped by a signal, accelerate to the end."""
+    """Stopped by a signal, then run to the end by accelerate; test_processes.py has torchrun."""
     run = tmp_path / "run"
-    first = started(TORCHRUN, evaluation, tmp_path)
-    once(lambda: replies_in(run) >= 8, first)
-    first.send_signal(signal.SIGINT)
-    _, said = first.communicate(timeout=300)
-    assert "run the same command again to continue" in said
+    processes = start_two_processes("evaluate.py", evaluation | {"output_dir": str(run)}, tmp_path)
+    once(lambda: replies_in(run) >= 8, processes[0])
+    for process in processes:
+        process.send_signal(signal.SIGINT)
+    assert [process.wait() for process in processes] == [130, 130]
+    assert "run the same command again to continue" in processes[0].read_stderr()
     assert not (run / "metrics.json").exists()
     second = started(ACCELERATE, evaluation, tmp_path)
     out, said = second.communicate(timeout=300)

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from conftest import run_here
+from script_runs import run_here
 from tiny_models import write_tiny_adapter
 
 import evaluate

@@ -9,8 +9,9 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, adapter_bytes, losses, read_json, run_script, script_environment, start_script
+from conftest import ROOT, adapter_bytes, losses, read_json
 from script_process import ScriptProcess
+from script_runs import run_script, script_environment, start_script
 
 from response_generator.training.checkpointing import find_last_checkpoint
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 from accelerate.commands.config.config_args import load_config_from_file
-from conftest import ROOT, losses, read_json, read_lines, run_script, script_environment
+from conftest import ROOT, losses, read_json, read_lines
+from script_runs import run_script, script_environment
 from test_interruptions import logged, once
 
 BIN = Path(sys.executable).parent

@@ -6,8 +6,9 @@ import subprocess
 import sys
 
 import pytest
-from conftest import ROOT, read_json, run_new_interpreter, script_environment, write_rows
+from conftest import ROOT, read_json, write_rows
 from local_hub import LocalHub
+from script_runs import run_new_interpreter, script_environment
 from tiny_models import demo_rows
 
 from response_generator.config.hub import find_hub_errors

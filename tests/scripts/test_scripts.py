@@ -3,17 +3,8 @@
 import re
 
 import pytest
-from conftest import (
-    HISTORY,
-    STEPS,
-    adapter_bytes,
-    read_json,
-    read_lines,
-    run_here,
-    run_new_interpreter,
-    run_script,
-    write_rows,
-)
+from conftest import HISTORY, STEPS, adapter_bytes, read_json, read_lines, write_rows
+from script_runs import run_here, run_new_interpreter, run_script
 from tiny_models import write_tiny_adapter, write_tiny_base
 
 import fine_tune_dpo

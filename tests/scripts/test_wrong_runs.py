@@ -3,7 +3,8 @@
 from pathlib import Path
 
 import pytest
-from conftest import read_json, run_here, write_rows
+from conftest import read_json, write_rows
+from script_runs import run_here
 from tiny_models import demo_rows
 
 import fine_tune_dpo

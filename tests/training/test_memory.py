@@ -1,6 +1,5 @@
 """The parts of the memory estimate against the libraries' own objects, and against sums done by hand."""
 
-import math
 from contextlib import contextmanager
 
 import pytest
@@ -16,7 +15,7 @@ from trl.trainer.dpo_trainer import DataCollatorForPreference
 from response_generator.config.schema import DPOArguments
 from response_generator.modeling import loading
 from response_generator.modeling.adapters import AdapterFile
-from response_generator.training import device_memory, memory
+from response_generator.training import memory
 from response_generator.training.memory import Batch
 
 LLAMA_7B = LlamaConfig(
@@ -248,26 +247,3 @@ def test_the_total_is_within_30_percent_of_runs_measured_on_the_demo(batch, chec
     config = dpo(gradient_checkpointing=checkpointing)
     found = memory.estimate_memory(SMOLLM, shapes, batch, config, four_bit=True, process=1_090_000_000)
     assert found.total / 1e9 == pytest.approx(measured, rel=0.3)
-
-
-def test_the_machine_is_named_with_its_memory():
-    name, total = device_memory.describe_memory()
-    with open("/proc/meminfo", encoding="ascii") as file:
-        kilobytes = int(file.readline().split()[1])
-    assert "available" in name
-    assert total == kilobytes * 1024
-    with open("/proc/self/statm", encoding="ascii") as file:
-        pages = int(file.read().split()[1])
-    assert math.isclose(device_memory.get_process_rss_bytes(), pages * 4096, rel_tol=0.02)
-
-
-def test_a_containers_limit_counts(tmp_path, monkeypatch):
-    monkeypatch.setattr(device_memory, "CGROUP_LIMIT_FILE", tmp_path / "memory.max")
-    whole = device_memory.describe_memory()[1]
-    (tmp_path / "memory.max").write_text("max\n", encoding="ascii")
-    assert device_memory.describe_memory()[1] == whole
-    (tmp_path / "memory.max").write_text("2000000000\n", encoding="ascii")
-    assert device_memory.describe_memory()[1] == 2_000_000_000
-    assert device_memory.get_free_bytes() == pytest.approx(
-        2_000_000_000 - device_memory.get_process_rss_bytes(), abs=1e8
-    )

@@ -1,7 +1,7 @@
 """A few real steps before the run: which rows they take, and how they count up to the whole run."""
 
 import pytest
-from conftest import run_here
+from script_runs import run_here
 from test_train_dpo import PAIRS
 
 import fine_tune_dpo

@@ -1,7 +1,7 @@
 """Settings that only the libraries know: tried on next to nothing before the model is loaded."""
 
 import pytest
-from conftest import run_here
+from script_runs import run_here
 
 import fine_tune_dpo
 from response_generator.cli import preview

@@ -1,0 +1,78 @@
+"""Training in this process, as often as a test likes: whole, stopped by a signal, and resumed."""
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_models import demo_rows
+from transformers import TrainerCallback
+
+from response_generator.config.schema import DPOArguments
+from response_generator.config.validation import validate_arguments
+from response_generator.data.chat_template import ChatFormatter
+from response_generator.data.datasets import parse_pair
+from response_generator.data.tokenization import tokenize_pairs
+from response_generator.modeling import loading
+from response_generator.modeling.tokenizer import load_tokenizer
+from response_generator.runs.tracking import Tracker
+from response_generator.training import dpo_config, reference, train_dpo
+from response_generator.training.callbacks import LogFile
+
+PAIRS = [parse_pair(number, row) for number, row in enumerate(demo_rows("preferences_train", 12))]
+BASIS = {"num_train_epochs": 2, "per_device_train_batch_size": 4, "save_strategy": "steps", "save_steps": 100}
+
+
+class At(TrainerCallback):
+    """Does something once a step is taken."""
+
+    def __init__(self, step: int, action):
+        self.step, self.action = step, action
+
+    def on_step_end(self, args, state, control, **kwargs):
+        if state.global_step == self.step:
+            self.action()
+
+
+def session(tiny, run: Path, *callbacks, owner: dict | None = None, **dpo):
+    """One process's worth of fine_tune_dpo.py, up to the trained adapter: `(trainer, metrics)`."""
+    values = tiny.dpo(run)
+    values["dpo"] |= BASIS | dpo
+    arguments = validate_arguments(DPOArguments, values, "args.json")
+    config = dpo_config.build_dpo_config(arguments)
+    start = loading.resolve_initial_adapter(arguments)
+    tokenizer = load_tokenizer(arguments, start)
+    tokens = tokenize_pairs(PAIRS, ChatFormatter.of(tokenizer, arguments.chat_template), config.max_length)
+    watchers = [LogFile(run / "log.jsonl", Tracker()), *dpo_config.build_early_stopping(arguments.dpo), *callbacks]
+    policy = loading.load_policy(arguments, start)
+    trainer = train_dpo.build_trainer(
+        policy, tokenizer, config, tokens, tokens, watchers, owner, arguments.dpo.get("save_total_limit")
+    )
+    if dpo.get("precompute_ref_log_probs"):
+        reference.precompute_ref_logps(trainer)
+    run.mkdir(exist_ok=True)
+    return trainer, train_dpo.train(trainer)
+
+
+def stopped(tiny, run: Path, step: int, how: signal.Signals = signal.SIGTERM, **dpo) -> str:
+    with pytest.raises(KeyboardInterrupt) as interruption:
+        session(tiny, run, At(step, lambda: os.kill(os.getpid(), how)), **dpo)
+    return str(interruption.value)
+
+
+def weights(trainer) -> dict[str, torch.Tensor]:
+    return {name: weight.detach().clone() for name, weight in trainer.model.named_parameters() if weight.requires_grad}
+
+
+def log(run: Path) -> list[dict]:
+    entries = [json.loads(line) for line in (run / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+    drifting = ("seconds", "eval_runtime", "eval_samples_per_second", "eval_steps_per_second")
+    return [{key: value for key, value in entry.items() if key not in drifting} for entry in entries]
+
+
+def assert_same(one, other) -> None:
+    left, right = weights(one), weights(other)
+    assert left.keys() == right.keys()
+    assert all(torch.equal(left[name], right[name]) for name in left)
