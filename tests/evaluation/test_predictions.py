@@ -30,6 +30,10 @@ SAMPLING = SamplingParams(SimpleNamespace(pad_token_id=0), seed=1, samples=1)
             lambda lines: [lines[0].replace(b'"gold_response": "', b'"gold_response": "Oh , ')] + lines[1:],
             "has another prompt",
         ),
+        (
+            lambda lines: [lines[0].replace(b'"gold_logp"', b'"reference_logp"')],
+            "written by an earlier version of evaluate.py",
+        ),
         (lambda lines: [], "holds no rows"),
     ],
 )

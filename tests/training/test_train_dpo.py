@@ -17,6 +17,7 @@ from response_generator.errors import InputError, RunError
 from response_generator.evaluation import models
 from response_generator.modeling import base_config, loading
 from response_generator.modeling.adapters import AdapterFile, add_adapter
+from response_generator.modeling.dpo_loss import dpo_loss, reward_margins
 from response_generator.modeling.tokenizer import load_tokenizer
 from response_generator.training import checkpointing, dpo_config, reference, sanity_checks, train_dpo
 
@@ -79,6 +80,21 @@ def test_the_start_is_ln_2_and_a_wrong_reference_stops_the_run(arguments):
         sanity_checks.check_start(trainer, source, None)
     shift(trainer.model, "ref", 1e-6)
     with pytest.raises(RunError, match="the reference is not .*adapter "):
+        sanity_checks.check_start(trainer, source, None)
+
+
+def test_the_written_out_loss_is_trls(arguments, monkeypatch):
+    loading_settings = {**arguments.from_pretrained, "dtype": "float32"}
+    trainer, source, _ = set_up(arguments.model_copy(update={"from_pretrained": loading_settings}), bf16=False)
+    shift(trainer.model, "default", 0.05)
+    rows = list(trainer.train_dataset)
+    policy, ref = sanity_checks.compute_pair_logps(trainer, rows)
+    losses = dpo_loss(reward_margins(*policy.T, *ref.T, beta=trainer.beta))
+    assert abs(losses.mean().item() - math.log(2)) > 1e-3
+    assert losses.mean().item() == pytest.approx(sanity_checks.compute_trl_loss(trainer, rows), abs=1e-5)
+    shift(trainer.model, "default", -0.05)
+    monkeypatch.setattr(sanity_checks, "compute_trl_loss", lambda trainer, rows: 2.0)
+    with pytest.raises(RunError, match="TRL computes a loss of 2.0000; the DPO loss is 0.6931"):
         sanity_checks.check_start(trainer, source, None)
 
 
