@@ -73,6 +73,7 @@ def evaluate(args: EvaluateArguments, run: RunFolder, dry_run: bool) -> None:
     preview.show_limits({"dataset": args.dataset, "preferences.dataset": args.preferences and args.preferences.dataset})
     if dry_run:
         return
+    from response_generator.evaluation.results import score_and_report  # imports matplotlib, which only results need
 
     run.start()
     tracker = Tracker.start(args.wandb, run.path, run.arguments)
@@ -89,12 +90,13 @@ def evaluate(args: EvaluateArguments, run: RunFolder, dry_run: bool) -> None:
         counts |= prepared.held_out.dropped_metrics("preferences.dataset")
     rows = predictions_file.read_predictions(run.path, predictions_file.GENERATED_FIELDS)
     run.note_commits(commits.find_classifier_commits(args))
-    pipeline.score_and_report(args, run, rows, run.arguments, counts, tracker)
+    score_and_report(args, run, rows, run.arguments, counts, tracker)
 
 
 def report_again(args: EvaluateArguments, run: RunFolder, options: Namespace) -> None:
     import_backend("transformers")  # enough for the classifiers, whichever backend generated the replies
-    from response_generator.evaluation import pipeline, predictions_file
+    from response_generator.evaluation import predictions_file
+    from response_generator.evaluation.results import score_and_report
     from response_generator.evaluation.saved_predictions import SavedPredictions
     from response_generator.runs.tracking import Tracker
     from response_generator.scoring import classifiers
@@ -112,7 +114,7 @@ def report_again(args: EvaluateArguments, run: RunFolder, options: Namespace) ->
         source.copy_artifacts(run.path)
     tracker = Tracker.start(args.wandb, run.path, run.arguments)
     run.note_commits(commits.find_classifier_commits(args))
-    pipeline.score_and_report(args, run, rows, settings, source.left_out(), tracker)
+    score_and_report(args, run, rows, settings, source.left_out(), tracker)
 
 
 def compare(folders: list[Path], run: RunFolder) -> None:

@@ -42,7 +42,8 @@ class ScriptProcess:
 
     def __init__(self, script: str, options: list[str], folder: Path, variables: dict[str, str]):
         start_forkserver()
-        self.output = Path(tempfile.mkdtemp())
+        self.temporary = tempfile.TemporaryDirectory()  # removed together with this object
+        self.output = Path(self.temporary.name)
         self.process = FORKSERVER.Process(
             target=run_main, args=(str(ROOT / script), options, str(folder), variables, str(self.output))
         )
@@ -51,10 +52,6 @@ class ScriptProcess:
     @property
     def pid(self) -> int:
         return self.process.pid
-
-    @property
-    def returncode(self) -> int | None:
-        return self.process.exitcode
 
     def wait(self, timeout: float = 300) -> int:
         self.process.join(timeout)

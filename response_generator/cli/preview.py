@@ -4,6 +4,7 @@ import json
 import math
 from collections import Counter
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 from rich.console import Console
@@ -17,16 +18,18 @@ from response_generator.data.chat_template import SAMPLE_HISTORY, ChatFormatter
 from response_generator.data.datasets import Pair, Skipped
 from response_generator.data.raw_rows import count_rows
 from response_generator.data.tokenization import TEXT, TokenizedPairs, global_batch_size
-from response_generator.evaluation.pipeline import PreparedEvaluation
 from response_generator.training.device_memory import describe_memory
 from response_generator.training.memory import MemoryEstimate, name_parts
-from response_generator.training.preparation import PreparedTraining
 from response_generator.training.profiling import StepProfile, fits_in_memory
+
+if TYPE_CHECKING:  # each script imports its own half alone
+    from response_generator.evaluation.pipeline import PreparedEvaluation
+    from response_generator.training.preparation import PreparedTraining
 
 console = Console(highlight=False)
 
 
-def show_training(prepared: PreparedTraining, pairs: list[Pair]) -> None:
+def show_training(prepared: "PreparedTraining", pairs: list[Pair]) -> None:
     """Prints the first pair, counts of dropped and truncated pairs, warnings and the number of steps."""
     formatter, train, held_out = prepared.formatter, prepared.train, prepared.held_out
     show_pairs("training", train, formatter)
@@ -165,7 +168,7 @@ def show_scores(pairs: list[Pair]) -> None:
         )
 
 
-def show_evaluation(arguments: EvaluateArguments, prepared: PreparedEvaluation) -> None:
+def show_evaluation(arguments: EvaluateArguments, prepared: "PreparedEvaluation") -> None:
     """Prints the first prompt as the model gets it, the prompt lengths and the number of replies to generate."""
     requests, formatter = prepared.requests, prepared.formatter
     lengths = [request.length for request in requests]

@@ -1,22 +1,19 @@
-"""The steps of an evaluation: check and tokenize everything, generate, then classify, compare and report."""
+"""The steps of an evaluation up to the replies: check and tokenize everything, find what is left to do, generate."""
 
 from dataclasses import dataclass
 
 from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 from response_generator.config.schema import EvaluateArguments
-from response_generator.constants import PREDICTIONS_FILE
+from response_generator.constants import ADAPTER
 from response_generator.data.chat_template import ChatFormatter
 from response_generator.data.datasets import Dialogue, Pair
 from response_generator.data.tokenization import TokenizedPairs, tokenize_pairs
-from response_generator.evaluation import models, pair_logprobs, predictions, predictions_file, report, table
-from response_generator.evaluation.comparison import compare_models
+from response_generator.evaluation import models, pair_logprobs, predictions
 from response_generator.generation import sampling
 from response_generator.modeling import loading
 from response_generator.modeling.tokenizer import load_tokenizer
-from response_generator.runs import json_lines, run_folder
 from response_generator.runs.run_folder import RunFolder
-from response_generator.runs.tracking import Tracker
 from response_generator.scoring import classifiers
 
 
@@ -52,7 +49,7 @@ def prepare(args: EvaluateArguments, dialogues: list[Dialogue], pairs: list[Pair
     """
     classifiers.check_classifiers(args.scoring)
     adapters = models.resolve_adapters(args)
-    tokenizer = load_tokenizer(args, adapters[models.ADAPTER])
+    tokenizer = load_tokenizer(args, adapters[ADAPTER])
     formatter = ChatFormatter.of(tokenizer, args.chat_template)
     config = sampling.build_generation_config(args.generation, tokenizer)
     context = models.context_length(args)
@@ -85,41 +82,3 @@ def generate(args: EvaluateArguments, run: RunFolder, prepared: PreparedEvaluati
             predictions.generate_predictions(run.path, name, model, tokenizer, batches, params)
             pairs = remaining.pairs.get(name, [])
             pair_logprobs.write_pair_logps(run.path, name, model, pairs, tokenizer.pad_token_id)
-
-
-def score_and_report(
-    args: EvaluateArguments,
-    run: RunFolder,
-    rows: list[predictions_file.Prediction],
-    settings: dict,
-    counts: dict[str, int],
-    tracker: Tracker,
-) -> None:
-    """Classifies the replies, and writes predictions.jsonl, metrics.json and the report.
-
-    Args:
-        rows: the generated replies of all models.
-        settings: shown in the report.
-        counts: skipped rows and dropped pairs, added to metrics.json.
-    """
-    scored = predictions.score_predictions(rows, args.scoring)
-    json_lines.write_jsonl(run.path / PREDICTIONS_FILE, scored)
-    comparison = compare_models(
-        predictions_file.group_by_model(scored),
-        classifiers.read_label_names(args.scoring.gibberish_model),
-        args.bootstrap_resamples,
-        args.seed,
-        pair_logprobs.read_reward_margins(run.path, args.preferences),
-    )
-    throughput = predictions.read_throughput(run.path)
-    pictures = report.write_report(comparison, run_folder.flatten(settings), run.path)
-    metrics = comparison.flatten() | counts
-    metrics |= {f"{model}/{key}": value for model, speed in throughput.items() for key, value in speed.items()}
-    run.write_json("metrics.json", metrics)
-    table.show_table(comparison, throughput)
-    tracker.log_table("predictions", *predictions_file.to_tracker_table(scored))
-    for picture in pictures:
-        tracker.log_image(picture.stem, picture)
-    tracker.summarize(metrics)
-    tracker.finish()
-    print(f"done: open {run.path / 'report.html'}; metrics, replies and pictures are beside it")
