@@ -77,9 +77,7 @@ def evaluate(args: EvaluateArguments, run: RunFolder, dry_run: bool) -> None:
 
     run.start()
     tracker = Tracker.start(args.wandb, run.path, run.arguments)
-    remaining = pipeline.find_remaining_work(args, run, prepared)
-    if not remaining.is_empty:
-        pipeline.generate(args, run, prepared, remaining)
+    if pipeline.generate_missing(args, run, prepared):
         run.note_commits(commits.find_adapter_and_dataset_commits(args))
     resumable.shutdown_distributed()
     if not distributed.is_main_process():

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 os.environ["OMP_NUM_THREADS"] = "1"  # for such small models a second thread is no faster
-VISIBLE_DEVICES = os.environ.get("CUDA_VISIBLE_DEVICES")
+# Set once: the workers of pytest-xdist inherit the variable that the next line changes.
+VISIBLE_DEVICES = os.environ.setdefault("TEST_VISIBLE_DEVICES", os.environ.get("CUDA_VISIBLE_DEVICES", "all"))
 os.environ["CUDA_VISIBLE_DEVICES"] = ""  # tests that need a GPU are marked gpu and start another process
 
 from response_generator.modeling.backend import import_backend  # noqa: E402 (after the GPU is hidden)

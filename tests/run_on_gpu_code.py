@@ -31,8 +31,9 @@ from response_generator.config.validation import validate_arguments
 from response_generator.data.chat_template import ChatFormatter
 from response_generator.data.datasets import read_dialogues, read_pairs
 from response_generator.data.tokenization import tokenize_pairs
-from response_generator.evaluation import models
-from response_generator.generation import sampling
+from response_generator.evaluation import models, pair_logprobs
+from response_generator.generation import decoding, method, sampling
+from response_generator.generation.with_generate import sample_tokens
 from response_generator.modeling import loading
 from response_generator.modeling.logprobs import completion_logps
 from response_generator.modeling.tokenizer import load_tokenizer
@@ -126,6 +127,8 @@ def evaluation(values: dict) -> dict:
     requests = [sampling.GenerationRequest.of(dialogue, formatter) for dialogue in dialogues]
     texts = [(request.prompt_ids, request.gold_ids) for request in requests]
     config = sampling.build_generation_config(arguments.generation, tokenizer)
+    pairs, _ = read_pairs(arguments.preferences.dataset)
+    pairs = tokenize_pairs(pairs, formatter, max_length=1024).rows
     model = models.load_model(arguments, found)
     model.generation_config = model.get_base_model().generation_config = config
     report = {"facts": loading.describe_model(model)["model"], "texts": texts}
@@ -133,9 +136,21 @@ def evaluation(values: dict) -> dict:
         with models.use_adapter(model, adapter, name):
             report[name] = {
                 "logps": completion_logps(model, texts, tokenizer.pad_token_id),
-                "replies": sampling.sample_tokens(model, tokenizer, [each.prompt for each in requests], config),
+                "replies": sample_tokens(model, tokenizer, [each.prompt for each in requests], config),
+                "decoded": decode(model, requests, config),
+                "pairs": pair_logprobs.compute_pair_logps(model, tokenizer.pad_token_id, pairs),
+                "pairs_apart": pair_logprobs.compute_pair_logps_apart(model, tokenizer.pad_token_id, pairs),
             }
+            report[name]["agree"] = method.replies_agree(model, tokenizer, config, requests)
     return report
+
+
+def decode(model, requests: list[sampling.GenerationRequest], config) -> dict:
+    """Replies and log-probabilities of gold replies by our own decoding, some rows at a time, on unsloth's forward."""
+    params = sampling.SamplingParams(config, seed=0, samples=2)
+    found = decoding.write_replies(model, requests, params, sampling.BatchLimit(3))
+    found = sorted(found, key=lambda each: each.request.dialogue.index)
+    return {"replies": [each.samples for each in found], "logps": [each.gold_logp for each in found]}
 
 
 def fused_log_probabilities(values: dict, texts: list) -> list[float]:

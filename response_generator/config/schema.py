@@ -7,7 +7,7 @@ The docstring below each field is its description in `--help` and in docs/config
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
 
 from response_generator.config.paths import resolve_path
 from response_generator.config.ranges import MAX_SEED, MAX_WORKERS
@@ -30,6 +30,12 @@ def check_split(name: str) -> str:
     if "/" in name or not name.strip():
         raise ValueError("a split is a name, such as train")
     return name
+
+
+def check_batch_size(size: Any) -> Any:
+    if size != "auto" and not (type(size) is int and size >= 1):
+        raise ValueError('allowed: an integer from 1, or "auto"')
+    return size
 
 
 class Section(BaseModel):
@@ -171,8 +177,11 @@ class PreferenceArguments(Section):
 class EvaluateArguments(ModelArguments):
     baseline_adapter: Annotated[str, AfterValidator(resolve_baseline)] | None = None
     """Model to compare with: an adapter (hub id or folder), or "none" for the bare base model; null: none."""
-    batch_size: int = Field(ge=1)
-    """Prompts per batch of generation."""
+    batch_size: Annotated[int | Literal["auto"], BeforeValidator(check_batch_size)]
+    """Replies that are generated at once; "auto": as many tokens as the run finds to be fastest within memory."""
+    generation_method: Literal["auto", "generate"] = "auto"
+    """`auto`: a prompt is computed once, and the replies are independent of their batch; `generate`: transformers' or
+    unsloth's own `generate`, which `auto` also uses where the settings or the model need it."""
     samples_per_prompt: int = Field(default=1, ge=1, le=MAX_SAMPLES_PER_PROMPT)
     """Replies sampled for each prompt. More than 1 needs `generation.do_sample: true`."""
     generation: dict[str, Any]

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,23 +14,25 @@ from response_generator.constants import ADAPTER, BASELINE, PAIR_LOGPS_FILE
 from response_generator.data.tokenization import TokenizedPairs
 from response_generator.errors import InputError
 from response_generator.generation.oom import split_on_oom
+from response_generator.generation.prefix import compute_prefix, split_by_tokens
 from response_generator.generation.sampling import make_batches
 from response_generator.modeling.dpo_loss import reward_margins
 from response_generator.modeling.logprobs import completion_logps
 from response_generator.runs import json_lines, resumable
 
 SIDES = ("chosen", "rejected")
+PAIRS_PER_BATCH = 32  # that are written to the file at once
 
-Batch = Sequence[tuple[int, dict[str, list[int]]]]  # pairs with their numbers
+PairTokens = dict[str, list[int]]  # prompt_ids, chosen_ids, rejected_ids
+Batch = Sequence[tuple[int, PairTokens]]  # pairs with their numbers
+ComputeLogps = Callable[[Sequence[PairTokens]], list[tuple[float, float]]]
 
 
 def row_key(row: dict[str, Any]) -> tuple:
     return row.get("model"), row.get("index")
 
 
-def find_remaining_batches(
-    folder: Path, models: Sequence[str], pairs: TokenizedPairs, batch_size: int
-) -> dict[str, list[Batch]]:
+def find_remaining_batches(folder: Path, models: Sequence[str], pairs: TokenizedPairs) -> dict[str, list[Batch]]:
     """The batches of pairs that each model still has to compute, the longest first.
 
     Raises:
@@ -38,7 +40,7 @@ def find_remaining_batches(
     """
     lengths = pairs.lengths()["whole"]
     numbered = list(enumerate(pairs.rows))
-    batches = make_batches(numbered, max(1, batch_size // len(SIDES)), lambda pair: lengths[pair[0]])
+    batches = make_batches(numbered, PAIRS_PER_BATCH, lambda pair: lengths[pair[0]])
     file = folder / PAIR_LOGPS_FILE
     rows, remaining = resumable.remaining_batches(
         file, models, batches, lambda model, batch: [(model, number) for number, _ in batch], row_key
@@ -49,29 +51,47 @@ def find_remaining_batches(
     return remaining
 
 
-def hash_pair(tokens: dict[str, list[int]]) -> str:
+def hash_pair(tokens: PairTokens) -> str:
     """Identifies a pair by its token ids."""
     return hashlib.sha256(json.dumps(tokens, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def write_pair_logps(folder: Path, model_name: str, model: PeftModel, batches: list[Batch], pad_token_id: int) -> None:
+def write_pair_logps(folder: Path, model_name: str, compute_logps: ComputeLogps, batches: list[Batch]) -> None:
     """Appends the log-probabilities (nats, summed over a completion and its EOS) of both completions of each pair."""
     if not batches:
         return
 
     def compute_rows(batch: Batch) -> list[dict[str, Any]]:
-        texts = [(tokens["prompt_ids"], tokens[f"{side}_ids"]) for _, tokens in batch for side in SIDES]
-        logps = split_on_oom(lambda part: completion_logps(model, part, pad_token_id), texts)
+        logps = split_on_oom(compute_logps, [tokens for _, tokens in batch])
         return [
             {"index": number, "model": model_name, "tokens": hash_pair(tokens)}
-            | {f"{side}_logp": round(logps[2 * place + at], 4) for at, side in enumerate(SIDES)}
-            for place, (number, tokens) in enumerate(batch)
+            | {f"{side}_logp": round(logp, 4) for side, logp in zip(SIDES, of_pair, strict=True)}
+            for (number, tokens), of_pair in zip(batch, logps, strict=True)
         ]
 
     with resumable.progress_bar(f"{model_name}: preference pairs", sum(map(len, batches)), "pair") as bar:
         resumable.map_batches(
             folder / PAIR_LOGPS_FILE, batches, compute_rows, lambda rows, seconds: bar.update(len(rows))
         )
+
+
+def compute_pair_logps(model: PeftModel, pad_token_id: int, pairs: Sequence[PairTokens]) -> list[tuple[float, float]]:
+    """Computes the log-probabilities (nats) of each pair's chosen and rejected completion, each prompt once."""
+    logps = []
+    for group in split_by_tokens(pairs, model.device, lambda pair: len(pair["prompt_ids"]) + len(pair["chosen_ids"])):
+        prompts, chosen, rejected = ([pair[f"{part}_ids"] for pair in group] for part in ("prompt", *SIDES))
+        prefix, chosen_logps = compute_prefix(model, prompts, pad_token_id, chosen)
+        logps += zip(chosen_logps, prefix.completion_logps(rejected, pad_token_id), strict=True)
+    return logps
+
+
+def compute_pair_logps_apart(
+    model: PeftModel, pad_token_id: int, pairs: Sequence[PairTokens]
+) -> list[tuple[float, float]]:
+    """`compute_pair_logps` for models whose KV cache cannot be used: a prompt is computed for each completion."""
+    texts = [(pair["prompt_ids"], pair[f"{side}_ids"]) for pair in pairs for side in SIDES]
+    logps = completion_logps(model, texts, pad_token_id)
+    return list(zip(logps[::2], logps[1::2], strict=True))
 
 
 def read_reward_margins(folder: Path, preferences: PreferenceArguments | None) -> np.ndarray:

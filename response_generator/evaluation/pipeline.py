@@ -1,7 +1,9 @@
 """The steps of an evaluation up to the replies: check and tokenize everything, find what is left to do, generate."""
 
 from dataclasses import dataclass
+from functools import partial
 
+from peft import PeftModel
 from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 from response_generator.config.schema import EvaluateArguments
@@ -10,8 +12,9 @@ from response_generator.data.chat_template import ChatFormatter
 from response_generator.data.datasets import Dialogue, Pair
 from response_generator.data.tokenization import TokenizedPairs, tokenize_pairs
 from response_generator.evaluation import models, pair_logprobs, predictions
-from response_generator.generation import sampling
+from response_generator.generation import batch_limit, method, sampling
 from response_generator.modeling import loading
+from response_generator.modeling.cpu_inference import fast_cpu_inference
 from response_generator.modeling.tokenizer import load_tokenizer
 from response_generator.runs.run_folder import RunFolder
 from response_generator.scoring import classifiers
@@ -59,26 +62,67 @@ def prepare(args: EvaluateArguments, dialogues: list[Dialogue], pairs: list[Pair
     return PreparedEvaluation(adapters, tokenizer, formatter, config, requests, held_out)
 
 
-def find_remaining_work(args: EvaluateArguments, run: RunFolder, prepared: PreparedEvaluation) -> RemainingWork:
+def generate_missing(args: EvaluateArguments, run: RunFolder, prepared: PreparedEvaluation) -> bool:
+    """Generates the replies, and computes the log-probabilities of pairs, that an earlier start has not left in the run
+    folder. The model is loaded only if there are any.
+
+    Returns:
+        Whether there were any.
+    """
+    params = sampling.SamplingParams(prepared.generation_config, args.seed, args.samples_per_prompt)
+    limit = batch_limit.read_batch_limit(run, args.batch_size)
+    remaining = find_remaining_work(args, run, prepared, limit) if limit else None
+    if remaining and remaining.is_empty:
+        return False
+    model = models.load_model(args, prepared.adapters)
+    run.note_environment(loading.describe_model(model))
+    if not limit:
+        with models.use_adapter(model, prepared.adapters[ADAPTER], ADAPTER), fast_cpu_inference(model):
+            limit = batch_limit.measure_batch_limit(run, model, prepared.requests, params)
+        remaining = find_remaining_work(args, run, prepared, limit)
+    generate(args, run, prepared, remaining, model, params, limit)
+    return True
+
+
+def find_remaining_work(
+    args: EvaluateArguments, run: RunFolder, prepared: PreparedEvaluation, limit: sampling.BatchLimit
+) -> RemainingWork:
     """What an earlier start of the same run has not done yet; see `find_remaining_batches` for errors."""
     names = list(prepared.adapters)
-    batches = sampling.make_batches(prepared.requests, args.batch_size, lambda request: request.length)
+    batches = sampling.split_requests(prepared.requests, prepared.generation_config, args.samples_per_prompt, limit)
     replies = predictions.find_remaining_batches(run.path, names, batches, args.samples_per_prompt)
     pairs = {}
     if prepared.held_out:
-        pairs = pair_logprobs.find_remaining_batches(run.path, names, prepared.held_out, args.batch_size)
+        pairs = pair_logprobs.find_remaining_batches(run.path, names, prepared.held_out)
     return RemainingWork(replies, pairs)
 
 
-def generate(args: EvaluateArguments, run: RunFolder, prepared: PreparedEvaluation, remaining: RemainingWork) -> None:
-    """Loads the model, generates the replies of every model and computes the log-probabilities of the pairs."""
-    model = models.load_model(args, prepared.adapters)
-    run.note_environment(loading.describe_model(model))
+def generate(
+    args: EvaluateArguments,
+    run: RunFolder,
+    prepared: PreparedEvaluation,
+    remaining: RemainingWork,
+    model: PeftModel,
+    params: sampling.SamplingParams,
+    limit: sampling.BatchLimit,
+) -> None:
+    """Generates the remaining replies of every model and computes the log-probabilities of the remaining pairs."""
     tokenizer = prepared.tokenizer
-    params = sampling.SamplingParams(prepared.generation_config, args.seed, args.samples_per_prompt)
+    with models.use_adapter(model, prepared.adapters[ADAPTER], ADAPTER):
+        chosen = method.choose_method(model, tokenizer, params.config, args.generation_method, prepared.requests)
+    run.note_environment({"generation_method": chosen})
+    compute_logps = (
+        pair_logprobs.compute_pair_logps if chosen == method.DECODING else pair_logprobs.compute_pair_logps_apart
+    )
     for name, adapter in prepared.adapters.items():
-        with models.use_adapter(model, adapter, name):
-            batches = remaining.replies[name]
-            predictions.generate_predictions(run.path, name, model, tokenizer, batches, params)
-            pairs = remaining.pairs.get(name, [])
-            pair_logprobs.write_pair_logps(run.path, name, model, pairs, tokenizer.pad_token_id)
+        with models.use_adapter(model, adapter, name), fast_cpu_inference(model):
+
+            def generate_batch(batch: predictions.Batch, report: predictions.Report) -> list[sampling.Replies]:
+                return method.generate(chosen, model, tokenizer, batch, params, limit, report)
+
+            predictions.generate_predictions(
+                run.path, name, generate_batch, remaining.replies[name], params.samples, tokenizer
+            )
+            pair_logprobs.write_pair_logps(
+                run.path, name, partial(compute_logps, model, tokenizer.pad_token_id), remaining.pairs.get(name, [])
+            )

@@ -1,25 +1,23 @@
 """Writing predictions.jsonl: rows are appended batch by batch while a model generates, and classified at the end."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from peft import PeftModel
 from transformers import PreTrainedTokenizerBase
 
 from response_generator.config.schema import ScoringArguments
 from response_generator.constants import PREDICTIONS_FILE, THROUGHPUT_FILE
 from response_generator.errors import InputError, RunError
 from response_generator.evaluation.predictions_file import GENERATED_FIELDS, Prediction, find_row_error, group_by_model
-from response_generator.generation.oom import split_on_oom
-from response_generator.generation.sampling import Completion, GenerationRequest, SamplingParams, generate_batch
-from response_generator.modeling.logprobs import completion_logps
+from response_generator.generation.sampling import GenerationRequest, Replies
 from response_generator.runs import distributed, json_lines, resumable
 from response_generator.scoring.classifiers import classify_emotions, classify_gibberish
 from response_generator.scoring.rules import ends_with_punctuation
 
 Batch = Sequence[GenerationRequest]
+Report = Callable[[list[Replies]], Any]
 
 
 def row_key(row: Prediction) -> tuple:
@@ -62,28 +60,34 @@ def find_remaining_batches(
 def generate_predictions(
     folder: Path,
     model_name: str,
-    model: PeftModel,
-    tokenizer: PreTrainedTokenizerBase,
+    generate: Callable[[Batch, Report], list[Replies]],
     batches: list[Batch],
-    sampling: SamplingParams,
+    samples: int,
+    tokenizer: PreTrainedTokenizerBase,
 ) -> None:
     """Generates for `batches`, appends the rows of each to predictions.jsonl and its speed to throughput.jsonl.
 
+    Args:
+        generate: returns the replies to the requests of a batch, and reports those that are finished on the way.
+
     Raises:
         KeyboardInterrupt: with a message that says how to continue.
-        RunError: when the model computes no finite number, or a single request does not fit into memory.
+        RunError: when the model computes no finite number.
     """
     if not batches:
         return
-    total = sum(map(len, batches)) * sampling.samples
+    written = 0
+    with resumable.progress_bar(f"{model_name}: generating", sum(map(len, batches)) * samples, "reply") as bar:
 
-    def predict(batch: Batch) -> list[Prediction]:
-        return predict_batch(model_name, model, tokenizer, batch, sampling)
-
-    with resumable.progress_bar(f"{model_name}: generating", total, "reply") as bar:
+        def predict(batch: Batch) -> list[Prediction]:
+            replies = generate(batch, lambda finished: bar.update(len(finished) * samples))
+            check_gold_logps(replies)
+            return [row for each in replies for row in to_records(model_name, each, tokenizer)]
 
         def log_speed(rows: list[Prediction], seconds: float) -> None:
-            bar.update(len(rows))
+            nonlocal written
+            written += len(rows)
+            bar.update(written - bar.n)  # of all processes
             new_tokens = sum(row["new_tokens"] for row in rows)
             speed = {"model": model_name, "replies": len(rows), "new_tokens": new_tokens, "seconds": round(seconds, 3)}
             json_lines.append_jsonl(folder / THROUGHPUT_FILE, [speed])
@@ -91,43 +95,22 @@ def generate_predictions(
         try:
             resumable.map_batches(folder / PREDICTIONS_FILE, batches, predict, log_speed)
         except KeyboardInterrupt as interruption:
-            message = f"the finished replies are in {folder / PREDICTIONS_FILE}; run the same command again to continue"
+            message = f"the finished batches are in {folder / PREDICTIONS_FILE}; run the same command again to continue"
             raise KeyboardInterrupt(message) from interruption
 
 
-def predict_batch(
-    model_name: str, model: PeftModel, tokenizer: PreTrainedTokenizerBase, batch: Batch, sampling: SamplingParams
-) -> list[Prediction]:
-    """The rows of a batch; where memory is not enough for the whole batch, it is computed in halves.
-
-    Raises:
-        RunError: see `generate_predictions`.
-    """
-
-    def predict(requests: Batch) -> list[list[Prediction]]:
-        logps = compute_gold_logps(model, requests, sampling.config.pad_token_id)
-        return [
-            [to_record(model_name, completion, logp) for completion in completions]
-            for completions, logp in zip(generate_batch(model, tokenizer, requests, sampling), logps, strict=True)
-        ]
-
-    return [row for rows in split_on_oom(predict, batch) for row in rows]
-
-
-def compute_gold_logps(model: PeftModel, requests: Batch, pad_token_id: int) -> list[float]:
-    """The log-probability (nats) of each request's gold reply, EOS included.
+def check_gold_logps(replies: Sequence[Replies]) -> None:
+    """Checks the log-probabilities of gold replies.
 
     Raises:
         RunError: when one is not finite.
     """
-    logps = completion_logps(model, [(request.prompt_ids, request.gold_ids) for request in requests], pad_token_id)
-    for request, logp in zip(requests, logps, strict=True):
-        if not math.isfinite(logp):
+    for each in replies:
+        if not math.isfinite(each.gold_logp):
             raise RunError(
-                f"row {request.dialogue.index}: the log-probability of its gold reply is {logp}: the model computes no "
-                f"valid numbers; is its adapter damaged, or its dtype float16?"
+                f"row {each.request.dialogue.index}: the log-probability of its gold reply is {each.gold_logp}: the "
+                f"model computes no valid numbers; is its adapter damaged, or its dtype float16?"
             )
-    return logps
 
 
 def prompt_fields(request: GenerationRequest) -> dict[str, Any]:
@@ -140,19 +123,22 @@ def prompt_fields(request: GenerationRequest) -> dict[str, Any]:
     }
 
 
-def to_record(model: str, completion: Completion, gold_logp: float) -> Prediction:
-    request = completion.request
-    return {
-        "index": request.dialogue.index,
-        "sample": completion.sample,
-        "model": model,
-        **prompt_fields(request),
-        "response": completion.response,
-        "new_tokens": completion.new_tokens,
-        "hit_max_new_tokens": completion.hit_max_new_tokens,
-        "gold_tokens": len(request.gold_ids),
-        "gold_logp": round(gold_logp, 4),
-    }
+def to_records(model: str, replies: Replies, tokenizer: PreTrainedTokenizerBase) -> Iterator[Prediction]:
+    """The rows of all samples of a request."""
+    request = replies.request
+    for sample, tokens in enumerate(replies.samples):
+        text = tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        yield {
+            "index": request.dialogue.index,
+            "sample": sample,
+            "model": model,
+            **prompt_fields(request),
+            "response": text.strip(),
+            "new_tokens": len(tokens),
+            "hit_max_new_tokens": tokens[-1] != tokenizer.eos_token_id,
+            "gold_tokens": len(request.gold_ids),
+            "gold_logp": round(replies.gold_logp, 4),
+        }
 
 
 def read_throughput(folder: Path) -> dict[str, dict[str, float]]:

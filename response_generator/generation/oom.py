@@ -1,15 +1,18 @@
-"""When memory runs out, a batch is split in halves and the run continues."""
+"""When memory runs out, the same work is done in smaller parts and the run continues."""
 
 import gc
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from accelerate.utils.memory import should_reduce_batch_size
 from tqdm.auto import tqdm
 
 from response_generator.errors import RunError
+from response_generator.generation.sampling import BatchLimit
+
+Result = TypeVar("Result")
 
 
 def split_on_oom(work: Callable[[Sequence[Any]], list[Any]], items: Sequence[Any]) -> list[Any]:
@@ -23,16 +26,52 @@ def split_on_oom(work: Callable[[Sequence[Any]], list[Any]], items: Sequence[Any
     """
     try:
         return work(items)
-    except RuntimeError as error:  # torch.OutOfMemoryError is one
-        if not isinstance(error, torch.OutOfMemoryError) and not should_reduce_batch_size(error):
-            raise
-        if len(items) == 1:
-            raise RunError(f"out of memory with a single row at once: {error}") from error
-        reason = str(error).splitlines()[0]
-    # Not inside the except block: there the error still refers to the tensors that did not fit.
+    except RuntimeError as error:
+        reason = find_oom_reason(error, len(items))
+    free_memory()  # not inside the except block: there the error still refers to the tensors that did not fit
+    half = (len(items) + 1) // 2
+    print_smaller_batch(len(items), half, reason)
+    return split_on_oom(work, items[:half]) + split_on_oom(work, items[half:])
+
+
+def reduce_rows_on_oom(work: Callable[[BatchLimit], Result], limit: BatchLimit) -> Result:
+    """Calls `work` with `limit`, then with half of it each time memory is not enough.
+
+    Raises:
+        RunError: when a single row does not fit.
+    """
+    try:
+        return work(limit)
+    except RuntimeError as error:
+        reason = find_oom_reason(error, limit.rows)
+    free_memory()
+    smaller = limit.halve()
+    print_smaller_batch(limit.rows, smaller.rows, reason)
+    return reduce_rows_on_oom(work, smaller)
+
+
+def find_oom_reason(error: RuntimeError, rows: int) -> str:
+    """Returns the first line of an out-of-memory error, and raises every other error again.
+
+    Raises:
+        RunError: when memory was not enough for one row.
+    """
+    if not is_oom(error):
+        raise error
+    if rows == 1:
+        raise RunError(f"out of memory with a single row at once: {error}") from error
+    return str(error).splitlines()[0]
+
+
+def is_oom(error: RuntimeError) -> bool:
+    return isinstance(error, torch.OutOfMemoryError) or should_reduce_batch_size(error)
+
+
+def free_memory() -> None:
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
-    half = (len(items) + 1) // 2
-    tqdm.write(f"out of memory with {len(items)} rows at once; continuing with {half} ({reason})", sys.stderr)
-    return split_on_oom(work, items[:half]) + split_on_oom(work, items[half:])
+
+
+def print_smaller_batch(rows: int, smaller: int, reason: str) -> None:
+    tqdm.write(f"out of memory with {rows} rows at once; continuing with {smaller} ({reason})", sys.stderr)

@@ -1,23 +1,24 @@
-"""Generation requests, sampling settings, and seeded sampling in left-padded batches."""
+"""Generation requests, sampling settings and replies."""
 
 import copy
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+import math
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-import numpy as np
 import torch
-from peft import PeftModel
 from transformers import GenerationConfig, GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerBase
 
 from response_generator.data.chat_template import ChatFormatter
 from response_generator.data.datasets import Dialogue
 from response_generator.data.tokenization import tokenize_prompt_and_completions
 from response_generator.errors import InputError, raise_row_errors
-from response_generator.modeling.backend import has_unsloth_gpu_code
+from response_generator.runs import distributed
+
+ROUNDS_PER_BATCH = 4
 
 Item = TypeVar("Item")
+Tokens = list[int]
 
 
 @dataclass(frozen=True)
@@ -26,8 +27,8 @@ class GenerationRequest:
 
     dialogue: Dialogue
     prompt: str
-    prompt_ids: list[int]
-    gold_ids: list[int]
+    prompt_ids: Tokens
+    gold_ids: Tokens
 
     @property
     def length(self) -> int:
@@ -44,14 +45,13 @@ class GenerationRequest:
 
 
 @dataclass(frozen=True)
-class Completion:
-    """A reply to a request. `new_tokens` includes its EOS; `hit_max_new_tokens`: no EOS within the limit."""
+class Replies:
+    """What a model wrote to a request: the token ids of each sample, with the EOS if it has one, and the gold reply's
+    log-probability (nats)."""
 
     request: GenerationRequest
-    sample: int
-    response: str
-    new_tokens: int
-    hit_max_new_tokens: bool
+    samples: list[Tokens]
+    gold_logp: float
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,25 @@ class SamplingParams:
     config: GenerationConfig
     seed: int
     samples: int
+
+
+@dataclass(frozen=True)
+class BatchLimit:
+    """How many replies are written at once: at most `rows`, and at most `tokens` of prompts and replies together."""
+
+    rows: int
+    tokens: int | None = None
+
+    def count_rows(self, columns: int) -> int:
+        """Returns how many rows of this many tokens fit, at least one."""
+        return self.rows if self.tokens is None else max(1, min(self.rows, self.tokens // columns))
+
+    def halve(self) -> "BatchLimit":
+        return BatchLimit(max(1, self.rows // 2), self.tokens and self.tokens // 2)
+
+
+# What transformers uses for settings that are not given.
+SAMPLING_DEFAULTS = {"do_sample": False, "temperature": 1.0, "top_k": 50, "top_p": 1.0, "repetition_penalty": 1.0}
 
 
 def build_generation_config(settings: dict[str, Any], tokenizer: PreTrainedTokenizerBase) -> GenerationConfig:
@@ -75,6 +94,9 @@ def build_generation_config(settings: dict[str, Any], tokenizer: PreTrainedToken
         check_settings(config, len(tokenizer))
     except Exception as error:  # each setting is checked in another place, with another exception
         raise InputError(f"generation: {error}") from error
+    for name, value in SAMPLING_DEFAULTS.items():
+        if getattr(config, name) is None:
+            setattr(config, name, value)
     return config
 
 
@@ -118,76 +140,17 @@ def make_batches(items: Iterable[Item], size: int, length: Callable[[Item], int]
     return [tuple(by_length[start : start + size]) for start in range(0, len(by_length), size)]
 
 
-def generate_batch(
-    model: PeftModel,
-    tokenizer: PreTrainedTokenizerBase,
-    requests: Sequence[GenerationRequest],
-    sampling: SamplingParams,
-) -> list[list[Completion]]:
-    """Generates all samples of every request, as one batch.
+def split_requests(
+    requests: Sequence[GenerationRequest], config: GenerationConfig, samples: int, limit: BatchLimit
+) -> list[tuple[GenerationRequest, ...]]:
+    """Splits the requests into batches whose replies are written to the file together, the longest first.
 
-    Each draw has a seed of its own, made of the run's seed, the sample and the first request. So a completion depends
-    neither on what was drawn before it nor on the process that draws it: two models, and a resumed run, use the same
-    random numbers.
-
-    Returns:
-        One list of completions per request, in the order of the samples.
+    A batch has several times as many replies as are generated at once, because the last ones of a batch leave rows
+    empty. Each process gets at least one batch.
     """
-    # Fields left empty would be filled from the model's own generation_config.json.
-    model.generation_config = model.get_base_model().generation_config = sampling.config
-    prompts = [request.prompt for request in requests]
-    drawn = []
-    for sample in range(sampling.samples):
-        torch.manual_seed(draw_seed(sampling.seed, sample, requests[0].dialogue.index))
-        drawn.append(sample_tokens(model, tokenizer, prompts, sampling.config))
-    return [
-        [to_completion(request, sample, tokens, tokenizer) for sample, tokens in enumerate(samples)]
-        for request, samples in zip(requests, zip(*drawn, strict=True), strict=True)
-    ]
-
-
-def draw_seed(seed: int, sample: int, row: int) -> int:
-    """The seed of one draw. It is a hash, so that draws of neighboring run seeds do not coincide."""
-    return int(np.random.SeedSequence([seed, sample, row]).generate_state(1)[0])
-
-
-def to_completion(
-    request: GenerationRequest, sample: int, tokens: list[int], tokenizer: PreTrainedTokenizerBase
-) -> Completion:
-    text = tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-    has_eos = tokens[-1:] == [tokenizer.eos_token_id]
-    return Completion(request, sample, text.strip(), len(tokens), hit_max_new_tokens=not has_eos)
-
-
-def sample_tokens(
-    model: PeftModel, tokenizer: PreTrainedTokenizerBase, prompts: list[str], config: GenerationConfig
-) -> list[list[int]]:
-    """Samples one completion per prompt. Returns token ids up to and including EOS, without padding."""
-    with padding_side(tokenizer, "left"):
-        batch = tokenizer(prompts, return_tensors="pt", padding=True, add_special_tokens=False)
-    batch = batch.to(model.device)
-    # unsloth's fast generation reads the pad token only from this keyword; elsewhere the keyword is deprecated.
-    pad = {"pad_token_id": config.pad_token_id} if has_unsloth_gpu_code() else {}
-    with torch.inference_mode():
-        whole = model.generate(
-            input_ids=batch["input_ids"],
-            attention_mask=batch["attention_mask"],
-            generation_config=config,
-            **pad,
-        )
-    completions = whole[:, batch["input_ids"].shape[1] :].tolist()
-    return [truncate_at_eos(tokens, config.eos_token_id) for tokens in completions]
-
-
-def truncate_at_eos(tokens: list[int], eos: int) -> list[int]:
-    return tokens[: tokens.index(eos) + 1] if eos in tokens else tokens
-
-
-@contextmanager
-def padding_side(tokenizer: PreTrainedTokenizerBase, side: str) -> Iterator[None]:
-    before = tokenizer.padding_side
-    tokenizer.padding_side = side
-    try:
-        yield
-    finally:
-        tokenizer.padding_side = before
+    longest = max(request.length for request in requests) + config.max_new_tokens
+    size = min(
+        max(1, ROUNDS_PER_BATCH * limit.count_rows(longest) // samples),
+        math.ceil(len(requests) / distributed.world_size()),
+    )
+    return make_batches(requests, size, lambda request: request.length)

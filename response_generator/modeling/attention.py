@@ -5,7 +5,7 @@ import importlib.util
 import torch
 from transformers import PreTrainedModel
 
-from response_generator.modeling.backend import has_unsloth_gpu_code
+from response_generator.modeling.backend import has_unsloth_forward
 
 FLASH, SDPA = "flash_attention_2", "sdpa"
 
@@ -28,7 +28,7 @@ def get_attn_implementation(model: PreTrainedModel) -> str:
     unsloth's fast models ignore the setting of transformers. They run the fastest implementation that is installed,
     but use sdpa for batches with padding and for every generated token after the first.
     """
-    if not (has_unsloth_gpu_code() and getattr(model, "_unsloth_fast_path", False)):
+    if not has_unsloth_forward(model):
         return model.config._attn_implementation
     from unsloth.utils import attention_dispatch
 

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from typing import Any
 
 from response_generator.runs import library_output
 
@@ -24,3 +25,8 @@ def has_unsloth_gpu_code() -> bool:
     """
     unsloth = sys.modules.get("unsloth")
     return unsloth is not None and unsloth.DEVICE_TYPE != "cpu"
+
+
+def has_unsloth_forward(model: Any) -> bool:
+    """Returns whether a model runs unsloth's own forward pass on a GPU, with its own form of the KV cache."""
+    return has_unsloth_gpu_code() and getattr(model, "_unsloth_fast_path", False)

@@ -43,7 +43,8 @@ def test_every_number_in_the_schema_has_a_range():
             if {int, float} & types:
                 numeric[f"{section.__name__}.{key}"] = {type(bound) for bound in field.metadata}
     assert len(numeric) >= 8
-    unbounded = {"DatasetArguments.limit", "ScoringArguments.batch_size", "EvaluateArguments.batch_size"}
+    unbounded = {"DatasetArguments.limit", "ScoringArguments.batch_size"}
+    numeric.pop("EvaluateArguments.batch_size")  # an integer or "auto", tried below
     for name, bounds in numeric.items():
         assert bounds & {Ge, Gt}, name
         # A batch size or limit above the number of rows uses all rows.
@@ -71,6 +72,7 @@ def test_every_number_in_the_schema_has_a_range():
         ("dpo", "dataset.num_proc", (0, 100_000), (1, 16)),
         ("dpo", "from_pretrained.max_seq_length", (0,), (4096,)),
         ("dpo", "from_pretrained.gpu_memory_utilization", (0, 1.1), (1.0,)),
+        ("evaluate", "batch_size", (0, -1, 1.5, True, [8]), (1, 64, "auto")),
         ("evaluate", "generation.temperature", (0, -1.0), (0.7, 2)),
         ("evaluate", "generation.top_k", (-1,), (0, 50)),
         ("evaluate", "generation.top_p", (-0.1, 1.1), (0, 0.9, 1)),

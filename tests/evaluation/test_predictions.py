@@ -1,16 +1,16 @@
 """predictions.jsonl: which files are taken for one, and what an interruption leaves."""
 
 import json
-from types import SimpleNamespace
+from pathlib import Path
 
 import pytest
 import torch
+from conftest import read_lines
 
 from response_generator.errors import InputError, RunError
 from response_generator.evaluation import predictions, predictions_file
-from response_generator.generation.sampling import SamplingParams, build_generation_config
-
-SAMPLING = SamplingParams(SimpleNamespace(pad_token_id=0), seed=1, samples=1)
+from response_generator.generation import method
+from response_generator.generation.sampling import BatchLimit, SamplingParams, build_generation_config
 
 
 @pytest.mark.parametrize(
@@ -45,34 +45,36 @@ def test_files_that_are_no_predictions_are_refused_with_the_line(evaluated, tmp_
         predictions_file.read_predictions(file, predictions_file.GENERATED_FIELDS)
 
 
-def test_an_interrupted_run_says_where_it_stands(tmp_path, monkeypatch):
-    def stop(*args):
+def test_an_interrupted_run_says_where_it_stands(tmp_path):
+    def stop(batch, report):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(predictions, "compute_gold_logps", stop)
     with pytest.raises(KeyboardInterrupt, match="predictions.jsonl; run the same command again to continue"):
-        predictions.generate_predictions(tmp_path, "adapter", None, None, [[None]], SAMPLING)
+        predictions.generate_predictions(tmp_path, "adapter", stop, [[None]], 1, None)
 
 
-def test_a_speed_that_was_cut_off_does_not_end_the_run(tmp_path, monkeypatch):
+def test_a_speed_that_was_cut_off_does_not_end_the_run(tmp_path):
     """A full disk leaves half a line, and the next start would write behind it."""
-    monkeypatch.setattr(predictions, "compute_gold_logps", lambda *args: {})
-    monkeypatch.setattr(predictions, "generate_batch", lambda *args: [])
     speed = {"model": "adapter", "replies": 4, "new_tokens": 40, "seconds": 2.0}
     (tmp_path / "throughput.jsonl").write_text(json.dumps(speed) + '\n{"model": "ada', encoding="utf-8")
     predictions.find_remaining_batches(tmp_path, ["adapter"], [], 1)
-    predictions.generate_predictions(tmp_path, "adapter", None, None, [[None]], SAMPLING)
+    predictions.generate_predictions(tmp_path, "adapter", lambda batch, report: [], [[None]], 1, None)
     assert predictions.read_throughput(tmp_path)["adapter"]["replies_per_second"] == pytest.approx(2, rel=0.1)
 
 
-def predict(model, formatter, requests) -> list[dict]:
+def predict(model, formatter, requests, name: str, folder: Path) -> list[dict]:
     config = build_generation_config({"max_new_tokens": 12, "do_sample": False}, formatter.tokenizer)
-    sampling = SamplingParams(config, seed=0, samples=1)
-    return predictions.predict_batch("adapter", model, formatter.tokenizer, requests, sampling)
+
+    def generate(batch, report):
+        params = SamplingParams(config, seed=0, samples=1)
+        return method.generate(name, model, formatter.tokenizer, batch, params, BatchLimit(6), report)
+
+    predictions.generate_predictions(folder, "adapter", generate, [requests], 1, formatter.tokenizer)
+    return read_lines(folder / "predictions.jsonl")
 
 
 def test_when_memory_runs_out_smaller_batches_answer_all(
-    tiny_model, tiny_formatter, tiny_requests, monkeypatch, capsys
+    tiny_model, tiny_formatter, tiny_requests, monkeypatch, tmp_path, capsys
 ):
     generate = type(tiny_model).generate
 
@@ -81,20 +83,36 @@ def test_when_memory_runs_out_smaller_batches_answer_all(
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
         return generate(self, *args, **kwargs)
 
-    whole = predict(tiny_model, tiny_formatter, tiny_requests[:6])
+    for name in ("whole", "halved"):
+        (tmp_path / name).mkdir()
+    whole = predict(tiny_model, tiny_formatter, tiny_requests[:6], method.GENERATE, tmp_path / "whole")
     monkeypatch.setattr(type(tiny_model), "generate", short_of_memory)
-    halved = predict(tiny_model, tiny_formatter, tiny_requests[:6])
+    halved = predict(tiny_model, tiny_formatter, tiny_requests[:6], method.GENERATE, tmp_path / "halved")
     assert [row["response"] for row in halved] == [row["response"] for row in whole]
     assert [row["gold_logp"] for row in halved] == pytest.approx([row["gold_logp"] for row in whole], abs=1e-3)
     assert "out of memory with 6 rows at once; continuing with 3" in capsys.readouterr().err
 
 
-def test_a_model_that_computes_nan_ends_the_run(tiny_model, tiny_formatter, tiny_requests):
+def test_both_methods_write_the_same_rows(tiny_model, tiny_formatter, tiny_requests, tmp_path):
+    """Without sampling: also texts, lengths and log-probabilities of gold replies."""
+    rows = {}
+    for name in (method.GENERATE, method.DECODING):
+        (tmp_path / name).mkdir()
+        rows[name] = predict(tiny_model, tiny_formatter, tiny_requests, name, tmp_path / name)
+    for row, other in zip(*rows.values(), strict=True):
+        assert row | {"gold_logp": 0} == other | {"gold_logp": 0}
+        assert row["gold_logp"] == pytest.approx(other["gold_logp"], abs=1e-3)
+        assert row["hit_max_new_tokens"] == (row["new_tokens"] == 12)
+
+
+@pytest.mark.parametrize("name", [method.GENERATE, method.DECODING])
+def test_a_model_that_computes_nan_ends_the_run(name, tiny_model, tiny_formatter, tiny_requests, tmp_path):
     last = tiny_model.get_base_model().lm_head.weight
     kept = last.detach().clone()
     last.data[0, 0] = float("nan")
     try:
         with pytest.raises(RunError, match="log-probability of its gold reply is nan"):
-            predict(tiny_model, tiny_formatter, tiny_requests[:6])
+            predict(tiny_model, tiny_formatter, tiny_requests[:6], name, tmp_path)
     finally:
         last.data.copy_(kept)
+    assert not (tmp_path / "predictions.jsonl").exists()

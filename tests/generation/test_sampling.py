@@ -1,104 +1,17 @@
-"""Sampling: padding must not change replies, a seed must fix them, borrowed state must come back."""
+"""Requests, and the settings of generation, which are checked before a model is loaded."""
 
 import pytest
-import torch
 from transformers import AutoTokenizer
 
 from response_generator.config.schema import EvaluateArguments
 from response_generator.errors import InputError
 from response_generator.evaluation import models
 from response_generator.generation.sampling import (
-    GenerationRequest,
-    SamplingParams,
+    BatchLimit,
     build_generation_config,
     check_context,
-    draw_seed,
-    generate_batch,
-    make_batches,
-    truncate_at_eos,
+    split_requests,
 )
-
-
-def answered(model, formatter, requests, settings, size, seed=0, samples=1):
-    """Replies to `requests`, in their order and that of the samples."""
-    config = build_generation_config(settings, formatter.tokenizer)
-    sampling = SamplingParams(config, seed, samples)
-    replies = [
-        reply
-        for batch in make_batches(requests, size, length)
-        for completions in generate_batch(model, formatter.tokenizer, batch, sampling)
-        for reply in completions
-    ]
-    return sorted(replies, key=lambda reply: (reply.request.dialogue.index, reply.sample))
-
-
-def length(request: GenerationRequest) -> int:
-    return request.length
-
-
-GREEDY = {"max_new_tokens": 12, "do_sample": False}
-HOT = {"max_new_tokens": 12, "do_sample": True, "temperature": 2.0, "top_k": 0, "top_p": 1.0}
-
-
-def words(replies) -> list[str]:
-    return [reply.response for reply in replies]
-
-
-def test_a_batch_of_padded_prompts_says_what_each_prompt_says_alone(tiny_model, tiny_formatter, tiny_requests):
-    assert len({len(request.prompt_ids) for request in tiny_requests}) > 3  # else nothing is padded
-    together = answered(tiny_model, tiny_formatter, tiny_requests, GREEDY, size=6)
-    alone = answered(tiny_model, tiny_formatter, tiny_requests, GREEDY, size=1)
-    assert words(together) == words(alone)
-    assert [reply.request for reply in together] == tiny_requests
-
-
-def test_a_seed_fixes_the_replies_and_another_changes_them(tiny_model, tiny_formatter, tiny_requests):
-    first, again, other = (
-        words(answered(tiny_model, tiny_formatter, tiny_requests, HOT, 4, seed)) for seed in (1, 1, 2)
-    )
-    assert first == again != other
-
-
-def test_a_reply_does_not_depend_on_what_was_drawn_before_it(tiny_model, tiny_formatter, tiny_requests):
-    """What resumption and several processes rest on."""
-    everything = answered(tiny_model, tiny_formatter, tiny_requests, HOT, 2, seed=1, samples=2)
-    last = make_batches(tiny_requests, 2, length)[-1]
-    torch.rand(5)
-    alone = answered(tiny_model, tiny_formatter, list(last), HOT, 2, seed=1, samples=2)
-    assert words(alone) == words(reply for reply in everything if reply.request in last)
-
-
-def test_samples_of_a_prompt_differ_and_the_first_is_that_of_a_single_one(tiny_model, tiny_formatter, tiny_requests):
-    single = answered(tiny_model, tiny_formatter, tiny_requests, HOT, 4)
-    several = answered(tiny_model, tiny_formatter, tiny_requests, HOT, 4, samples=3)
-    assert [reply.sample for reply in several] == [0, 1, 2] * len(tiny_requests)
-    assert words(reply for reply in several if reply.sample == 0) == words(single)
-    assert all(len({reply.response for reply in several[at : at + 3]}) == 3 for at in range(0, len(several), 3))
-
-
-def test_seeds_of_neighboring_runs_share_no_draw():
-    seeds = {draw_seed(seed, sample, row) for seed in range(10) for sample in range(4) for row in range(50)}
-    assert len(seeds) == 10 * 4 * 50
-
-
-def test_min_and_max_new_tokens_hold_and_padding_side_comes_back(tiny_model, tiny_formatter, tiny_requests):
-    before = tiny_formatter.tokenizer.padding_side
-    assert before == "right"
-    settings = {"max_new_tokens": 7, "min_new_tokens": 3, "do_sample": True}
-    replies = answered(tiny_model, tiny_formatter, tiny_requests, settings, 4)
-    assert all(3 <= reply.new_tokens <= 7 for reply in replies)
-    # No EOS within the limit: it is the limit that stopped them.
-    assert all(reply.new_tokens == 7 for reply in replies if reply.hit_max_new_tokens)
-    assert any(reply.hit_max_new_tokens for reply in replies)
-    assert tiny_formatter.tokenizer.padding_side == before
-
-
-def test_a_reply_that_ends_by_itself_was_not_stopped(tiny_model, tiny_formatter, tiny_requests):
-    eos = tiny_formatter.tokenizer.eos_token_id
-    settings = {"max_new_tokens": 6, "do_sample": False, "forced_eos_token_id": eos}
-    assert not any(
-        reply.hit_max_new_tokens for reply in answered(tiny_model, tiny_formatter, tiny_requests, settings, 4)
-    )
 
 
 def test_the_reference_ends_with_its_eos_and_is_the_dialogues(tiny_formatter, tiny_requests):
@@ -131,11 +44,6 @@ def test_the_context_is_what_the_backend_loads(tiny, tmp_path):
     assert context("unsloth", max_seq_length=4096) == 2048
 
 
-def test_tokens_after_the_eos_do_not_count():
-    assert truncate_at_eos([5, 6, 2, 0, 0], eos=2) == [5, 6, 2]
-    assert truncate_at_eos([5, 6], eos=2) == [5, 6]
-
-
 def test_settings_that_do_not_go_together_are_refused(tiny_formatter):
     with pytest.raises(InputError, match="generation: "):
         build_generation_config({"do_sample": False, "temperature": 0.5}, tiny_formatter.tokenizer)
@@ -160,3 +68,24 @@ def test_what_cannot_be_generated_with_is_told_before_a_model_is_loaded(tiny, se
     assert build_generation_config(working, tokenizer).max_new_tokens == 8
     with pytest.raises(InputError, match=f"^generation: .*{words}"):
         build_generation_config(working | settings, tokenizer)
+
+
+@pytest.mark.parametrize(
+    ("rows", "samples", "processes", "sizes"),
+    [
+        (1, 1, 1, [4, 2]),
+        (8, 1, 1, [6]),
+        (3, 2, 1, [6]),
+        (1, 3, 1, [1] * 6),
+        (8, 1, 4, [2, 2, 2]),
+    ],
+)
+def test_batches_are_several_times_what_is_generated_at_once(
+    rows, samples, processes, sizes, tiny_formatter, tiny_requests, monkeypatch
+):
+    monkeypatch.setenv("WORLD_SIZE", str(processes))
+    config = build_generation_config({"max_new_tokens": 10}, tiny_formatter.tokenizer)
+    batches = split_requests(tiny_requests, config, samples, BatchLimit(rows))
+    assert [len(batch) for batch in batches] == sizes
+    lengths = [request.length for batch in batches for request in batch]
+    assert lengths == sorted(lengths, reverse=True)

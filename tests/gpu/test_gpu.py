@@ -27,7 +27,7 @@ CARD_MEMORY_GB = 24
 
 def environment() -> dict[str, str]:
     seen = {name: value for name, value in script_environment().items() if name != "CUDA_VISIBLE_DEVICES"}
-    return seen if VISIBLE_DEVICES is None else seen | {"CUDA_VISIBLE_DEVICES": VISIBLE_DEVICES}
+    return seen if VISIBLE_DEVICES == "all" else seen | {"CUDA_VISIBLE_DEVICES": VISIBLE_DEVICES}
 
 
 def start(script: str, values: dict, folder: Path, *options: str, **variables: str) -> subprocess.Popen:

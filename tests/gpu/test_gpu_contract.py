@@ -14,7 +14,8 @@ from tiny_models import write_tiny_adapter
 
 from response_generator.config.schema import DPOArguments
 from response_generator.config.validation import validate_arguments
-from response_generator.generation.sampling import build_generation_config, truncate_at_eos
+from response_generator.generation.sampling import build_generation_config
+from response_generator.generation.with_generate import truncate_at_eos
 from response_generator.modeling.logprobs import completion_logps
 from response_generator.training import dpo_config
 
@@ -59,7 +60,11 @@ def contract_args(tiny, published, tmp_path_factory) -> dict[str, dict]:
         "tables": tables,
         "dpo": tiny.dpo(folder / "whole", reference_adapter=str(folder / "other"), dpo=ASKED, **own),
         "evaluate": tiny.evaluate(
-            folder / "evaluate", baseline_adapter=str(folder / "other"), generation=GREEDY, **own
+            folder / "evaluate",
+            baseline_adapter=str(folder / "other"),
+            generation=GREEDY,
+            preferences={"dataset": {"path": str(tiny.folder / "pairs.jsonl")}, "beta": 0.1},
+            **own,
         ),
     }
 
@@ -200,6 +205,20 @@ def test_each_of_two_adapters_says_what_it_says_under_plain_transformers(name, o
     assert on_gpu_code["evaluation"]["adapter"]["logps"] != pytest.approx(
         on_gpu_code["evaluation"]["baseline"]["logps"], abs=1
     )
+
+
+@pytest.mark.parametrize("name", ["adapter", "baseline"])
+def test_decoding_on_unsloths_forward_gives_the_replies_of_its_generate(name, on_gpu_code):
+    report = on_gpu_code["evaluation"][name]
+    assert report["decoded"]["replies"] == [[reply, reply] for reply in report["replies"]]  # both samples are greedy
+    assert report["decoded"]["logps"] == pytest.approx(report["logps"], abs=0.01)
+    assert report["agree"]
+
+
+@pytest.mark.parametrize("name", ["adapter", "baseline"])
+def test_completions_of_a_pair_share_their_prompt_on_unsloths_forward(name, on_gpu_code):
+    report = on_gpu_code["evaluation"][name]
+    assert sum(report["pairs"], []) == pytest.approx(sum(report["pairs_apart"], []), abs=0.01)
 
 
 def test_the_fused_kernels_compute_what_plain_transformers_does(on_gpu_code, on_plain_transformers):

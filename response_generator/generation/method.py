@@ -1,0 +1,133 @@
+"""Which of two ways generates the replies: `decoding`, or transformers' `generate` where `decoding` does not apply."""
+
+import copy
+import sys
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+from peft import PeftModel
+from tqdm.auto import tqdm
+from transformers import GenerationConfig, PreTrainedTokenizerBase
+
+from response_generator.generation.decoding import write_replies
+from response_generator.generation.kv_cache import has_full_attention
+from response_generator.generation.oom import reduce_rows_on_oom, split_on_oom
+from response_generator.generation.sampling import BatchLimit, GenerationRequest, Replies, SamplingParams, make_batches
+from response_generator.generation.with_generate import generate_replies, sample_tokens
+
+DECODING, GENERATE = "decoding", "generate"
+Method = Literal["decoding", "generate"]
+
+KNOWN_SETTINGS = {
+    "max_new_tokens",
+    "min_new_tokens",
+    "do_sample",
+    "temperature",
+    "top_k",
+    "top_p",
+    "repetition_penalty",
+    "use_cache",
+    "pad_token_id",
+    "eos_token_id",
+    "transformers_version",
+}
+PROBE_REQUESTS, PROBE_TOKENS = 4, 8
+
+
+def choose_method(
+    model: PeftModel,
+    tokenizer: PreTrainedTokenizerBase,
+    config: GenerationConfig,
+    requested: str,
+    requests: Sequence[GenerationRequest],
+) -> Method:
+    """Chooses the method, and prints why if it is `generate`.
+
+    Args:
+        requested: `generation_method` of the args.
+        requests: some of them are tried in both ways on a GPU.
+    """
+    reason = "the args ask for it" if requested == GENERATE else find_obstacle(model, tokenizer, config, requests)
+    if reason:
+        tqdm.write(f"generating with `generate`, one forward pass over a prompt for each sample: {reason}", sys.stderr)
+    return GENERATE if reason else DECODING
+
+
+def generate(
+    method: Method,
+    model: PeftModel,
+    tokenizer: PreTrainedTokenizerBase,
+    requests: Sequence[GenerationRequest],
+    params: SamplingParams,
+    limit: BatchLimit,
+    report: Callable[[list[Replies]], None],
+) -> list[Replies]:
+    """Generates replies to all requests, in their order; when memory runs out, with fewer at once.
+
+    Args:
+        report: called with the replies that were finished since the last call.
+
+    Raises:
+        RunError: when a single row does not fit into memory.
+    """
+    replies: dict[int, Replies] = {}
+
+    def add(finished: list[Replies]) -> None:
+        replies.update({each.request.dialogue.index: each for each in finished})
+        report(finished)
+
+    def decode(limit: BatchLimit) -> None:
+        left = [request for request in requests if request.dialogue.index not in replies]
+        for finished in write_replies(model, left, params, limit):
+            add([finished])
+
+    if method == DECODING:
+        reduce_rows_on_oom(decode, limit)
+    else:
+        for batch in make_batches(requests, limit.rows, lambda request: request.length):
+            add(split_on_oom(lambda part: generate_replies(model, tokenizer, part, params), batch))
+    return [replies[request.dialogue.index] for request in requests]
+
+
+def find_obstacle(
+    model: PeftModel,
+    tokenizer: PreTrainedTokenizerBase,
+    config: GenerationConfig,
+    requests: Sequence[GenerationRequest],
+) -> str | None:
+    """Returns why `decoding` cannot be used, or None."""
+    settings = find_unknown_settings(config)
+    if settings:
+        return f"only it knows {', '.join(f'generation.{name}' for name in settings)}"
+    if not has_full_attention(model):
+        return "this model has layers that do not attend to all earlier tokens"
+    if model.device.type != "cpu" and not replies_agree(model, tokenizer, config, requests[:PROBE_REQUESTS]):
+        return f"on this GPU the first {PROBE_TOKENS} tokens without sampling are others than those of `generate`"
+    return None
+
+
+def find_unknown_settings(config: GenerationConfig) -> list[str]:
+    """Returns the settings that `decoding` does not know and that differ from transformers' defaults."""
+    defaults = GenerationConfig().to_dict() | GenerationConfig._get_default_generation_params()
+    return [
+        name
+        for name, value in config.to_diff_dict().items()
+        if name not in KNOWN_SETTINGS and value != defaults.get(name)
+    ]
+
+
+def replies_agree(
+    model: PeftModel,
+    tokenizer: PreTrainedTokenizerBase,
+    config: GenerationConfig,
+    requests: Sequence[GenerationRequest],
+) -> bool:
+    """Compares the most probable replies of both ways, PROBE_TOKENS tokens to each request."""
+    probe = copy.deepcopy(config)
+    probe.do_sample, probe.max_new_tokens, probe.min_new_tokens = False, PROBE_TOKENS, PROBE_TOKENS
+    probe.temperature = probe.top_k = probe.top_p = None  # `generate` warns of them without sampling
+    params = SamplingParams(probe, seed=0, samples=1)
+    replies = write_replies(model, requests, params, BatchLimit(len(requests)))
+    written = {each.request.dialogue.index: each.samples[0] for each in replies}
+    generated = sample_tokens(model, tokenizer, [request.prompt for request in requests], probe)
+    return [written[request.dialogue.index] for request in requests] == generated

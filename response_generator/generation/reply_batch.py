@@ -1,0 +1,147 @@
+"""A batch in which each row is a reply that is being written; new replies take the place of finished ones."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch.nn.functional import pad
+from transformers import GenerationConfig, PreTrainedModel
+
+from response_generator.generation.candidates import adjust_scores, choose_tokens
+from response_generator.generation.kv_cache import build_cache, join_layers, read_layers
+from response_generator.generation.prefix import Prefix
+from response_generator.generation.sampling import Tokens
+
+
+@dataclass
+class Rows:
+    """The state of each reply.
+
+    numbers: names the reply, (rows,). mask: 1 for tokens in the KV cache, 0 for padding on the left, (rows, columns).
+    prompt_tokens and new_tokens: their counts, (rows,). seen: True for tokens of the prompt or the reply, (rows,
+    vocabulary). uniforms: a random number for each new token, (rows, max_new_tokens). tokens: the reply, of which the
+    last token is not in the KV cache yet, (rows, max_new_tokens). live: True for unfinished replies, (rows,).
+    is_collected: True for those that are in `ReplyBatch.finished`, (rows,).
+    """
+
+    numbers: torch.Tensor
+    mask: torch.Tensor
+    prompt_tokens: torch.Tensor
+    new_tokens: torch.Tensor
+    seen: torch.Tensor
+    uniforms: torch.Tensor
+    tokens: torch.Tensor
+    live: torch.Tensor
+    is_collected: torch.Tensor
+
+    @classmethod
+    def start(cls, prefix: Prefix, numbers: torch.Tensor, uniforms: torch.Tensor, config: GenerationConfig) -> "Rows":
+        """Starts several replies to each prompt and chooses their first tokens.
+
+        Args:
+            numbers: (prompts, samples).
+            uniforms: (prompts, samples, max_new_tokens).
+        """
+        prompts, samples, steps = uniforms.shape
+        index = torch.arange(prompts, device=prefix.ids.device).repeat_interleave(samples)
+        mask = prefix.mask[index]
+        seen = torch.zeros(len(index), prefix.logits.shape[-1], dtype=torch.uint8, device=mask.device)
+        # Not a plain scatter: the token of the padding may also be a token of the prompt.
+        seen.scatter_reduce_(1, prefix.ids[index], mask.to(torch.uint8), "amax")
+        rows = cls(
+            numbers=numbers.flatten().to(mask.device),
+            mask=mask,
+            prompt_tokens=mask.sum(-1),
+            new_tokens=torch.zeros_like(index),
+            seen=seen.bool(),
+            uniforms=uniforms.flatten(0, 1).to(mask.device),
+            tokens=torch.zeros(len(index), steps, dtype=torch.long, device=mask.device),
+            live=torch.ones_like(index, dtype=torch.bool),
+            is_collected=torch.zeros_like(index, dtype=torch.bool),
+        )
+        rows.append_tokens(prefix.logits[index], config)
+        return rows
+
+    def append_tokens(self, logits: torch.Tensor, config: GenerationConfig) -> None:
+        """Chooses the next token of each live row, given its logits, (rows, vocabulary)."""
+        step = self.new_tokens.clamp(max=self.tokens.shape[1] - 1)[:, None]  # a finished row may have no next token
+        scores = adjust_scores(logits, self.seen, self.new_tokens, config)
+        chosen = choose_tokens(scores, self.uniforms.gather(1, step)[:, 0], config)[:, None]
+        self.tokens.scatter_(1, step, torch.where(self.live[:, None], chosen, self.tokens.gather(1, step)))
+        self.seen.scatter_(1, chosen, True)
+        self.new_tokens += self.live
+        self.live &= (chosen[:, 0] != config.eos_token_id) & (self.new_tokens < config.max_new_tokens)
+
+    def select(self, index: torch.Tensor) -> "Rows":
+        return Rows(**{name: tensor[index] for name, tensor in vars(self).items()})
+
+
+@dataclass(frozen=True)
+class NewRows:
+    """Replies that enter a batch, several to each prompt of a prefix."""
+
+    rows: Rows
+    prefix: Prefix
+
+
+class ReplyBatch:
+    """Replies that are written together. All rows end at the same column of the KV cache."""
+
+    def __init__(self, model: PreTrainedModel, config: GenerationConfig):
+        self.model, self.config = model, config
+        self.rows: Rows | None = None
+        self.past_key_values = None
+        self.live_count = 0
+        self.finished: dict[int, Tokens] = {}
+
+    @property
+    def row_count(self) -> int:
+        return 0 if self.rows is None else len(self.rows.live)
+
+    @property
+    def columns(self) -> int:
+        return 0 if self.rows is None else self.rows.mask.shape[1]
+
+    def replace_finished(self, entering: Sequence[NewRows]) -> None:
+        """Removes the finished rows and adds others."""
+        parts, caches, indices = [], [], []
+        if self.live_count:
+            index = self.rows.live.nonzero()[:, 0]
+            parts.append(self.rows.select(index))
+            caches.append(read_layers(self.past_key_values))
+            indices.append(index)
+            self.past_key_values = None
+        for new in entering:
+            prompts = torch.arange(len(new.prefix.ids), device=new.prefix.ids.device)
+            parts.append(new.rows)
+            caches.append(new.prefix.layers)
+            indices.append(prompts.repeat_interleave(len(new.rows.live) // len(prompts)))
+        columns = max(int(rows.mask.sum(-1).max()) for rows in parts)
+        for rows in parts:
+            rows.mask = pad(rows.mask, (columns - rows.mask.shape[1], 0))  # removes columns where it is negative
+        self.rows = Rows(**{name: torch.cat([getattr(rows, name) for rows in parts]) for name in vars(parts[0])})
+        self.past_key_values = build_cache(self.model, join_layers(caches, indices, columns), columns)
+        self.collect_finished()
+
+    def advance(self) -> None:
+        """Appends one token to each live reply."""
+        rows = self.rows
+        rows.mask = pad(rows.mask, (0, 1), value=1)
+        output = self.model(
+            input_ids=rows.tokens.gather(1, rows.new_tokens[:, None] - 1),
+            attention_mask=rows.mask,
+            position_ids=(rows.prompt_tokens + rows.new_tokens - 1)[:, None],
+            past_key_values=self.past_key_values,
+            use_cache=True,
+            return_dict=True,
+        )
+        self.past_key_values = output.past_key_values
+        rows.append_tokens(output.logits[:, -1], self.config)
+        self.collect_finished()
+
+    def collect_finished(self) -> None:
+        rows = self.rows
+        for row in (~rows.live & ~rows.is_collected).nonzero()[:, 0].tolist():
+            self.finished[int(rows.numbers[row])] = rows.tokens[row, : rows.new_tokens[row]].tolist()
+        rows.is_collected = ~rows.live
+        self.live_count = int(rows.live.sum())

@@ -1,0 +1,78 @@
+"""Sampling with transformers' own `generate`, one left-padded batch for each sample."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from peft import PeftModel
+from transformers import GenerationConfig, PreTrainedTokenizerBase
+
+from response_generator.generation.sampling import GenerationRequest, Replies, SamplingParams, Tokens
+from response_generator.modeling.backend import has_unsloth_gpu_code
+from response_generator.modeling.logprobs import completion_logps
+
+
+def generate_replies(
+    model: PeftModel,
+    tokenizer: PreTrainedTokenizerBase,
+    requests: Sequence[GenerationRequest],
+    params: SamplingParams,
+) -> list[Replies]:
+    """Generates all samples of every request, as one batch.
+
+    Each draw has a seed of its own, made of the run's seed, the sample and the first request. So a reply depends on the
+    other requests of its batch, but neither on what was drawn before it nor on the process that draws it.
+    """
+    # Fields left empty would be filled from the model's own generation_config.json.
+    model.generation_config = model.get_base_model().generation_config = params.config
+    texts = [(request.prompt_ids, request.gold_ids) for request in requests]
+    logps = completion_logps(model, texts, params.config.pad_token_id)
+    prompts = [request.prompt for request in requests]
+    drawn = []
+    for sample in range(params.samples):
+        torch.manual_seed(draw_seed(params.seed, sample, requests[0].dialogue.index))
+        drawn.append(sample_tokens(model, tokenizer, prompts, params.config))
+    return [
+        Replies(request, list(samples), logp)
+        for request, samples, logp in zip(requests, zip(*drawn, strict=True), logps, strict=True)
+    ]
+
+
+def draw_seed(seed: int, sample: int, row: int) -> int:
+    """The seed of one draw. It is a hash, so that draws of neighboring run seeds do not coincide."""
+    return int(np.random.SeedSequence([seed, sample, row]).generate_state(1)[0])
+
+
+def sample_tokens(
+    model: PeftModel, tokenizer: PreTrainedTokenizerBase, prompts: list[str], config: GenerationConfig
+) -> list[Tokens]:
+    """Samples one completion per prompt. Returns token ids up to and including EOS, without padding."""
+    with padding_side(tokenizer, "left"):
+        batch = tokenizer(prompts, return_tensors="pt", padding=True, add_special_tokens=False)
+    batch = batch.to(model.device)
+    # unsloth's fast generation reads the pad token only from this keyword; elsewhere the keyword is deprecated.
+    pad = {"pad_token_id": config.pad_token_id} if has_unsloth_gpu_code() else {}
+    with torch.inference_mode():
+        whole = model.generate(
+            input_ids=batch["input_ids"],
+            attention_mask=batch["attention_mask"],
+            generation_config=config,
+            **pad,
+        )
+    completions = whole[:, batch["input_ids"].shape[1] :].tolist()
+    return [truncate_at_eos(tokens, config.eos_token_id) for tokens in completions]
+
+
+def truncate_at_eos(tokens: Tokens, eos: int) -> Tokens:
+    return tokens[: tokens.index(eos) + 1] if eos in tokens else tokens
+
+
+@contextmanager
+def padding_side(tokenizer: PreTrainedTokenizerBase, side: str) -> Iterator[None]:
+    before = tokenizer.padding_side
+    tokenizer.padding_side = side
+    try:
+        yield
+    finally:
+        tokenizer.padding_side = before
