@@ -2,6 +2,7 @@
 # make test      runs all tests that need no GPU; installs Chromium (a system package) if it is missing
 # make test-fast runs the tests that need no model, no browser and no other process, without importing unsloth
 # make test-gpu  runs the tests that need a GPU
+# make bench     compares the speed of generation with other ways; takes an hour on two cores, which must be idle
 # make style     checks lint and formatting
 # Each target first installs missing requirements into .venv.
 
@@ -15,10 +16,9 @@ UNFINISHED := $(VENV)/unfinished
 export PYTHONPATH := $(CURDIR)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test test-fast test-gpu style chromium
+.PHONY: demo test test-fast test-gpu bench assets style chromium
 
-demo: $(INSTALLED)
-	$(PYTHON) -m response_generator.demo
+demo: $(INSTALLED) assets
 	rm -rf runs/demo
 	$(PYTHON) fine_tune_dpo.py --json_file args/demo/dpo_arg.json
 	$(PYTHON) evaluate.py --json_file args/demo/evaluate_arg.json
@@ -31,6 +31,13 @@ test-fast: $(INSTALLED)
 
 test-gpu: $(INSTALLED)
 	$(PYTHON) -m pytest -q -m gpu tests
+
+bench: $(INSTALLED) assets
+	$(PYTHON) -m pip install --quiet -r benchmarks/requirements.txt
+	$(PYTHON) benchmarks/generation.py
+
+assets: $(INSTALLED)
+	$(PYTHON) -m response_generator.demo
 
 style: $(INSTALLED)
 	$(VENV)/bin/ruff check .
