@@ -14,7 +14,7 @@ from tqdm.auto import tqdm
 
 from response_generator.generation.oom import free_memory, is_oom
 from response_generator.generation.prefix import Prefix, compute_prefix
-from response_generator.generation.reply_batch import NewRows, ReplyBatch, Rows
+from response_generator.generation.reply_batch import NewRows, ReplyBatch
 from response_generator.generation.sampling import BatchLimit, GenerationRequest, SamplingParams
 from response_generator.runs import distributed
 from response_generator.runs.run_folder import RunFolder, read_json
@@ -96,10 +96,11 @@ def time_step(model: PeftModel, prefix: Prefix, params: SamplingParams, rows: in
     """The seconds of a decoding step with `rows` replies to one prompt."""
     config = copy.deepcopy(params.config)
     config.max_new_tokens = config.min_new_tokens = TIMED_STEPS + 3  # no reply finishes
-    uniforms = torch.full((1, rows, config.max_new_tokens), 0.5)
+    uniforms = torch.full((rows, config.max_new_tokens), 0.5)
     prefix = replace(prefix, layers=list(prefix.layers))  # the batch empties the list
     batch = ReplyBatch(model, config)
-    batch.replace_finished([NewRows(Rows.start(prefix, torch.arange(rows)[None], uniforms, config), prefix)])
+    index = torch.zeros(rows, dtype=torch.long)
+    batch.replace_finished([NewRows.start(prefix, index, torch.arange(rows), uniforms, config)])
     batch.advance()
     start = time.perf_counter()
     for _ in range(TIMED_STEPS):

@@ -34,34 +34,6 @@ class Rows:
     live: torch.Tensor
     is_collected: torch.Tensor
 
-    @classmethod
-    def start(cls, prefix: Prefix, numbers: torch.Tensor, uniforms: torch.Tensor, config: GenerationConfig) -> "Rows":
-        """Starts several replies to each prompt and chooses their first tokens.
-
-        Args:
-            numbers: (prompts, samples).
-            uniforms: (prompts, samples, max_new_tokens).
-        """
-        prompts, samples, steps = uniforms.shape
-        index = torch.arange(prompts, device=prefix.ids.device).repeat_interleave(samples)
-        mask = prefix.mask[index]
-        seen = torch.zeros(len(index), prefix.logits.shape[-1], dtype=torch.uint8, device=mask.device)
-        # Not a plain scatter: the token of the padding may also be a token of the prompt.
-        seen.scatter_reduce_(1, prefix.ids[index], mask.to(torch.uint8), "amax")
-        rows = cls(
-            numbers=numbers.flatten().to(mask.device),
-            mask=mask,
-            prompt_tokens=mask.sum(-1),
-            new_tokens=torch.zeros_like(index),
-            seen=seen.bool(),
-            uniforms=uniforms.flatten(0, 1).to(mask.device),
-            tokens=torch.zeros(len(index), steps, dtype=torch.long, device=mask.device),
-            live=torch.ones_like(index, dtype=torch.bool),
-            is_collected=torch.zeros_like(index, dtype=torch.bool),
-        )
-        rows.append_tokens(prefix.logits[index], config)
-        return rows
-
     def append_tokens(self, logits: torch.Tensor, config: GenerationConfig) -> None:
         """Chooses the next token of each live row, given its logits, (rows, vocabulary)."""
         step = self.new_tokens.clamp(max=self.tokens.shape[1] - 1)[:, None]  # a finished row may have no next token
@@ -78,10 +50,45 @@ class Rows:
 
 @dataclass(frozen=True)
 class NewRows:
-    """Replies that enter a batch, several to each prompt of a prefix."""
+    """Replies that enter a batch. index: the prompt of each row, (rows,)."""
 
     rows: Rows
+    index: torch.Tensor
     prefix: Prefix
+
+    @classmethod
+    def start(
+        cls,
+        prefix: Prefix,
+        index: torch.Tensor,
+        numbers: torch.Tensor,
+        uniforms: torch.Tensor,
+        config: GenerationConfig,
+    ) -> "NewRows":
+        """Starts replies and chooses their first tokens.
+
+        Args:
+            index: the prompt of each reply, (rows,); a prompt can have several.
+            numbers, uniforms: see `Rows`.
+        """
+        index, numbers, uniforms = (each.to(prefix.ids.device) for each in (index, numbers, uniforms))
+        mask = prefix.mask[index]
+        seen = torch.zeros(len(index), prefix.logits.shape[-1], dtype=torch.uint8, device=mask.device)
+        # Not a plain scatter: the token of the padding may also be a token of the prompt.
+        seen.scatter_reduce_(1, prefix.ids[index], mask.to(torch.uint8), "amax")
+        rows = Rows(
+            numbers=numbers,
+            mask=mask,
+            prompt_tokens=mask.sum(-1),
+            new_tokens=torch.zeros_like(index),
+            seen=seen.bool(),
+            uniforms=uniforms,
+            tokens=torch.zeros_like(uniforms, dtype=torch.long),
+            live=torch.ones_like(index, dtype=torch.bool),
+            is_collected=torch.zeros_like(index, dtype=torch.bool),
+        )
+        rows.append_tokens(prefix.logits[index], config)
+        return cls(rows, index, prefix)
 
 
 class ReplyBatch:
@@ -112,10 +119,9 @@ class ReplyBatch:
             indices.append(index)
             self.past_key_values = None
         for new in entering:
-            prompts = torch.arange(len(new.prefix.ids), device=new.prefix.ids.device)
             parts.append(new.rows)
             caches.append(new.prefix.layers)
-            indices.append(prompts.repeat_interleave(len(new.rows.live) // len(prompts)))
+            indices.append(new.index)
         columns = max(int(rows.mask.sum(-1).max()) for rows in parts)
         for rows in parts:
             rows.mask = pad(rows.mask, (columns - rows.mask.shape[1], 0))  # removes columns where it is negative

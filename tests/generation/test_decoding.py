@@ -9,8 +9,9 @@ from tiny_models import demo_rows
 
 from response_generator.config.schema import DatasetArguments
 from response_generator.data.datasets import read_dialogues
-from response_generator.generation import decoding, prefix
+from response_generator.generation import prefix
 from response_generator.generation.decoding import write_replies
+from response_generator.generation.reply_batch import NewRows
 from response_generator.generation.sampling import (
     BatchLimit,
     GenerationRequest,
@@ -73,6 +74,9 @@ def test_a_reply_is_the_same_alone_and_in_every_batch(settings, model, tiny_form
         alone |= write(model, tiny_formatter, [request], settings, 1, seed=5, samples=3)
     for rows in (2, 7, 16, 64):
         assert write(model, tiny_formatter, requests, settings, rows, seed=5, samples=3) == alone
+    assert write(model, tiny_formatter, requests[:4], settings, 2, seed=5, samples=3) == {
+        key: tokens for key, tokens in alone.items() if key[0] < 4
+    }  # fewer rows than samples
     few = write(model, tiny_formatter, requests[5:9], settings, 16, seed=5, samples=2)
     assert few == {key: alone[key] for key in few}
     with fast_cpu_inference(model):
@@ -139,5 +143,6 @@ def test_padding_does_not_count_as_a_seen_token(model, tiny_formatter, requests)
     assert config.eos_token_id in short.prompt_ids  # ends each turn
     states, logps = prefix.compute_prefix(model, [long.prompt_ids, short.prompt_ids], config.pad_token_id)
     seen_tokens = set(short.prompt_ids)
-    rows = decoding.Rows.start(states, torch.zeros(2, 1), torch.zeros(2, 1, 12), config)
+    index = torch.tensor([0, 1])
+    rows = NewRows.start(states, index, index, torch.zeros(2, 12), config).rows
     assert set(rows.seen[1].nonzero()[:, 0].tolist()) == seen_tokens | {int(rows.tokens[1, 0])}
