@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from response_generator.errors import RunError
-from response_generator.generation.oom import split_on_oom
+from response_generator.generation.oom import reduce_rows_on_oom, split_on_oom
+from response_generator.generation.sampling import BatchLimit
 
 CPU = "[enforce fail at alloc_cpu.cpp:127] . DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."
 OUT_OF_MEMORY = {
@@ -46,3 +47,26 @@ def test_other_errors_are_not_taken_for_it():
 
     with pytest.raises(RuntimeError, match="cannot be multiplied"):
         split_on_oom(work, range(2))
+
+
+@pytest.mark.parametrize("error", OUT_OF_MEMORY)
+def test_the_limit_is_halved_until_the_work_fits(error, capsys):
+    limits = []
+
+    def work(limit):
+        limits.append(limit)
+        if limit.rows > 2:
+            raise OUT_OF_MEMORY[error]()
+        return "done"
+
+    assert reduce_rows_on_oom(work, BatchLimit(9, 1000)) == "done"
+    assert limits == [BatchLimit(9, 1000), BatchLimit(4, 500), BatchLimit(2, 250)]
+    assert "out of memory with 4 rows at once; continuing with 2" in capsys.readouterr().err
+
+
+def test_a_limit_of_one_row_that_does_not_fit_ends_the_run():
+    def work(limit):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    with pytest.raises(RunError, match="out of memory with a single row"):
+        reduce_rows_on_oom(work, BatchLimit(2))
