@@ -9,13 +9,13 @@ from transformers import GenerationConfig
 
 
 def adjust_scores(
-    logits: torch.Tensor, seen: torch.Tensor, new_tokens: torch.Tensor, config: GenerationConfig
+    logits: torch.Tensor, ids: torch.Tensor, mask: torch.Tensor, new_tokens: torch.Tensor, config: GenerationConfig
 ) -> torch.Tensor:
     """Applies repetition penalty, minimum length and temperature.
 
     Args:
         logits: of the next token, (rows, vocabulary).
-        seen: True for tokens of the row's prompt or reply, (rows, vocabulary).
+        ids: tokens of prompt and reply so far, (rows, columns). mask: 0 for padding, of which the last column has none.
         new_tokens: number of tokens of each reply so far, (rows,).
 
     Returns:
@@ -24,7 +24,9 @@ def adjust_scores(
     scores = logits.clone().float()
     penalty = config.repetition_penalty
     if penalty not in (None, 1.0):
-        scores = torch.where(seen, torch.where(scores < 0, scores * penalty, scores / penalty), scores)
+        seen = torch.where(mask.bool(), ids, ids[:, -1:])  # the token of the padding is not seen
+        found = scores.gather(1, seen)
+        scores.scatter_(1, seen, torch.where(found < 0, found * penalty, found / penalty))
     if config.min_new_tokens:
         scores[new_tokens < config.min_new_tokens, config.eos_token_id] = -torch.inf
     if config.do_sample and config.temperature not in (None, 1.0):

@@ -17,18 +17,18 @@ from response_generator.generation.sampling import Tokens
 class Rows:
     """The state of each reply.
 
-    numbers: names the reply, (rows,). mask: 1 for tokens in the KV cache, 0 for padding on the left, (rows, columns).
-    prompt_tokens and new_tokens: their counts, (rows,). seen: True for tokens of the prompt or the reply, (rows,
-    vocabulary). uniforms: a random number for each new token, (rows, max_new_tokens). tokens: the reply, of which the
-    last token is not in the KV cache yet, (rows, max_new_tokens). live: True for unfinished replies, (rows,).
-    is_collected: True for those that are in `ReplyBatch.finished`, (rows,).
+    numbers: names the reply, (rows,). ids: the tokens in the KV cache; mask: 1 for these, 0 for padding on the left,
+    (rows, columns). prompt_tokens and new_tokens: their counts, (rows,). uniforms: a random number for each new token,
+    (rows, max_new_tokens). tokens: the reply, of which the last token is not in the KV cache yet, (rows,
+    max_new_tokens). live: True for unfinished replies, (rows,). is_collected: True for those that are in
+    `ReplyBatch.finished`, (rows,).
     """
 
     numbers: torch.Tensor
+    ids: torch.Tensor
     mask: torch.Tensor
     prompt_tokens: torch.Tensor
     new_tokens: torch.Tensor
-    seen: torch.Tensor
     uniforms: torch.Tensor
     tokens: torch.Tensor
     live: torch.Tensor
@@ -37,10 +37,9 @@ class Rows:
     def append_tokens(self, logits: torch.Tensor, config: GenerationConfig) -> None:
         """Chooses the next token of each live row, given its logits, (rows, vocabulary)."""
         step = self.new_tokens.clamp(max=self.tokens.shape[1] - 1)[:, None]  # a finished row may have no next token
-        scores = adjust_scores(logits, self.seen, self.new_tokens, config)
+        scores = adjust_scores(logits, self.ids, self.mask, self.new_tokens, config)
         chosen = choose_tokens(scores, self.uniforms.gather(1, step)[:, 0], config)[:, None]
         self.tokens.scatter_(1, step, torch.where(self.live[:, None], chosen, self.tokens.gather(1, step)))
-        self.seen.scatter_(1, chosen, True)
         self.new_tokens += self.live
         self.live &= (chosen[:, 0] != config.eos_token_id) & (self.new_tokens < config.max_new_tokens)
 
@@ -73,15 +72,12 @@ class NewRows:
         """
         index, numbers, uniforms = (each.to(prefix.ids.device) for each in (index, numbers, uniforms))
         mask = prefix.mask[index]
-        seen = torch.zeros(len(index), prefix.logits.shape[-1], dtype=torch.uint8, device=mask.device)
-        # Not a plain scatter: the token of the padding may also be a token of the prompt.
-        seen.scatter_reduce_(1, prefix.ids[index], mask.to(torch.uint8), "amax")
         rows = Rows(
             numbers=numbers,
+            ids=prefix.ids[index],
             mask=mask,
             prompt_tokens=mask.sum(-1),
             new_tokens=torch.zeros_like(index),
-            seen=seen.bool(),
             uniforms=uniforms,
             tokens=torch.zeros_like(uniforms, dtype=torch.long),
             live=torch.ones_like(index, dtype=torch.bool),
@@ -124,7 +120,8 @@ class ReplyBatch:
             indices.append(new.index)
         columns = max(int(rows.mask.sum(-1).max()) for rows in parts)
         for rows in parts:
-            rows.mask = pad(rows.mask, (columns - rows.mask.shape[1], 0))  # removes columns where it is negative
+            left = (columns - rows.mask.shape[1], 0)  # a negative number removes columns
+            rows.ids, rows.mask = pad(rows.ids, left), pad(rows.mask, left)
         self.rows = Rows(**{name: torch.cat([getattr(rows, name) for rows in parts]) for name in vars(parts[0])})
         self.past_key_values = build_cache(self.model, join_layers(caches, indices, columns), columns)
         self.collect_finished()
@@ -132,9 +129,10 @@ class ReplyBatch:
     def advance(self) -> None:
         """Appends one token to each live reply."""
         rows = self.rows
-        rows.mask = pad(rows.mask, (0, 1), value=1)
+        last = rows.tokens.gather(1, rows.new_tokens[:, None] - 1)
+        rows.ids, rows.mask = torch.cat([rows.ids, last], 1), pad(rows.mask, (0, 1), value=1)
         output = self.model(
-            input_ids=rows.tokens.gather(1, rows.new_tokens[:, None] - 1),
+            input_ids=last,
             attention_mask=rows.mask,
             position_ids=(rows.prompt_tokens + rows.new_tokens - 1)[:, None],
             past_key_values=self.past_key_values,

@@ -41,9 +41,10 @@ def find_expected_probabilities(logits: torch.Tensor, ids: torch.Tensor, config:
 
 def find_probabilities(logits: torch.Tensor, ids: torch.Tensor, config: GenerationConfig) -> torch.Tensor:
     """By this program, (rows, vocabulary)."""
-    seen = torch.zeros(logits.shape, dtype=torch.bool).scatter_(1, ids, True)
     new_tokens = torch.full((len(logits),), ids.shape[1] - PROMPT_TOKENS)
-    probabilities, tokens = find_candidates(adjust_scores(logits, seen, new_tokens, config), config)
+    padded = torch.cat([torch.full((len(ids), 2), 3), ids], 1)  # 3 is also a token of some rows
+    mask = torch.cat([torch.zeros(len(ids), 2), torch.ones(ids.shape)], 1)
+    probabilities, tokens = find_candidates(adjust_scores(logits, padded, mask, new_tokens, config), config)
     return torch.zeros(logits.shape).scatter_add(1, tokens, probabilities)
 
 

@@ -3,7 +3,6 @@
 import copy
 
 import pytest
-import torch
 from conftest import write_rows
 from tiny_models import demo_rows
 
@@ -11,7 +10,6 @@ from response_generator.config.schema import DatasetArguments
 from response_generator.data.datasets import read_dialogues
 from response_generator.generation import prefix
 from response_generator.generation.decoding import write_replies
-from response_generator.generation.reply_batch import NewRows
 from response_generator.generation.sampling import (
     BatchLimit,
     GenerationRequest,
@@ -133,16 +131,3 @@ def test_a_limit_in_tokens_lets_more_of_the_shorter_requests_in(model, tiny_form
     params = SamplingParams(build_generation_config(SAMPLED, tiny_formatter.tokenizer), 0, 1)
     replies = list(write_replies(model, requests, params, BatchLimit(512, 700)))
     assert len(replies) == len(requests)
-
-
-def test_padding_does_not_count_as_a_seen_token(model, tiny_formatter, requests):
-    """With the EOS as padding, a repetition penalty would forbid the EOS in padded rows."""
-    config = build_generation_config(GREEDY | {"repetition_penalty": 50.0}, tiny_formatter.tokenizer)
-    config.pad_token_id = config.eos_token_id
-    long, short = max(requests, key=lambda each: each.length), min(requests, key=lambda each: each.length)
-    assert config.eos_token_id in short.prompt_ids  # ends each turn
-    states, logps = prefix.compute_prefix(model, [long.prompt_ids, short.prompt_ids], config.pad_token_id)
-    seen_tokens = set(short.prompt_ids)
-    index = torch.tensor([0, 1])
-    rows = NewRows.start(states, index, index, torch.zeros(2, 12), config).rows
-    assert set(rows.seen[1].nonzero()[:, 0].tolist()) == seen_tokens | {int(rows.tokens[1, 0])}
