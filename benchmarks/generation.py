@@ -27,6 +27,7 @@ from response_generator.runs.run_folder import find_processor_name
 
 FOLDER = Path(__file__).parent
 WORKER = FOLDER / "generation_worker.py"
+RESULTS = FOLDER / "generation.json"
 THIS = "this program, 16 rows"
 BEFORE = "generate, batches of 16"
 ONE = "generate, one prompt at a time"
@@ -42,7 +43,7 @@ SUITES = {
     "ways": (list(WAYS), {"64 prompts": {"rows": 64, "samples": 1}}),
     "samples": (
         [THIS, "this program, 64 rows", BEFORE],
-        {f"{samples} samples": {"rows": 32, "samples": samples} for samples in (1, 2, 6)},
+        {f"{samples} samples": {"rows": 16, "samples": samples} for samples in (1, 6)},
     ),
     "rows": ([THIS, BEFORE], {f"{rows} prompts": {"rows": rows, "samples": 1} for rows in (16, 64, 128)}),
     "prompt length": (
@@ -57,15 +58,18 @@ ALONE_ROWS = 32
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--suite", nargs="+", choices=[*SUITES, "alone"], default=[*SUITES, "alone"])
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=3, help="rounds of each suite")
     options = parser.parse_args()
-    results = {"machine": describe_machine(), "repeats": options.repeats, "suites": {}, "alone": {}}
+    machine = describe_machine()
+    results = {"machine": machine, "suites": {}, "alone": {}}
+    if RESULTS.exists() and json.loads(RESULTS.read_text(encoding="utf-8"))["machine"] == machine:
+        results = json.loads(RESULTS.read_text(encoding="utf-8"))  # other suites keep their results
     for suite in options.suite:
         if suite == "alone":
             results["alone"] = {name: compare_alone(case) for name, case in ALONE_CASES.items()}
         else:
             results["suites"][suite] = run_suite(suite, *SUITES[suite], options.repeats)
-        (FOLDER / "generation.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+        RESULTS.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
     (FOLDER / "generation.md").write_text(write_tables(results), encoding="utf-8")
     draw(results["suites"])
     print(write_tables(results))
@@ -109,13 +113,12 @@ def describe_machine() -> str:
 
 
 def write_tables(results: dict) -> str:
-    lines = [
-        f"Machine: {results['machine']}. Medians of {results['repeats']} rounds, smallest and largest in brackets."
-    ]
+    lines = [f"Machine: {results['machine']}. Medians, with the smallest and the largest value in brackets."]
     for suite, cases in results["suites"].items():
+        repeats = len(next(iter(next(iter(cases.values())).values())))
         lines += [
             "",
-            f"## {suite}",
+            f"## {suite}, rounds: {repeats}",
             "",
             "| | way | rows/s | new tokens/s | peak memory, GB | times as fast as generate |",
         ]
