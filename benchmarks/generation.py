@@ -14,7 +14,6 @@ import platform
 import statistics
 import subprocess
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 
 import matplotlib
@@ -31,12 +30,13 @@ RESULTS = FOLDER / "generation.json"
 THIS = "this program, 16 rows"
 BEFORE = "generate, batches of 16"
 ONE = "generate, one prompt at a time"
+LLAMA_CPP = "llama.cpp, one prompt at a time"
 WAYS = {
     THIS: {"way": "decoding", "batch": 16},
     "this program, 64 rows": {"way": "decoding", "batch": 64},
     BEFORE: {"way": "generate", "batch": 16},
     ONE: {"way": "generate", "batch": 1},
-    "llama.cpp, one prompt at a time": {"way": "llama.cpp", "batch": 1},
+    LLAMA_CPP: {"way": "llama.cpp", "batch": 1},
 }
 # Each suite: the ways it compares, and the cases in which it compares them.
 SUITES = {
@@ -77,7 +77,7 @@ def main() -> None:
 
 def run_suite(name: str, ways: list[str], cases: dict[str, dict], repeats: int) -> dict:
     """`{case: {way: [results of each round]}}`."""
-    ways = [way for way in ways if WAYS[way]["way"] != "llama.cpp" or find_spec("llama_cpp")]
+    ways = [way for way in ways if way != LLAMA_CPP or can_run_llama_cpp()]
     found: dict = {case: {way: [] for way in ways} for case in cases}
     with tqdm(total=repeats * len(cases) * len(ways), desc=name, unit="measurement") as bar:
         for _ in range(repeats):
@@ -88,12 +88,24 @@ def run_suite(name: str, ways: list[str], cases: dict[str, dict], repeats: int) 
     return found
 
 
-def measure(measurement: dict) -> dict:
-    command = [sys.executable, str(WORKER), json.dumps(measurement)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+def can_run_llama_cpp() -> bool:
+    """Tries one prompt: a build for another processor ends with an illegal instruction."""
+    done = start_worker(WAYS[LLAMA_CPP] | {"rows": 1, "samples": 1})
     if done.returncode:
-        sys.exit(f"{' '.join(command)} failed:\n{done.stderr[-3000:]}")
+        tqdm.write(f"llama.cpp is left out: it ended with status {done.returncode}\n{done.stderr[-500:]}")
+    return done.returncode == 0
+
+
+def measure(measurement: dict) -> dict:
+    done = start_worker(measurement)
+    if done.returncode:
+        sys.exit(f"{' '.join(done.args)} failed:\n{done.stderr[-3000:]}")
     return json.loads(done.stdout.splitlines()[-1])
+
+
+def start_worker(measurement: dict) -> subprocess.CompletedProcess:
+    command = [sys.executable, str(WORKER), json.dumps(measurement)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 def compare_alone(case: dict) -> dict[str, int]:

@@ -86,7 +86,8 @@ def generate(
     if method == DECODING:
         reduce_rows_on_oom(decode, limit)
     else:
-        for batch in make_batches(requests, limit.rows, lambda request: request.length):
+        rows = limit.count_rows(max(request.length for request in requests) + params.config.max_new_tokens)
+        for batch in make_batches(requests, rows, lambda request: request.length):
             add(split_on_oom(lambda part: generate_replies(model, tokenizer, part, params), batch))
     return [replies[request.dialogue.index] for request in requests]
 

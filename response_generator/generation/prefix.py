@@ -12,7 +12,7 @@ from response_generator.generation.sampling import Tokens
 from response_generator.modeling.backend import has_unsloth_forward
 
 # Tokens, padding included, of the prompts that are computed in one forward pass. On a processor more is not faster.
-PREFILL_TOKENS = {"cpu": 1024, "cuda": 8192}
+PREFILL_TOKENS = {"cpu": 1024, "gpu": 8192}
 
 Item = TypeVar("Item")
 
@@ -115,11 +115,12 @@ def pad_right(rows: Sequence[Tokens], pad_token_id: int, device: torch.device) -
 
 def split_by_tokens(items: Sequence[Item], device: torch.device, length: Callable[[Item], int]) -> Iterator[list[Item]]:
     """Splits items into groups of at most PREFILL_TOKENS tokens, padding included, or of one item."""
+    max_tokens = PREFILL_TOKENS["cpu" if device.type == "cpu" else "gpu"]
     group: list[Item] = []
     longest = 0
     for item in items:
         longest = max(longest, length(item))
-        if group and (len(group) + 1) * longest > PREFILL_TOKENS[device.type]:
+        if group and (len(group) + 1) * longest > max_tokens:
             yield group
             group, longest = [], length(item)
         group.append(item)
