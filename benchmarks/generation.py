@@ -177,7 +177,7 @@ def draw(suites: dict) -> None:
                 values = [each["rows_per_second"] for each in rounds]
                 x = at - 0.4 + (place + 0.5) * width
                 label = way if at == 0 else None
-                panel.bar(x, statistics.median(values), width * 0.9, color=f"C{place}", label=label)
+                panel.bar(x, statistics.median(values), width * 0.9, color=f"C{list(WAYS).index(way)}", label=label)
                 panel.scatter([x] * len(values), values, color="black", s=8, zorder=3)
         panel.set_xticks(range(len(cases)), list(cases))
         panel.set_title(suite)
