@@ -137,7 +137,9 @@ def write_tables(results: dict) -> str:
         lines += ["|---|---|--:|--:|--:|--:|"]
         for case, ways in cases.items():
             for way, rounds in ways.items():
-                cells = [show_spread(rounds, key) for key in ("rows_per_second", "new_tokens_per_second")]
+                cells = [
+                    show_spread([each[key] for each in rounds]) for key in ("rows_per_second", "new_tokens_per_second")
+                ]
                 cells.append(f"{max(each['peak_memory_gb'] for each in rounds):.2f}")
                 cells.append(show_ratios(rounds, ways[BEFORE]))
                 lines.append(f"| {case} | {way} | {' | '.join(cells)} |")
@@ -150,18 +152,15 @@ def write_tables(results: dict) -> str:
     return "\n".join(lines) + "\n"
 
 
-def show_spread(rounds: list[dict], key: str) -> str:
-    values = [each[key] for each in rounds]
+def show_spread(values: list[float]) -> str:
     return f"{statistics.median(values):.2f} [{min(values):.2f}, {max(values):.2f}]"
 
 
 def show_ratios(rounds: list[dict], others: list[dict]) -> str:
     """The ratio in rows per second, of each round by itself."""
-    ratios = [
-        {"ratio": each["rows_per_second"] / other["rows_per_second"]}
-        for each, other in zip(rounds, others, strict=True)
-    ]
-    return show_spread(ratios, "ratio")
+    return show_spread(
+        [each["rows_per_second"] / other["rows_per_second"] for each, other in zip(rounds, others, strict=True)]
+    )
 
 
 def draw(suites: dict) -> None:

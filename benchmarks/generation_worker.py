@@ -10,6 +10,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 from response_generator.config.schema import EvaluateArguments
@@ -64,34 +65,20 @@ def choose_requests(requests: Sequence, rows: int, prompt_tokens: int | None) ->
     return sorted(requests[:rows], key=lambda request: -request.length)
 
 
-def build_decoding(measurement: dict, prepared, load: Callable) -> Callable:
-    """This program: `generation.decoding`."""
-    from response_generator.generation.decoding import write_replies
+def build_program(measurement: dict, prepared, load: Callable) -> Callable:
+    """This program: its decoding, or transformers' `generate` with a forward pass for the gold replies, as before."""
+    from response_generator.generation import method
     from response_generator.generation.sampling import BatchLimit, SamplingParams
     from response_generator.modeling.cpu_inference import fast_cpu_inference
 
-    model = load()
+    model, limit = load(), BatchLimit(measurement["batch"])
     params = SamplingParams(prepared.generation_config, 42, measurement["samples"])
 
     def generate(requests: list) -> dict:
-        with fast_cpu_inference(model):
-            replies = write_replies(model, requests, params, BatchLimit(measurement["batch"]))
-            return {each.request.dialogue.index: each.samples for each in replies}
-
-    return generate
-
-
-def build_generate(measurement: dict, prepared, load: Callable) -> Callable:
-    """transformers' `generate`, a batch for each sample, and a forward pass for the gold replies."""
-    from response_generator.generation.sampling import SamplingParams, make_batches
-    from response_generator.generation.with_generate import generate_replies
-
-    model = load()
-    params = SamplingParams(prepared.generation_config, 42, measurement["samples"])
-
-    def generate(requests: list) -> dict:
-        batches = make_batches(requests, measurement["batch"], lambda request: request.length)
-        replies = [each for batch in batches for each in generate_replies(model, prepared.tokenizer, batch, params)]
+        with fast_cpu_inference(model) if measurement["way"] == method.DECODING else nullcontext():
+            replies = method.generate(
+                measurement["way"], model, prepared.tokenizer, requests, params, limit, lambda finished: None
+            )
         return {each.request.dialogue.index: each.samples for each in replies}
 
     return generate
@@ -127,7 +114,7 @@ def build_llama_cpp(measurement: dict, prepared, load: Callable) -> Callable:
     return generate
 
 
-WAYS = {"decoding": build_decoding, "generate": build_generate, "llama.cpp": build_llama_cpp}
+WAYS = {"decoding": build_program, "generate": build_program, "llama.cpp": build_llama_cpp}
 
 if __name__ == "__main__":
     print("\n" + json.dumps(main(json.loads(sys.argv[1]))))

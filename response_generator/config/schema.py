@@ -20,6 +20,7 @@ MAX_SAMPLES_PER_PROMPT, MAX_RESAMPLES = 1000, 1_000_000
 LocalPath = Annotated[str, AfterValidator(resolve_path)]
 Source = Annotated[str, AfterValidator(resolve_source)]  # a hub id or a local path
 BARE_BASE_MODEL = "none"
+AUTO_BATCH_SIZE = "auto"
 
 
 def resolve_baseline(name: str) -> str:
@@ -33,7 +34,7 @@ def check_split(name: str) -> str:
 
 
 def check_batch_size(size: Any) -> Any:
-    if size != "auto" and not (type(size) is int and size >= 1):
+    if size != AUTO_BATCH_SIZE and not (type(size) is int and size >= 1):
         raise ValueError('allowed: an integer from 1, or "auto"')
     return size
 
@@ -177,7 +178,7 @@ class PreferenceArguments(Section):
 class EvaluateArguments(ModelArguments):
     baseline_adapter: Annotated[str, AfterValidator(resolve_baseline)] | None = None
     """Model to compare with: an adapter (hub id or folder), or "none" for the bare base model; null: none."""
-    batch_size: Annotated[int | Literal["auto"], BeforeValidator(check_batch_size)]
+    batch_size: Annotated[int | Literal[AUTO_BATCH_SIZE], BeforeValidator(check_batch_size)]
     """Replies that are generated at once; "auto": as many tokens as the run finds to be fastest within memory."""
     generation_method: Literal["auto", "generate"] = "auto"
     """`auto`: a prompt is computed once, and the replies are independent of their batch; `generate`: transformers' or

@@ -111,18 +111,17 @@ def generate(
     with models.use_adapter(model, prepared.adapters[ADAPTER], ADAPTER):
         chosen = method.choose_method(model, tokenizer, params.config, args.generation_method, prepared.requests)
     run.note_environment({"generation_method": chosen})
-    compute_logps = (
-        pair_logprobs.compute_pair_logps if chosen == method.DECODING else pair_logprobs.compute_pair_logps_apart
+
+    def generate_batch(batch: predictions.Batch, report: predictions.Report) -> list[sampling.Replies]:
+        return method.generate(chosen, model, tokenizer, batch, params, limit, report)
+
+    compute_logps = partial(
+        pair_logprobs.compute_pair_logps if chosen == method.DECODING else pair_logprobs.compute_pair_logps_apart,
+        model,
+        tokenizer.pad_token_id,
     )
     for name, adapter in prepared.adapters.items():
         with models.use_adapter(model, adapter, name), fast_cpu_inference(model):
-
-            def generate_batch(batch: predictions.Batch, report: predictions.Report) -> list[sampling.Replies]:
-                return method.generate(chosen, model, tokenizer, batch, params, limit, report)
-
-            predictions.generate_predictions(
-                run.path, name, generate_batch, remaining.replies[name], params.samples, tokenizer
-            )
-            pair_logprobs.write_pair_logps(
-                run.path, name, partial(compute_logps, model, tokenizer.pad_token_id), remaining.pairs.get(name, [])
-            )
+            batches = remaining.replies[name]
+            predictions.generate_predictions(run.path, name, generate_batch, batches, params.samples, tokenizer)
+            pair_logprobs.write_pair_logps(run.path, name, compute_logps, remaining.pairs.get(name, []))

@@ -12,6 +12,7 @@ from accelerate.utils import broadcast_object_list
 from peft import PeftModel
 from tqdm.auto import tqdm
 
+from response_generator.config.schema import AUTO_BATCH_SIZE
 from response_generator.generation.oom import free_memory, is_oom
 from response_generator.generation.prefix import Prefix, compute_prefix
 from response_generator.generation.reply_batch import NewRows, ReplyBatch
@@ -19,7 +20,6 @@ from response_generator.generation.sampling import BatchLimit, GenerationRequest
 from response_generator.runs import distributed
 from response_generator.runs.run_folder import RunFolder, read_json
 
-AUTO = "auto"
 MEASURED = "max_batch_tokens"  # in environment.json
 
 MIN_ROWS, MAX_ROWS = 4, 512
@@ -30,7 +30,7 @@ MAX_CPU_MEMORY_SHARE = 0.25  # of the free memory, for the KV cache; a GPU repor
 
 def read_batch_limit(run: RunFolder, batch_size: int | str) -> BatchLimit | None:
     """Returns the limit that `batch_size` gives; for "auto" the one that an earlier start has measured, or None."""
-    if batch_size != AUTO:
+    if batch_size != AUTO_BATCH_SIZE:
         return BatchLimit(batch_size)
     tokens = read_json(run.path / "environment.json").get(MEASURED)
     return BatchLimit(MAX_ROWS, tokens) if tokens else None

@@ -46,9 +46,12 @@ def find_candidates(scores: torch.Tensor, config: GenerationConfig) -> tuple[tor
     """
     vocabulary = scores.shape[-1]
     if config.top_k:
-        kth = scores.topk(min(config.top_k, vocabulary)).values[:, -1:]
+        top = scores.topk(min(config.top_k, vocabulary))
+        kth = top.values[:, -1:]
         count = int((scores >= kth).sum(-1).max())
-        tokens = scores.topk(count).indices.sort(descending=True).values
+        if count > top.values.shape[1]:  # tokens that equal the k-th
+            top = scores.topk(count)
+        tokens = top.indices.sort(descending=True).values
     else:
         kth = torch.full_like(scores[:, :1], -torch.inf)
         tokens = torch.arange(vocabulary - 1, -1, -1, device=scores.device).expand_as(scores)

@@ -20,8 +20,7 @@ class Rows:
     numbers: names the reply, (rows,). ids: the tokens in the KV cache; mask: 1 for these, 0 for padding on the left,
     (rows, columns). prompt_tokens and new_tokens: their counts, (rows,). uniforms: a random number for each new token,
     (rows, max_new_tokens). tokens: the reply, of which the last token is not in the KV cache yet, (rows,
-    max_new_tokens). live: True for unfinished replies, (rows,). is_collected: True for those that are in
-    `ReplyBatch.finished`, (rows,).
+    max_new_tokens). live: True for unfinished replies, (rows,).
     """
 
     numbers: torch.Tensor
@@ -32,7 +31,6 @@ class Rows:
     uniforms: torch.Tensor
     tokens: torch.Tensor
     live: torch.Tensor
-    is_collected: torch.Tensor
 
     def append_tokens(self, logits: torch.Tensor, config: GenerationConfig) -> None:
         """Chooses the next token of each live row, given its logits, (rows, vocabulary)."""
@@ -41,7 +39,7 @@ class Rows:
         chosen = choose_tokens(scores, self.uniforms.gather(1, step)[:, 0], config)[:, None]
         self.tokens.scatter_(1, step, torch.where(self.live[:, None], chosen, self.tokens.gather(1, step)))
         self.new_tokens += self.live
-        self.live &= (chosen[:, 0] != config.eos_token_id) & (self.new_tokens < config.max_new_tokens)
+        self.live = self.live & (chosen[:, 0] != config.eos_token_id) & (self.new_tokens < config.max_new_tokens)
 
     def select(self, index: torch.Tensor) -> "Rows":
         return Rows(**{name: tensor[index] for name, tensor in vars(self).items()})
@@ -81,7 +79,6 @@ class NewRows:
             uniforms=uniforms,
             tokens=torch.zeros_like(uniforms, dtype=torch.long),
             live=torch.ones_like(index, dtype=torch.bool),
-            is_collected=torch.zeros_like(index, dtype=torch.bool),
         )
         rows.append_tokens(prefix.logits[index], config)
         return cls(rows, index, prefix)
@@ -124,7 +121,7 @@ class ReplyBatch:
             rows.ids, rows.mask = pad(rows.ids, left), pad(rows.mask, left)
         self.rows = Rows(**{name: torch.cat([getattr(rows, name) for rows in parts]) for name in vars(parts[0])})
         self.past_key_values = build_cache(self.model, join_layers(caches, indices, columns), columns)
-        self.collect_finished()
+        self.collect_finished(~self.rows.live)  # replies of one token
 
     def advance(self) -> None:
         """Appends one token to each live reply."""
@@ -140,12 +137,13 @@ class ReplyBatch:
             return_dict=True,
         )
         self.past_key_values = output.past_key_values
+        was_live = rows.live
         rows.append_tokens(output.logits[:, -1], self.config)
-        self.collect_finished()
+        self.collect_finished(was_live & ~rows.live)
 
-    def collect_finished(self) -> None:
+    def collect_finished(self, ended: torch.Tensor) -> None:
+        """Adds the replies of the rows where `ended` is True, (rows,), to `finished`."""
         rows = self.rows
-        for row in (~rows.live & ~rows.is_collected).nonzero()[:, 0].tolist():
+        for row in ended.nonzero()[:, 0].tolist():
             self.finished[int(rows.numbers[row])] = rows.tokens[row, : rows.new_tokens[row]].tolist()
-        rows.is_collected = ~rows.live
         self.live_count = int(rows.live.sum())
