@@ -62,15 +62,17 @@ def evaluate(args: EvaluateArguments, run: RunFolder, dry_run: bool) -> None:
     pairs, skipped_pairs = read_pairs(args.preferences.dataset) if args.preferences else ([], {})
 
     import_backend(args.backend)  # unsloth has to be imported before transformers, trl and peft
-    from response_generator.cli import preview
+    from response_generator.cli import data_preview, prompt_preview
     from response_generator.evaluation import pipeline, predictions_file
     from response_generator.runs import resumable
     from response_generator.runs.tracking import Tracker
 
     prepared = pipeline.prepare(args, dialogues, pairs)
-    preview.show_evaluation(args, prepared)
-    preview.show_skipped({"dataset": skipped, "preferences.dataset": skipped_pairs})
-    preview.show_limits({"dataset": args.dataset, "preferences.dataset": args.preferences and args.preferences.dataset})
+    prompt_preview.show_evaluation(args, prepared)
+    data_preview.show_skipped({"dataset": skipped, "preferences.dataset": skipped_pairs})
+    data_preview.show_limits(
+        {"dataset": args.dataset, "preferences.dataset": args.preferences and args.preferences.dataset}
+    )
     if dry_run:
         return
     from response_generator.evaluation.results import score_and_report  # imports matplotlib, which only results need
@@ -87,7 +89,7 @@ def evaluate(args: EvaluateArguments, run: RunFolder, dry_run: bool) -> None:
         counts |= count_skipped("preferences.dataset", args.preferences.dataset, skipped_pairs)
         counts |= prepared.held_out.dropped_metrics("preferences.dataset")
     rows = predictions_file.read_predictions(run.path, predictions_file.GENERATED_FIELDS)
-    run.note_commits(commits.find_classifier_commits(args))
+    run.note_commits(commits.find_classifier_commits(args.scoring))
     score_and_report(args, run, rows, run.arguments, counts, tracker)
 
 
@@ -111,7 +113,7 @@ def report_again(args: EvaluateArguments, run: RunFolder, options: Namespace) ->
         run.start()
         source.copy_artifacts(run.path)
     tracker = Tracker.start(args.wandb, run.path, run.arguments)
-    run.note_commits(commits.find_classifier_commits(args))
+    run.note_commits(commits.find_classifier_commits(args.scoring))
     score_and_report(args, run, rows, settings, source.left_out(), tracker)
 
 

@@ -34,15 +34,25 @@ def main() -> None:
     held_out_pairs, skipped_held_out = read_pairs(args.eval_dataset) if args.eval_dataset else ([], {})
 
     import_backend(args.backend)  # unsloth has to be imported before transformers, trl and peft
-    from response_generator.cli import preview
+    from response_generator.cli import data_preview, preview
+    from response_generator.preferences.filters import count_filtered
+    from response_generator.preferences.labels import filter_dataset
     from response_generator.runs.tracking import Tracker
     from response_generator.training.preparation import prepare
 
+    counts = count_skipped("dataset", args.dataset, skipped)
+    pairs, dropped = filter_dataset("dataset", pairs, args.dataset, args.scoring)
+    counts |= count_filtered("dataset", dropped)
+    if args.eval_dataset:
+        counts |= count_skipped("eval_dataset", args.eval_dataset, skipped_held_out)
+        held_out_pairs, dropped = filter_dataset("eval_dataset", held_out_pairs, args.eval_dataset, args.scoring)
+        counts |= count_filtered("eval_dataset", dropped)
     prepared = prepare(args, pairs, held_out_pairs)
     checkpointing.check_run_identity(run.path, prepared.identify_run(run.arguments))
     preview.show_training(prepared, pairs)
-    preview.show_skipped({"dataset": skipped, "eval_dataset": skipped_held_out})
-    preview.show_limits({"dataset": args.dataset, "eval_dataset": args.eval_dataset})
+    data_preview.show_skipped({"dataset": skipped, "eval_dataset": skipped_held_out})
+    data_preview.show_filtered(counts)
+    data_preview.show_limits({"dataset": args.dataset, "eval_dataset": args.eval_dataset})
     if options.dry_run:
         show_cost(args, prepared)
         return
@@ -50,9 +60,8 @@ def main() -> None:
     run.start()
     tracker = Tracker.start(args.wandb, run.path, run.arguments)
     metrics, warnings = train(args, run, prepared, tracker)
-    metrics |= count_skipped("dataset", args.dataset, skipped) | prepared.train.dropped_metrics("dataset")
+    metrics |= counts | prepared.train.dropped_metrics("dataset")
     if prepared.held_out:
-        metrics |= count_skipped("eval_dataset", args.eval_dataset, skipped_held_out)
         metrics |= prepared.held_out.dropped_metrics("eval_dataset")
     if distributed.is_main_process():
         write_results(run, len(prepared.train.rows), metrics, warnings, tracker)

@@ -36,11 +36,14 @@ def main(measurement: dict) -> dict:
     arguments = validate_arguments(EvaluateArguments, values, str(ARGS_FILE))
     rows, _ = read_dialogues(arguments.dataset)
     import_backend(arguments.backend)
-    from response_generator.evaluation import models, pipeline
+    from response_generator.evaluation import pipeline
+    from response_generator.modeling import inference
 
     prepared = pipeline.prepare(arguments, rows, [])
     requests = choose_requests(prepared.requests, measurement["rows"], measurement.get("prompt_tokens"))
-    generate = WAYS[measurement["way"]](measurement, prepared, lambda: models.load_model(arguments, prepared.adapters))
+    generate = WAYS[measurement["way"]](
+        measurement, prepared, lambda: inference.load_model(arguments, prepared.adapters)
+    )
     generate(requests[:2])  # the first call allocates
     start = time.perf_counter()
     tokens = generate(requests)

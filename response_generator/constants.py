@@ -15,3 +15,8 @@ ADAPTER, BASELINE = "adapter", "baseline"
 PREDICTIONS_FILE = "predictions.jsonl"
 PAIR_LOGPS_FILE = "pair_logps.jsonl"
 THROUGHPUT_FILE = "throughput.jsonl"
+
+# Files of a run that builds preference data.
+PREFERENCES_FILE = "preferences.jsonl"
+CANDIDATES_FOLDER = "candidates"
+FAILED_PROMPTS_FILE = "failed_prompts.jsonl"

@@ -34,7 +34,7 @@ from response_generator.data.tokenization import tokenize_pairs
 from response_generator.evaluation import models, pair_logprobs
 from response_generator.generation import decoding, method, sampling
 from response_generator.generation.with_generate import sample_tokens
-from response_generator.modeling import loading
+from response_generator.modeling import inference, loading
 from response_generator.modeling.logprobs import completion_logps
 from response_generator.modeling.tokenizer import load_tokenizer
 from response_generator.training import dpo_config, profiling, reference, sanity_checks, train_dpo
@@ -129,11 +129,11 @@ def evaluation(values: dict) -> dict:
     config = sampling.build_generation_config(arguments.generation, tokenizer)
     pairs, _ = read_pairs(arguments.preferences.dataset)
     pairs = tokenize_pairs(pairs, formatter, max_length=1024).rows
-    model = models.load_model(arguments, found)
+    model = inference.load_model(arguments, found)
     model.generation_config = model.get_base_model().generation_config = config
     report = {"facts": loading.describe_model(model)["model"], "texts": texts}
     for name, adapter in found.items():
-        with models.use_adapter(model, adapter, name):
+        with inference.use_adapter(model, adapter, name):
             report[name] = {
                 "logps": completion_logps(model, texts, tokenizer.pad_token_id),
                 "replies": sample_tokens(model, tokenizer, [each.prompt for each in requests], config),

@@ -2,7 +2,7 @@
 
 from response_generator.cli.preflight import list_classifiers, list_sources
 from response_generator.config.hub import ADAPTER_FILES, find_cached_commit
-from response_generator.config.schema import EvaluateArguments
+from response_generator.config.schema import ScoringArguments
 from response_generator.config.sources import is_local
 from response_generator.data.raw_rows import find_dataset_commit
 
@@ -21,8 +21,8 @@ def find_adapter_and_dataset_commits(arguments) -> Commits:
     return commits | {key: find_dataset_commit(data) for key, data in datasets.items() if not is_local(data.path)}
 
 
-def find_classifier_commits(arguments: EvaluateArguments) -> Commits:
-    return find_model_commits(list_classifiers(arguments))
+def find_classifier_commits(scoring: ScoringArguments) -> Commits:
+    return find_model_commits(list_classifiers(scoring))
 
 
 def find_model_commits(names: dict[str, str]) -> Commits:

@@ -8,11 +8,15 @@ from urllib.parse import urlparse
 from response_generator.cli import gpu_requirements
 from response_generator.config import model_files
 from response_generator.config.hub import find_hub_errors
+from response_generator.config.preference_schema import DescriptionArguments, PreferenceDataArguments
 from response_generator.config.schema import (
     BARE_BASE_MODEL,
     DatasetArguments,
     DPOArguments,
     EvaluateArguments,
+    GenerationArguments,
+    ModelArguments,
+    ScoringArguments,
     WandbArguments,
 )
 from response_generator.config.sources import (
@@ -35,7 +39,7 @@ WANDB_KEY_MISSING = (
 )
 
 
-def check_environment(arguments: DPOArguments | EvaluateArguments, predictions: Path | None = None) -> RunFolder:
+def check_environment(arguments: ModelArguments, predictions: Path | None = None) -> RunFolder:
     """Checks folders, files, hub ids and credentials.
 
     Args:
@@ -55,28 +59,50 @@ def check_environment(arguments: DPOArguments | EvaluateArguments, predictions: 
     if not errors and run.is_finished and predictions is None:
         return run  # the models and data of a finished run may have been moved or deleted
     models, adapters, datasets = (
-        list_sources(arguments) if predictions is None else (list_classifiers(arguments), {}, {})
+        list_sources(arguments) if predictions is None else (list_classifiers(arguments.scoring), {}, {})
     )
     if predictions is None:
         errors += find_file_errors("chat_template.file", arguments.chat_template.file)
     else:
         errors += find_predictions_errors(predictions)
-    for key, name in models.items():
-        heads = model_files.CLASSIFIER if key.startswith("scoring.") else model_files.CAUSAL_LM
-        errors += find_model_source_errors(key, name, heads)
+    errors += [message for key, name in models.items() for message in find_model_errors(key, name)]
     errors += [message for key, name in adapters.items() for message in find_adapter_source_errors(key, name)]
-    for key, data in datasets.items():
-        errors += find_dataset_source_errors(key, data.path, data.revision, data.name)
+    errors += [message for key, data in datasets.items() for message in find_dataset_errors(key, data)]
     errors += find_wandb_errors(arguments.wandb)
     if isinstance(arguments, DPOArguments) or (arguments.backend == "unsloth" and predictions is None):
         errors += gpu_requirements.find_gpu_errors()  # TRL's loss and unsloth's kernels use Triton
     if isinstance(arguments, DPOArguments):
         errors += find_process_count_errors(run.path) + distributed.find_sharding_errors(arguments.dpo)
-        errors += merge.find_export_errors(arguments) + hub.find_upload_errors(arguments.push_to_hub)
+        errors += merge.find_export_errors(arguments)
+    if isinstance(arguments, (DPOArguments, PreferenceDataArguments)):
+        errors += hub.find_upload_errors(arguments.push_to_hub)
     errors += find_hub_errors(list_hub_sources(models, adapters, datasets))
     if errors:
         raise InputError(*errors)
     return run
+
+
+def check_description(arguments: DescriptionArguments) -> RunFolder:
+    """The same for a description of preference data."""
+    run = RunFolder.at(arguments.output_dir, arguments.model_dump(mode="json"))
+    models = list_classifiers(arguments.scoring) if arguments.scoring else {}
+    datasets = {"dataset": arguments.dataset}
+    errors = run.find_errors()
+    errors += [message for key, name in models.items() for message in find_model_errors(key, name)]
+    errors += [message for key, data in datasets.items() for message in find_dataset_errors(key, data)]
+    errors += find_hub_errors(list_hub_sources(models, {}, datasets))
+    if errors:
+        raise InputError(*errors)
+    return run
+
+
+def find_model_errors(key: str, name: str) -> list[str]:
+    heads = model_files.CLASSIFIER if key.startswith("scoring.") else model_files.CAUSAL_LM
+    return find_model_source_errors(key, name, heads)
+
+
+def find_dataset_errors(key: str, data: DatasetArguments) -> list[str]:
+    return find_dataset_source_errors(key, data.path, data.revision, data.name)
 
 
 def find_process_count_errors(run_folder: Path) -> list[str]:
@@ -95,8 +121,9 @@ def list_sources(arguments) -> tuple[dict[str, str], dict[str, str], dict[str, D
     models = {"base_model": arguments.base_model}
     adapters = {"adapter": arguments.adapter} if arguments.adapter is not None else {}
     datasets = {"dataset": arguments.dataset}
+    if isinstance(arguments, (GenerationArguments, DPOArguments)) and arguments.scoring is not None:
+        models |= list_classifiers(arguments.scoring)
     if isinstance(arguments, EvaluateArguments):
-        models |= list_classifiers(arguments)
         if arguments.preferences is not None:
             datasets["preferences.dataset"] = arguments.preferences.dataset
         if arguments.baseline_adapter not in (None, BARE_BASE_MODEL):
@@ -132,8 +159,8 @@ def find_predictions_errors(place: Path) -> list[str]:
     return []
 
 
-def list_classifiers(arguments: EvaluateArguments) -> dict[str, str]:
-    return {f"scoring.{key}": getattr(arguments.scoring, key) for key in ("emotion_model", "gibberish_model")}
+def list_classifiers(scoring: ScoringArguments) -> dict[str, str]:
+    return {f"scoring.{key}": getattr(scoring, key) for key in ("emotion_model", "gibberish_model")}
 
 
 def find_wandb_errors(wandb: WandbArguments) -> list[str]:

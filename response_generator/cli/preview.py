@@ -7,26 +7,23 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 from trl import DPOConfig
 
-from response_generator.config.schema import DatasetArguments, EvaluateArguments
+from response_generator.cli.data_preview import console
 from response_generator.constants import EMOTIONS
 from response_generator.data.chat_template import SAMPLE_HISTORY, ChatFormatter
-from response_generator.data.datasets import Pair, Skipped
-from response_generator.data.raw_rows import count_rows
+from response_generator.data.datasets import Pair
 from response_generator.data.tokenization import TEXT, TokenizedPairs, global_batch_size
+from response_generator.preferences.description import describe_pairs
+from response_generator.preferences.description_table import build_rows, show_description
 from response_generator.training.device_memory import describe_memory
 from response_generator.training.memory import MemoryEstimate, name_parts
 from response_generator.training.profiling import StepProfile, fits_in_memory
 
-if TYPE_CHECKING:  # each script imports its own half alone
-    from response_generator.evaluation.pipeline import PreparedEvaluation
+if TYPE_CHECKING:  # a script imports its own programs alone
     from response_generator.training.preparation import PreparedTraining
-
-console = Console(highlight=False)
 
 
 def show_training(prepared: "PreparedTraining", pairs: list[Pair]) -> None:
@@ -37,7 +34,7 @@ def show_training(prepared: "PreparedTraining", pairs: list[Pair]) -> None:
     if held_out:
         show_counts("held out", held_out, formatter)
         show_shared_pairs(train, held_out)
-    show_scores(pairs)
+    show_description(build_rows(describe_pairs(pairs, [])))
     for line in prepared.changed_settings:
         console.print(Text(line, style="yellow"), soft_wrap=True)
     show_steps(len(train.rows), prepared.config)
@@ -134,60 +131,6 @@ def show_shared_pairs(train: TokenizedPairs, held_out: TokenizedPairs) -> None:
             f"eval_dataset"
         )
         console.print(f"[yellow]{message}[/yellow]", soft_wrap=True)
-
-
-def show_skipped(skipped: dict[str, Skipped]) -> None:
-    """Prints the number of skipped bad rows of each data set by reason."""
-    for key, reasons in skipped.items():
-        for reason, count in sorted(reasons.items()):
-            console.print(Text(f"{key}: skipped {count} bad row(s): {reason}", style="yellow"), soft_wrap=True)
-
-
-def show_limits(datasets: dict[str, DatasetArguments | None]) -> None:
-    """Prints which data sets are shortened by `limit`, and how many rows they have."""
-    for key, dataset in datasets.items():
-        if dataset is None or dataset.limit is None:
-            continue
-        rows = count_rows(dataset)
-        if rows > dataset.limit:
-            console.print(f"[yellow]{key}: {dataset.limit} of {rows} rows ({key}.limit)[/yellow]")
-
-
-def show_scores(pairs: list[Pair]) -> None:
-    """Prints statistics of `chosen_score - rejected_score` for pairs with scores; training does not use the scores."""
-    margins = [
-        pair.chosen_score - pair.rejected_score
-        for pair in pairs
-        if pair.chosen_score is not None and pair.rejected_score is not None
-    ]
-    if margins:
-        not_positive = sum(margin <= 0 for margin in margins)
-        console.print(
-            f"chosen_score - rejected_score: n {len(margins)}, median {np.median(margins):.3f}, "
-            f"mean {np.mean(margins):.3f}, SD {np.std(margins):.3f}, not positive {not_positive}"
-        )
-
-
-def show_evaluation(arguments: EvaluateArguments, prepared: "PreparedEvaluation") -> None:
-    """Prints the first prompt as the model gets it, the prompt lengths and the number of replies to generate."""
-    requests, formatter = prepared.requests, prepared.formatter
-    lengths = [request.length for request in requests]
-    console.print("\n[bold]the first prompt, with special tokens[/bold]")
-    console.print(Text(requests[0].prompt, style="dim"), soft_wrap=True)
-    for marker in formatter.missing_markers(requests[0].prompt):
-        console.print(
-            Text(f"the required marker {marker!r} is missing: check that chat_template.file fits", style="yellow")
-        )
-    counts = Counter(token for request in requests for token in formatter.special_tokens_in(request.dialogue.history))
-    show_special_tokens(counts, "dialogues")
-    console.print(
-        f"prompts {len(requests)}, tokens: median {np.median(lengths):.0f}, max {max(lengths)}; "
-        f"{len(requests) * len(prepared.adapters) * arguments.samples_per_prompt} replies of up to "
-        f"{prepared.generation_config.max_new_tokens} new tokens"
-    )
-    show_other_template(formatter)
-    if prepared.held_out:
-        show_counts("preferences", prepared.held_out, formatter)
 
 
 def show_steps(pairs: int, config: DPOConfig) -> None:

@@ -50,28 +50,58 @@ def find_loading_conflicts(loading: dict[str, Any]) -> Iterator[str]:
         yield f"from_pretrained.dtype: got {loading['dtype']!r}; allowed: {', '.join(DTYPES)}, null"
 
 
-def find_evaluation_conflicts(values: dict[str, Any]) -> Iterator[str]:
-    """Finds conflicts between the values of an evaluate.py args file. JSON types are checked in `validation`."""
+def find_generation_conflicts(values: dict[str, Any]) -> Iterator[str]:
+    """Finds conflicts between the values of an args file that generates replies. JSON types are checked in
+    `validation`."""
     generation = values["generation"]
     if generation.get("max_new_tokens") is None:
         yield "generation.max_new_tokens: missing; without it, prompt and reply together would be limited to 20 tokens"
     min_tokens, max_tokens = generation.get("min_new_tokens"), generation.get("max_new_tokens")
     if isinstance(min_tokens, int) and isinstance(max_tokens, int) and min_tokens > max_tokens:
         yield f"generation.min_new_tokens: got {min_tokens}; allowed: up to max_new_tokens ({max_tokens})"
-    samples = values.get("samples_per_prompt", 1)
-    if samples != 1 and not generation.get("do_sample"):
-        yield (
-            f"samples_per_prompt: got {samples}; without sampling all replies to a prompt are the same; set "
-            f"generation.do_sample: true"
-        )
     scoring = values.get("scoring")
     if isinstance(scoring, dict) and scoring.get("emotion_model") == scoring.get("gibberish_model") is not None:
         yield (
             f"scoring.gibberish_model: got {scoring['gibberish_model']!r}, which is also the emotion_model; name a "
             f"classifier that tells clean text from gibberish"
         )
+
+
+def find_evaluation_conflicts(values: dict[str, Any]) -> Iterator[str]:
+    """Finds conflicts between the values of an evaluate.py args file."""
+    generation = values["generation"]
+    samples = values.get("samples_per_prompt", 1)
+    if samples != 1 and not generation.get("do_sample"):
+        yield (
+            f"samples_per_prompt: got {samples}; without sampling all replies to a prompt are the same; set "
+            f"generation.do_sample: true"
+        )
     if values.get("preferences") is not None and values.get("baseline_adapter") is None:
         yield 'preferences: the implicit reward needs a baseline; set baseline_adapter to an adapter, or to "none"'
+
+
+def find_preference_conflicts(values: dict[str, Any]) -> Iterator[str]:
+    """Finds conflicts between the values of an args file that builds preference data."""
+    if not values["generation"].get("do_sample"):
+        yield "generation.do_sample: must be true; without sampling all candidates of a prompt are the same"
+    turns = values.get("history_turns")
+    if isinstance(turns, int) and turns % 2 == 0:
+        yield f"history_turns: got {turns}; allowed: an odd number, because the last turn of a prompt is the user's"
+    reward = values.get("reward")
+    if isinstance(reward, dict):
+        yield from find_range_conflicts("reward", reward)
+
+
+def find_filter_conflicts(section: str, filters: dict[str, Any]) -> Iterator[str]:
+    yield from find_range_conflicts(section, filters)
+    if filters.get("min_chosen_gibberish_score") is not None and filters.get("chosen_gibberish_labels") is None:
+        yield f'{section}.min_chosen_gibberish_score: needs {section}.chosen_gibberish_labels, for example ["clean"]'
+
+
+def find_range_conflicts(section: str, values: dict[str, Any]) -> Iterator[str]:
+    least, most = values.get("min_characters"), values.get("max_characters")
+    if isinstance(least, int) and isinstance(most, int) and least > most:
+        yield f"{section}.min_characters: got {least}; allowed: up to max_characters ({most})"
 
 
 def find_training_conflicts(values: dict[str, Any]) -> list[str]:

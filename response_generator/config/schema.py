@@ -72,6 +72,39 @@ class DatasetArguments(Section):
     """true: leave out rows that cannot be used, and count them. false: stop with an error that lists them."""
 
 
+class FilterArguments(Section):
+    """Filters of preference pairs, in the order in which they are applied."""
+
+    min_margin: float | None = None
+    """Least `chosen_score - rejected_score`; null: any."""
+    min_chosen_score: float | None = None
+    """Least `chosen_score`; null: any."""
+    max_rejected_score: float | None = None
+    """Greatest `rejected_score`; null: any."""
+    min_characters: int | None = Field(default=None, ge=1)
+    """Least length of either reply; null: any."""
+    max_characters: int | None = Field(default=None, ge=1)
+    """Greatest length of either reply; null: any."""
+    chosen_ends_with_punctuation: bool = False
+    """Keep only pairs whose chosen reply ends with `.`, `!` or `?`, that is, is not cut off."""
+    chosen_has_target_emotion: bool = False
+    """Keep only pairs whose chosen reply has the target emotion according to the emotion classifier."""
+    chosen_gibberish_labels: list[str] | None = None
+    """Keep only pairs whose chosen reply has one of these labels of the gibberish classifier; null: any."""
+    min_chosen_gibberish_score: float | None = Field(default=None, ge=0, le=1)
+    """Least probability of that label; null: any."""
+    drop_duplicates: Literal["exact", "near"] | None = None
+    """`exact`: keep the first of pairs with the same prompt and replies; `near`: also of pairs whose prompt, chosen and
+    rejected reply each share 80 % of their sequences of three words; null: keep all."""
+    max_pairs_per_prompt: int | None = Field(default=None, ge=1)
+    """Keep only this many pairs of a prompt, those with the greatest margin; null: all."""
+
+
+class PairDatasetArguments(DatasetArguments):
+    filters: FilterArguments = FilterArguments()
+    """Filters of the pairs."""
+
+
 class WandbArguments(Section):
     mode: Literal["online", "offline", "disabled"]
     """`online` needs WANDB_API_KEY or an earlier `wandb login`; `offline` writes into the run folder."""
@@ -130,7 +163,7 @@ class ModelArguments(Section):
     chat_template: ChatTemplateArguments
     """Chat template, special tokens, required markers and system prompt."""
     dataset: DatasetArguments
-    """The data: preference pairs for fine_tune_dpo.py, dialogues for evaluate.py."""
+    """The data."""
     wandb: WandbArguments
     """Tracking with wandb."""
 
@@ -152,16 +185,20 @@ class HubArguments(Section):
 
 
 class DPOArguments(ModelArguments):
+    dataset: PairDatasetArguments
+    """The preference pairs."""
     adapter: Source | None
     """LoRA adapter that training starts from: hub id or folder; null: a new LoRA from the section `lora`."""
     reference_adapter: Source | None = None
     """Frozen reference: hub id or folder; null: a copy of `adapter`, or the bare base model for a new LoRA."""
     lora: dict[str, Any] | None = None
     """Fields of PEFT's LoraConfig for a new LoRA; only when `adapter` is null."""
-    eval_dataset: DatasetArguments | None = None
+    eval_dataset: PairDatasetArguments | None = None
     """Held-out pairs, evaluated after training, and during it with `dpo.eval_strategy`; null: none."""
     dpo: dict[str, Any]
     """Fields of TRL's DPOConfig; also `early_stopping_patience` and `early_stopping_threshold`."""
+    scoring: ScoringArguments | None = None
+    """Classifiers for filters on emotion and gibberish, where the pairs have no labels of their own; null: none."""
     export: ExportArguments | None = None
     """Merged 16-bit model to write after training; null: none."""
     push_to_hub: HubArguments | None = None
@@ -175,20 +212,25 @@ class PreferenceArguments(Section):
     """Scale of the implicit reward, which is beta times (log-probability under the adapter - under the baseline)."""
 
 
-class EvaluateArguments(ModelArguments):
-    baseline_adapter: Annotated[str, AfterValidator(resolve_baseline)] | None = None
-    """Model to compare with: an adapter (hub id or folder), or "none" for the bare base model; null: none."""
+class GenerationArguments(ModelArguments):
+    dataset: DatasetArguments
+    """The dialogues."""
     batch_size: Annotated[int | Literal[AUTO_BATCH_SIZE], BeforeValidator(check_batch_size)]
     """Replies that are generated at once; "auto": as many tokens as the run finds to be fastest within memory."""
     generation_method: Literal["auto", "generate"] = "auto"
     """`auto`: a prompt is computed once, and the replies are independent of their batch; `generate`: transformers' or
     unsloth's own `generate`, which `auto` also uses where the settings or the model need it."""
-    samples_per_prompt: int = Field(default=1, ge=1, le=MAX_SAMPLES_PER_PROMPT)
-    """Replies sampled for each prompt. More than 1 needs `generation.do_sample: true`."""
     generation: dict[str, Any]
     """Fields of transformers' GenerationConfig. The pad and EOS ids are the tokenizer's."""
     scoring: ScoringArguments
     """The emotion classifier and the gibberish classifier."""
+
+
+class EvaluateArguments(GenerationArguments):
+    baseline_adapter: Annotated[str, AfterValidator(resolve_baseline)] | None = None
+    """Model to compare with: an adapter (hub id or folder), or "none" for the bare base model; null: none."""
+    samples_per_prompt: int = Field(default=1, ge=1, le=MAX_SAMPLES_PER_PROMPT)
+    """Replies sampled for each prompt. More than 1 needs `generation.do_sample: true`."""
     preferences: PreferenceArguments | None = None
     """Held-out pairs for the reward accuracy of the adapter against the baseline; null: none."""
     bootstrap_resamples: int = Field(default=10_000, ge=100, le=MAX_RESAMPLES)

@@ -7,7 +7,8 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from response_generator.config import conflicts, library_keywords, ranges, strict_json
-from response_generator.config.schema import LABELS_BY_ID, LABELS_BY_NAME, ModelArguments
+from response_generator.config.preference_schema import PreferenceDataArguments
+from response_generator.config.schema import LABELS_BY_ID, LABELS_BY_NAME, EvaluateArguments, Section
 from response_generator.errors import InputError
 
 KEYWORD_SECTIONS = ("dpo", "lora", "generation", "from_pretrained")
@@ -33,7 +34,7 @@ RENAMED_KEYS = {"chat_template.marks": "required_markers"}
 
 MAX_EXACT_INTEGER = 2**53  # a float represents every integer up to this one exactly
 
-Arguments = TypeVar("Arguments", bound=ModelArguments)
+Arguments = TypeVar("Arguments", bound=Section)
 
 
 def validate_arguments(model: type[Arguments], values: dict[str, Any], file: str) -> Arguments:
@@ -61,12 +62,27 @@ def validate_arguments(model: type[Arguments], values: dict[str, Any], file: str
     if isinstance(values.get("dpo"), dict):
         errors += conflicts.find_training_conflicts(values)
     if isinstance(values.get("generation"), dict):
-        errors += conflicts.find_evaluation_conflicts(values)
+        errors += conflicts.find_generation_conflicts(values)
+        if model is EvaluateArguments:
+            errors += conflicts.find_evaluation_conflicts(values)
+        if model is PreferenceDataArguments:
+            errors += conflicts.find_preference_conflicts(values)
+    for section, filters in find_filters(values):
+        errors += conflicts.find_filter_conflicts(section, filters)
     if isinstance(values.get("from_pretrained"), dict):
         errors += conflicts.find_loading_conflicts(values["from_pretrained"])
     if errors:
         raise InputError(*(f"{file}: {message}" for message in errors))
     return arguments
+
+
+def find_filters(values: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """`(path, values)` of each section of filters."""
+    sections = [("filters", values.get("filters"))]
+    for key in ("dataset", "eval_dataset"):
+        if isinstance(values.get(key), dict):
+            sections.append((f"{key}.filters", values[key].get("filters")))
+    return [(path, section) for path, section in sections if isinstance(section, dict)]
 
 
 def drop_nulls(model: type[BaseModel], values: dict[str, Any]) -> dict[str, Any]:

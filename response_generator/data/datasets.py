@@ -14,7 +14,8 @@ from response_generator.data.raw_rows import describe_json_type, read_rows
 from response_generator.errors import InputError, raise_row_errors
 
 SKIPPED_ROWS = "skipped_rows"  # part of metric names
-USED_COLUMNS = {"prompt", "chosen", "rejected", "chosen_score", "rejected_score"}
+LABEL_COLUMNS = ("chosen_emotion", "chosen_gibberish_label", "chosen_gibberish_score")
+USED_COLUMNS = {"prompt", "chosen", "rejected", "chosen_score", "rejected_score", *LABEL_COLUMNS}
 MARKED_REPLY = re.compile(r"\s*\[EMOTION\]\s*(?P<emotion>.*?)\s*\[/EMOTION\]\s*(?P<dialog>.*)", re.DOTALL)
 
 # A message's content is {"emotion", "dialog"} or, in preference data, a plain string.
@@ -33,11 +34,20 @@ class Dialogue:
 
 
 @dataclass(frozen=True)
+class ReplyLabels:
+    """What the classifiers found in a reply."""
+
+    emotion: str
+    gibberish_label: str
+    gibberish_score: float
+
+
+@dataclass(frozen=True)
 class Pair:
     """A training row. `prompt` is rendered text or a list of messages.
 
-    With a text prompt the completions are text; with messages they are message contents. The scores are only shown;
-    training does not use them.
+    With a text prompt the completions are text; with messages they are message contents. Scores and labels are used by
+    filters alone; training does not see them.
     """
 
     index: int
@@ -46,6 +56,14 @@ class Pair:
     rejected: Content
     chosen_score: float | None
     rejected_score: float | None
+    chosen_labels: ReplyLabels | None = None
+
+    @property
+    def margin(self) -> float | None:
+        """`chosen_score - rejected_score`; None without both scores."""
+        if self.chosen_score is None or self.rejected_score is None:
+            return None
+        return self.chosen_score - self.rejected_score
 
 
 class BadRow(ValueError):
@@ -129,7 +147,8 @@ def parse_pair(index: int, row: dict) -> Pair:
         if prompt[-1]["role"] != "user":
             raise BadRow(f"prompt ends with {prompt[-1]['role']}; its last turn must be the user's")
         chosen, rejected = parse_completion(chosen, "chosen"), parse_completion(rejected, "rejected")
-    return Pair(index, prompt, chosen, rejected, parse_score(row, "chosen_score"), parse_score(row, "rejected_score"))
+    scores = parse_score(row, "chosen_score"), parse_score(row, "rejected_score")
+    return Pair(index, prompt, chosen, rejected, *scores, parse_labels(row))
 
 
 def parse_completion(messages: Any, name: str) -> Content:
@@ -140,6 +159,18 @@ def parse_completion(messages: Any, name: str) -> Content:
     if not isinstance(message, dict) or message.get("role") != "assistant":
         raise BadRow(f"{name} is not an assistant message")
     return check_content(message.get("content"), name, strings=True)
+
+
+def parse_labels(row: dict) -> ReplyLabels | None:
+    """Returns the labels of the chosen reply if the row has all LABEL_COLUMNS, otherwise None."""
+    if any(row.get(name) is None for name in LABEL_COLUMNS):
+        return None
+    emotion, label, score = (row[name] for name in LABEL_COLUMNS)
+    if emotion not in EMOTIONS:
+        raise BadRow(f"chosen_emotion is {emotion!r}; allowed: {', '.join(EMOTIONS)}")
+    if not isinstance(label, str):
+        raise BadRow(f"chosen_gibberish_label is {describe_json_type(label)}; needed: text")
+    return ReplyLabels(emotion, label, parse_score(row, "chosen_gibberish_score"))
 
 
 def parse_score(row: dict, name: str) -> float | None:

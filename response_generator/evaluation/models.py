@@ -1,21 +1,13 @@
 """The models of an evaluation: one base model, and on it the adapter and the baseline, which get the same prompts."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
-from peft import PeftModel
-
-from response_generator.config.conflicts import LIBRARY_DEFAULTS
 from response_generator.config.schema import BARE_BASE_MODEL, EvaluateArguments
 from response_generator.constants import ADAPTER, BASELINE
 from response_generator.errors import InputError
-from response_generator.modeling.adapters import AdapterFile, add_adapter
 from response_generator.modeling.backend import has_unsloth_gpu_code
 from response_generator.modeling.base_config import check_loading, load_config
-from response_generator.modeling.loading import check_vocabulary, find_adapter, load_base
+from response_generator.modeling.inference import Adapters
+from response_generator.modeling.loading import check_vocabulary, find_adapter
 from response_generator.modeling.tokenizer import load_tokenizer
-
-Adapters = dict[str, AdapterFile | None]  # by the model's name; None for the bare base model
 
 
 def resolve_adapters(arguments: EvaluateArguments) -> Adapters:
@@ -62,38 +54,3 @@ def check_layers(adapters: Adapters) -> None:
         f"unsloth cannot generate with both on a GPU; evaluate each in a run of its own, then compare them: "
         f"evaluate.py --compare RUN_FOLDER RUN_FOLDER"
     )
-
-
-def context_length(arguments: EvaluateArguments) -> int:
-    """Maximum number of tokens of prompt and reply together in the loaded model."""
-    own = load_config(arguments).max_position_embeddings
-    positions = arguments.from_pretrained.get("max_position_embeddings", own)
-    if arguments.backend != "unsloth":
-        return positions
-    loaded = arguments.from_pretrained.get("max_seq_length") or LIBRARY_DEFAULTS["max_seq_length"]
-    # unsloth's GPU code extends a model's positions to max_seq_length, its CPU backend does not.
-    return loaded if has_unsloth_gpu_code() else min(loaded, positions)
-
-
-def load_model(arguments: EvaluateArguments, adapters: Adapters) -> PeftModel:
-    """One base model with every adapter on it, ready to generate."""
-    model = load_base(arguments)
-    for name, adapter in adapters.items():
-        if adapter is not None:
-            model = add_adapter(model, adapter, name)
-    if arguments.backend == "unsloth":
-        from unsloth import FastLanguageModel
-
-        FastLanguageModel.for_inference(model)
-    return model.eval()
-
-
-@contextmanager
-def use_adapter(model: PeftModel, adapter: AdapterFile | None, name: str) -> Iterator[None]:
-    """Makes one of the evaluated models the active one."""
-    if adapter is None:
-        with model.disable_adapter():
-            yield
-    else:
-        model.set_adapter(name)
-        yield

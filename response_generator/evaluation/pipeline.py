@@ -13,7 +13,7 @@ from response_generator.data.datasets import Dialogue, Pair
 from response_generator.data.tokenization import TokenizedPairs, tokenize_pairs
 from response_generator.evaluation import models, pair_logprobs, predictions
 from response_generator.generation import batch_limit, method, sampling
-from response_generator.modeling import loading
+from response_generator.modeling import inference, loading
 from response_generator.modeling.cpu_inference import fast_cpu_inference
 from response_generator.modeling.tokenizer import load_tokenizer
 from response_generator.runs.run_folder import RunFolder
@@ -24,7 +24,7 @@ from response_generator.scoring import classifiers
 class PreparedEvaluation:
     """Everything that is known before the base model is loaded. `held_out` is None without preference pairs."""
 
-    adapters: models.Adapters
+    adapters: inference.Adapters
     tokenizer: PreTrainedTokenizerBase
     formatter: ChatFormatter
     generation_config: GenerationConfig
@@ -55,7 +55,7 @@ def prepare(args: EvaluateArguments, dialogues: list[Dialogue], pairs: list[Pair
     tokenizer = load_tokenizer(args, adapters[ADAPTER])
     formatter = ChatFormatter.of(tokenizer, args.chat_template)
     config = sampling.build_generation_config(args.generation, tokenizer)
-    context = models.context_length(args)
+    context = inference.context_length(args)
     requests = [sampling.GenerationRequest.of(dialogue, formatter) for dialogue in dialogues]
     sampling.check_context(requests, config.max_new_tokens, context)
     held_out = tokenize_pairs(pairs, formatter, context) if pairs else None
@@ -74,10 +74,10 @@ def generate_missing(args: EvaluateArguments, run: RunFolder, prepared: Prepared
     remaining = find_remaining_work(args, run, prepared, limit) if limit else None
     if remaining and remaining.is_empty:
         return False
-    model = models.load_model(args, prepared.adapters)
+    model = inference.load_model(args, prepared.adapters)
     run.note_environment(loading.describe_model(model))
     if not limit:
-        with models.use_adapter(model, prepared.adapters[ADAPTER], ADAPTER), fast_cpu_inference(model):
+        with inference.use_adapter(model, prepared.adapters[ADAPTER], ADAPTER), fast_cpu_inference(model):
             limit = batch_limit.measure_batch_limit(run, model, prepared.requests, params)
         remaining = find_remaining_work(args, run, prepared, limit)
     generate(args, run, prepared, remaining, model, params, limit)
@@ -108,7 +108,7 @@ def generate(
 ) -> None:
     """Generates the remaining replies of every model and computes the log-probabilities of the remaining pairs."""
     tokenizer = prepared.tokenizer
-    with models.use_adapter(model, prepared.adapters[ADAPTER], ADAPTER):
+    with inference.use_adapter(model, prepared.adapters[ADAPTER], ADAPTER):
         chosen = method.choose_method(model, tokenizer, params.config, args.generation_method, prepared.requests)
     run.note_environment({"generation_method": chosen})
 
@@ -121,7 +121,7 @@ def generate(
         tokenizer.pad_token_id,
     )
     for name, adapter in prepared.adapters.items():
-        with models.use_adapter(model, adapter, name), fast_cpu_inference(model):
+        with inference.use_adapter(model, adapter, name), fast_cpu_inference(model):
             batches = remaining.replies[name]
             predictions.generate_predictions(run.path, name, generate_batch, batches, params.samples, tokenizer)
             pair_logprobs.write_pair_logps(run.path, name, compute_logps, remaining.pairs.get(name, []))

@@ -1,10 +1,8 @@
 """The plots of an evaluation, as PNG files and as SVG for report.html."""
 
-import io
 import textwrap
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Picture
@@ -13,12 +11,9 @@ from response_generator.constants import EMOTIONS
 from response_generator.evaluation.comparison import GOLD, GOLD_TITLE, Comparison, Estimate
 from response_generator.evaluation.metric_totals import count_confusion
 from response_generator.evaluation.metrics import FORM, GIBBERISH
-from response_generator.runs import atomic_files
+from response_generator.reporting.pictures import COLORS, DARK_COLOR, escape_mathtext, write_pictures
 
-matplotlib.rcParams["svg.hashsalt"] = "evaluation"  # the same metrics give the same bytes
 TICK_LABEL_WIDTH = 14  # characters
-COLORS = ("#7a8ca3", "#d9622b", "#2b8a6e", "#8a4fbf", "#b3892b", "#3b6fd4")
-GOLD_COLOR = "#333333"
 
 
 def write_plots(comparison: Comparison, folder: Path) -> dict[str, bytes]:
@@ -35,23 +30,7 @@ def write_plots(comparison: Comparison, folder: Path) -> dict[str, bytes]:
     }
     if len(comparison.margins):
         pictures["margins"] = plot_margins(comparison)
-    vectors = {}
-    for name, picture in pictures.items():
-        atomic_files.atomic_write(folder / f"{name}.png", render(picture, "png", {"Software": None}))
-        vectors[name] = render(picture, "svg", {"Date": None})
-    return vectors
-
-
-def render(picture: Picture, form: str, metadata: dict[str, None]) -> bytes:
-    content = io.BytesIO()
-    picture.savefig(content, format=form, dpi=110, metadata=metadata)
-    return content.getvalue()
-
-
-def escape_mathtext(name: str) -> str:
-    """A folder's name for a legend: matplotlib reads text between $ as a formula, and hides names like "_run"."""
-    name = name.replace("$", r"\$")
-    return f"./{name}" if name.startswith("_") else name
+    return write_pictures(pictures, folder)
 
 
 def plot_emotions(comparison: Comparison) -> Picture:
@@ -102,7 +81,7 @@ def plot_bars(axes: Axes, comparison: Comparison, names: list[str]) -> None:
         if name in comparison.estimates[GOLD]:
             value = comparison.estimates[GOLD][name].value * 100
             label = None if has_legend_entry else GOLD_TITLE
-            axes.plot((place - 0.45, place + 0.45), (value, value), "--", color=GOLD_COLOR, lw=1.2, label=label)
+            axes.plot((place - 0.45, place + 0.45), (value, value), "--", color=DARK_COLOR, lw=1.2, label=label)
             has_legend_entry = True
     axes.set_ylim(0, 119)  # room for the legend above the longest bar
     axes.set_yticks(range(0, 101, 20))
@@ -139,7 +118,7 @@ def plot_lengths(comparison: Comparison) -> Picture:
     edges = np.linspace(0, longest + 1, min(40, longest + 1) + 1)
     for number, (model, values) in enumerate(counts.items()):
         is_gold = number == len(comparison.models)
-        color = GOLD_COLOR if is_gold else COLORS[number % len(COLORS)]
+        color = DARK_COLOR if is_gold else COLORS[number % len(COLORS)]
         share = np.full(len(values), 100 / len(values))
         style = {"linestyle": "--"} if is_gold else {"linewidth": 1.8}
         axes.hist(values, edges, weights=share, histtype="step", label=escape_mathtext(model), color=color, **style)
@@ -155,7 +134,7 @@ def plot_margins(comparison: Comparison) -> Picture:
     picture = Picture(figsize=(10, 3.6), layout="constrained")
     axes = picture.subplots()
     axes.hist(comparison.margins, bins=min(40, max(5, len(comparison.margins) // 4)), color=COLORS[1], alpha=0.8)
-    axes.axvline(0, color=GOLD_COLOR, linewidth=1)
+    axes.axvline(0, color=DARK_COLOR, linewidth=1)
     for name, style in (("median", "-"), ("mean", "--")):
         value = comparison.preference[f"margin_{name}"].value
         axes.axvline(value, color=COLORS[0], linestyle=style, label=f"{name} {value:.2f}")

@@ -11,9 +11,9 @@ from response_generator.config.schema import ScoringArguments
 from response_generator.constants import PREDICTIONS_FILE, THROUGHPUT_FILE
 from response_generator.errors import InputError, RunError
 from response_generator.evaluation.predictions_file import GENERATED_FIELDS, Prediction, find_row_error, group_by_model
-from response_generator.generation.sampling import GenerationRequest, Replies
+from response_generator.generation.sampling import GenerationRequest, Replies, decode_reply
 from response_generator.runs import distributed, json_lines, resumable
-from response_generator.scoring.classifiers import classify_emotions, classify_gibberish
+from response_generator.scoring.classifiers import load_emotion_classifier, load_gibberish_classifier
 from response_generator.scoring.rules import ends_with_punctuation
 
 Batch = Sequence[GenerationRequest]
@@ -127,13 +127,12 @@ def to_records(model: str, replies: Replies, tokenizer: PreTrainedTokenizerBase)
     """The rows of all samples of a request."""
     request = replies.request
     for sample, tokens in enumerate(replies.samples):
-        text = tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
         yield {
             "index": request.dialogue.index,
             "sample": sample,
             "model": model,
             **prompt_fields(request),
-            "response": text.strip(),
+            "response": decode_reply(tokens, tokenizer),
             "new_tokens": len(tokens),
             "hit_max_new_tokens": tokens[-1] != tokenizer.eos_token_id,
             "gold_tokens": len(request.gold_ids),
@@ -160,7 +159,8 @@ def score_predictions(rows: list[Prediction], scoring: ScoringArguments) -> list
     rows = [row for each in group_by_model(rows).values() for row in each]
     gold = {row["index"]: row["gold_response"] for row in rows}
     texts = [row["response"] for row in rows] + list(gold.values())
-    labels = list(zip(classify_emotions(texts, scoring), classify_gibberish(texts, scoring), strict=True))
+    emotions = load_emotion_classifier(scoring).classify(texts, "emotion")
+    labels = list(zip(emotions, load_gibberish_classifier(scoring).classify(texts, "gibberish"), strict=True))
     gold_labels = dict(zip(gold, labels[len(rows) :], strict=True))
     scored = []
     for row, (emotion, gibberish) in zip(rows, labels, strict=False):

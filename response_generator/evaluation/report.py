@@ -1,15 +1,13 @@
 """Writes report.html, summary.md and the plots of an evaluation. Needs no model."""
 
-import base64
 from pathlib import Path
 from typing import Any
-
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from response_generator.constants import EMOTIONS
 from response_generator.evaluation import plots, table
 from response_generator.evaluation.comparison import Comparison
 from response_generator.evaluation.conclusions import draw_conclusions
+from response_generator.reporting.page import to_data_url, write_page
 from response_generator.runs import atomic_files
 
 PAGE_FOLDER = Path(__file__).with_name("page")
@@ -29,10 +27,9 @@ def write_report(comparison: Comparison, settings: dict[str, str], folder: Path)
         settings: `{key: value}` of the args, shown in the report.
     """
     vectors = plots.write_plots(comparison, folder)
-    environment = Environment(loader=FileSystemLoader(PAGE_FOLDER), autoescape=True, undefined=StrictUndefined)
-    page = environment.get_template("report.html.jinja").render(
-        style=(PAGE_FOLDER / "report.css").read_text(encoding="utf-8"),
-        script=(PAGE_FOLDER / "report.js").read_text(encoding="utf-8"),
+    write_page(
+        folder / "report.html",
+        PAGE_FOLDER,
         conclusions=draw_conclusions(comparison),
         header=table.build_header(comparison),
         sections=table.build_sections(comparison),
@@ -45,14 +42,8 @@ def write_report(comparison: Comparison, settings: dict[str, str], folder: Path)
         samples=comparison.samples,
         replies=collect_browser_rows(comparison),
     )
-    # A model may generate a lone surrogate, which cannot be encoded in UTF-8.
-    atomic_files.atomic_write(folder / "report.html", page.encode("utf-8", "replace"))
     atomic_files.atomic_write(folder / "summary.md", format_summary(comparison).encode("utf-8"))
     return [folder / f"{name}.png" for name in vectors]
-
-
-def to_data_url(vector: bytes) -> str:
-    return "data:image/svg+xml;base64," + base64.b64encode(vector).decode("ascii")
 
 
 def collect_browser_rows(comparison: Comparison) -> list[dict[str, Any]]:

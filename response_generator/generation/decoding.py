@@ -96,7 +96,7 @@ def start_rows(model: PreTrainedModel, group: Sequence[Entry], params: SamplingP
     index = torch.tensor([place for place, _, _ in replies])
     numbers = torch.tensor([entry.position * params.samples + sample for _, entry, sample in replies])
     uniforms = [
-        draw_uniforms(params.seed, entry.request.dialogue.index, sample, config.max_new_tokens)
+        draw_uniforms(params.seed, entry.request.dialogue.index, params.first_sample + sample, config.max_new_tokens)
         for _, entry, sample in replies
     ]
     return NewRows.start(prefix, index, numbers, torch.stack(uniforms), config), logps

@@ -23,7 +23,8 @@ Tokens = list[int]
 
 @dataclass(frozen=True)
 class GenerationRequest:
-    """A dialogue with its rendered prompt (text and token ids) and the token ids of its gold reply, including EOS."""
+    """A dialogue with its rendered prompt (text and token ids) and the token ids of its gold reply, including EOS. An
+    empty gold reply has the log-probability 0."""
 
     dialogue: Dialogue
     prompt: str
@@ -56,11 +57,13 @@ class Replies:
 
 @dataclass(frozen=True)
 class SamplingParams:
-    """Sampling settings, the run's seed, and the number of samples per request."""
+    """Sampling settings, the run's seed, and the number of samples per request. Samples are numbered from
+    `first_sample` on: a reply's random numbers depend on its number."""
 
     config: GenerationConfig
     seed: int
     samples: int
+    first_sample: int = 0
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,11 @@ class BatchLimit:
 
     def halve(self) -> "BatchLimit":
         return BatchLimit(max(1, self.rows // 2), self.tokens and self.tokens // 2)
+
+
+def decode_reply(tokens: Tokens, tokenizer: PreTrainedTokenizerBase) -> str:
+    """The text of a reply, without special tokens and the spaces around it."""
+    return tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False).strip()
 
 
 # What transformers uses for settings that are not given.

@@ -27,10 +27,11 @@ def generate_replies(
     # Fields left empty would be filled from the model's own generation_config.json.
     model.generation_config = model.get_base_model().generation_config = params.config
     texts = [(request.prompt_ids, request.gold_ids) for request in requests]
-    logps = completion_logps(model, texts, params.config.pad_token_id)
+    has_gold = any(request.gold_ids for request in requests)
+    logps = completion_logps(model, texts, params.config.pad_token_id) if has_gold else [0.0] * len(requests)
     prompts = [request.prompt for request in requests]
     drawn = []
-    for sample in range(params.samples):
+    for sample in range(params.first_sample, params.first_sample + params.samples):
         torch.manual_seed(draw_seed(params.seed, sample, requests[0].dialogue.index))
         drawn.append(sample_tokens(model, tokenizer, prompts, params.config))
     return [

@@ -13,12 +13,12 @@ from typing import Any
 
 from response_generator.config import strict_json
 from response_generator.config.validation import RENAMED_KEYS
-from response_generator.constants import PAIR_LOGPS_FILE, PREDICTIONS_FILE
+from response_generator.constants import CANDIDATES_FOLDER, PAIR_LOGPS_FILE, PREDICTIONS_FILE, PREFERENCES_FILE
 from response_generator.errors import InputError
 from response_generator.runs import atomic_files, distributed, run_lock
 
 WANDB_ID_FILE = "wandb_id"
-RESULT_FILES = ("log.jsonl", "metrics.json", PREDICTIONS_FILE, PAIR_LOGPS_FILE)
+RESULT_FILES = ("log.jsonl", "metrics.json", PREDICTIONS_FILE, PAIR_LOGPS_FILE, PREFERENCES_FILE)
 START_FILES = ("environment.json", WANDB_ID_FILE)  # written before the first result
 PACKAGES = "torch transformers trl peft unsloth unsloth_zoo bitsandbytes datasets accelerate wandb".split()
 
@@ -44,7 +44,12 @@ class RunFolder:
         """Whether the folder holds a checkpoint, an adapter, a log line, a reply or metrics."""
         files = [self.path / name for name in RESULT_FILES]
         has_file = any(file.is_file() and file.stat().st_size for file in files)
-        return has_file or any(self.path.glob("checkpoint-*")) or (self.path / "adapter").exists()
+        return (
+            has_file
+            or any(self.path.glob("checkpoint-*"))
+            or any(self.path.glob(f"{CANDIDATES_FOLDER}/*.jsonl"))
+            or (self.path / "adapter").exists()
+        )
 
     def holds(self, place: Path) -> bool:
         """Whether `place` is this folder or the predictions file in it."""

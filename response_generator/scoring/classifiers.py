@@ -85,40 +85,46 @@ def read_label_names(model: str) -> list[str]:
     return [names[class_id] for class_id in range(len(names))]
 
 
-def classify(
-    texts: Sequence[str], model: str, names: list[str], scoring: ScoringArguments, task: str
-) -> list[LabelProbs]:
-    """Runs a text classification model on `texts`.
+class TextClassifier:
+    """A text classification model that is loaded once and labels any number of texts."""
 
-    Args:
-        names: the label of each class id. The probabilities of classes with the same label are added.
-        scoring: sets the batch size, and whether "fine ." becomes "fine." before it is classified.
-        task: the title of the progress bar.
-    """
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    tokenizer = AutoTokenizer.from_pretrained(**from_pretrained_keywords(model))
-    classifier = AutoModelForSequenceClassification.from_pretrained(
-        **from_pretrained_keywords(model), dtype=torch.float32
-    )
-    classifier = classifier.to(device).eval()
+    def __init__(self, model: str, names: list[str], scoring: ScoringArguments):
+        """
+        Args:
+            names: the label of each class id. The probabilities of classes with the same label are added.
+            scoring: sets the batch size, and whether "fine ." becomes "fine." before it is classified.
+        """
+        self.names, self.scoring = names, scoring
+        self.device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.tokenizer = AutoTokenizer.from_pretrained(**from_pretrained_keywords(model))
+        classifier = AutoModelForSequenceClassification.from_pretrained(
+            **from_pretrained_keywords(model), dtype=torch.float32
+        )
+        self.model = classifier.to(self.device).eval()
 
-    if scoring.clean_up_tokenization_spaces:
-        texts = [tokenizer.clean_up_tokenization(text) for text in texts]
+    def classify(self, texts: Sequence[str], task: str | None = None) -> list[LabelProbs]:
+        """Labels every text.
 
-    def classify_batch(batch_texts: Sequence[str]) -> list[LabelProbs]:
-        batch = tokenizer(
-            list(batch_texts), return_tensors="pt", padding=True, truncation=True, max_length=MAX_CLASSIFIED_TOKENS
+        Args:
+            task: the title of a progress bar; without one there is no bar.
+        """
+        if self.scoring.clean_up_tokenization_spaces:
+            texts = [self.tokenizer.clean_up_tokenization(text) for text in texts]
+        results = []
+        size = self.scoring.batch_size
+        with tqdm(total=len(texts), desc=task, unit="reply", dynamic_ncols=True, disable=task is None) as bar:
+            for start in range(0, len(texts), size):
+                results += split_on_oom(self.classify_batch, texts[start : start + size])
+                bar.update(len(results) - bar.n)
+        return results
+
+    def classify_batch(self, texts: Sequence[str]) -> list[LabelProbs]:
+        batch = self.tokenizer(
+            list(texts), return_tensors="pt", padding=True, truncation=True, max_length=MAX_CLASSIFIED_TOKENS
         )
         with torch.inference_mode():
-            probabilities = classifier(**batch.to(device)).logits.softmax(-1)
-        return [to_label_probs(names, row) for row in probabilities.tolist()]
-
-    results = []
-    with tqdm(total=len(texts), desc=task, unit="reply", dynamic_ncols=True) as bar:
-        for start in range(0, len(texts), scoring.batch_size):
-            results += split_on_oom(classify_batch, texts[start : start + scoring.batch_size])
-            bar.update(len(results) - bar.n)
-    return results
+            probabilities = self.model(**batch.to(self.device)).logits.softmax(-1)
+        return [to_label_probs(self.names, row) for row in probabilities.tolist()]
 
 
 def to_label_probs(names: list[str], probabilities: list[float]) -> LabelProbs:
@@ -128,9 +134,9 @@ def to_label_probs(names: list[str], probabilities: list[float]) -> LabelProbs:
     return LabelProbs(label_probabilities)
 
 
-def classify_emotions(texts: Sequence[str], scoring: ScoringArguments) -> list[LabelProbs]:
-    return classify(texts, scoring.emotion_model, map_emotion_labels(scoring), scoring, "emotion")
+def load_emotion_classifier(scoring: ScoringArguments) -> TextClassifier:
+    return TextClassifier(scoring.emotion_model, map_emotion_labels(scoring), scoring)
 
 
-def classify_gibberish(texts: Sequence[str], scoring: ScoringArguments) -> list[LabelProbs]:
-    return classify(texts, scoring.gibberish_model, read_label_names(scoring.gibberish_model), scoring, "gibberish")
+def load_gibberish_classifier(scoring: ScoringArguments) -> TextClassifier:
+    return TextClassifier(scoring.gibberish_model, read_label_names(scoring.gibberish_model), scoring)

@@ -5,13 +5,13 @@ from transformers import AutoTokenizer
 
 from response_generator.config.schema import EvaluateArguments
 from response_generator.errors import InputError
-from response_generator.evaluation import models
 from response_generator.generation.sampling import (
     BatchLimit,
     build_generation_config,
     check_context,
     split_requests,
 )
+from response_generator.modeling import inference
 
 
 def test_the_reference_ends_with_its_eos_and_is_the_dialogues(tiny_formatter, tiny_requests):
@@ -35,7 +35,7 @@ def test_a_prompt_longer_than_the_context_is_named(tiny_requests):
 
 def test_the_context_is_what_the_backend_loads(tiny, tmp_path):
     def context(backend: str, **keywords) -> int:
-        return models.context_length(
+        return inference.context_length(
             EvaluateArguments(**tiny.evaluate(tmp_path, backend=backend, from_pretrained=keywords))
         )
 

@@ -18,7 +18,7 @@ from response_generator.config.validation import validate_arguments
 from response_generator.data.chat_template import ChatFormatter
 from response_generator.data.tokenization import tokenize_pairs
 from response_generator.evaluation import models
-from response_generator.modeling import loading, merge
+from response_generator.modeling import inference, loading, merge
 from response_generator.modeling.adapters import AdapterFile, to_model_key
 from response_generator.modeling.logprobs import completion_logps
 from response_generator.modeling.tokenizer import load_tokenizer
@@ -127,10 +127,10 @@ def test_trained_and_initial_adapter_are_evaluated_on_one_base(tiny, published, 
     values |= {"adapter": folder, "baseline_adapter": dpo["adapter"]}
     arguments = validate_arguments(EvaluateArguments, values, "args.json")
     adapters = models.resolve_adapters(arguments)
-    model = models.load_model(arguments, adapters)
+    model = inference.load_model(arguments, adapters)
     pair = ([1, 5, 9, 500, 17], [30, 504, 2])  # ids from 500 on are added tokens
     for name, file in (("baseline", dpo["adapter"]), ("adapter", folder)):
-        with models.use_adapter(model, adapters[name], name):
+        with inference.use_adapter(model, adapters[name], name):
             (logp,) = completion_logps(model, [pair], pad=500)
         base = AutoModelForCausalLM.from_pretrained(published / "base", dtype=torch.float32)
         base.resize_token_embeddings(505, mean_resizing=False)

@@ -48,13 +48,13 @@ const texts = rows.map((row) =>
 
 function createTurn(role, emotion, text) {
   const turn = createElement("p", undefined, "turn");
-  turn.append(createElement("span", `${role}, ${emotion}: `, "model"), text);
+  turn.append(createElement("span", `${role}, ${emotion}: `, "speaker"), text);
   return turn;
 }
 
 function createReply(name, text, labels, style) {
   const answer = createElement("div", undefined, `answer ${style}`);
-  answer.append(createElement("div", name, "model"), createElement("p", text), createElement("div", labels, "labels"));
+  answer.append(createElement("div", name, "speaker"), createElement("p", text), createElement("div", labels, "labels"));
   return answer;
 }
 

@@ -1,0 +1,36 @@
+"""Output about the rows of a data set that a run leaves out. Imports no torch."""
+
+from rich.console import Console
+from rich.text import Text
+
+from response_generator.config.schema import DatasetArguments
+from response_generator.data.datasets import Skipped
+from response_generator.data.raw_rows import count_rows
+from response_generator.preferences.filters import FILTERED
+
+console = Console(highlight=False)
+
+
+def show_skipped(skipped: dict[str, Skipped]) -> None:
+    """Prints the number of skipped bad rows of each data set by reason."""
+    for key, reasons in skipped.items():
+        for reason, count in sorted(reasons.items()):
+            console.print(Text(f"{key}: skipped {count} bad row(s): {reason}", style="yellow"), soft_wrap=True)
+
+
+def show_filtered(counts: dict[str, int]) -> None:
+    """Prints how many pairs each filter has dropped; see `count_filtered`."""
+    for name, count in counts.items():
+        key, found, name_of_filter = name.partition(f"/{FILTERED}/")
+        if found:
+            console.print(f"{key}: dropped {count} pair(s) by filters.{name_of_filter}", soft_wrap=True)
+
+
+def show_limits(datasets: dict[str, DatasetArguments | None]) -> None:
+    """Prints which data sets are shortened by `limit`, and how many rows they have."""
+    for key, dataset in datasets.items():
+        if dataset is None or dataset.limit is None:
+            continue
+        rows = count_rows(dataset)
+        if rows > dataset.limit:
+            console.print(f"[yellow]{key}: {dataset.limit} of {rows} rows ({key}.limit)[/yellow]")

@@ -1,0 +1,66 @@
+"""Output before replies are generated: the first prompt, lengths, the number of replies, and warnings."""
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import numpy as np
+from rich.text import Text
+
+from response_generator.cli.pair_classifier import find_pair_classifier
+from response_generator.cli.preview import console, show_counts, show_other_template, show_special_tokens
+from response_generator.config.preference_schema import PreferenceDataArguments
+from response_generator.config.schema import EvaluateArguments
+from response_generator.data.chat_template import ChatFormatter
+from response_generator.generation.sampling import GenerationRequest
+
+if TYPE_CHECKING:  # a script imports its own programs alone
+    from response_generator.evaluation.pipeline import PreparedEvaluation
+    from response_generator.preferences.preparation import PreparedBuilding
+
+
+def show_evaluation(args: EvaluateArguments, prepared: "PreparedEvaluation") -> None:
+    """Prints the first prompt as the model gets it, the prompt lengths and the number of replies to generate."""
+    show_prompts(prepared.requests, prepared.formatter)
+    replies = len(prepared.requests) * len(prepared.adapters) * args.samples_per_prompt
+    console.print(f"{replies} replies of up to {prepared.generation_config.max_new_tokens} new tokens")
+    show_other_template(prepared.formatter)
+    show_shared_classifier(args)
+    if prepared.held_out:
+        show_counts("preferences", prepared.held_out, prepared.formatter)
+
+
+def show_building(args: PreferenceDataArguments, prepared: "PreparedBuilding") -> None:
+    """Prints the first prompt as the model gets it, the prompt lengths and the number of candidates to sample."""
+    show_prompts(prepared.requests, prepared.formatter)
+    once = len(prepared.requests) * args.candidates
+    console.print(
+        f"{once} candidates of up to {prepared.generation_config.max_new_tokens} new tokens if every first attempt "
+        f"gives a pair, at most {once * args.max_attempts}"
+    )
+    show_other_template(prepared.formatter)
+
+
+def show_prompts(requests: list[GenerationRequest], formatter: ChatFormatter) -> None:
+    lengths = [request.length for request in requests]
+    console.print("\n[bold]the first prompt, with special tokens[/bold]")
+    console.print(Text(requests[0].prompt, style="dim"), soft_wrap=True)
+    for marker in formatter.missing_markers(requests[0].prompt):
+        console.print(
+            Text(f"the required marker {marker!r} is missing: check that chat_template.file fits", style="yellow")
+        )
+    counts = Counter(token for request in requests for token in formatter.special_tokens_in(request.dialogue.history))
+    show_special_tokens(counts, "dialogues")
+    console.print(f"prompts {len(requests)}, tokens: median {np.median(lengths):.0f}, max {max(lengths)}")
+
+
+def show_shared_classifier(args: EvaluateArguments) -> None:
+    """Warns when the evaluation's emotion classifier also chose the pairs that the adapter was trained on."""
+    if find_pair_classifier(args.adapter) == args.scoring.emotion_model:
+        console.print(
+            Text(
+                f"warning: scoring.emotion_model {args.scoring.emotion_model} also chose the pairs that the adapter "
+                f"was trained on, so its labels favor the adapter; evaluate with another classifier",
+                style="yellow",
+            ),
+            soft_wrap=True,
+        )

@@ -1,0 +1,83 @@
+"""The arguments of `python -m response_generator.preferences`, in the same form as those in schema.py."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from response_generator.config.schema import (
+    MAX_SAMPLES_PER_PROMPT,
+    FilterArguments,
+    GenerationArguments,
+    HubArguments,
+    LocalPath,
+    PairDatasetArguments,
+    ScoringArguments,
+    Section,
+    Source,
+)
+
+
+class RewardArguments(Section):
+    """The reward of a reply: emotion_weight x emotion + length_weight x length + gibberish_weight x gibberish + bias.
+
+    The defaults are those of the original recipe's code.
+    """
+
+    emotion_weight: float = 0.4
+    """Weight of the emotion's part: `confidence_scale` x confidence if the label is the target emotion, else 0."""
+    length_weight: float = 0.25
+    """Weight of the length's part."""
+    gibberish_weight: float = 0.35
+    """Weight of the gibberish label's part: `confidence_scale` x confidence for `clean`."""
+    bias: float = 0.001
+    """Constant part."""
+    confidence_scale: float = 10.0
+    """What a classifier's confidence is multiplied by."""
+    mild_gibberish_scale: float = 0.5
+    """The same for the label `mild gibberish`: 0.5 in the original's code, 5 in its description."""
+    other_gibberish_offset: float = -2.0
+    """Added to the confidence of every other gibberish label."""
+    min_characters: int = Field(default=5, ge=1)
+    """Length that a reply should have at least; the length's part is about 0 up to twice as many characters."""
+    max_characters: int = Field(default=20, ge=1)
+    """Length that a reply should have at most; the length's part grows up to twice as many characters, then falls."""
+
+
+class PreferenceDataArguments(GenerationArguments):
+    adapter: Source
+    """LoRA adapter whose replies are compared: hub id or folder."""
+    history_turns: int | None = Field(default=5, ge=1)
+    """Turns of a dialogue before the reply, an odd number; earlier turns are left out; null: all turns."""
+    keep_short_dialogues: bool = False
+    """true: also use dialogues that have fewer turns than that. false: stop with an error that lists them."""
+    windows: Literal["last", "all"] = "last"
+    """`last`: one prompt per dialogue, for its last reply; `all`: one for each reply of the assistant."""
+    candidates: int = Field(default=6, ge=2, le=MAX_SAMPLES_PER_PROMPT)
+    """Replies sampled for a prompt in one attempt."""
+    max_attempts: int = Field(default=30, ge=1, le=MAX_SAMPLES_PER_PROMPT)
+    """How often a prompt is tried until it has a pair that passes the filters."""
+    reward: RewardArguments = RewardArguments()
+    """The score of a reply."""
+    filters: FilterArguments = FilterArguments()
+    """Filters that a pair has to pass, or else the prompt is tried again; `drop_duplicates` and `max_pairs_per_prompt`
+    apply to the finished data."""
+    pair_selection: Literal["best_worst", "all"] = "best_worst"
+    """`best_worst`: the best and the worst candidate of an attempt; `all`: every two candidates that pass the
+    filters."""
+    gold_as_chosen: bool = False
+    """true: the dialogue's own reply is the chosen one, whatever the candidates' scores."""
+    push_to_hub: HubArguments | None = None
+    """Hub data set to upload the finished pairs to, with the token in HF_TOKEN; null: no upload."""
+
+
+class DescriptionArguments(Section):
+    """Arguments of `python -m response_generator.preferences --describe`."""
+
+    output_dir: LocalPath = "preference_report"
+    """Folder of the report."""
+    dataset: PairDatasetArguments
+    """The preference pairs."""
+    scoring: ScoringArguments | None = None
+    """Classifiers for filters on emotion and gibberish, where the pairs have no labels of their own; null: none."""
+    required_markers: list[str] = ["[INST]", "[/INST]", "[EMOTION]", "[/EMOTION]"]
+    """Strings that every prompt that is text should contain."""

@@ -1,0 +1,50 @@
+"""Loads one base model with adapters on it for generation, and switches between them."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from peft import PeftModel
+
+from response_generator.config.conflicts import LIBRARY_DEFAULTS
+from response_generator.config.schema import ModelArguments
+from response_generator.modeling.adapters import AdapterFile, add_adapter
+from response_generator.modeling.backend import has_unsloth_gpu_code
+from response_generator.modeling.base_config import load_config
+from response_generator.modeling.loading import load_base
+
+Adapters = dict[str, AdapterFile | None]  # by the model's name; None for the bare base model
+
+
+def context_length(arguments: ModelArguments) -> int:
+    """Maximum number of tokens of prompt and reply together in the loaded model."""
+    own = load_config(arguments).max_position_embeddings
+    positions = arguments.from_pretrained.get("max_position_embeddings", own)
+    if arguments.backend != "unsloth":
+        return positions
+    loaded = arguments.from_pretrained.get("max_seq_length") or LIBRARY_DEFAULTS["max_seq_length"]
+    # unsloth's GPU code extends a model's positions to max_seq_length, its CPU backend does not.
+    return loaded if has_unsloth_gpu_code() else min(loaded, positions)
+
+
+def load_model(arguments: ModelArguments, adapters: Adapters) -> PeftModel:
+    """One base model with every adapter on it, ready to generate."""
+    model = load_base(arguments)
+    for name, adapter in adapters.items():
+        if adapter is not None:
+            model = add_adapter(model, adapter, name)
+    if arguments.backend == "unsloth":
+        from unsloth import FastLanguageModel
+
+        FastLanguageModel.for_inference(model)
+    return model.eval()
+
+
+@contextmanager
+def use_adapter(model: PeftModel, adapter: AdapterFile | None, name: str) -> Iterator[None]:
+    """Makes one of the models the active one."""
+    if adapter is None:
+        with model.disable_adapter():
+            yield
+    else:
+        model.set_adapter(name)
+        yield

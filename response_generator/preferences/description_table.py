@@ -1,0 +1,84 @@
+"""The description of preference pairs as rows of text, for the terminal, the report and the data card."""
+
+from collections.abc import Iterator
+
+from rich.console import Console
+from rich.table import Table
+
+from response_generator.preferences.filters import FILTERED
+
+Rows = list[tuple[str, str]]  # title, value
+
+SUMMARIES = {
+    "margin": "chosen_score - rejected_score",
+    "chosen_score": "chosen_score",
+    "rejected_score": "rejected_score",
+    "chosen_characters": "characters of chosen",
+    "rejected_characters": "characters of rejected",
+}
+SHARES = {
+    "margin/share_not_positive": "margin not above 0",
+    "chosen_cut_off": "chosen without punctuation at its end",
+    "rejected_cut_off": "rejected without punctuation at its end",
+    "chosen_longer": "chosen is the longer reply",
+}
+COUNTS = {
+    "exact_duplicates": "exact duplicates of an earlier pair",
+    "near_duplicates": "near duplicates of an earlier pair",
+    "same_replies": "chosen and rejected are the same",
+}
+
+
+def show_description(rows: Rows) -> None:
+    table = Table(title="preference pairs", title_justify="left", show_header=False)
+    for title, value in rows:
+        table.add_row(title, value)
+    Console(highlight=False).print(table)
+
+
+def build_rows(metrics: dict[str, float]) -> Rows:
+    """The metrics of `describe_pairs`, and those of filters if there are any."""
+    return [
+        ("pairs", f"{metrics['pairs']} of {metrics['prompts']} prompts"),
+        *list_filtered(metrics),
+        *list_summaries(metrics),
+        *((title, f"{metrics[name]:.1%}") for name, title in SHARES.items() if name in metrics),
+        *list_correlation(metrics),
+        *((title, str(metrics[name])) for name, title in COUNTS.items()),
+        *list_targets(metrics),
+        *(
+            (f"prompts without {name.removeprefix('missing_marker/')}", str(count))
+            for name, count in metrics.items()
+            if name.startswith("missing_marker/") and count
+        ),
+    ]
+
+
+def list_summaries(metrics: dict[str, float]) -> Iterator[tuple[str, str]]:
+    for name, title in SUMMARIES.items():
+        if f"{name}/median" in metrics:
+            digits = 0 if "characters" in name else 3
+            values = [
+                f"{statistic} {metrics[f'{name}/{statistic}']:.{digits}f}" for statistic in ("median", "mean", "sd")
+            ]
+            values.append(f"5 to 95 %: {metrics[f'{name}/p05']:.{digits}f} to {metrics[f'{name}/p95']:.{digits}f}")
+            yield title, ", ".join(values)
+
+
+def list_correlation(metrics: dict[str, float]) -> Iterator[tuple[str, str]]:
+    if "margin_length_correlation" in metrics:
+        yield (
+            "correlation of the margin with chosen's lead in characters",
+            f"{metrics['margin_length_correlation']:.2f}",
+        )
+
+
+def list_targets(metrics: dict[str, float]) -> Iterator[tuple[str, str]]:
+    counts = {name.removeprefix("target/"): count for name, count in metrics.items() if name.startswith("target/")}
+    yield "target emotions", ", ".join(f"{emotion} {count}" for emotion, count in counts.items())
+
+
+def list_filtered(metrics: dict[str, float]) -> Iterator[tuple[str, str]]:
+    for name, count in metrics.items():
+        if f"/{FILTERED}/" in name:
+            yield f"dropped by {name.rpartition('/')[2]}", str(count)

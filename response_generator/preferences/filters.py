@@ -1,0 +1,127 @@
+"""Filters of preference pairs. Training applies them to its data, and building to every pair that it has sampled."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from response_generator.config.schema import FilterArguments
+from response_generator.data.datasets import Pair
+from response_generator.errors import InputError, raise_row_errors
+from response_generator.preferences.duplicates import find_exact_duplicates, find_near_duplicates
+from response_generator.preferences.pair_text import find_target_emotion, get_prompt_text, get_reply_text
+from response_generator.scoring.rules import ends_with_punctuation
+
+FILTERED = "filtered"  # part of metric names
+SCORE_FILTERS = {"min_margin", "min_chosen_score", "max_rejected_score"}
+LABEL_FILTERS = {"chosen_has_target_emotion", "chosen_gibberish_labels", "min_chosen_gibberish_score"}
+
+
+def is_long_enough(pair: Pair, least: int) -> bool:
+    return min(len(get_reply_text(pair.chosen)), len(get_reply_text(pair.rejected))) >= least
+
+
+def is_short_enough(pair: Pair, most: int) -> bool:
+    return max(len(get_reply_text(pair.chosen)), len(get_reply_text(pair.rejected))) <= most
+
+
+# By the key in the args, in the order of their application: whether a pair passes, given the value of the key.
+PAIR_FILTERS: dict[str, Callable[[Pair, Any], bool]] = {
+    "min_margin": lambda pair, least: pair.margin >= least,
+    "min_chosen_score": lambda pair, least: pair.chosen_score >= least,
+    "max_rejected_score": lambda pair, most: pair.rejected_score <= most,
+    "min_characters": is_long_enough,
+    "max_characters": is_short_enough,
+    "chosen_ends_with_punctuation": lambda pair, _: ends_with_punctuation(get_reply_text(pair.chosen)),
+    "chosen_has_target_emotion": lambda pair, _: pair.chosen_labels.emotion == find_target_emotion(pair),
+    "chosen_gibberish_labels": lambda pair, labels: pair.chosen_labels.gibberish_label in labels,
+    "min_chosen_gibberish_score": lambda pair, least: pair.chosen_labels.gibberish_score >= least,
+}
+
+
+def list_active(filters: FilterArguments) -> dict[str, Any]:
+    """`{key: value}` of the filters that are set, in the order of their application."""
+    return {key: value for key, value in filters if value is not None and value is not False}
+
+
+def needs_labels(filters: FilterArguments) -> bool:
+    return bool(LABEL_FILTERS & set(list_active(filters)))
+
+
+def find_failed_filter(pair: Pair, filters: FilterArguments) -> str | None:
+    """The first filter of single pairs that a pair does not pass; None if it passes all."""
+    active = list_active(filters)
+    return next((key for key, passes in PAIR_FILTERS.items() if key in active and not passes(pair, active[key])), None)
+
+
+def filter_pairs(place: str, pairs: Sequence[Pair], filters: FilterArguments) -> tuple[list[Pair], dict[str, int]]:
+    """Applies the filters one after the other.
+
+    Args:
+        place: key of the data set, for messages.
+
+    Returns:
+        The pairs that pass, and how many pairs each filter has dropped.
+
+    Raises:
+        InputError: when a filter needs scores, labels or a target emotion that a pair does not have, or no pair passes.
+    """
+    check_columns(place, pairs, filters)
+    kept, dropped = list(pairs), {}
+    for key, value in list_active(filters).items():
+        before = len(kept)
+        if key == "drop_duplicates":
+            kept = drop_duplicates(kept, value)
+        elif key == "max_pairs_per_prompt":
+            kept = limit_pairs_per_prompt(kept, value)
+        else:
+            kept = [pair for pair in kept if PAIR_FILTERS[key](pair, value)]
+        dropped[key] = before - len(kept)
+    if pairs and not kept:
+        counts = ", ".join(f"{key} dropped {count}" for key, count in dropped.items())
+        raise InputError(f"{place}.filters: no pair passes ({counts}); loosen a filter")
+    return kept, dropped
+
+
+def check_columns(place: str, pairs: Sequence[Pair], filters: FilterArguments) -> None:
+    """Raises InputError for the pairs that lack what the filters need."""
+    active = set(list_active(filters))
+    errors = []
+    for pair in pairs:
+        keys = []
+        if pair.margin is None:
+            keys += sorted(active & SCORE_FILTERS)
+        if pair.chosen_labels is None:
+            keys += sorted(active & LABEL_FILTERS)
+        if find_target_emotion(pair) is None:
+            keys += sorted(active & {"chosen_has_target_emotion"})
+        if keys:
+            needs = "scores" if keys[0] in SCORE_FILTERS else "labels of the classifiers and a target emotion"
+            errors.append(
+                f"{place}, row {pair.index}: has no {needs}, which filters.{keys[0]} needs; remove the filter"
+            )
+    raise_row_errors(place, errors)
+
+
+def drop_duplicates(pairs: list[Pair], which: str) -> list[Pair]:
+    duplicates = find_exact_duplicates(pairs) if which == "exact" else find_near_duplicates(pairs)
+    return [pair for place, pair in enumerate(pairs) if place not in duplicates]
+
+
+def limit_pairs_per_prompt(pairs: list[Pair], limit: int) -> list[Pair]:
+    """Keeps the pairs of each prompt with the greatest margins, in their order; without margins the first ones."""
+    by_prompt: dict[str, list[int]] = {}
+    for place, pair in enumerate(pairs):
+        by_prompt.setdefault(get_prompt_text(pair), []).append(place)
+    kept = {
+        place
+        for places in by_prompt.values()
+        for place in sorted(places, key=lambda place: -(pairs[place].margin or 0.0))[:limit]
+    }
+    return [pair for place, pair in enumerate(pairs) if place in kept]
+
+
+def count_filtered(key: str, dropped: dict[str, int]) -> dict[str, int]:
+    """The metrics `key/filtered` (total) and `key/filtered/FILTER`; none without filters."""
+    name = f"{key}/{FILTERED}"
+    return (
+        {name: sum(dropped.values())} | {f"{name}/{each}": count for each, count in dropped.items()} if dropped else {}
+    )

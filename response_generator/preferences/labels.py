@@ -1,0 +1,43 @@
+"""Labels the chosen replies of a data set by the two classifiers, for filters that need it."""
+
+from dataclasses import replace
+
+from response_generator.config.schema import FilterArguments, PairDatasetArguments, ScoringArguments
+from response_generator.data.datasets import Pair, ReplyLabels
+from response_generator.preferences.filters import filter_pairs, needs_labels
+from response_generator.preferences.pair_text import get_reply_text
+from response_generator.scoring import classifiers
+
+
+def filter_dataset(
+    key: str, pairs: list[Pair], dataset: PairDatasetArguments, scoring: ScoringArguments | None
+) -> tuple[list[Pair], dict[str, int]]:
+    """Applies `filters` of a data set.
+
+    Args:
+        key: of the data set in the args, for messages.
+
+    Returns:
+        The pairs that pass, and how many pairs each filter has dropped.
+
+    Raises:
+        InputError: when a classifier cannot be used, a pair lacks what a filter needs, or no pair passes.
+    """
+    if scoring is not None:
+        pairs = add_labels(pairs, dataset.filters, scoring)
+    return filter_pairs(key, pairs, dataset.filters)
+
+
+def add_labels(pairs: list[Pair], filters: FilterArguments, scoring: ScoringArguments) -> list[Pair]:
+    """The same pairs with labels of their chosen replies, if a filter needs these; labels that are there stay."""
+    texts = list(dict.fromkeys(get_reply_text(pair.chosen) for pair in pairs if pair.chosen_labels is None))
+    if not texts or not needs_labels(filters):
+        return pairs
+    classifiers.check_classifiers(scoring)
+    emotions = classifiers.load_emotion_classifier(scoring).classify(texts, "emotion")
+    gibberish = classifiers.load_gibberish_classifier(scoring).classify(texts, "gibberish")
+    labels = {
+        text: ReplyLabels(emotion.label, found.label, found.score)
+        for text, emotion, found in zip(texts, emotions, gibberish, strict=True)
+    }
+    return [replace(pair, chosen_labels=pair.chosen_labels or labels[get_reply_text(pair.chosen)]) for pair in pairs]

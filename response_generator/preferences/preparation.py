@@ -1,0 +1,65 @@
+"""What is known before a base model is loaded: classifiers, adapter, tokenizer, sampling settings and prompts."""
+
+from dataclasses import dataclass, replace
+
+from transformers import GenerationConfig, PreTrainedTokenizerBase
+
+from response_generator.config.preference_schema import PreferenceDataArguments
+from response_generator.config.schema import FilterArguments, ScoringArguments
+from response_generator.constants import ADAPTER
+from response_generator.data.chat_template import ChatFormatter
+from response_generator.data.datasets import Dialogue
+from response_generator.errors import InputError
+from response_generator.generation import sampling
+from response_generator.modeling import inference, loading
+from response_generator.modeling.adapters import AdapterFile
+from response_generator.modeling.base_config import check_loading
+from response_generator.modeling.tokenizer import load_tokenizer
+from response_generator.preferences.reward import CLEAN
+from response_generator.scoring import classifiers
+
+
+@dataclass(frozen=True)
+class PreparedBuilding:
+    """`requests` are the prompts, without the gold replies' tokens: their log-probabilities are not needed."""
+
+    adapter: AdapterFile
+    tokenizer: PreTrainedTokenizerBase
+    formatter: ChatFormatter
+    generation_config: GenerationConfig
+    requests: list[sampling.GenerationRequest]
+
+
+def prepare(args: PreferenceDataArguments, prompts: list[Dialogue]) -> PreparedBuilding:
+    """Checks classifiers, adapter, tokenizer, template and sampling settings, and tokenizes the prompts.
+
+    Raises:
+        InputError: with what is wrong.
+    """
+    classifiers.check_classifiers(args.scoring)
+    check_gibberish_labels(args.scoring, args.filters)
+    check_loading(args)
+    adapter = loading.find_adapter(ADAPTER, args.adapter, args)
+    tokenizer = load_tokenizer(args, adapter)
+    formatter = ChatFormatter.of(tokenizer, args.chat_template)
+    config = sampling.build_generation_config(args.generation, tokenizer)
+    requests = [sampling.GenerationRequest.of(prompt, formatter) for prompt in prompts]
+    requests = [replace(request, gold_ids=[]) for request in requests]
+    sampling.check_context(requests, config.max_new_tokens, inference.context_length(args))
+    return PreparedBuilding(adapter, tokenizer, formatter, config, requests)
+
+
+def check_gibberish_labels(scoring: ScoringArguments, filters: FilterArguments) -> None:
+    """Raises InputError when the gibberish classifier does not have the label CLEAN or a label of the filters."""
+    labels = classifiers.read_label_names(scoring.gibberish_model)
+    if CLEAN not in labels:
+        raise InputError(
+            f"scoring.gibberish_model: {scoring.gibberish_model}: its labels are {', '.join(labels)}; the reward needs "
+            f"{CLEAN!r}; name another classifier"
+        )
+    unknown = sorted(set(filters.chosen_gibberish_labels or []) - set(labels))
+    if unknown:
+        raise InputError(
+            f"filters.chosen_gibberish_labels: got {', '.join(unknown)}; allowed: the labels of "
+            f"{scoring.gibberish_model}: {', '.join(labels)}"
+        )

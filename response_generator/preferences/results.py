@@ -1,0 +1,165 @@
+"""The last step of building: writes preferences.jsonl, what became of the other prompts, metrics, report and card."""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from response_generator.config.preference_schema import PreferenceDataArguments
+from response_generator.config.sources import strip_local_folders
+from response_generator.constants import FAILED_PROMPTS_FILE, PREFERENCES_FILE
+from response_generator.data.datasets import Pair
+from response_generator.errors import RunError
+from response_generator.preferences import report
+from response_generator.preferences.attempts import Attempt
+from response_generator.preferences.description import describe_pairs
+from response_generator.preferences.description_table import Rows, build_rows, show_description
+from response_generator.preferences.filters import count_filtered, drop_duplicates, limit_pairs_per_prompt
+from response_generator.preferences.sampling_rounds import Outcome
+from response_generator.runs import atomic_files, json_lines
+from response_generator.runs.run_folder import RunFolder, flatten
+from response_generator.runs.tracking import Tracker
+
+
+def write_results(
+    args: PreferenceDataArguments,
+    run: RunFolder,
+    outcomes: Sequence[Outcome],
+    counts: dict[str, int],
+    tracker: Tracker,
+) -> None:
+    """Writes all files; metrics.json, which marks the run as finished, comes last.
+
+    Args:
+        counts: skipped rows, added to metrics.json.
+
+    Raises:
+        RunError: when no prompt has a pair.
+    """
+    failed = [to_failed_record(outcome) for outcome in outcomes if not outcome.pairs]
+    json_lines.write_jsonl(run.path / FAILED_PROMPTS_FILE, failed)
+    attempts = {outcome.prompt.index: outcome for outcome in outcomes}
+    pairs, dropped = apply_set_filters(args, [pair for outcome in outcomes for pair in outcome.pairs])
+    if not pairs:
+        raise RunError(
+            f"no prompt has a pair that passes the filters; {run.path / FAILED_PROMPTS_FILE} says which filters "
+            f"failed; loosen them in a run with another output_dir"
+        )
+    json_lines.write_jsonl(run.path / PREFERENCES_FILE, [to_record(pair, attempts[pair.index]) for pair in pairs])
+    metrics = count_outcomes(outcomes, args.candidates) | counts | count_filtered("pairs", dropped)
+    metrics |= describe_pairs(pairs, [])
+    rows = list_outcome_rows(metrics) + build_rows(metrics)
+    pictures = report.write_report(pairs, rows, failed, flatten(run.arguments), run.path)
+    atomic_files.atomic_write(run.path / "README.md", format_card(args, rows).encode("utf-8"))
+    run.write_json("metrics.json", metrics)
+    show_description(rows)
+    for picture in pictures:
+        tracker.log_image(picture.stem, picture)
+    tracker.summarize(metrics)
+    tracker.finish()
+    print(f"done: {len(pairs)} pairs are in {run.path / PREFERENCES_FILE}; open {run.path / 'report.html'}")
+
+
+def apply_set_filters(args: PreferenceDataArguments, pairs: list[Pair]) -> tuple[list[Pair], dict[str, int]]:
+    """Applies the filters that compare pairs with each other."""
+    dropped = {}
+    if args.filters.drop_duplicates:
+        kept = drop_duplicates(pairs, args.filters.drop_duplicates)
+        dropped["drop_duplicates"], pairs = len(pairs) - len(kept), kept
+    if args.filters.max_pairs_per_prompt:
+        kept = limit_pairs_per_prompt(pairs, args.filters.max_pairs_per_prompt)
+        dropped["max_pairs_per_prompt"], pairs = len(pairs) - len(kept), kept
+    return pairs, dropped
+
+
+def to_record(pair: Pair, outcome: Outcome) -> dict[str, Any]:
+    """A row of preferences.jsonl: what training reads, and the labels of both replies."""
+    attempt: Attempt = outcome.chosen_from
+    by_text = {each.text: each for each in attempt.candidates}
+    chosen = by_text.get(pair.chosen["dialog"], attempt.gold)
+    rejected = by_text[pair.rejected["dialog"]]
+    row: dict[str, Any] = {
+        "prompt": pair.prompt,
+        "chosen": [{"role": "assistant", "content": pair.chosen}],
+        "rejected": [{"role": "assistant", "content": pair.rejected}],
+        "chosen_score": pair.chosen_score,
+        "rejected_score": pair.rejected_score,
+        "index": pair.index,
+        "attempts": outcome.attempts,
+    }
+    for side, candidate in (("chosen", chosen), ("rejected", rejected)):
+        row |= {
+            f"{side}_emotion": candidate.emotion,
+            f"{side}_emotion_score": candidate.emotion_score,
+            f"{side}_gibberish_label": candidate.gibberish_label,
+            f"{side}_gibberish_score": candidate.gibberish_score,
+        }
+    return row
+
+
+def to_failed_record(outcome: Outcome) -> dict[str, Any]:
+    return {
+        "index": outcome.prompt.index,
+        "target_emotion": outcome.prompt.target_emotion,
+        "last_turn": outcome.prompt.history[-1]["content"]["dialog"],
+        "attempts": outcome.attempts,
+        "failures": dict(outcome.failures.most_common()),
+    }
+
+
+def count_outcomes(outcomes: Sequence[Outcome], candidates: int) -> dict[str, float]:
+    """How many prompts have a pair, how many attempts that took, and which filters attempts have failed."""
+    accepted = sum(bool(outcome.pairs) for outcome in outcomes)
+    attempts = sum(outcome.attempts for outcome in outcomes)
+    failures = sum((outcome.failures for outcome in outcomes), Counter())
+    return {
+        "tried_prompts": len(outcomes),
+        "accepted_prompts": accepted,
+        "failed_prompts": len(outcomes) - accepted,
+        "accepted_share": accepted / len(outcomes),
+        "attempts": attempts,
+        "attempts_per_prompt": attempts / len(outcomes),
+        "candidates": attempts * candidates,
+    } | {f"failed_attempts/{name}": count for name, count in failures.most_common()}
+
+
+def list_outcome_rows(metrics: dict[str, float]) -> Rows:
+    failures = {
+        name.removeprefix("failed_attempts/"): count
+        for name, count in metrics.items()
+        if name.startswith("failed_attempts/")
+    }
+    return [
+        ("prompts tried", str(metrics["tried_prompts"])),
+        ("prompts with a pair", f"{metrics['accepted_prompts']} ({metrics['accepted_share']:.1%})"),
+        ("attempts per prompt", f"{metrics['attempts_per_prompt']:.2f}"),
+        ("attempts that failed a filter", ", ".join(f"{name} {count}" for name, count in failures.items()) or "none"),
+    ]
+
+
+def format_card(args: PreferenceDataArguments, rows: Rows) -> str:
+    """README.md, the card of the data set, with the metadata that the hub reads."""
+    settings = {
+        "prompts": f"`{strip_local_folders(args.dataset.path)}`, split {args.dataset.split}",
+        "model": f"`{strip_local_folders(args.base_model)}` with the adapter `{strip_local_folders(args.adapter)}`",
+        "emotion classifier": f"`{strip_local_folders(args.scoring.emotion_model)}`",
+        "gibberish classifier": f"`{strip_local_folders(args.scoring.gibberish_model)}`",
+        "candidates per attempt": args.candidates,
+        "attempts at most": args.max_attempts,
+        "generation": args.generation,
+        "reward": args.reward.model_dump(),
+        "filters": args.filters.model_dump(exclude_none=True),
+        "seed": args.seed,
+    }
+    return (
+        "---\nconfigs:\n- config_name: default\n  data_files: preferences.jsonl\ntags: [dpo, preference, trl]\n---\n"
+        "# Preference pairs of an emotion-conditioned response generator\n\n"
+        "Both replies of a pair were sampled from the model named below for the same prompt. The scores are rewards "
+        "made of the labels of the two classifiers and the length; they are not meant as input of training. A model "
+        "that is trained on these pairs should be evaluated with another emotion classifier.\n\n"
+        f"{format_markdown(rows)}\n![margins](margins.png)\n\n## How the pairs were made\n\n"
+        f"{format_markdown([(key, str(value)) for key, value in settings.items()])}"
+    )
+
+
+def format_markdown(rows: Rows) -> str:
+    return "| | |\n|---|---|\n" + "".join(f"| {key} | {value} |\n" for key, value in rows)

@@ -1,0 +1,43 @@
+"""The reward of a reply, by which the candidates of a prompt are compared: the formula of the original recipe."""
+
+from response_generator.config.preference_schema import RewardArguments
+from response_generator.scoring.classifiers import LabelProbs
+
+CLEAN, MILD_GIBBERISH = "clean", "mild gibberish"
+SHORT_SCALE, FITTING_SCALE, LONG_SCALE = 0.0001, 10.0, 0.9  # of the length's part
+
+
+def compute_reward(
+    text: str, emotion: LabelProbs, gibberish: LabelProbs, target: str, reward: RewardArguments
+) -> float:
+    """The weighted sum of the three parts."""
+    return (
+        reward.emotion_weight * score_emotion(emotion, target, reward)
+        + reward.length_weight * score_length(len(text), reward.min_characters, reward.max_characters)
+        + reward.gibberish_weight * score_gibberish(gibberish, reward)
+        + reward.bias
+    )
+
+
+def score_emotion(emotion: LabelProbs, target: str, reward: RewardArguments) -> float:
+    return reward.confidence_scale * emotion.score if emotion.label == target else 0.0
+
+
+def score_gibberish(gibberish: LabelProbs, reward: RewardArguments) -> float:
+    if gibberish.label == CLEAN:
+        return reward.confidence_scale * gibberish.score
+    if gibberish.label == MILD_GIBBERISH:
+        return reward.mild_gibberish_scale * gibberish.score
+    return gibberish.score + reward.other_gibberish_offset
+
+
+def score_length(characters: int, min_characters: int, max_characters: int) -> float:
+    """The length's part: nearly 0 below twice `min_characters`, then growing up to twice `max_characters`, where it
+    falls to 0.9 and grows slowly again."""
+    above_min = (characters - min_characters) / min_characters
+    above_max = (characters - max_characters) / max_characters
+    if abs(above_min) < 1:
+        return SHORT_SCALE * above_min
+    if abs(above_min) > 1 > abs(above_max):
+        return FITTING_SCALE * abs(above_min + above_max)
+    return LONG_SCALE * above_max

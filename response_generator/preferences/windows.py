@@ -1,0 +1,45 @@
+"""Cuts dialogues into prompts: some turns of history, and a reply of the assistant that is to be written."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from response_generator.config.preference_schema import PreferenceDataArguments
+from response_generator.data.datasets import Dialogue, Skipped
+from response_generator.errors import raise_row_errors
+
+TOO_SHORT = "fewer turns than history_turns"
+
+
+def cut_windows(dialogues: Sequence[Dialogue], args: PreferenceDataArguments) -> tuple[list[Dialogue], Skipped]:
+    """The prompts of all dialogues, numbered from 0 on, and how many dialogues `dataset.skip_bad_rows` leaves out.
+
+    Raises:
+        InputError: with the dialogues that have fewer turns than `history_turns`, unless they are kept or left out; or
+            when no prompt is left.
+    """
+    windows: list[Dialogue] = []
+    errors, skipped = [], Counter()
+    for dialogue in dialogues:
+        found = list(list_windows(dialogue, args))
+        if not found:
+            errors.append(
+                f"dataset, row {dialogue.index}: has {len(dialogue.history)} turns before its last reply, fewer than "
+                f"history_turns ({args.history_turns}); set keep_short_dialogues: true to use it as it is, or "
+                f"dataset.skip_bad_rows: true to leave such rows out"
+            )
+            skipped[TOO_SHORT] += 1
+        windows += found
+    if not windows or not args.dataset.skip_bad_rows:
+        raise_row_errors("dataset", errors)
+    return [Dialogue(index, *window) for index, window in enumerate(windows)], skipped
+
+
+def list_windows(dialogue: Dialogue, args: PreferenceDataArguments) -> Iterator[tuple]:
+    """The history, target emotion and gold reply of each window."""
+    gold = {"role": "assistant", "content": {"emotion": dialogue.target_emotion, "dialog": dialogue.gold_response}}
+    turns = [*dialogue.history, gold]
+    ends = range(1, len(turns), 2) if args.windows == "all" else [len(turns) - 1]
+    for end in ends:
+        length = end if args.history_turns is None else min(end, args.history_turns)
+        if args.history_turns in (None, length) or args.keep_short_dialogues:
+            yield turns[end - length : end], turns[end]["content"]["emotion"], turns[end]["content"]["dialog"]
