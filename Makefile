@@ -2,7 +2,7 @@
 # make test      runs all tests that need no GPU; installs Chromium (a system package) if it is missing
 # make test-fast runs the tests that need no model, no browser and no other process, without importing unsloth
 # make test-gpu  runs the tests that need a GPU
-# make bench     compares the speed of generation with other ways; takes an hour on two cores, which must be idle
+# make bench     compares the speed with other ways; takes over an hour on two cores, which must be idle
 # make style     checks lint and formatting
 # Each target first installs missing requirements into .venv.
 
@@ -34,7 +34,9 @@ test-gpu: $(INSTALLED)
 
 bench: $(INSTALLED) assets
 	$(PYTHON) -m pip install --quiet -r benchmarks/requirements.txt
+	$(PYTHON) -m response_generator.demo.pair_classifiers
 	$(PYTHON) benchmarks/generation.py
+	$(PYTHON) benchmarks/preferences.py
 
 assets: $(INSTALLED)
 	$(PYTHON) -m response_generator.demo

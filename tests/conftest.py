@@ -127,6 +127,25 @@ class Tiny:
             **changes,
         }
 
+    def preferences(self, output: Path, **changes) -> dict:
+        """Args whose filters some attempts of the random models pass and others do not."""
+        return {
+            **self.common(output),
+            "dataset": {"path": str(self.folder / "dialogues.jsonl")},
+            "history_turns": 3,
+            "keep_short_dialogues": True,
+            "batch_size": 8,
+            "candidates": 3,
+            "max_attempts": 5,
+            "generation": {"max_new_tokens": 8, "min_new_tokens": 2, "do_sample": True, "top_k": 20},
+            "scoring": {
+                "emotion_model": str(self.folder / "emotion"),
+                "gibberish_model": str(self.folder / "gibberish"),
+            },
+            "filters": {"min_margin": 0.2, "chosen_gibberish_labels": ["clean"]},
+            **changes,
+        }
+
 
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory) -> Tiny:
@@ -137,7 +156,7 @@ def tiny(tmp_path_factory) -> Tiny:
 
     write_tiny_classifier(folder / "emotion", folder / "base", EMOTIONS)
     write_tiny_classifier(folder / "gibberish", folder / "base", ("clean", "noise"))
-    write_rows(folder / "pairs.jsonl", demo_rows("preferences_train", 12))
+    write_rows(folder / "pairs.jsonl", demo_rows("written_pairs_train", 12))
     write_rows(folder / "dialogues.jsonl", demo_rows("dialogues_test", 6))
     return Tiny(folder)
 

@@ -9,7 +9,7 @@ from conftest import ROOT
 from documents import BLOCKS, DOCUMENTS, TEXTS, list_inline_code, list_make_targets
 
 from response_generator.config import documentation, library_keywords
-from response_generator.config.schema import DPOArguments, EvaluateArguments, ModelArguments
+from response_generator.config.schema import Section
 from response_generator.config.validation import get_section_class
 from response_generator.evaluation.comparison import estimate_preference
 from response_generator.evaluation.metrics import METRICS
@@ -19,7 +19,7 @@ MAX_README_WORDS = 1000
 CHECKED_PATHS = ("args/", "docs/", "response_generator/", "tests/", "requirements")
 
 
-def list_keys(arguments: type[ModelArguments]) -> set[str]:
+def list_keys(arguments: type[Section]) -> set[str]:
     """Every key of a section as `section.key`, those of the libraries included."""
     keys = set()
     for name, field in arguments.model_fields.items():
@@ -36,7 +36,7 @@ NO_KEYS = {"chat_template.marks", "dpo.output_dir", "generation.eos_token_id", "
 
 @pytest.mark.parametrize("file", DOCUMENTS, ids=lambda file: file.name)
 def test_every_key_in_the_text_exists(file):
-    known = list_keys(DPOArguments) | list_keys(EvaluateArguments)
+    known = set().union(*map(list_keys, documentation.PROGRAMS.values()))
     sections = {key.partition(".")[0] for key in known}
     for code in list_inline_code(file):
         key = re.match(r"\w+\.\w+", code)

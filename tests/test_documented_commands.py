@@ -17,11 +17,18 @@ from torch.distributed.run import get_args_parser as build_torchrun_parser
 import evaluate
 from response_generator import export
 from response_generator.cli import command_line
+from response_generator.config.preference_schema import PreferenceDataArguments
 from response_generator.config.schema import DPOArguments, EvaluateArguments, ModelArguments
 from response_generator.config.validation import validate_arguments
 from response_generator.data.datasets import parse_dialogue, parse_pair
+from response_generator.demo import pair_classifiers
+from response_generator.preferences import __main__ as preferences
 
-PUBLISHED_ARGS = {DPOArguments: ROOT / "args" / "dpo_arg.json", EvaluateArguments: ROOT / "args" / "evaluate_arg.json"}
+PUBLISHED_ARGS = {
+    DPOArguments: ROOT / "args" / "dpo_arg.json",
+    EvaluateArguments: ROOT / "args" / "evaluate_arg.json",
+    PreferenceDataArguments: ROOT / "args" / "preference_arg.json",
+}
 LAUNCHERS = {"torchrun": build_torchrun_parser, "accelerate": launch_command_parser}
 
 
@@ -66,8 +73,20 @@ def read_published_args(arguments: type[ModelArguments], assignments: list[str])
 
 
 def check_module(module: str, options: list[str], monkeypatch) -> None:
-    """Checks a program of the package; `export` is the only one that has options."""
+    """Checks a program of the package."""
     assert importlib.util.find_spec(module), f"there is no module {module}"
+    if module == "response_generator.preferences":
+        monkeypatch.setattr(sys, "argv", [module, *options])
+        parsed = preferences.read_options()
+        if parsed.describe:
+            preferences.read_description_arguments(parsed)
+        else:
+            command_line.read_arguments(PreferenceDataArguments, parsed)
+        return
+    if module == pair_classifiers.__name__:
+        monkeypatch.setattr(sys, "argv", [module, *options])
+        pair_classifiers.read_options()
+        return
     if module != export.__name__:
         assert not [option for option in options if option.startswith("-")]
         return
@@ -122,7 +141,7 @@ def test_there_are_commands_of_every_kind():
 @pytest.mark.parametrize("block", [block for block in BLOCKS if block.language == "json"], ids=label)
 def test_every_example_of_args_is_valid(block):
     changes = json.loads(block.text)
-    arguments = DPOArguments if set(changes) <= set(DPOArguments.model_fields) else EvaluateArguments
+    arguments = next(each for each in PUBLISHED_ARGS if set(changes) <= set(each.model_fields))
     values = json.loads(PUBLISHED_ARGS[arguments].read_text(encoding="utf-8"))
     for key, value in changes.items():
         is_section = isinstance(value, dict) and isinstance(values.get(key), dict)
@@ -141,13 +160,14 @@ def test_every_example_row_is_valid(block):
 def test_every_override_in_the_text_is_valid(file):
     for code in list_inline_code(file):
         for assignment in re.findall(r"--set ([a-z]\S*=\S+)", code):
-            arguments = DPOArguments if assignment.partition(".")[0] in DPOArguments.model_fields else EvaluateArguments
+            key = assignment.partition("=")[0].partition(".")[0]
+            arguments = next(each for each in PUBLISHED_ARGS if key in each.model_fields)
             read_published_args(arguments, [assignment])
 
 
 @pytest.mark.parametrize("file", DOCUMENTS, ids=lambda file: file.name)
 def test_every_option_in_the_text_exists(file):
-    sources = [ROOT / "evaluate.py", Path(command_line.__file__)]
+    sources = [ROOT / "evaluate.py", *(Path(program.__file__) for program in (command_line, preferences))]
     written = "".join(source.read_text(encoding="utf-8") for source in sources)
     known = {"--help", *re.findall(r'"(--\w+)"', written)}
     for code in list_inline_code(file):

@@ -21,7 +21,7 @@ from response_generator.runs.tracking import Tracker
 from response_generator.training import dpo_config, reference, train_dpo
 from response_generator.training.callbacks import LogFile
 
-PAIRS = [parse_pair(number, row) for number, row in enumerate(demo_rows("preferences_train", 12))]
+PAIRS = [parse_pair(number, row) for number, row in enumerate(demo_rows("written_pairs_train", 12))]
 BASIS = {"num_train_epochs": 2, "per_device_train_batch_size": 4, "save_strategy": "steps", "save_steps": 100}
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from response_generator.config import conflicts, library_keywords
+from response_generator.config.preference_schema import DescriptionArguments, PreferenceDataArguments
 from response_generator.config.ranges import MAX_COUNT, MAX_SEED, RANGES, Range
 from response_generator.config.schema import DPOArguments, EvaluateArguments, ModelArguments
 
@@ -19,6 +20,12 @@ LIBRARY_CLASSES = {
     "generation": "Fields of transformers' `GenerationConfig`.",
     "from_pretrained": "Arguments of unsloth's `FastLanguageModel.from_pretrained`, or of transformers' "
     "`AutoModelForCausalLM.from_pretrained`, and fields of the model's configuration.",
+}
+PROGRAMS = {
+    "fine_tune_dpo.py": DPOArguments,
+    "evaluate.py": EvaluateArguments,
+    "response_generator.preferences": PreferenceDataArguments,
+    "response_generator.preferences --describe": DescriptionArguments,
 }
 ALLOWED_VALUES = {
     "dpo": {
@@ -39,7 +46,8 @@ change of either, write it again:
 .venv/bin/{COMMAND}
 ```
 
-One JSON file is one complete run. `args/dpo_arg.json` and `args/evaluate_arg.json` are complete examples.
+One JSON file is one complete run. `args/dpo_arg.json`, `args/evaluate_arg.json` and
+`args/preference_arg.json` are complete examples.
 
 - An unknown key, a wrong JSON type, a missing required key or a number outside its range is an error. All errors are
   reported at once, before anything is loaded.
@@ -66,6 +74,7 @@ documentation describes them. Every number has a range. Keys that the program se
 | `--from_predictions PATH` | `evaluate.py`: scores the replies of an earlier run again |
 | `--compare RUN_FOLDER RUN_FOLDER` | `evaluate.py`: compares two or more finished runs; takes no args file |
 | `--output_dir FOLDER` | `evaluate.py`: where `--compare` writes |
+| `--describe DATASET` | `python -m response_generator.preferences`: describes pairs; takes no args file |
 
 | exit status | meaning |
 |---|---|
@@ -78,18 +87,15 @@ documentation describes them. Every number has a range. Keys that the program se
 
 def build_page() -> str:
     """The text of docs/configuration.md."""
-    dpo, evaluation = DPOArguments.model_json_schema(), EvaluateArguments.model_json_schema()
-    common = [key for key in ModelArguments.model_fields if key != "adapter"]  # each script describes its own adapter
-    parts = [
-        INTRODUCTION,
-        "## Keys of both scripts\n",
-        build_key_table(dpo, common),
-        "## Keys of fine_tune_dpo.py\n",
-        build_key_table(dpo, [key for key in DPOArguments.model_fields if key not in common]),
-        "## Keys of evaluate.py\n",
-        build_key_table(evaluation, [key for key in EvaluateArguments.model_fields if key not in common]),
-    ]
-    sections = find_sections(dpo) | find_sections(evaluation)
+    schemas = {title: model.model_json_schema() for title, model in PROGRAMS.items()}
+    # Each program describes its own adapter and data.
+    common = [key for key in ModelArguments.model_fields if key not in ("adapter", "dataset")]
+    parts = [INTRODUCTION, "## Keys of all programs\n", build_key_table(ModelArguments.model_json_schema(), common)]
+    sections: dict[str, dict[str, Any]] = {}
+    for title, schema in schemas.items():
+        own = [key for key in schema["properties"] if key not in common]
+        parts += [f"## Keys of {title}\n", build_key_table(schema, own)]
+        sections = find_sections(schema) | sections
     for key, section in sections.items():
         parts += [f"## `{key}`\n", build_key_table(section)]
     parts += [build_library_section(section) for section in LIBRARY_CLASSES]
@@ -111,6 +117,8 @@ def build_key_table(schema: dict[str, Any], keys: list[str] | None = None) -> st
     for key in keys or schema["properties"]:
         field = schema["properties"][key]
         default = f"`{json.dumps(field['default'])}`" if "default" in field else "required"
+        if isinstance(field.get("default"), dict):
+            default = "see the section"
         description = " ".join(field["description"].split())
         lines.append(f"| `{key}` | {describe_allowed(field)} | {default} | {description} |")
     return "\n".join(lines) + "\n"

@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from response_generator.config.ranges import MAX_COUNT, MAX_NUMBER
 from response_generator.config.schema import (
     MAX_SAMPLES_PER_PROMPT,
     FilterArguments,
@@ -23,30 +24,30 @@ class RewardArguments(Section):
     The defaults are those of the original recipe's code.
     """
 
-    emotion_weight: float = 0.4
+    emotion_weight: float = Field(default=0.4, ge=-MAX_NUMBER, le=MAX_NUMBER)
     """Weight of the emotion's part: `confidence_scale` x confidence if the label is the target emotion, else 0."""
-    length_weight: float = 0.25
+    length_weight: float = Field(default=0.25, ge=-MAX_NUMBER, le=MAX_NUMBER)
     """Weight of the length's part."""
-    gibberish_weight: float = 0.35
+    gibberish_weight: float = Field(default=0.35, ge=-MAX_NUMBER, le=MAX_NUMBER)
     """Weight of the gibberish label's part: `confidence_scale` x confidence for `clean`."""
-    bias: float = 0.001
+    bias: float = Field(default=0.001, ge=-MAX_NUMBER, le=MAX_NUMBER)
     """Constant part."""
-    confidence_scale: float = 10.0
+    confidence_scale: float = Field(default=10.0, ge=-MAX_NUMBER, le=MAX_NUMBER)
     """What a classifier's confidence is multiplied by."""
-    mild_gibberish_scale: float = 0.5
+    mild_gibberish_scale: float = Field(default=0.5, ge=-MAX_NUMBER, le=MAX_NUMBER)
     """The same for the label `mild gibberish`: 0.5 in the original's code, 5 in its description."""
-    other_gibberish_offset: float = -2.0
+    other_gibberish_offset: float = Field(default=-2.0, ge=-MAX_NUMBER, le=MAX_NUMBER)
     """Added to the confidence of every other gibberish label."""
-    min_characters: int = Field(default=5, ge=1)
+    min_characters: int = Field(default=5, ge=1, le=MAX_COUNT)
     """Length that a reply should have at least; the length's part is about 0 up to twice as many characters."""
-    max_characters: int = Field(default=20, ge=1)
+    max_characters: int = Field(default=20, ge=1, le=MAX_COUNT)
     """Length that a reply should have at most; the length's part grows up to twice as many characters, then falls."""
 
 
 class PreferenceDataArguments(GenerationArguments):
     adapter: Source
     """LoRA adapter whose replies are compared: hub id or folder."""
-    history_turns: int | None = Field(default=5, ge=1)
+    history_turns: int | None = Field(default=5, ge=1, le=MAX_COUNT)
     """Turns of a dialogue before the reply, an odd number; earlier turns are left out; null: all turns."""
     keep_short_dialogues: bool = False
     """true: also use dialogues that have fewer turns than that. false: stop with an error that lists them."""

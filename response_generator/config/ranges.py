@@ -6,6 +6,7 @@ MAX_COUNT = 2**31 - 1  # torch and its C libraries store many counts in 32 bits
 MAX_SEED = 2**32 - 1  # limit of numpy, which set_seed of transformers seeds too
 MAX_WORKERS = 256
 MAX_BEAMS = 100
+MAX_NUMBER = 1e6
 
 
 @dataclass(frozen=True)
@@ -43,8 +44,8 @@ STEPS = left_open_range(0, MAX_COUNT)  # a value below 1 is a fraction of all st
 SEED = closed_range(0, MAX_SEED)
 SHARE = closed_range(0, 1)
 TOKEN_ID = COUNT_OR_ZERO
-POSITIVE, NOT_NEGATIVE = left_open_range(0, 1e6), closed_range(0, 1e6)
-ANY_NUMBER = closed_range(-1e6, 1e6)
+POSITIVE, NOT_NEGATIVE = left_open_range(0, MAX_NUMBER), closed_range(0, MAX_NUMBER)
+ANY_NUMBER = closed_range(-MAX_NUMBER, MAX_NUMBER)
 
 RANGES: dict[str, dict[str, Range]] = {
     "dpo": {
@@ -75,7 +76,7 @@ RANGES: dict[str, dict[str, Range]] = {
         "max_length": closed_range(2, MAX_COUNT),  # at least one token of the prompt and one of the reply
         "max_steps": closed_range(-1, MAX_COUNT),
         "neftune_noise_alpha": NOT_NEGATIVE,
-        "num_train_epochs": left_open_range(0, 1e6),
+        "num_train_epochs": left_open_range(0, MAX_NUMBER),
         "pad_to_multiple_of": COUNT,
         "per_device_eval_batch_size": COUNT,
         "per_device_train_batch_size": COUNT,

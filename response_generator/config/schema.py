@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
 
 from response_generator.config.paths import resolve_path
-from response_generator.config.ranges import MAX_SEED, MAX_WORKERS
+from response_generator.config.ranges import MAX_COUNT, MAX_NUMBER, MAX_SEED, MAX_WORKERS
 from response_generator.config.sources import resolve_source
 from response_generator.constants import EMOTIONS
 
@@ -75,15 +75,15 @@ class DatasetArguments(Section):
 class FilterArguments(Section):
     """Filters of preference pairs, in the order in which they are applied."""
 
-    min_margin: float | None = None
+    min_margin: float | None = Field(default=None, ge=-MAX_NUMBER, le=MAX_NUMBER)
     """Least `chosen_score - rejected_score`; null: any."""
-    min_chosen_score: float | None = None
+    min_chosen_score: float | None = Field(default=None, ge=-MAX_NUMBER, le=MAX_NUMBER)
     """Least `chosen_score`; null: any."""
-    max_rejected_score: float | None = None
+    max_rejected_score: float | None = Field(default=None, ge=-MAX_NUMBER, le=MAX_NUMBER)
     """Greatest `rejected_score`; null: any."""
-    min_characters: int | None = Field(default=None, ge=1)
+    min_characters: int | None = Field(default=None, ge=1, le=MAX_COUNT)
     """Least length of either reply; null: any."""
-    max_characters: int | None = Field(default=None, ge=1)
+    max_characters: int | None = Field(default=None, ge=1, le=MAX_COUNT)
     """Greatest length of either reply; null: any."""
     chosen_ends_with_punctuation: bool = False
     """Keep only pairs whose chosen reply ends with `.`, `!` or `?`, that is, is not cut off."""
@@ -96,7 +96,7 @@ class FilterArguments(Section):
     drop_duplicates: Literal["exact", "near"] | None = None
     """`exact`: keep the first of pairs with the same prompt and replies; `near`: also of pairs whose prompt, chosen and
     rejected reply each share 80 % of their sequences of three words; null: keep all."""
-    max_pairs_per_prompt: int | None = Field(default=None, ge=1)
+    max_pairs_per_prompt: int | None = Field(default=None, ge=1, le=MAX_COUNT)
     """Keep only this many pairs of a prompt, those with the greatest margin; null: all."""
 
 
@@ -208,7 +208,7 @@ class DPOArguments(ModelArguments):
 class PreferenceArguments(Section):
     dataset: DatasetArguments
     """Held-out preference pairs, with the same keys as the section `dataset`."""
-    beta: float = Field(gt=0, le=1e6)
+    beta: float = Field(gt=0, le=MAX_NUMBER)
     """Scale of the implicit reward, which is beta times (log-probability under the adapter - under the baseline)."""
 
 

@@ -4,43 +4,11 @@ Writes the base model, the emotion classifier and the gibberish classifier into 
 are kept; one that was interrupted is made again.
 """
 
-import json
-import os
-import shutil
-import time
 from argparse import ArgumentParser
-from collections.abc import Callable
-from pathlib import Path
 
 from response_generator.cli import command_line
+from response_generator.demo.assets import ASSETS, prepare_asset, show_accuracy
 from response_generator.runs import library_output
-
-ASSETS = Path("assets")
-
-
-def prepare_asset(name: str, write: Callable[[Path], None]) -> Path:
-    """Makes `assets/name`, which is complete or absent."""
-    folder = ASSETS / name
-    if folder.exists():
-        print(f"{folder}: already there")
-        return folder
-    print(f"making {folder} …", flush=True)
-    part = ASSETS / f"{name}.part"
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    started = time.monotonic()
-    write(part)
-    os.replace(part, folder)
-    print(f"{folder}: made in {time.monotonic() - started:.0f} s")
-    return folder
-
-
-def show_accuracy(folder: Path) -> None:
-    metrics = json.loads((folder / "accuracy.json").read_text(encoding="utf-8"))
-    print(
-        f"{folder}: accuracy {metrics['accuracy'] * 100:.1f} % on {metrics['held_out']} held-out texts, "
-        f"macro F1 {metrics['macro_f1']:.3f}"
-    )
 
 
 def main() -> None:

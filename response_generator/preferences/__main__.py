@@ -31,7 +31,7 @@ from response_generator.runs.run_folder import RunFolder, flatten
 def main() -> None:
     options = read_options()
     if options.describe:
-        describe(options)
+        describe(read_description_arguments(options), options.dry_run)
         return
     args = command_line.read_arguments(PreferenceDataArguments, options)
     run = preflight.check_environment(args)
@@ -80,12 +80,15 @@ def build(args: PreferenceDataArguments, run: RunFolder, dry_run: bool) -> None:
         hub.push_dataset(run.path, args.push_to_hub)
 
 
-def describe(options: Namespace) -> None:
+def read_description_arguments(options: Namespace) -> DescriptionArguments:
     library_output.set_verbose(options.verbose)
     values = {"dataset": {"path": options.describe}}
     for assignment in options.set:
         command_line.apply_override(values, assignment)
-    args = validate_arguments(DescriptionArguments, values, f"--describe {options.describe}")
+    return validate_arguments(DescriptionArguments, values, f"--describe {options.describe}")
+
+
+def describe(args: DescriptionArguments, dry_run: bool) -> None:
     run = preflight.check_description(args)
     pairs, skipped = read_pairs(args.dataset)
 
@@ -104,7 +107,7 @@ def describe(options: Namespace) -> None:
     description_table.show_description(rows)
     data_preview.show_skipped({"dataset": skipped})
     data_preview.show_limits({"dataset": args.dataset})
-    if options.dry_run or not distributed.is_main_process():
+    if dry_run or not distributed.is_main_process():
         return
     run.start()
     report.write_report(pairs, rows, [], flatten(run.arguments), run.path)

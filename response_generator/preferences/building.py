@@ -1,5 +1,7 @@
 """Builds preference pairs: samples candidates with the model, scores them with the classifiers, and keeps pairs."""
 
+import hashlib
+import json
 from contextlib import ExitStack
 from functools import partial
 
@@ -8,6 +10,7 @@ from peft import PeftModel
 from response_generator.config.preference_schema import PreferenceDataArguments
 from response_generator.constants import ADAPTER
 from response_generator.data.datasets import Dialogue
+from response_generator.errors import InputError
 from response_generator.generation import batch_limit, method
 from response_generator.generation.sampling import BatchLimit, SamplingParams, decode_reply
 from response_generator.modeling import inference, loading
@@ -15,16 +18,36 @@ from response_generator.modeling.cpu_inference import fast_cpu_inference
 from response_generator.preferences.attempts import Attempt, Labels, find_early_failure, score_attempt
 from response_generator.preferences.preparation import PreparedBuilding
 from response_generator.preferences.sampling_rounds import Batch, Outcome, sample_pairs
-from response_generator.runs.run_folder import RunFolder
+from response_generator.runs.run_folder import RunFolder, read_json
 from response_generator.scoring import classifiers
+
+PROMPTS_DIGEST = "prompts_sha256"  # in environment.json
 
 
 def build_pairs(args: PreferenceDataArguments, run: RunFolder, prepared: PreparedBuilding) -> list[Outcome]:
-    """The outcome of every prompt. What an earlier start of the same run has sampled is not sampled again."""
+    """The outcome of every prompt. What an earlier start of the same run has sampled is not sampled again.
+
+    Raises:
+        InputError: when an earlier start of the run had other prompts.
+    """
+    check_prompts(run, prepared)
     limit = batch_limit.read_batch_limit(run, args.batch_size)
     with CandidateSampler(args, run, prepared) as sampler:
         limit = limit or sampler.measure_limit()
         return sample_pairs(args, run.path, prepared, limit, partial(sampler.sample, limit))
+
+
+def check_prompts(run: RunFolder, prepared: PreparedBuilding) -> None:
+    """Notes a digest of all prompts, and compares it with that of an earlier start."""
+    tokens = [request.prompt_ids for request in prepared.requests]
+    digest = hashlib.sha256(json.dumps(tokens).encode("utf-8")).hexdigest()
+    earlier = read_json(run.path / "environment.json").get(PROMPTS_DIGEST, digest)
+    if earlier != digest:
+        raise InputError(
+            f"{run.path}: dataset and chat_template give other prompts than when this run was started: they have "
+            f"changed since; name another output_dir"
+        )
+    run.note_environment({PROMPTS_DIGEST: digest})
 
 
 class CandidateSampler:

@@ -63,6 +63,7 @@ def sample_pairs(
     """
     outcomes = {request.dialogue.index: Outcome(request.dialogue) for request in prepared.requests}
     waiting, first_attempt, number = list(prepared.requests), 0, 1
+    (folder / CANDIDATES_FOLDER).mkdir(exist_ok=True)
     with resumable.progress_bar("prompts", len(waiting), "prompt") as bar:
         while waiting and first_attempt < args.max_attempts:
             attempts = count_attempts(waiting, args, prepared, limit, first_attempt)

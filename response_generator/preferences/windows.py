@@ -23,7 +23,7 @@ def cut_windows(dialogues: Sequence[Dialogue], args: PreferenceDataArguments) ->
         found = list(list_windows(dialogue, args))
         if not found:
             errors.append(
-                f"dataset, row {dialogue.index}: has {len(dialogue.history)} turns before its last reply, fewer than "
+                f"dataset, row {dialogue.index}: has {len(dialogue.history)} turn(s) before its last reply, fewer than "
                 f"history_turns ({args.history_turns}); set keep_short_dialogues: true to use it as it is, or "
                 f"dataset.skip_bad_rows: true to leave such rows out"
             )

@@ -3,9 +3,8 @@
 import pytest
 
 from response_generator.config import documentation, library_keywords
-from response_generator.config.schema import DPOArguments, EvaluateArguments
 
-SCHEMAS = [arguments.model_json_schema() for arguments in (DPOArguments, EvaluateArguments)]
+SCHEMAS = [arguments.model_json_schema() for arguments in documentation.PROGRAMS.values()]
 SECTIONS = [section for schema in SCHEMAS for section in (schema, *schema["$defs"].values())]
 
 

@@ -5,7 +5,7 @@ from annotated_types import Ge, Gt, Le
 from conftest import ROOT, read_json
 from pydantic import BaseModel
 
-from response_generator.config import library_keywords, ranges, schema
+from response_generator.config import library_keywords, preference_schema, ranges, schema
 from response_generator.config.schema import DPOArguments, EvaluateArguments
 from response_generator.config.validation import validate_arguments
 from response_generator.errors import InputError
@@ -35,7 +35,8 @@ def test_every_numeric_library_keyword_has_a_range(section):
 
 
 def test_every_number_in_the_schema_has_a_range():
-    sections = [value for value in vars(schema).values() if isinstance(value, type) and issubclass(value, BaseModel)]
+    names = vars(schema) | vars(preference_schema)
+    sections = [value for value in names.values() if isinstance(value, type) and issubclass(value, BaseModel)]
     numeric = {}
     for section in sections:
         for key, field in section.model_fields.items():
@@ -44,7 +45,8 @@ def test_every_number_in_the_schema_has_a_range():
                 numeric[f"{section.__name__}.{key}"] = {type(bound) for bound in field.metadata}
     assert len(numeric) >= 8
     unbounded = {"DatasetArguments.limit", "ScoringArguments.batch_size"}
-    numeric.pop("EvaluateArguments.batch_size")  # an integer or "auto", tried below
+    for section in ("GenerationArguments", "EvaluateArguments", "PreferenceDataArguments"):
+        numeric.pop(f"{section}.batch_size", None)  # an integer or "auto", tried below
     for name, bounds in numeric.items():
         assert bounds & {Ge, Gt}, name
         # A batch size or limit above the number of rows uses all rows.

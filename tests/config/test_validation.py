@@ -10,6 +10,7 @@ import pytest
 from conftest import ROOT
 
 from response_generator.config import library_keywords
+from response_generator.config.preference_schema import PreferenceDataArguments, RewardArguments
 from response_generator.config.schema import DPOArguments, EvaluateArguments
 from response_generator.config.validation import RENAMED_KEYS, get_section_class, validate_arguments
 from response_generator.errors import InputError
@@ -30,10 +31,67 @@ def errors_of(changes: dict, section: str | None = None) -> list[str]:
 
 
 def test_every_args_file_is_valid():
-    assert len(ARGS_FILES) == 4
+    assert len(ARGS_FILES) >= 8
+    models = {"dpo": DPOArguments, "evaluate": EvaluateArguments, "preference": PreferenceDataArguments}
     for file in ARGS_FILES:
-        model = DPOArguments if file.name.startswith("dpo") else EvaluateArguments
-        validate_arguments(model, read(file), str(file))
+        validate_arguments(models[file.name.partition("_")[0]], read(file), str(file))
+
+
+def test_the_published_preference_args_are_the_original_ones():
+    """The numbers of the original recipe, written down again by hand."""
+    v1, v2, v3 = (read(ROOT / "args" / f"preference{version}_arg.json") for version in ("_v1", "_v2", ""))
+    assert (v3["dataset"]["limit"], v3["history_turns"], v3["candidates"], v3["max_attempts"]) == (2048, 5, 6, 30)
+    assert v3["generation"] == {
+        "max_new_tokens": 20,
+        "min_new_tokens": 5,
+        "repetition_penalty": 1.5,
+        "top_k": 5,
+        "top_p": 1.0,
+        "temperature": 2.0,
+        "do_sample": True,
+    }
+    weights = ("emotion_weight", "length_weight", "gibberish_weight", "bias", "min_characters", "max_characters")
+    assert [v3["reward"][key] for key in weights] == [0.4, 0.25, 0.35, 0.001, 5, 20]
+    assert RewardArguments() == RewardArguments(**v3["reward"])
+    assert v3["filters"] == {
+        "min_margin": 4.0,
+        "min_chosen_score": 8.0,
+        "chosen_ends_with_punctuation": True,
+        "chosen_has_target_emotion": True,
+        "chosen_gibberish_labels": ["clean"],
+        "min_chosen_gibberish_score": 0.8,
+    }
+    assert v2["filters"] == {"min_margin": 4.0, "min_chosen_score": 8.0}
+    assert (v1["filters"], v1["max_attempts"]) == ({}, 1)
+    own = {"filters", "max_attempts", "output_dir", "wandb"}
+    assert (
+        len({json.dumps({key: args[key] for key in args.keys() - own}, sort_keys=True) for args in (v1, v2, v3)}) == 1
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"history_turns": 4}, "history_turns: got 4; allowed: an odd number"),
+        ({"generation": {"max_new_tokens": 20}}, "generation.do_sample: must be true"),
+        ({"candidates": 1}, "candidates: got 1"),
+        ({"reward": {"min_characters": 30, "max_characters": 20}}, "up to max_characters (20)"),
+        ({"filters": {"min_margn": 4}}, 'filters.min_margn: unknown key; did you mean "min_margin"?'),
+        ({"filters": {"min_margin": "4"}}, "filters.min_margin: got '4'"),
+        ({"filters": {"min_chosen_gibberish_score": 0.8}}, "needs filters.chosen_gibberish_labels"),
+        ({"samples_per_prompt": 2}, "samples_per_prompt: unknown key"),
+    ],
+)
+def test_contradictions_of_preference_args(changes, words):
+    values = read(ROOT / "args" / "preference_arg.json") | changes
+    with pytest.raises(InputError) as error:
+        validate_arguments(PreferenceDataArguments, values, "args.json")
+    assert any(words in message for message in error.value.messages), error.value.messages
+
+
+def test_filters_of_training_are_checked():
+    (message,) = errors_of({"filters": {"min_characters": 9, "max_characters": 5}}, "dataset")
+    assert message == "args.json: dataset.filters.min_characters: got 9; allowed: up to max_characters (5)"
 
 
 def test_published_dpo_args_match_the_original_recipe():

@@ -33,7 +33,7 @@ def hub(tiny, tmp_path_factory):
     emptied = folder / "emptied"
     emptied.mkdir()
     (emptied / "README.md").write_text("moved away\n", encoding="utf-8")
-    pairs, dialogues = demo_rows("preferences_train", 8), demo_rows("dialogues_test", 4)
+    pairs, dialogues = demo_rows("written_pairs_train", 8), demo_rows("dialogues_test", 4)
     pairs.append(pairs[0] | {"chosen": []})
     dialogues.append({"prompt": dialogues[0]["prompt"][:-1]})  # ends with the user
     for name, rows in (("pairs", pairs), ("dialogues", dialogues)):

@@ -13,7 +13,7 @@ import fine_tune_dpo
 @pytest.fixture
 def values(tiny, tmp_path) -> dict:
     """A run whose data may be changed."""
-    rows = write_rows(tmp_path / "pairs.jsonl", demo_rows("preferences_train", 12))
+    rows = write_rows(tmp_path / "pairs.jsonl", demo_rows("written_pairs_train", 12))
     return tiny.dpo(tmp_path / "run", dataset={"path": rows, "limit": 8}, eval_dataset=None)
 
 
@@ -40,7 +40,7 @@ def test_everything_of_a_run_goes_where_its_path_leads(values, tmp_path, monkeyp
 def test_a_run_does_not_go_on_with_other_data(values, tmp_path, capsys):
     assert run_here(fine_tune_dpo.main, values, tmp_path) == 0
     (tmp_path / "run" / "metrics.json").unlink()  # as if it had been killed at the very end
-    rows = demo_rows("preferences_train", 13)
+    rows = demo_rows("written_pairs_train", 13)
     write_rows(tmp_path / "pairs.jsonl", rows[:7] + rows[12:])
     capsys.readouterr()
     assert run_here(fine_tune_dpo.main, values, tmp_path) == 2

@@ -18,7 +18,7 @@ from response_generator.modeling.adapters import AdapterFile, add_adapter
 from response_generator.modeling.tokenizer import load_tokenizer
 from response_generator.training import checkpointing, dpo_config, reference, sanity_checks, train_dpo
 
-PAIRS = [parse_pair(number, row) for number, row in enumerate(demo_rows("preferences_train", 8))]
+PAIRS = [parse_pair(number, row) for number, row in enumerate(demo_rows("written_pairs_train", 8))]
 
 
 @pytest.fixture

@@ -1,0 +1,35 @@
+"""Makes folders in assets/, each complete or absent."""
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+ASSETS = Path("assets")
+
+
+def prepare_asset(name: str, write: Callable[[Path], None]) -> Path:
+    """Makes `assets/name`, which is complete or absent."""
+    folder = ASSETS / name
+    if folder.exists():
+        print(f"{folder}: already there")
+        return folder
+    print(f"making {folder} …", flush=True)
+    part = ASSETS / f"{name}.part"
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    started = time.monotonic()
+    write(part)
+    os.replace(part, folder)
+    print(f"{folder}: made in {time.monotonic() - started:.0f} s")
+    return folder
+
+
+def show_accuracy(folder: Path) -> None:
+    metrics = json.loads((folder / "accuracy.json").read_text(encoding="utf-8"))
+    print(
+        f"{folder}: accuracy {metrics['accuracy'] * 100:.1f} % on {metrics['held_out']} held-out texts, "
+        f"macro F1 {metrics['macro_f1']:.3f}"
+    )

@@ -1,0 +1,68 @@
+"""The description of preference data, against numpy and against data with known answers."""
+
+import numpy as np
+import pytest
+from pairs import make_pair
+
+from response_generator.errors import InputError
+from response_generator.preferences.description import describe_pairs
+from response_generator.preferences.description_table import build_rows
+
+RNG = np.random.default_rng(0)
+CHOSEN, REJECTED = RNG.normal(20, 5, 200), RNG.normal(4, 2, 200)
+SCORED = [
+    make_pair(index, chosen_score=float(chosen), rejected_score=float(rejected))
+    for index, (chosen, rejected) in enumerate(zip(CHOSEN, REJECTED, strict=True))
+]
+
+
+def test_margins_equal_numpy():
+    metrics, margins = describe_pairs(SCORED, []), CHOSEN - REJECTED
+    assert metrics["margin/median"] == pytest.approx(np.median(margins))
+    assert metrics["margin/mean"] == pytest.approx(np.mean(margins))
+    assert metrics["margin/sd"] == pytest.approx(np.std(margins))
+    assert metrics["margin/p95"] == pytest.approx(np.percentile(margins, 95))
+    assert metrics["margin/share_not_positive"] == pytest.approx(np.mean(margins <= 0))
+    assert metrics["chosen_score/mean"] == pytest.approx(np.mean(CHOSEN))
+    assert metrics["rejected_score/min"] == pytest.approx(np.min(REJECTED))
+
+
+def test_counts_of_known_pairs():
+    pairs = [
+        make_pair(0, "Fine .", "No", chosen_score=5.0, rejected_score=1.0),  # chosen longer by 4, margin 4
+        make_pair(0, "Fine .", "No", chosen_score=5.0, rejected_score=1.0),  # an exact duplicate
+        make_pair(1, "Well", "Not at all .", chosen_score=3.0, rejected_score=3.0),  # shorter by 8, margin 0
+        make_pair(2, "Same .", "Same .", chosen_score=2.0, rejected_score=3.0),  # margin -1
+    ]
+    metrics = describe_pairs(pairs, ["[INST]"])
+    assert (metrics["pairs"], metrics["prompts"]) == (4, 3)
+    assert metrics["margin/share_not_positive"] == 0.5
+    assert (metrics["chosen_cut_off"], metrics["rejected_cut_off"]) == (0.25, 0.5)
+    assert metrics["chosen_longer"] == (2 + 0.5) / 4
+    assert metrics["margin_length_correlation"] == pytest.approx(np.corrcoef([4, 4, 0, -1], [4, 4, -8, 0])[0, 1])
+    assert (metrics["exact_duplicates"], metrics["near_duplicates"], metrics["same_replies"]) == (1, 0, 1)
+    assert metrics["target/happiness"] == 4
+    assert metrics["chosen_characters/max"] == 6
+    assert not any(name.startswith("missing_marker") for name in metrics)  # the template writes them
+    assert ("exact duplicates of an earlier pair", "1") in build_rows(metrics)
+
+
+def test_text_prompts_as_published():
+    prompt = "   neutral   Good morning, sir. …?     neutral   There is one.…?  \n    neutral   RIB.     neutral   "
+    marked = "[INST] [EMOTION] fear [/EMOTION] Who is there ? [/INST] [EMOTION] anger [/EMOTION] "
+    pairs = [
+        make_pair(0, prompt=prompt, chosen=" Yes, sir.</s>", rejected="no", chosen_score=None, rejected_score=None),
+        make_pair(1, prompt=marked, chosen="It is me !", rejected="no", chosen_score=None, rejected_score=None),
+        make_pair(2, prompt="Hello there .", chosen="Hi .", rejected="no", chosen_score=None, rejected_score=None),
+    ]
+    metrics = describe_pairs(pairs, ["[INST]", "[EMOTION]"])
+    assert (metrics["target/neutral"], metrics["target/anger"], metrics["target/unknown"]) == (1, 1, 1)
+    assert (metrics["missing_marker/[INST]"], metrics["missing_marker/[EMOTION]"]) == (2, 2)
+    assert metrics["chosen_cut_off"] == 0  # </s> is not part of the words
+    assert "margin/mean" not in metrics
+    assert ("prompts without [INST]", "2") in build_rows(metrics)
+
+
+def test_scores_in_some_rows_alone_are_an_error():
+    with pytest.raises(InputError, match="row 1: has no chosen_score and rejected_score, as other rows have"):
+        describe_pairs([make_pair(0), make_pair(1, rejected_score=None)], [])

@@ -1,0 +1,51 @@
+"""The reward, against values that were calculated by hand from the formula."""
+
+import pytest
+
+from response_generator.config.preference_schema import RewardArguments
+from response_generator.preferences.reward import compute_reward, score_length
+from response_generator.scoring.classifiers import LabelProbs
+
+HAPPY = LabelProbs({"happiness": 0.9, "anger": 0.1})
+
+
+def clean(score: float) -> LabelProbs:
+    return LabelProbs({"clean": score, "noise": 1 - score})
+
+
+@pytest.mark.parametrize(
+    ("characters", "expected"),
+    [
+        (0, -0.9),  # a = -1, b = -1: neither of the first two cases
+        (5, 0.0),  # a = 0
+        (9, 0.00008),  # a = 0.8
+        (10, -0.45),  # a = 1, b = -0.5
+        (11, 7.5),  # a = 1.2, b = -0.45
+        (20, 30.0),  # a = 3, b = 0
+        (39, 77.5),  # a = 6.8, b = 0.95
+        (40, 0.9),  # a = 7, b = 1
+        (60, 1.8),  # b = 2
+    ],
+)
+def test_length(characters, expected):
+    assert score_length(characters, 5, 20) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("gibberish", "changes", "expected"),
+    [
+        (clean(0.8), {}, 3.6 + 7.5 + 2.8 + 0.001),
+        (LabelProbs({"mild gibberish": 0.6}), {}, 3.6 + 7.5 + 0.105 + 0.001),
+        (LabelProbs({"mild gibberish": 0.6}), {"mild_gibberish_scale": 5.0}, 3.6 + 7.5 + 1.05 + 0.001),
+        (LabelProbs({"word salad": 0.7}), {}, 3.6 + 7.5 - 0.455 + 0.001),
+        (clean(0.8), {"emotion_weight": 1.0, "length_weight": 0.0, "gibberish_weight": 0.0, "bias": 0.5}, 9.5),
+    ],
+)
+def test_sum_of_the_parts(gibberish, changes, expected):
+    reply = "x" * 20
+    assert compute_reward(reply, HAPPY, gibberish, "happiness", RewardArguments(**changes)) == pytest.approx(expected)
+
+
+def test_another_emotion_earns_nothing():
+    args = RewardArguments(length_weight=0.0, gibberish_weight=0.0, bias=0.0)
+    assert compute_reward("Fine .", HAPPY, clean(1.0), "anger", args) == 0

@@ -1,0 +1,67 @@
+"""Dialogues cut into prompts."""
+
+import pytest
+
+from response_generator.config.schema import DatasetArguments
+from response_generator.data.datasets import Dialogue
+from response_generator.errors import InputError
+from response_generator.preferences.windows import TOO_SHORT, cut_windows
+
+
+class Args:
+    """The arguments that cutting reads."""
+
+    def __init__(self, history_turns=3, keep_short_dialogues=False, windows="last", skip_bad_rows=False):
+        self.history_turns, self.keep_short_dialogues, self.windows = history_turns, keep_short_dialogues, windows
+        self.dataset = DatasetArguments(path="./rows.jsonl", skip_bad_rows=skip_bad_rows)
+
+
+def make_dialogue(index: int, turns: int) -> Dialogue:
+    """Turns t0 to tn; every turn of the assistant is happy."""
+    history = [
+        {
+            "role": "assistant" if number % 2 else "user",
+            "content": {"emotion": "happiness" if number % 2 else "neutral", "dialog": f"t{number}"},
+        }
+        for number in range(turns - 1)
+    ]
+    return Dialogue(index, history, "happiness", f"t{turns - 1}")
+
+
+def texts(windows) -> list[tuple]:
+    return [
+        (window.index, [turn["content"]["dialog"] for turn in window.history], window.target_emotion)
+        + (window.gold_response,)
+        for window in windows
+    ]
+
+
+def test_the_last_turns_before_the_last_reply():
+    windows, skipped = cut_windows([make_dialogue(7, 6), make_dialogue(9, 4)], Args())
+    assert texts(windows) == [
+        (0, ["t2", "t3", "t4"], "happiness", "t5"),
+        (1, ["t0", "t1", "t2"], "happiness", "t3"),
+    ]
+    assert not skipped
+
+
+def test_a_window_for_every_reply():
+    windows, _ = cut_windows([make_dialogue(0, 6)], Args(windows="all"))
+    assert [gold for *_, gold in texts(windows)] == ["t3", "t5"]  # the first reply has one turn before it
+    windows, _ = cut_windows([make_dialogue(0, 6)], Args(windows="all", keep_short_dialogues=True))
+    assert [history for _, history, *_ in texts(windows)] == [["t0"], ["t0", "t1", "t2"], ["t2", "t3", "t4"]]
+    windows, _ = cut_windows([make_dialogue(0, 6)], Args(history_turns=None))
+    assert texts(windows)[0][1] == ["t0", "t1", "t2", "t3", "t4"]
+
+
+def test_short_dialogues_are_refused_kept_or_left_out():
+    dialogues = [make_dialogue(0, 4), make_dialogue(1, 2)]
+    with pytest.raises(InputError, match="row 1: has 1 turn\\(s\\) before its last reply, fewer than history_turns"):
+        cut_windows(dialogues, Args())
+    windows, _ = cut_windows(dialogues, Args(keep_short_dialogues=True))
+    assert [window.gold_response for window in windows] == ["t3", "t1"]
+    windows, skipped = cut_windows(dialogues, Args(skip_bad_rows=True))
+    assert [window.gold_response for window in windows] == ["t3"]
+    assert skipped == {TOO_SHORT: 1}
+    with pytest.raises(InputError, match="fewer than history_turns"):
+        cut_windows(dialogues[1:], Args(skip_bad_rows=True))
