@@ -5,7 +5,7 @@
 The original's way: one prompt after the other, the candidates of an attempt in one `generate`, and the classifiers
 reply by reply. Both sample with the demo's base model, adapter, classifiers and rules (args/demo/preference_arg.json),
 real dialogues where they are, at most MAX_ATTEMPTS attempts a prompt. Loading is not timed. The ways alternate, each in
-a process of its own. Writes preferences.json and preferences.md into this folder. Needs the models of `make demo`, those
+a process of its own. Writes preferences.json and preferences.md into this folder. Needs the models of `make demo` and
 of `python -m response_generator.demo.pair_classifiers`, and an idle machine.
 """
 

@@ -191,6 +191,17 @@ def trained(tiny, tmp_path_factory):
     return folder / "run", done
 
 
+@pytest.fixture(scope="session")
+def browser():
+    from browser_pages import CHROMIUM, FLAGS
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
 def read_lines(file: Path) -> list[dict]:
     return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
 

@@ -2,21 +2,17 @@
 
 import json
 import re
-import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
-from playwright.sync_api import sync_playwright
+from browser_pages import open_page
 from test_metrics import LABELS, row
 
 from response_generator.constants import EMOTIONS
 from response_generator.evaluation import report
 from response_generator.evaluation.comparison import compare_models
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-# As root there is no sandbox to be had; without the others the browser looks for a network.
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking", "--disable-sync"]
 ATTACK = "</script><script>document.title = 'taken'</script><img src=x onerror=\"document.title = 'taken'\"> & \u2028"
 SETTINGS = {"seed": "42", "wandb.notes": '"<b>bold</b>"'}
 
@@ -56,29 +52,10 @@ def written(tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
-def browser():
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser
-        browser.close()
-
-
 @pytest.fixture
 def page(browser, written):
-    """The page, opened from disk with no network; afterwards nothing may have gone wrong in it."""
-    context = browser.new_context(offline=True, viewport={"width": 1200, "height": 900})
-    page = context.new_page()
-    page.set_default_timeout(10_000)
-    complaints, addresses = [], []
-    page.on("console", lambda message: complaints.append(message.text))
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.on("request", lambda request: addresses.append(request.url))
-    page.goto((written / "report.html").as_uri())
-    yield page
-    context.close()
-    assert complaints == []
-    assert [address for address in addresses if not address.startswith("data:")] == [(written / "report.html").as_uri()]
+    with open_page(browser, written / "report.html") as page:
+        yield page
 
 
 def headings(page) -> list[str]:

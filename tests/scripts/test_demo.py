@@ -5,15 +5,19 @@ import random
 import re
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, read_lines
+from script_runs import run_here
 from sklearn.feature_extraction.text import CountVectorizer
 from tiny_models import DEMO_DATA
 
-from response_generator.config.schema import DatasetArguments
+from response_generator.config.schema import DatasetArguments, FilterArguments
 from response_generator.constants import EMOTIONS
 from response_generator.data.datasets import read_dialogues, read_pairs
-from response_generator.demo import classifiers
+from response_generator.demo import classifiers, pair_classifiers
+from response_generator.demo.base_model import write_base_model
 from response_generator.modeling.adapters import AdapterFile
+from response_generator.preferences import __main__ as preferences
+from response_generator.preferences.filters import filter_pairs
 
 SPLITS = ("train", "validation", "test")
 
@@ -23,7 +27,7 @@ def dialogues(split):
 
 
 def raw_pairs(split) -> list[dict]:
-    return [json.loads(line) for line in (DEMO_DATA / f"preferences_{split}.jsonl").read_text().splitlines()]
+    return [json.loads(line) for line in (DEMO_DATA / f"written_pairs_{split}.jsonl").read_text().splitlines()]
 
 
 def words_of(dialogue) -> str:
@@ -50,15 +54,61 @@ def test_no_dialogue_is_another_one_with_words_exchanged():
     assert (shared.max(axis=1) / sizes).max() < 0.25
 
 
-def test_pairs_are_enough_and_fail_in_all_four_ways_and_stay_in_their_split():
-    assert len(read_pairs(DatasetArguments(path=str(DEMO_DATA / "preferences_train.jsonl")))[0]) >= 300
-    assert len(read_pairs(DatasetArguments(path=str(DEMO_DATA / "preferences_validation.jsonl")))[0]) >= 70
+def test_written_pairs_are_enough_and_fail_in_all_four_ways_and_stay_in_their_split():
+    assert len(read_pairs(DatasetArguments(path=str(DEMO_DATA / "written_pairs_train.jsonl")))[0]) >= 300
+    assert len(read_pairs(DatasetArguments(path=str(DEMO_DATA / "written_pairs_validation.jsonl")))[0]) >= 70
     for split in ("train", "validation"):
         assert {row["failure"] for row in raw_pairs(split)} == {"wrong emotion", "cut off", "word salad", "evasive"}
         own = {row.history[-1]["content"]["dialog"] for row in dialogues(split)}
         assert {row["prompt"][-1]["content"]["dialog"] for row in raw_pairs(split)} <= own
     train, held_out = ({row["prompt"][-1]["content"]["dialog"] for row in raw_pairs(split)} for split in SPLITS[:2])
     assert not train & held_out
+
+
+def read_demo_args() -> dict:
+    return json.loads((ROOT / "args" / "demo" / "preference_arg.json").read_text(encoding="utf-8"))
+
+
+def test_training_pairs_pass_the_filters_of_their_args():
+    pairs, _ = read_pairs(DatasetArguments(path=str(DEMO_DATA / "preferences_train.jsonl")))
+    assert len(pairs) == 300
+    filters = FilterArguments(**read_demo_args()["filters"])
+    assert filter_pairs("dataset", pairs, filters)[0] == pairs
+    prompts = [row.history[-5:] for row in dialogues("train")]
+    assert all(pair.prompt == prompts[pair.index] for pair in pairs)
+
+
+def test_the_classifiers_of_pairs_and_evaluation_share_no_texts():
+    (train, _), (_, held_out) = pair_classifiers.split_emotion_examples(), pair_classifiers.split_emotion_examples()
+    evaluation = {text for text, _ in classifiers.collect_utterances(("train",))}
+    assert len({text for text, _ in train} & evaluation) <= 3  # the same everyday sentence in two dialogues
+    assert len({text for text, _ in train} & {text for text, _ in held_out}) <= 3
+
+
+@pytest.mark.slow
+def test_building_the_first_pairs_anew_gives_the_committed_ones(tmp_path):
+    """In float32 replies do not depend on their batch, so prompts get the replies that they got among all others."""
+    write_base_model(tmp_path / "base")
+    for name in pair_classifiers.NAMES:
+        (tmp_path / name).mkdir()
+        pair_classifiers.write_classifier(name, tmp_path / name)
+    values = read_demo_args() | {"output_dir": str(tmp_path / "run"), "base_model": str(tmp_path / "base")}
+    values["adapter"] = str(ROOT / values["adapter"])
+    values["chat_template"]["file"] = str(ROOT / values["chat_template"]["file"])
+    values["dataset"] = {"path": str(DEMO_DATA / "dialogues_train.jsonl"), "limit": 4}
+    values["scoring"] |= {
+        "emotion_model": str(tmp_path / "pair_emotion_classifier"),
+        "gibberish_model": str(tmp_path / "pair_gibberish_classifier"),
+    }
+    assert run_here(preferences.main, values, tmp_path) == 0
+    committed = {row["index"]: row for row in read_lines(DEMO_DATA / "preferences_train.jsonl")}
+    rows = read_lines(tmp_path / "run" / "preferences.jsonl")
+    assert rows
+    for row in rows:
+        expected = committed[row["index"]]
+        for key in ("prompt", "chosen", "rejected", "attempts", "chosen_emotion", "chosen_gibberish_label"):
+            assert row[key] == expected[key]
+        assert row["chosen_score"] == pytest.approx(expected["chosen_score"], abs=1e-3)
 
 
 def test_the_adapter_is_small_and_of_the_recipe():
@@ -71,7 +121,7 @@ def test_the_adapter_is_small_and_of_the_recipe():
     assert adapter.config["base_model_name_or_path"] == "assets/base_model"
 
 
-def test_judges_learn_from_train_dialogues_alone():
+def test_classifiers_learn_from_train_dialogues_alone():
     train = {text for text, _ in classifiers.collect_utterances(("train",))}
     held_out = {text for text, _ in classifiers.collect_utterances(("validation", "test"))}
     # The same everyday sentence may fall in two dialogues; more than a few would be a leak.

@@ -1,0 +1,26 @@
+"""Which classifier chose the pairs of an adapter, found through the run folders."""
+
+import json
+
+from response_generator.cli.pair_classifier import find_pair_classifier
+
+
+def write_run(folder, **args):
+    folder.mkdir()
+    (folder / "args.json").write_text(json.dumps(args), encoding="utf-8")
+    return folder
+
+
+def test_it_follows_adapter_training_and_pairs(tmp_path):
+    pairs = write_run(tmp_path / "preferences", scoring={"emotion_model": "owner/emotions"})
+    training = write_run(tmp_path / "dpo", dataset={"path": str(pairs / "preferences.jsonl")})
+    assert find_pair_classifier(str(training / "adapter")) == "owner/emotions"
+
+
+def test_what_is_not_known_is_none(tmp_path):
+    assert find_pair_classifier("owner/adapter") is None
+    assert find_pair_classifier(str(tmp_path / "adapter")) is None
+    training = write_run(tmp_path / "dpo", dataset={"path": "owner/pairs"})
+    assert find_pair_classifier(str(training / "adapter")) is None
+    other = write_run(tmp_path / "other", dataset={"path": str(tmp_path / "rows.jsonl")})
+    assert find_pair_classifier(str(other / "adapter")) is None
