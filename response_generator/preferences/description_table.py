@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from response_generator.preferences.filters import FILTERED
 
@@ -32,7 +33,7 @@ COUNTS = {
 def show_description(rows: Rows) -> None:
     table = Table(title="preference pairs", title_justify="left", show_header=False)
     for title, value in rows:
-        table.add_row(title, value)
+        table.add_row(Text(title), Text(value))  # a marker such as [INST] is no markup
     Console(highlight=False).print(table)
 
 

@@ -81,6 +81,27 @@ def push_here(adapter, monkeypatch):
     return push
 
 
+def test_a_data_set_is_uploaded_with_its_card_alone(small_hub, tmp_path, monkeypatch, capsys):
+    import huggingface_hub
+
+    server = small_hub()
+    for name in (*hub.DATASET_FILES, "args.json"):
+        (tmp_path / name).write_text(name, encoding="utf-8")
+    monkeypatch.setenv("HF_TOKEN", SECRET)
+    for name, value in {"ENDPOINT": server.url, "HF_HUB_OFFLINE": False, "HF_HUB_DISABLE_XET": True}.items():
+        monkeypatch.setattr(huggingface_hub.constants, name, value)
+    url = hub.push_dataset(tmp_path, HubArguments(repo_id="someone/pairs"))
+    huggingface_hub.close_session()
+    assert url and "push_to_hub: the preference data is at" in capsys.readouterr().out
+    assert set(server.files()) == set(hub.DATASET_FILES)
+    (created,) = server.sent_to("/api/repos/create")
+    assert json.loads(created.body)["type"] == "dataset"
+    command = shlex.split(hub.upload_command(tmp_path, HubArguments(repo_id="someone/pairs"), "dataset", ["a.jsonl"]))
+    assert command[1:] == ["upload", "someone/pairs", str(tmp_path), "--private", "--repo-type", "dataset"] + [
+        *("--include", "a.jsonl")
+    ]
+
+
 def check_uploaded(server: SmallHub, visibility: str) -> None:
     assert server.files() == FILES
     (created,) = server.sent_to("/api/repos/create")
@@ -104,7 +125,7 @@ def test_files_are_uploaded_with_the_token_of_the_environment(adapter, small_hub
     (tmp_path / "token").write_text("hf_ofAFile", encoding="utf-8")  # must not be used
     done = push_in_another_process(adapter, server.url, home=tmp_path)
     url = f"{server.url}/{REPOSITORY}"
-    assert done.stdout == f"push_to_hub: the adapter is at {url}\nurl: {url}\nthe run goes on\n", done.stderr
+    assert done.stdout == f"push_to_hub: the DPO adapter is at {url}\nurl: {url}\nthe run goes on\n", done.stderr
     check_uploaded(server, "private")
     assert SECRET not in done.stderr
 
@@ -155,7 +176,7 @@ def test_a_hub_that_does_not_answer_ends_in_a_timeout(adapter, push_here, monkey
 @pytest.mark.slow
 def test_the_printed_command_uploads_the_adapter(adapter, small_hub, tmp_path):
     server = small_hub()
-    command = shlex.split(hub.upload_command(adapter, HubArguments(repo_id=REPOSITORY)))
+    command = shlex.split(hub.upload_command(adapter, HubArguments(repo_id=REPOSITORY), "model", None))
     environ = environment(tmp_path, server.url)
     done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr

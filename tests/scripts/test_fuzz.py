@@ -14,6 +14,7 @@ from pyarrow import parquet
 from response_generator.cli import preflight
 from response_generator.cli.command_line import apply_override
 from response_generator.config import strict_json
+from response_generator.config.preference_schema import PreferenceDataArguments
 from response_generator.config.schema import DatasetArguments, DPOArguments, EvaluateArguments
 from response_generator.config.validation import validate_arguments
 from response_generator.data.chat_template import ChatFormatter
@@ -42,6 +43,7 @@ VARIANTS = {
     "new LoRA": DPOArguments,
     "evaluate": EvaluateArguments,
     "from the hub": EvaluateArguments,
+    "preferences": PreferenceDataArguments,
 }
 
 
@@ -52,6 +54,9 @@ def full_args(tiny, room: Path, variant: str) -> dict:
         values = tiny.evaluate(room / "run", preferences={"dataset": pairs, "beta": 0.1})
         names = {"base_model": "a/b", "adapter": "a/b", "dataset": {"path": "a/b"}}
         return values | (names if variant == "from the hub" else {})
+    if variant == "preferences":
+        values = tiny.preferences(room / "run", push_to_hub={"repo_id": "owner/name"})
+        return values | {"reward": {"bias": 0.5}, "pair_selection": "all", "windows": "all"}
     new = {"adapter": None, "lora": {"r": 4, "target_modules": ["q_proj"]}}
     export, hub = {"path": str(room / "merged")}, {"repo_id": "owner/name"}
     return tiny.dpo(room / "run", export=export, push_to_hub=hub, **(new if variant == "new LoRA" else {}))
@@ -104,6 +109,10 @@ ROWS = {
     "dialogue": {"prompt": TURNS},
     "messages": {"prompt": HISTORY, "chosen": TURNS[-1:], "rejected": [ANGRY], "chosen_score": 9.0},
     "plain": {"prompt": [{"role": "user", "content": "Hi ."}], "chosen": [PLAIN], "rejected": [ANGRY]},
+    "labels": {
+        **{"prompt": HISTORY, "chosen": TURNS[-1:], "rejected": [ANGRY], "chosen_emotion": "fear"},
+        **{"chosen_gibberish_label": "clean", "chosen_gibberish_score": 0.5},
+    },
     "text": {"prompt": "[INST] Hi . [/INST]", "chosen": "Hello .", "rejected": "Go .", "rejected_score": 1},
 }
 ROW_EDITS = st.one_of(st.tuples(st.just(name), edits_of(row)) for name, row in ROWS.items())

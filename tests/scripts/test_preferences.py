@@ -241,7 +241,7 @@ def test_describing_a_run(built, tmp_path, capsys):
     ("row", "words"),
     [
         ({"chosen_score": "high"}, "chosen_score is text; needed: a number"),
-        ({"rejected_score": float("nan")}, "rejected_score: is NaN"),
+        ({"rejected_score": float("nan")}, "rejected_score: got nan; allowed: a finite number"),
         ({"chosen": ""}, "chosen is empty"),
         ({"chosen_score": None}, "row 0: has no chosen_score and rejected_score, as other rows have"),
     ],
