@@ -102,6 +102,7 @@ def describe(args: DescriptionArguments, dry_run: bool) -> None:
         pairs = add_labels(pairs, args.dataset.filters, args.scoring)
     pairs, dropped = filter_pairs("dataset", pairs, args.dataset.filters)
     metrics = count_skipped("dataset", args.dataset, skipped) | count_filtered("dataset", dropped)
+    description.check_scores(pairs)
     metrics |= description.describe_pairs(pairs, args.required_markers)
     rows = description_table.build_rows(metrics)
     description_table.show_description(rows)

@@ -17,25 +17,21 @@ UNKNOWN = "unknown"
 
 
 def describe_pairs(pairs: Sequence[Pair], required_markers: Sequence[str]) -> dict[str, float]:
-    """The metrics by name. Lengths are in characters; `sd` divides by the number of rows, as numpy does.
-
-    Raises:
-        InputError: when some pairs have both scores and others do not.
-    """
-    check_scores(pairs)
+    """The metrics by name. Lengths are in characters; `sd` divides by the number of rows, as numpy does. Margins and
+    scores are those of the pairs that have both scores."""
     chosen, rejected = ([get_reply_text(side) for side in sides] for sides in get_sides(pairs))
     metrics: dict[str, float] = {"pairs": len(pairs), "prompts": len({get_prompt_text(pair) for pair in pairs})}
     margins = get_margins(pairs)
     if len(margins):
         metrics |= summarize("margin", margins)
         metrics["margin/share_not_positive"] = float(np.mean(margins <= 0))
-        metrics |= summarize("chosen_score", [pair.chosen_score for pair in pairs])
-        metrics |= summarize("rejected_score", [pair.rejected_score for pair in pairs])
+        metrics |= summarize("chosen_score", [pair.chosen_score for pair in pairs if pair.margin is not None])
+        metrics |= summarize("rejected_score", [pair.rejected_score for pair in pairs if pair.margin is not None])
     metrics |= summarize("chosen_characters", [len(text) for text in chosen])
     metrics |= summarize("rejected_characters", [len(text) for text in rejected])
     metrics["chosen_cut_off"] = float(np.mean([not ends_with_punctuation(text) for text in chosen]))
     metrics["rejected_cut_off"] = float(np.mean([not ends_with_punctuation(text) for text in rejected]))
-    metrics |= describe_length_bias(chosen, rejected, margins)
+    metrics |= describe_length_bias(pairs)
     exact, near = find_exact_duplicates(pairs), find_near_duplicates(pairs)
     metrics |= {"exact_duplicates": len(exact), "near_duplicates": len(near - exact)}
     metrics["same_replies"] = sum(one == other for one, other in zip(chosen, rejected, strict=True))
@@ -45,6 +41,7 @@ def describe_pairs(pairs: Sequence[Pair], required_markers: Sequence[str]) -> di
 
 
 def check_scores(pairs: Sequence[Pair]) -> None:
+    """Raises InputError when some pairs have both scores and others do not."""
     without = [pair for pair in pairs if pair.margin is None]
     if len(without) < len(pairs):
         raise_row_errors(
@@ -79,11 +76,12 @@ def summarize(name: str, values: Sequence[float]) -> dict[str, float]:
     return {f"{name}/{statistic}": float(value) for statistic, value in statistics.items()}
 
 
-def describe_length_bias(chosen: Sequence[str], rejected: Sequence[str], margins: np.ndarray) -> dict[str, float]:
+def describe_length_bias(pairs: Sequence[Pair]) -> dict[str, float]:
     """How often chosen is the longer reply (equal lengths count half), and how its margin and its lead in characters
     correlate (Pearson; absent if either does not vary)."""
-    leads = np.array([len(one) - len(other) for one, other in zip(chosen, rejected, strict=True)])
+    leads = np.array([len(get_reply_text(pair.chosen)) - len(get_reply_text(pair.rejected)) for pair in pairs])
     metrics = {"chosen_longer": float(np.mean(leads > 0) + np.mean(leads == 0) / 2)}
+    margins, leads = get_margins(pairs), leads[[pair.margin is not None for pair in pairs]]
     if len(margins) > 1 and np.std(margins) > 0 and np.std(leads) > 0:
         metrics["margin_length_correlation"] = float(np.corrcoef(margins, leads)[0, 1])
     return metrics

@@ -2,6 +2,7 @@
 
 import numpy as np
 from matplotlib.figure import Figure as Picture
+from matplotlib.ticker import MaxNLocator
 
 from response_generator.data.datasets import Pair
 from response_generator.preferences.description import get_margins
@@ -29,14 +30,16 @@ def draw_margins(pairs: list[Pair]) -> Picture:
     axes.plot([], [], " ", label=f"SD {np.std(margins):.3f}")
     axes.set_xlabel("chosen_score - rejected_score")
     axes.set_ylabel("pairs")
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_title(f"margins of {len(margins)} pairs", loc="left")
     axes.legend(frameon=False)
     return picture
 
 
 def draw_scores(pairs: list[Pair]) -> Picture:
-    scores = {"chosen": [pair.chosen_score for pair in pairs], "rejected": [pair.rejected_score for pair in pairs]}
-    return draw_both(scores, "score", f"scores of {len(pairs)} pairs")
+    scored = [pair for pair in pairs if pair.margin is not None]
+    scores = {"chosen": [pair.chosen_score for pair in scored], "rejected": [pair.rejected_score for pair in scored]}
+    return draw_both(scores, "score", f"scores of {len(scored)} pairs")
 
 
 def draw_lengths(pairs: list[Pair]) -> Picture:
@@ -56,6 +59,7 @@ def draw_both(values: dict[str, list[float]], label: str, title: str) -> Picture
         axes.hist(numbers, edges, histtype="stepfilled", alpha=0.55, color=color, label=name)
     axes.set_xlabel(label)
     axes.set_ylabel("replies")
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_title(title, loc="left")
     axes.legend(frameon=False)
     return picture

@@ -5,7 +5,7 @@ import pytest
 from pairs import make_pair
 
 from response_generator.errors import InputError
-from response_generator.preferences.description import describe_pairs
+from response_generator.preferences.description import check_scores, describe_pairs
 from response_generator.preferences.description_table import build_rows
 
 RNG = np.random.default_rng(0)
@@ -63,6 +63,9 @@ def test_text_prompts_as_published():
     assert ("prompts without [INST]", "2") in build_rows(metrics)
 
 
-def test_scores_in_some_rows_alone_are_an_error():
-    with pytest.raises(InputError, match="row 1: has no chosen_score and rejected_score, as other rows have"):
-        describe_pairs([make_pair(0), make_pair(1, rejected_score=None)], [])
+def test_pairs_without_scores_count_where_no_score_is_needed():
+    pairs = [make_pair(0), make_pair(1, rejected_score=4.0), make_pair(2, "Hi", rejected_score=None)]
+    metrics = describe_pairs(pairs, [])
+    assert (metrics["pairs"], metrics["margin/mean"], metrics["chosen_cut_off"]) == (3, 7.0, pytest.approx(1 / 3))
+    with pytest.raises(InputError, match="row 2: has no chosen_score and rejected_score, as other rows have"):
+        check_scores(pairs)
