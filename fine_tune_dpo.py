@@ -93,7 +93,15 @@ def train(args: DPOArguments, run: RunFolder, prepared, tracker) -> tuple[dict[s
         The metrics, and the warnings of the health checks.
     """
     from response_generator.modeling import loading
-    from response_generator.training import callbacks, dpo_config, health, reference, sanity_checks, train_dpo
+    from response_generator.training import (
+        batch_layout,
+        callbacks,
+        dpo_config,
+        health,
+        reference,
+        sanity_checks,
+        train_dpo,
+    )
 
     policy = loading.load_policy(args, prepared.start)
     run.note_environment(loading.describe_model(policy))
@@ -116,6 +124,7 @@ def train(args: DPOArguments, run: RunFolder, prepared, tracker) -> tuple[dict[s
     )
     if prepared.reference:
         reference.replace_reference(policy, prepared.reference)
+    run.note_environment({"batch_layout": batch_layout.choose_layout(trainer, args.dpo)})
     if args.dpo.get("precompute_ref_log_probs"):
         reference.precompute_ref_logps(trainer)
     metrics = sanity_checks.check_start(trainer, prepared.start, prepared.reference)

@@ -18,7 +18,7 @@ from response_generator.data.tokenization import tokenize_pairs
 from response_generator.modeling import loading
 from response_generator.modeling.tokenizer import load_tokenizer
 from response_generator.runs.tracking import Tracker
-from response_generator.training import dpo_config, reference, train_dpo
+from response_generator.training import batch_layout, dpo_config, reference, train_dpo
 from response_generator.training.callbacks import LogFile
 
 PAIRS = [parse_pair(number, row) for number, row in enumerate(demo_rows("written_pairs_train", 12))]
@@ -36,10 +36,11 @@ class At(TrainerCallback):
             self.action()
 
 
-def session(tiny, run: Path, *callbacks, owner: dict | None = None, **dpo):
+def session(tiny, run: Path, *callbacks, owner: dict | None = None, dtype: str | None = None, **dpo):
     """One process's worth of fine_tune_dpo.py, up to the trained adapter: `(trainer, metrics)`."""
     values = tiny.dpo(run)
     values["dpo"] |= BASIS | dpo
+    values["from_pretrained"] |= {"dtype": dtype}
     arguments = validate_arguments(DPOArguments, values, "args.json")
     config = dpo_config.build_dpo_config(arguments)
     start = loading.resolve_initial_adapter(arguments)
@@ -50,6 +51,7 @@ def session(tiny, run: Path, *callbacks, owner: dict | None = None, **dpo):
     trainer = train_dpo.build_trainer(
         policy, tokenizer, config, tokens, tokens, watchers, owner, arguments.dpo.get("save_total_limit")
     )
+    batch_layout.choose_layout(trainer, arguments.dpo)
     if dpo.get("precompute_ref_log_probs"):
         reference.precompute_ref_logps(trainer)
     run.mkdir(exist_ok=True)

@@ -45,6 +45,7 @@ TRANSFORMERS_FROM_PRETRAINED = {
 }
 # Arguments of EarlyStoppingCallback (transformers), not fields of DPOConfig; the section dpo accepts them too.
 EARLY_STOPPING = {"early_stopping_patience": ["integer", "null"], "early_stopping_threshold": ["number"]}
+SHARED_PREFIX = {"shared_prefix": ["boolean"]}  # of this program: both replies of a pair share their prompt
 COMMON_TO_BOTH = {"load_in_4bit", "dtype", "device_map", "trust_remote_code"}
 # Set by this program from other keys, so that no value has two sources. `token` must not be written into a file.
 KEYWORDS_NOT_ACCEPTED = {
@@ -140,7 +141,9 @@ def read_from_libraries() -> dict[str, Any]:
     for name, text in re.findall(r"^\s{8}(\w+) \(([^)]*)\)", GenerationConfig.__doc__, re.MULTILINE):
         generation[name] = json_types_of_docstring(text)
     sections = {
-        "dpo": {field.name: json_types_of_hint(hints[field.name]) for field in fields(DPOConfig)} | EARLY_STOPPING,
+        "dpo": {field.name: json_types_of_hint(hints[field.name]) for field in fields(DPOConfig)}
+        | EARLY_STOPPING
+        | SHARED_PREFIX,
         "lora": {field.name: json_types_of_hint(lora_hints[field.name]) for field in fields(LoraConfig)},
         "generation": generation,
         "from_pretrained": from_pretrained,

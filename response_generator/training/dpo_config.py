@@ -10,15 +10,15 @@ from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, get_sc
 from transformers.training_args import OptimizerNames
 from trl import DPOConfig
 
-from response_generator.config.library_keywords import EARLY_STOPPING
+from response_generator.config.library_keywords import EARLY_STOPPING, SHARED_PREFIX
 from response_generator.config.schema import DPOArguments
 from response_generator.errors import InputError
 from response_generator.modeling.precision import has_native_bf16
 
 # Keys of the section `dpo` that are not passed to TRL. It would precompute with bf16 weights, before they are restored
 # to fp32 and before another reference is loaded (see reference.py). It would remove old checkpoints before the new one
-# is complete (see resumption.py). Early stopping is a callback of transformers.
-KEYS_NOT_FOR_TRL = {"precompute_ref_log_probs", "save_total_limit", *EARLY_STOPPING}
+# is complete (see resumption.py). Early stopping is a callback of transformers. It has no shared prefix.
+KEYS_NOT_FOR_TRL = {"precompute_ref_log_probs", "save_total_limit", *EARLY_STOPPING, *SHARED_PREFIX}
 KEYS_CHANGED_BY_DEVICE = ("optim", "bf16", "fp16", "tf32")
 
 

@@ -18,9 +18,10 @@ from response_generator.errors import RunError
 from response_generator.modeling import attention, base_config, loading
 from response_generator.modeling.adapters import AdapterFile
 from response_generator.modeling.backend import has_unsloth_gpu_code
-from response_generator.training import device_memory, dpo_config, memory, train_dpo
+from response_generator.training import batch_layout, device_memory, dpo_config, memory, train_dpo
 from response_generator.training.reference import REF_LOGPS_COLUMNS
 from response_generator.training.resumption import EpochSeededLengthSampler
+from response_generator.training.shared_prefix import count_pair_tokens, pack
 
 MAX_STEPS = 3  # the longest batch, then two typical ones, which are timed
 PROFILE_OVERRIDES = {
@@ -71,7 +72,7 @@ def estimate_run_memory(
     return memory.estimate_memory(
         base,
         shapes,
-        memory.get_longest_batch(train.lengths(), config.per_device_train_batch_size),
+        get_largest_batch(arguments, config, train),
         config,
         four_bit=keywords.get("load_in_4bit", arguments.backend == "unsloth"),
         attention=attention.resolve_attn_implementation(keywords.get("attn_implementation", attention.SDPA)),
@@ -80,6 +81,16 @@ def estimate_run_memory(
         process=device_memory.get_process_rss_bytes(),
         width=memory.BF16_BYTES if config.bf16 or config.fp16 else memory.FP32_BYTES,
     )
+
+
+def get_largest_batch(arguments: DPOArguments, config: DPOConfig, train: TokenizedPairs) -> memory.Batch:
+    """The largest batch in the layout that the args ask for."""
+    pairs = config.per_device_train_batch_size
+    batch = memory.get_longest_batch(train.lengths(), pairs)
+    if not arguments.dpo.get("shared_prefix"):
+        return batch
+    rows, _ = pack(sorted(train.rows, key=count_pair_tokens, reverse=True)[:pairs])
+    return memory.Batch(len(rows), max(len(row.ids) for row in rows), batch.replies)
 
 
 def fits_in_memory(estimate: memory.MemoryEstimate) -> bool:
@@ -113,6 +124,7 @@ def profile_steps(
         config = dpo_config.build_dpo_config(profiled)
         policy = loading.load_policy(arguments, start)
         trainer = train_dpo.build_trainer(policy, tokenizer, config, TokenizedPairs(rows=rows), None, [clock])
+        batch_layout.choose_layout(trainer, arguments.dpo)
         if arguments.dpo.get("precompute_ref_log_probs"):
             for column in REF_LOGPS_COLUMNS:  # so that a step costs the same; the values do not matter
                 trainer.train_dataset = trainer.train_dataset.add_column(column, [0.0] * len(rows))
@@ -121,7 +133,7 @@ def profile_steps(
             trainer.train()
         except torch.OutOfMemoryError as error:
             raise RunError(f"the longest batch does not fit: {error}") from error
-    tokens = count_padded_tokens(TokenizedPairs(rows=rows).lengths()["whole"], config, order=range(len(rows)))
+    tokens = count_step_tokens(TokenizedPairs(rows=rows), arguments, config, order=range(len(rows)))
     # The first step includes warm-up, but a small data set has no other one.
     timed = slice(1, None) if len(tokens) > 1 else slice(None)
     seconds_per_token = sum(clock.seconds[timed]) / sum(tokens[timed])
@@ -150,9 +162,18 @@ def count_run_tokens(train: TokenizedPairs, arguments: DPOArguments) -> float:
         order = list(EpochSeededLengthSampler(lengths, batch, config.seed))
     else:
         order = torch.randperm(len(lengths), generator=torch.Generator().manual_seed(config.seed)).tolist()
-    per_epoch = count_padded_tokens(lengths, config, order)
+    per_epoch = count_step_tokens(train, arguments, config, order)
     steps = config.max_steps if config.max_steps > 0 else config.num_train_epochs * len(per_epoch)
     return sum(per_epoch) / len(per_epoch) * steps
+
+
+def count_step_tokens(tokens: TokenizedPairs, arguments: DPOArguments, config: DPOConfig, order) -> list[int]:
+    """Tokens of each step in the layout that the args ask for."""
+    if not arguments.dpo.get("shared_prefix"):
+        return count_padded_tokens(tokens.lengths()["whole"], config, order)
+    counts = [count_pair_tokens(tokens.rows[row]) for row in order]
+    size = global_batch_size(config)
+    return [sum(counts[start : start + size]) for start in range(0, len(counts), size)]
 
 
 def count_padded_tokens(lengths: list[int], config: DPOConfig, order) -> list[int]:

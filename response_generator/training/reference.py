@@ -107,6 +107,7 @@ def compute_cache_key(trainer: ResumableDPOTrainer, dataset: Dataset, weights: s
         "max_length": args.max_length,
         "precision": {"bf16": args.bf16, "fp16": args.fp16, "base": str(model.dtype), "tf32": str(args.tf32)},
         "ld_alpha": args.ld_alpha,
+        "layout": type(trainer.data_collator).__name__,
         "batch": args.precompute_ref_batch_size or args.per_device_eval_batch_size,
         "device": device,
         "libraries": {name: version(name) for name in LIBRARIES},
