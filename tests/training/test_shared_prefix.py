@@ -113,7 +113,9 @@ def test_rows_are_filled_up_to_their_limit(monkeypatch):
 def curve(tiny, run, **dpo) -> list[float]:
     """The losses of a run of 20 steps with gradient accumulation, in float32."""
     steps = {"max_steps": 20, "num_train_epochs": 10, "gradient_accumulation_steps": 2}
-    trainer, _ = session(tiny, run, dtype="float32", bf16=False, per_device_train_batch_size=2, learning_rate=1e-3, **steps | dpo)
+    trainer, _ = session(
+        tiny, run, dtype="float32", bf16=False, per_device_train_batch_size=2, learning_rate=1e-3, **steps | dpo
+    )
     return [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
 
 
