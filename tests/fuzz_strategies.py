@@ -111,7 +111,7 @@ def change_in_place(part: Any, key: Any, action: str) -> None:
     if isinstance(part, list):
         part[key:key] = {"delete": [], "double": [value, value]}.get(action, [[value]])
     else:
-        part |= {"delete": {}, "double": {key: [value, value]}}.get(action, {key.upper(): value})
+        part |= {"delete": {}, "double": {key: [value, value]}}.get(action, {str(key).upper(): value})
 
 
 def list_paths(document: Any, path: tuple = ()) -> Iterator[tuple]:

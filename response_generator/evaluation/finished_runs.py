@@ -88,7 +88,7 @@ def find_run_errors(folder: Path) -> list[str]:
     if not (folder / "metrics.json").is_file():
         return [f"--compare: {folder}: is not finished (no metrics.json); run it to its end first"]
     values = strict_json.read_object(folder / "args.json")
-    if "scoring" not in values:
+    if "bootstrap_resamples" not in values:  # a key that evaluations alone have
         return [f"--compare: {folder}: is not an evaluation of an adapter"]
     values.pop("from_predictions", None)
     try:

@@ -75,7 +75,8 @@ def test_training_pairs_pass_the_filters_of_their_args():
     filters = FilterArguments(**read_demo_args()["filters"])
     assert filter_pairs("dataset", pairs, filters)[0] == pairs
     prompts = [row.history[-5:] for row in dialogues("train")]
-    assert all(pair.prompt == prompts[pair.index] for pair in pairs)
+    rows = read_lines(DEMO_DATA / "preferences_train.jsonl")
+    assert all(row["prompt"] == prompts[row["index"]] for row in rows)
 
 
 def test_the_classifiers_of_pairs_and_evaluation_share_no_texts():
