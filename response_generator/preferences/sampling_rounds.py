@@ -20,7 +20,7 @@ from response_generator.data.datasets import Dialogue, Pair
 from response_generator.generation.sampling import BatchLimit, GenerationRequest, SamplingParams, split_requests
 from response_generator.preferences.attempts import Attempt, select_pairs
 from response_generator.preferences.preparation import PreparedBuilding
-from response_generator.runs import resumable
+from response_generator.runs import distributed, resumable
 
 Batch = tuple[GenerationRequest, ...]
 Sample = Callable[[Batch, SamplingParams], list[list[Attempt]]]
@@ -63,7 +63,10 @@ def sample_pairs(
     """
     outcomes = {request.dialogue.index: Outcome(request.dialogue) for request in prepared.requests}
     waiting, first_attempt, number = list(prepared.requests), 0, 1
-    (folder / CANDIDATES_FOLDER).mkdir(exist_ok=True)
+    if (
+        distributed.is_main_process()
+    ):  # it alone writes, and another process may come here before it has made the folder
+        (folder / CANDIDATES_FOLDER).mkdir(exist_ok=True)
     with resumable.progress_bar("prompts", len(waiting), "prompt") as bar:
         while waiting and first_attempt < args.max_attempts:
             attempts = count_attempts(waiting, args, prepared, limit, first_attempt)
