@@ -94,13 +94,10 @@ def describe(args: DescriptionArguments, dry_run: bool) -> None:
 
     from response_generator.cli import data_preview
     from response_generator.preferences import description, description_table, report
-    from response_generator.preferences.filters import count_filtered, filter_pairs
+    from response_generator.preferences.filters import count_filtered
+    from response_generator.preferences.labels import filter_dataset
 
-    if args.scoring is not None:
-        from response_generator.preferences.labels import add_labels  # imports torch
-
-        pairs = add_labels(pairs, args.dataset.filters, args.scoring)
-    pairs, dropped = filter_pairs("dataset", pairs, args.dataset.filters)
+    pairs, dropped = filter_dataset("dataset", pairs, args.dataset, args.scoring)
     metrics = count_skipped("dataset", args.dataset, skipped) | count_filtered("dataset", dropped)
     description.check_scores(pairs)
     metrics |= description.describe_pairs(pairs, args.required_markers)

@@ -37,6 +37,31 @@ PAIR_FILTERS: dict[str, Callable[[Pair, Any], bool]] = {
 }
 
 
+def drop_duplicates(pairs: list[Pair], which: str) -> list[Pair]:
+    duplicates = find_exact_duplicates(pairs) if which == "exact" else find_near_duplicates(pairs)
+    return [pair for place, pair in enumerate(pairs) if place not in duplicates]
+
+
+def limit_pairs_per_prompt(pairs: list[Pair], limit: int) -> list[Pair]:
+    """Keeps the pairs of each prompt with the greatest margins, in their order; without margins the first ones."""
+    by_prompt: dict[str, list[int]] = {}
+    for place, pair in enumerate(pairs):
+        by_prompt.setdefault(get_prompt_text(pair), []).append(place)
+    kept = {
+        place
+        for places in by_prompt.values()
+        for place in sorted(places, key=lambda place: -(pairs[place].margin or 0.0))[:limit]
+    }
+    return [pair for place, pair in enumerate(pairs) if place in kept]
+
+
+# The filters that compare pairs with each other.
+SET_FILTERS: dict[str, Callable[[list[Pair], Any], list[Pair]]] = {
+    "drop_duplicates": drop_duplicates,
+    "max_pairs_per_prompt": limit_pairs_per_prompt,
+}
+
+
 def list_active(filters: FilterArguments) -> dict[str, Any]:
     """`{key: value}` of the filters that are set, in the order of their application."""
     return {key: value for key, value in filters if value is not None and value is not False}
@@ -65,19 +90,28 @@ def filter_pairs(place: str, pairs: Sequence[Pair], filters: FilterArguments) ->
         InputError: when a filter needs scores, labels or a target emotion that a pair does not have, or no pair passes.
     """
     check_columns(place, pairs, filters)
-    kept, dropped = list(pairs), {}
-    for key, value in list_active(filters).items():
-        before = len(kept)
-        if key == "drop_duplicates":
-            kept = drop_duplicates(kept, value)
-        elif key == "max_pairs_per_prompt":
-            kept = limit_pairs_per_prompt(kept, value)
-        else:
-            kept = [pair for pair in kept if PAIR_FILTERS[key](pair, value)]
-        dropped[key] = before - len(kept)
+    kept, dropped = apply_filters(pairs, list_active(filters))
     if pairs and not kept:
         counts = ", ".join(f"{key} dropped {count}" for key, count in dropped.items())
         raise InputError(f"{place}.filters: no pair passes ({counts}); loosen a filter")
+    return kept, dropped
+
+
+def filter_set(pairs: Sequence[Pair], filters: FilterArguments) -> tuple[list[Pair], dict[str, int]]:
+    """The same with those filters alone that compare pairs with each other, for pairs that have passed the others; none
+    need pass."""
+    return apply_filters(pairs, {key: value for key, value in list_active(filters).items() if key in SET_FILTERS})
+
+
+def apply_filters(pairs: Sequence[Pair], active: dict[str, Any]) -> tuple[list[Pair], dict[str, int]]:
+    kept, dropped = list(pairs), {}
+    for key, value in active.items():
+        before = len(kept)
+        if key in SET_FILTERS:
+            kept = SET_FILTERS[key](kept, value)
+        else:
+            kept = [pair for pair in kept if PAIR_FILTERS[key](pair, value)]
+        dropped[key] = before - len(kept)
     return kept, dropped
 
 
@@ -99,24 +133,6 @@ def check_columns(place: str, pairs: Sequence[Pair], filters: FilterArguments) -
                 f"{place}, row {pair.index}: has no {needs}, which filters.{keys[0]} needs; remove the filter"
             )
     raise_row_errors(place, errors)
-
-
-def drop_duplicates(pairs: list[Pair], which: str) -> list[Pair]:
-    duplicates = find_exact_duplicates(pairs) if which == "exact" else find_near_duplicates(pairs)
-    return [pair for place, pair in enumerate(pairs) if place not in duplicates]
-
-
-def limit_pairs_per_prompt(pairs: list[Pair], limit: int) -> list[Pair]:
-    """Keeps the pairs of each prompt with the greatest margins, in their order; without margins the first ones."""
-    by_prompt: dict[str, list[int]] = {}
-    for place, pair in enumerate(pairs):
-        by_prompt.setdefault(get_prompt_text(pair), []).append(place)
-    kept = {
-        place
-        for places in by_prompt.values()
-        for place in sorted(places, key=lambda place: -(pairs[place].margin or 0.0))[:limit]
-    }
-    return [pair for place, pair in enumerate(pairs) if place in kept]
 
 
 def count_filtered(key: str, dropped: dict[str, int]) -> dict[str, int]:

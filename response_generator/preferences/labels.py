@@ -6,7 +6,6 @@ from response_generator.config.schema import FilterArguments, PairDatasetArgumen
 from response_generator.data.datasets import Pair, ReplyLabels
 from response_generator.preferences.filters import filter_pairs, needs_labels
 from response_generator.preferences.pair_text import get_reply_text
-from response_generator.scoring import classifiers
 
 
 def filter_dataset(
@@ -33,6 +32,8 @@ def add_labels(pairs: list[Pair], filters: FilterArguments, scoring: ScoringArgu
     texts = list(dict.fromkeys(get_reply_text(pair.chosen) for pair in pairs if pair.chosen_labels is None))
     if not texts or not needs_labels(filters):
         return pairs
+    from response_generator.scoring import classifiers  # imports torch, which describing pairs does not need
+
     classifiers.check_classifiers(scoring)
     emotions = classifiers.load_emotion_classifier(scoring).classify(texts, "emotion")
     gibberish = classifiers.load_gibberish_classifier(scoring).classify(texts, "gibberish")

@@ -13,8 +13,9 @@ from response_generator.preferences import report
 from response_generator.preferences.attempts import Attempt
 from response_generator.preferences.description import describe_pairs
 from response_generator.preferences.description_table import Rows, build_rows, show_description
-from response_generator.preferences.filters import count_filtered, drop_duplicates, limit_pairs_per_prompt
+from response_generator.preferences.filters import count_filtered, filter_set
 from response_generator.preferences.sampling_rounds import Outcome
+from response_generator.reporting.markdown import format_table
 from response_generator.runs import atomic_files, json_lines
 from response_generator.runs.run_folder import RunFolder, flatten
 from response_generator.runs.tracking import Tracker
@@ -38,7 +39,7 @@ def write_results(
     failed = [to_failed_record(outcome) for outcome in outcomes if not outcome.pairs]
     json_lines.write_jsonl(run.path / FAILED_PROMPTS_FILE, failed)
     attempts = {outcome.prompt.index: outcome for outcome in outcomes}
-    pairs, dropped = apply_set_filters(args, [pair for outcome in outcomes for pair in outcome.pairs])
+    pairs, dropped = filter_set([pair for outcome in outcomes for pair in outcome.pairs], args.filters)
     if not pairs:
         raise RunError(
             f"no prompt has a pair that passes the filters; {run.path / FAILED_PROMPTS_FILE} says which filters "
@@ -57,18 +58,6 @@ def write_results(
     tracker.summarize(metrics)
     tracker.finish()
     print(f"done: {len(pairs)} pairs are in {run.path / PREFERENCES_FILE}; open {run.path / 'report.html'}")
-
-
-def apply_set_filters(args: PreferenceDataArguments, pairs: list[Pair]) -> tuple[list[Pair], dict[str, int]]:
-    """Applies the filters that compare pairs with each other."""
-    dropped = {}
-    if args.filters.drop_duplicates:
-        kept = drop_duplicates(pairs, args.filters.drop_duplicates)
-        dropped["drop_duplicates"], pairs = len(pairs) - len(kept), kept
-    if args.filters.max_pairs_per_prompt:
-        kept = limit_pairs_per_prompt(pairs, args.filters.max_pairs_per_prompt)
-        dropped["max_pairs_per_prompt"], pairs = len(pairs) - len(kept), kept
-    return pairs, dropped
 
 
 def to_record(pair: Pair, outcome: Outcome) -> dict[str, Any]:
@@ -156,10 +145,6 @@ def format_card(args: PreferenceDataArguments, rows: Rows) -> str:
         "Both replies of a pair were sampled from the model named below for the same prompt. The scores are rewards "
         "made of the labels of the two classifiers and the length; they are not meant as input of training. A model "
         "that is trained on these pairs should be evaluated with another emotion classifier.\n\n"
-        f"{format_markdown(rows)}\n![margins](margins.png)\n\n## How the pairs were made\n\n"
-        f"{format_markdown([(key, str(value)) for key, value in settings.items()])}"
+        f"{format_table(dict(rows))}\n![margins](margins.png)\n\n## How the pairs were made\n\n"
+        f"{format_table(settings)}"
     )
-
-
-def format_markdown(rows: Rows) -> str:
-    return "| | |\n|---|---|\n" + "".join(f"| {key} | {value} |\n" for key, value in rows)

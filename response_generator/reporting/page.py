@@ -8,11 +8,12 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from response_generator.runs import atomic_files
 
-STYLE_FILE = Path(__file__).with_name("report.css")
+STYLE_FILE, BROWSER_FILE = (Path(__file__).with_name(name) for name in ("report.css", "browser.js"))
 
 
 def write_page(file: Path, templates: Path, **values: Any) -> None:
-    """Renders report.html.jinja of the folder `templates`, with report.js of that folder and the common style.
+    """Renders report.html.jinja of the folder `templates` with its report.js, the style of all reports, and the script
+    that they share.
 
     Args:
         values: variables of the template.
@@ -20,7 +21,7 @@ def write_page(file: Path, templates: Path, **values: Any) -> None:
     environment = Environment(loader=FileSystemLoader(templates), autoescape=True, undefined=StrictUndefined)
     page = environment.get_template("report.html.jinja").render(
         style=STYLE_FILE.read_text(encoding="utf-8"),
-        script=(templates / "report.js").read_text(encoding="utf-8"),
+        script="\n".join(file.read_text(encoding="utf-8") for file in (BROWSER_FILE, templates / "report.js")),
         **values,
     )
     # A model may generate a lone surrogate, which cannot be encoded in UTF-8.

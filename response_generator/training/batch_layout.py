@@ -8,11 +8,12 @@ import torch
 from response_generator.modeling.attention import FLASH, get_attn_implementation
 from response_generator.modeling.backend import has_unsloth_forward
 from response_generator.training.dpo_trainer import ResumableDPOTrainer
-from response_generator.training.shared_prefix import REF_LOGPS, SharedPrefixCollator, share_prompts
+from response_generator.training.reference import REF_LOGPS_COLUMNS, SIDES
+from response_generator.training.shared_prefix import SharedPrefixCollator, share_prompts
 
 TRL_LAYOUT, SHARED_PREFIX_LAYOUT = "TRL", "shared prefix"
 NUM_COMPARED_PAIRS = 4
-MAX_GAP_NATS_PER_TOKEN = {torch.float32: 1e-4}
+MAX_GAP_NATS_PER_TOKEN = 1e-4  # in float32
 MAX_ROUNDING_GAP_NATS_PER_TOKEN = 0.02  # in 16 bits, where another layout rounds differently
 MIN_COMPARED_TOKENS = 25  # of a reply; a shorter one is allowed the gap of as many
 
@@ -62,10 +63,10 @@ def compare_layouts(trainer: ResumableDPOTrainer, plain: Callable, packed: Calla
     """
     rows = list(trainer.train_dataset.select(range(min(NUM_COMPARED_PAIRS, len(trainer.train_dataset)))))
     expected, found = (compute_reply_logps(trainer, collator, rows) for collator in (plain, packed))
-    tokens = torch.tensor([len(row[f"{side}_ids"]) for side in ("chosen", "rejected") for row in rows])
+    tokens = torch.tensor([len(row[f"{side}_ids"]) for side in SIDES for row in rows])
     gaps = ((found - expected).abs() / tokens.clamp(min=MIN_COMPARED_TOKENS)).tolist()
-    computes_in = trainer.model.dtype if not (trainer.args.bf16 or trainer.args.fp16) else torch.bfloat16
-    allowed = MAX_GAP_NATS_PER_TOKEN.get(computes_in, MAX_ROUNDING_GAP_NATS_PER_TOKEN)
+    is_float32 = trainer.model.dtype == torch.float32 and not (trainer.args.bf16 or trainer.args.fp16)
+    allowed = MAX_GAP_NATS_PER_TOKEN if is_float32 else MAX_ROUNDING_GAP_NATS_PER_TOKEN
     # The comparison is false for nan, so it asks for what must hold.
     if all(gap <= allowed for gap in gaps):
         return None
@@ -76,7 +77,7 @@ def compare_layouts(trainer: ResumableDPOTrainer, plain: Callable, packed: Calla
 def compute_reply_logps(trainer: ResumableDPOTrainer, collator: Callable, rows: list[dict]) -> torch.Tensor:
     """Log-probabilities (nats) of the policy, first of all chosen, then of all rejected replies, (2 x pairs,)."""
     batch = trainer._prepare_inputs(collator(rows))
-    inputs = {name: value for name, value in batch.items() if name not in ("completion_mask", *REF_LOGPS)}
+    inputs = {name: value for name, value in batch.items() if name not in ("completion_mask", *REF_LOGPS_COLUMNS)}
     labels = batch["input_ids"].masked_fill(batch["completion_mask"] == 0, -100)
     was_training = trainer.model.training
     trainer.model.eval()

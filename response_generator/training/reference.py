@@ -20,6 +20,7 @@ from response_generator.modeling import attention
 from response_generator.modeling.adapters import AdapterFile, load_whole_modules
 from response_generator.training.dpo_trainer import ResumableDPOTrainer
 
+SIDES = ("chosen", "rejected")
 REF_LOGPS_COLUMNS = ("ref_chosen_logps", "ref_rejected_logps")  # as TRL's collator expects them
 LIBRARIES = "torch transformers trl peft unsloth bitsandbytes".split()
 

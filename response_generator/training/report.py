@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from response_generator.config.sources import is_local, split_revision, strip_local_folders
+from response_generator.reporting.markdown import format_table
 
 METRIC_TITLES = {
     "initial_loss": "loss before the first step (ln 2 = 0.6931)",
@@ -84,10 +85,6 @@ def write_model_card(
         f"## Data and model\n\n{format_table(data)}\n## DPO\n\n{format_table(arguments['dpo'])}"
     )
     (folder / "README.md").write_text(card, encoding="utf-8")
-
-
-def format_table(rows: dict[str, Any]) -> str:
-    return "| | |\n|---|---|\n" + "".join(f"| {key} | {value} |\n" for key, value in rows.items())
 
 
 def plot_training(log: list[dict], picture: Path) -> None:

@@ -10,14 +10,13 @@ from response_generator.modeling.adapters import AdapterFile, to_model_key
 from response_generator.modeling.dpo_loss import dpo_loss, reward_margins
 from response_generator.modeling.logprobs import completion_logps
 from response_generator.training.dpo_trainer import ResumableDPOTrainer
-from response_generator.training.reference import REF_LOGPS_COLUMNS
+from response_generator.training.reference import REF_LOGPS_COLUMNS, SIDES
 
 # How far two computations of one log-probability may differ. A precomputed reference was computed in other batches; in
 # bfloat16 that changes a completion by tenths of a nat, and a long one by more.
 MAX_LOGP_GAP_NATS = 0.5
 MAX_LOGP_GAP_NATS_PER_TOKEN = 0.02
 NUM_CHECKED_PAIRS = 4
-SIDES = ("chosen", "rejected")
 
 
 def check_start(

@@ -17,10 +17,9 @@ from peft import PeftModel
 from torch.nn.utils.rnn import pad_sequence
 
 from response_generator.modeling.attention import get_attn_implementation
+from response_generator.training.reference import REF_LOGPS_COLUMNS, SIDES
 
 PACKED = "packed"  # key of the packed rows in a batch
-SIDES = ("chosen", "rejected")
-REF_LOGPS = ("ref_chosen_logps", "ref_rejected_logps")
 # Attention is computed between all tokens of a row, so long rows cost more than they save.
 MAX_ROW_TOKENS = 2048
 
@@ -100,7 +99,7 @@ class SharedPrefixCollator:
                 "places": pad_rows(flat, 0),
             },
         }
-        known = [name for name in REF_LOGPS if name in pairs[0]]
+        known = [name for name in REF_LOGPS_COLUMNS if name in pairs[0]]
         return batch | {name: torch.tensor([pair[name] for pair in pairs]) for name in known}
 
 

@@ -1,14 +1,8 @@
-"use strict";
-// The reply browser. Texts of models and data are added to the page as text nodes only, never as markup.
+// The reply browser.
 const { models, rows } = JSON.parse(document.getElementById("rows").textContent);
 const filters = document.getElementById("filters").elements;
-const list = document.getElementById("replies");
-const more = document.getElementById("more");
-const ROWS_AT_ONCE = 50;
 const paired = models.length > 1;
 const sampled = rows.some((row) => row.sample);
-let found = [];
-let shown = 0;
 
 const outcomes = paired
   ? { fixed: [false, true], broken: [true, false], "both right": [true, true], "both wrong": [false, false] }
@@ -18,13 +12,6 @@ const orders = paired
   : { "as in the data": 0, "most probable target first": -1, "least probable target first": 1 };
 for (const name of Object.keys(outcomes)) filters.outcome.append(new Option(name, name));
 for (const name of Object.keys(orders)) filters.order.append(new Option(name, name));
-
-function createElement(tag, text, style) {
-  const element = document.createElement(tag);
-  if (text !== undefined) element.textContent = text;
-  if (style) element.className = style;
-  return element;
-}
 
 const isRight = (row, reply) => reply.emotion === row.target;
 const compared = () => (filters.model ? Number(filters.model.value) : models.length - 1);
@@ -46,18 +33,6 @@ const texts = rows.map((row) =>
   [...row.history.map((turn) => turn.text), row.gold.text, ...row.replies.map((reply) => reply.text)]
     .join("\n").toLowerCase());
 
-function createTurn(role, emotion, text) {
-  const turn = createElement("p", undefined, "turn");
-  turn.append(createElement("span", `${role}, ${emotion}: `, "speaker"), text);
-  return turn;
-}
-
-function createReply(name, text, labels, style) {
-  const answer = createElement("div", undefined, `answer ${style}`);
-  answer.append(createElement("div", name, "speaker"), createElement("p", text), createElement("div", labels, "labels"));
-  return answer;
-}
-
 function createArticle(row) {
   const article = createElement("article");
   const sample = sampled ? `, sample ${row.sample}` : "";
@@ -77,27 +52,16 @@ function createArticle(row) {
   return article;
 }
 
-function showMore() {
-  list.append(...found.slice(shown, shown + ROWS_AT_ONCE).map(createArticle));
-  shown = Math.min(found.length, shown + ROWS_AT_ONCE);
-  more.hidden = shown === found.length;
-}
-
-function update() {
+function findRows() {
   const words = filters.search.value.trim().toLowerCase();
-  found = rows.filter((row, at) =>
+  const found = rows.filter((row, at) =>
     (!filters.emotion.value || row.target === filters.emotion.value) &&
     (!filters.outcome.value || findOutcome(row) === filters.outcome.value) &&
     (!words || texts[at].includes(words)));
   const direction = orders[filters.order.value];
   if (direction) found.sort((one, other) => direction * (probabilityGain(one) - probabilityGain(other)));
   document.getElementById("count").textContent = `${found.length} of ${rows.length} rows`;
-  list.replaceChildren();
-  shown = 0;
-  showMore();
+  return found;
 }
 
-document.getElementById("filters").addEventListener("input", update);
-document.getElementById("filters").addEventListener("submit", (event) => event.preventDefault());
-more.addEventListener("click", showMore);
-update();
+listRows(document.getElementById("replies"), document.getElementById("filters"), findRows, createArticle);
