@@ -15,6 +15,7 @@ from response_generator.evaluation.predictions_file import GENERATED_FIELDS, SCO
 from response_generator.runs import run_folder
 
 CLASSIFIER_KEYS = ("emotion_model", "emotion_labels", "gibberish_model", "clean_up_tokenization_spaces")
+SECTIONS_OF_OTHER_PROGRAMS = {"dpo", "reward"}  # training and building have a section scoring, too
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ def find_run_errors(folder: Path) -> list[str]:
     if not (folder / "metrics.json").is_file():
         return [f"--compare: {folder}: is not finished (no metrics.json); run it to its end first"]
     values = strict_json.read_object(folder / "args.json")
-    if "bootstrap_resamples" not in values:  # a key that evaluations alone have
+    if "scoring" not in values or SECTIONS_OF_OTHER_PROGRAMS & set(values):
         return [f"--compare: {folder}: is not an evaluation of an adapter"]
     values.pop("from_predictions", None)
     try:
