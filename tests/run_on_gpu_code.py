@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 from unittest import mock
 
-import unsloth_gpu_code  # noqa: F401  (it loads unsloth)
+import unsloth_gpu_code  # it loads unsloth
 
 # isort: split
 import torch
@@ -37,7 +37,7 @@ from response_generator.generation.with_generate import sample_tokens
 from response_generator.modeling import inference, loading
 from response_generator.modeling.logprobs import completion_logps
 from response_generator.modeling.tokenizer import load_tokenizer
-from response_generator.training import dpo_config, profiling, reference, sanity_checks, train_dpo
+from response_generator.training import batch_layout, dpo_config, profiling, reference, sanity_checks, train_dpo
 from response_generator.training.dpo_trainer import ResumableDPOTrainer
 
 
@@ -62,6 +62,7 @@ def session(values: dict, output: str, *callbacks, **dpo) -> dict:
     if frozen:
         reference.replace_reference(policy, frozen)
     told = None
+    layout = batch_layout.choose_layout(trainer, arguments.dpo)
     metrics = sanity_checks.check_start(trainer, start, frozen)
     passes, kernel_calls = counted_passes(policy), CALLS["logprobs"]
     try:
@@ -74,6 +75,7 @@ def session(values: dict, output: str, *callbacks, **dpo) -> dict:
         "config": {name: str(value) for name, value in trainer.args.to_dict().items()},
         "facts": loading.describe_model(policy)["model"],
         "adapters": list(policy.peft_config),
+        "layout": layout,
         "dtypes": sorted({str(weight.dtype) for name, weight in policy.named_parameters() if of_an_adapter(name)}),
         "trained": sorted(name for name, weight in policy.named_parameters() if weight.requires_grad),
         "unsloths": unsloths_parts(policy, trainer),
@@ -163,6 +165,43 @@ def fused_log_probabilities(values: dict, texts: list) -> list[float]:
     return completion_logps(policy, texts, pad=0)
 
 
+def both_layouts(values: dict, checkpointing: bool) -> dict[str, dict]:
+    """Loss, log-probabilities and LoRA gradients of one batch in TRL's layout and with shared prompts, in fp32."""
+    dpo = values["dpo"] | {"bf16": False, "gradient_checkpointing": checkpointing}
+    arguments = validate_arguments(DPOArguments, in_fp32(values | {"dpo": dpo}), "args.json")
+    config = dpo_config.build_dpo_config(arguments)
+    tokenizer = load_tokenizer(arguments, loading.resolve_initial_adapter(arguments))
+    pairs, _ = read_pairs(arguments.dataset)
+    pairs = tokenize_pairs(pairs, ChatFormatter.of(tokenizer, arguments.chat_template), config.max_length)
+    policy = loading.load_policy(arguments, loading.resolve_initial_adapter(arguments))
+    trainer = train_dpo.build_trainer(policy, tokenizer, config, pairs, pairs, [])
+    for name, weight in policy.named_parameters():
+        if ".lora_B.ref." in name:
+            weight.data *= 0.5  # a reference that differs from the policy
+    for layer in policy.modules():
+        if isinstance(layer, torch.nn.Dropout):
+            layer.p = 0.0
+    found = {}
+    plain = trainer.data_collator
+    layout = batch_layout.choose_layout(trainer, {"shared_prefix": True})
+    for name, collator in (("plain", plain), (layout, trainer.data_collator)):
+        policy.for_training() if checkpointing else policy.train()
+        policy.zero_grad()
+        unsloth_gpu_code.FLEX_CALLS.clear()
+        batch = trainer._prepare_inputs(collator(list(trainer.train_dataset)[:6]))
+        loss = trainer.compute_loss(policy, batch)
+        loss.backward()
+        gradients = torch.cat([weight.grad.flatten() for weight in policy.parameters() if weight.requires_grad])
+        found[name] = {
+            "loss": loss.item(),
+            "metrics": {key: values[-1] for key, values in trainer._metrics["train"].items() if key != "num_tokens"},
+            "gradients": gradients.tolist(),
+            "kernel_calls": len(unsloth_gpu_code.FLEX_CALLS),
+        }
+        trainer._metrics["train"].clear()
+    return found
+
+
 def with_flash_attention(values: dict, texts: list) -> dict:
     """What is recorded of a policy that asked for sdpa where flash-attn is installed, and its calls in one pass."""
     calls = []
@@ -198,6 +237,8 @@ if __name__ == "__main__":
         "checkpointed": session(
             dpo | {"reference_adapter": None}, "checkpointed", gradient_checkpointing=True, max_steps=1
         ),
+        "shared_prefix": session(dpo, "shared_prefix", shared_prefix=True),
+        "layouts": [both_layouts(dpo, checkpointing) for checkpointing in (False, True)],
         "evaluation": evaluation(given["evaluate"]),
     }
     texts = report["evaluation"]["texts"]

@@ -18,9 +18,11 @@ os.environ |= {
 }
 import unsloth  # noqa: F401, I001  (first: it patches the others)
 import torch
+from torch.nn.attention import flex_attention
 from transformers.models.llama import modeling_llama
 from unsloth.kernels import fast_lora
 from unsloth.models import _utils, llama, rl
+from unsloth.utils import attention_dispatch, prefix_grouper_kernel
 
 TransformersRotaryEmbedding = modeling_llama.LlamaRotaryEmbedding  # unsloth replaces them when it loads a model
 transformers_rms_norm = modeling_llama.LlamaRMSNorm.forward
@@ -68,6 +70,16 @@ def gated_backward(grad, gate, up):
     gate.copy_(of_up)
     return grad, gate, up
 
+
+def shared_prefix_attention(*args, **options):
+    """For the compiled kernel of rows with shared prompts: its own mask and torch's own operator, not compiled."""
+    FLEX_CALLS.append(args[0].shape)
+    return prefix_grouper_kernel.flex_shared_prefix_attention(*args, compiled=False, **options)
+
+
+FLEX_CALLS: list[torch.Size] = []
+attention_dispatch._flex_shared_prefix_attention = shared_prefix_attention
+flex_attention._validate_device = lambda *_: None  # torch has a backward of it on a processor, and refuses it
 
 unsloths_block_compile, torchs_compile = llama._legacy_block_compile, torch.compile
 

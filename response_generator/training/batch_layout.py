@@ -8,8 +8,9 @@ import torch
 from response_generator.modeling.attention import FLASH, get_attn_implementation
 from response_generator.modeling.backend import has_unsloth_forward
 from response_generator.training.dpo_trainer import ResumableDPOTrainer
+from response_generator.training.prefix_kernel import find_kernel_obstacle
 from response_generator.training.reference import REF_LOGPS_COLUMNS, SIDES
-from response_generator.training.shared_prefix import SharedPrefixCollator, share_prompts
+from response_generator.training.shared_prefix import MAX_ROW_TOKENS, SharedPrefixCollator, share_prompts
 
 TRL_LAYOUT, SHARED_PREFIX_LAYOUT = "TRL", "shared prefix"
 NUM_COMPARED_PAIRS = 4
@@ -31,7 +32,7 @@ def choose_layout(trainer: ResumableDPOTrainer, dpo: dict[str, Any]) -> str:
     reason = find_obstacle(trainer)
     if reason is None:
         share_prompts(trainer.accelerator.unwrap_model(trainer.model))
-        packed = SharedPrefixCollator(trainer.processing_class.pad_token_id)
+        packed = build_packed_collator(trainer)
         reason = compare_layouts(trainer, plain, packed)
     if reason is not None:
         if trainer.is_world_process_zero():
@@ -45,14 +46,20 @@ def find_obstacle(trainer: ResumableDPOTrainer) -> str | None:
     """Why the model cannot run rows with shared prompts; None if it may."""
     model = trainer.accelerator.unwrap_model(trainer.model)
     base = model.get_base_model()
+    if getattr(base.config.get_text_config(), "sliding_window", None) is not None:
+        return "the model has layers that do not attend to all earlier tokens"
     if has_unsloth_forward(base):
-        return "unsloth's GPU code takes no mask of this kind"
+        return find_kernel_obstacle(base)
     if get_attn_implementation(base) == FLASH:
         return f"{FLASH} takes no mask; set from_pretrained.attn_implementation to sdpa"
-    config = base.config.get_text_config()
-    if getattr(config, "sliding_window", None) is not None:
-        return "the model has layers that do not attend to all earlier tokens"
     return None
+
+
+def build_packed_collator(trainer: ResumableDPOTrainer) -> SharedPrefixCollator:
+    base = trainer.accelerator.unwrap_model(trainer.model).get_base_model()
+    # unsloth's kernel computes no attention between the pairs of a row, so a row may be long.
+    max_row_tokens = None if has_unsloth_forward(base) else MAX_ROW_TOKENS
+    return SharedPrefixCollator(trainer.processing_class.pad_token_id, max_row_tokens)
 
 
 def compare_layouts(trainer: ResumableDPOTrainer, plain: Callable, packed: Callable) -> str | None:

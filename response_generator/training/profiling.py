@@ -21,7 +21,7 @@ from response_generator.modeling.backend import has_unsloth_gpu_code
 from response_generator.training import batch_layout, device_memory, dpo_config, memory, train_dpo
 from response_generator.training.reference import REF_LOGPS_COLUMNS
 from response_generator.training.resumption import EpochSeededLengthSampler
-from response_generator.training.shared_prefix import count_pair_tokens, pack
+from response_generator.training.shared_prefix import MAX_ROW_TOKENS, count_pair_tokens, pack
 
 MAX_STEPS = 3  # the longest batch, then two typical ones, which are timed
 PROFILE_OVERRIDES = {
@@ -89,7 +89,8 @@ def get_largest_batch(arguments: DPOArguments, config: DPOConfig, train: Tokeniz
     batch = memory.get_longest_batch(train.lengths(), pairs)
     if not arguments.dpo.get("shared_prefix"):
         return batch
-    rows, _ = pack(sorted(train.rows, key=count_pair_tokens, reverse=True)[:pairs])
+    longest = sorted(train.rows, key=count_pair_tokens, reverse=True)[:pairs]
+    rows, _ = pack(longest, None if has_unsloth_gpu_code() else MAX_ROW_TOKENS)
     return memory.Batch(len(rows), max(len(row.ids) for row in rows), batch.replies)
 
 

@@ -15,12 +15,15 @@ from typing import Any
 import torch
 from peft import PeftModel
 from torch.nn.utils.rnn import pad_sequence
+from transformers import PreTrainedModel
 
 from response_generator.modeling.attention import get_attn_implementation
+from response_generator.modeling.backend import has_unsloth_forward
+from response_generator.training.prefix_kernel import build_kernel_arguments
 from response_generator.training.reference import REF_LOGPS_COLUMNS, SIDES
 
 PACKED = "packed"  # key of the packed rows in a batch
-# Attention is computed between all tokens of a row, so long rows cost more than they save.
+# With a mask, attention is computed between all tokens of a row, so long rows cost more than they save.
 MAX_ROW_TOKENS = 2048
 
 
@@ -57,16 +60,24 @@ class PackedRow:
         self.parts += [part] * len(ids)
 
 
+def count_part_tokens(pair: dict[str, list[int]]) -> tuple[int, list[int]]:
+    """The tokens of a pair's prompt and of each of its replies in a packed row."""
+    return len(pair["prompt_ids"]), [len(pair[f"{side}_ids"]) - 1 for side in SIDES]
+
+
 def count_pair_tokens(pair: dict[str, list[int]]) -> int:
     """The tokens of a pair in a packed row."""
-    return len(pair["prompt_ids"]) + sum(len(pair[f"{side}_ids"]) - 1 for side in SIDES)
+    prompt, replies = count_part_tokens(pair)
+    return prompt + sum(replies)
 
 
 @dataclass(frozen=True)
 class SharedPrefixCollator:
-    """Makes the batches of TRL's trainer from rows of `tokenize_pairs`."""
+    """Makes the batches of TRL's trainer from rows of `tokenize_pairs`. Without `max_row_tokens` all pairs are in one
+    row, as unsloth's kernel needs them."""
 
     pad_token_id: int
+    max_row_tokens: int | None = MAX_ROW_TOKENS
 
     def __call__(self, pairs: list[dict[str, Any]]) -> dict[str, Any]:
         """
@@ -74,11 +85,11 @@ class SharedPrefixCollator:
             `input_ids` and `completion_mask`, (2 x pairs, tokens): all chosen, then all rejected replies, each after
             the last token of its prompt.
             `packed`: `ids`, `position_ids`, `pairs` and `parts` of the packed rows, (rows, tokens), with -1 as the pair
-            of padding; and `places`, (2 x pairs, tokens): where the hidden state of each token of `input_ids` is in the
-            flattened packed rows.
+            of padding; `places`, (2 x pairs, tokens): where the hidden state of each token of `input_ids` is in the
+            flattened packed rows; and `lengths`, on the CPU: the tokens of each pair's prompt and replies there.
             `attention_mask`: TRL only counts it; it has one number for each token that is computed.
         """
-        packed_rows, places = pack(pairs)
+        packed_rows, places = pack(pairs, self.max_row_tokens)
         width = max(len(row.ids) for row in packed_rows)
         replies = [[pair["prompt_ids"][-1], *pair[f"{side}_ids"]] for side in SIDES for pair in pairs]
         flat = [
@@ -97,21 +108,25 @@ class SharedPrefixCollator:
                 "pairs": pad_rows([row.pairs for row in packed_rows], -1),
                 "parts": pad_rows([row.parts for row in packed_rows], 0),
                 "places": pad_rows(flat, 0),
+                "lengths": [count_part_tokens(pair) for pair in pairs],
             },
         }
         known = [name for name in REF_LOGPS_COLUMNS if name in pairs[0]]
         return batch | {name: torch.tensor([pair[name] for pair in pairs]) for name in known}
 
 
-def pack(pairs: list[dict[str, Any]]) -> tuple[list[PackedRow], list[tuple[int, dict[str, list[int]]]]]:
-    """Fills rows of at most MAX_ROW_TOKENS tokens, or of one pair, in the order of the pairs.
+def pack(
+    pairs: list[dict[str, Any]], max_row_tokens: int | None
+) -> tuple[list[PackedRow], list[tuple[int, dict[str, list[int]]]]]:
+    """Fills rows of at most `max_row_tokens` tokens, or of one pair, in the order of the pairs.
 
     Returns:
         The rows, and for each pair its row and its places there.
     """
     rows, places = [PackedRow()], []
     for number, pair in enumerate(pairs):
-        if rows[-1].ids and len(rows[-1].ids) + count_pair_tokens(pair) > MAX_ROW_TOKENS:
+        is_full = max_row_tokens is not None and len(rows[-1].ids) + count_pair_tokens(pair) > max_row_tokens
+        if rows[-1].ids and is_full:
             rows.append(PackedRow())
         places.append((len(rows) - 1, rows[-1].add(number, pair)))
     return rows, places
@@ -126,22 +141,28 @@ def share_prompts(model: PeftModel) -> None:
     base = model.get_base_model()
     backbone = base.get_decoder()
     forward = backbone.forward
-    needs_scores = get_attn_implementation(base) == "eager"  # the others take a boolean mask
 
     @functools.wraps(forward)
-    def packed_forward(*args, packed: dict[str, torch.Tensor] | None = None, **kwargs):
+    def packed_forward(*args, packed: dict[str, Any] | None = None, **kwargs):
         if packed is None:
             return forward(*args, **kwargs)
-        mask = build_mask(packed["pairs"], packed["parts"])
-        if needs_scores:
-            dtype = base.dtype
-            mask = torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill(~mask, torch.finfo(dtype).min)
-        kwargs |= {"input_ids": packed["ids"], "position_ids": packed["position_ids"], "attention_mask": mask}
-        output = forward(**kwargs)
+        kwargs |= {"input_ids": packed["ids"], "position_ids": packed["position_ids"]}
+        output = forward(**kwargs | separate_replies(base, packed))
         output.last_hidden_state = output.last_hidden_state.flatten(0, 1)[packed["places"]]
         return output
 
     backbone.forward = packed_forward
+
+
+def separate_replies(model: PreTrainedModel, packed: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of the forward pass that keep a reply from attending to another one."""
+    if has_unsloth_forward(model):
+        return build_kernel_arguments(packed["lengths"])
+    mask = build_mask(packed["pairs"], packed["parts"])
+    if get_attn_implementation(model) == "eager":  # the others take a boolean mask
+        lowest = torch.finfo(model.dtype).min
+        mask = torch.zeros(mask.shape, dtype=model.dtype, device=mask.device).masked_fill(~mask, lowest)
+    return {"attention_mask": mask}
 
 
 def build_mask(pairs: torch.Tensor, parts: torch.Tensor) -> torch.Tensor:

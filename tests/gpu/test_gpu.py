@@ -124,6 +124,14 @@ def test_gradient_checkpointing_is_what_the_args_say(checkpointing, passes_a_ste
     assert f"passes {passes_a_step * STEPS}" in done.stdout, done.stderr
 
 
+def test_shared_prompts_follow_the_losses_of_trls_layout(on_card, tiny, tmp_path):
+    values = tiny.dpo(tmp_path / "run")
+    values["dpo"]["shared_prefix"] = True
+    out = finish(start("fine_tune_dpo.py", values, tmp_path))
+    assert read_json(tmp_path / "run" / "environment.json")["batch_layout"] == "shared prefix", out
+    assert losses(tmp_path / "run") == pytest.approx(losses(on_card), abs=2e-2)
+
+
 def test_a_stopped_run_resumes(on_card, tiny, tmp_path):
     process = start("fine_tune_dpo.py", tiny.dpo(tmp_path / "run"), tmp_path)
     once(logged(tmp_path / "run", 1), process)

@@ -168,6 +168,26 @@ def test_a_stopped_run_resumes_to_the_same_bytes(on_gpu_code):
     assert on_gpu_code["resumed"]["adapter"] == on_gpu_code["whole"]["adapter"] != on_gpu_code["stopped"]["adapter"]
 
 
+@pytest.mark.parametrize("number", [0, 1], ids=["no checkpoints", "checkpoints"])
+def test_shared_prompts_give_the_loss_metrics_and_gradients_of_trls_layout(number, on_gpu_code):
+    layouts = on_gpu_code["layouts"][number]
+    expected, found = layouts["plain"], layouts["shared prefix"]
+    assert expected["kernel_calls"] == 0 and found["kernel_calls"] >= 4  # two layers, policy and reference
+    assert expected["loss"] != pytest.approx(0.6931, abs=1e-3)  # policy and reference differ
+    assert found["loss"] == pytest.approx(expected["loss"], abs=1e-4)
+    assert found["metrics"] == pytest.approx(expected["metrics"], rel=1e-4, abs=1e-4)
+    largest = max(map(abs, expected["gradients"]))
+    assert found["gradients"] == pytest.approx(expected["gradients"], abs=1e-4 * max(1, largest))
+
+
+def test_a_run_with_shared_prompts_starts_at_the_loss_of_trls_layout(on_gpu_code):
+    whole, shared = on_gpu_code["whole"], on_gpu_code["shared_prefix"]
+    assert (whole["layout"], shared["layout"]) == ("TRL", "shared prefix")
+    # Later steps differ by more: in bf16, at a learning rate of 3e-3, rounding grows from step to step.
+    assert shared["losses"][0] == pytest.approx(whole["losses"][0], abs=0.02)
+    assert len(shared["losses"]) == 4
+
+
 def test_embedding_tables_are_trained_in_fp32_and_start_another_run(on_gpu_code, published):
     for report in (on_gpu_code["tables"], on_gpu_code["tables_again"]):
         assert report["dtypes"] == ["torch.float32"]

@@ -52,8 +52,9 @@ def alone(tiny, tmp_path_factory):
 
 
 def test_two_processes_have_the_losses_of_one_and_resume(alone, tiny, tmp_path):
-    """Stopped in the second epoch by a signal to one of the two, then run to the end by another launcher."""
-    values = args(tiny, tmp_path / "run", batch=2, train_sampling_strategy="group_by_length")
+    """With shared prompts, where the one has TRL's layout. Stopped in the second epoch by a signal to one of the two,
+    then run to the end by another launcher."""
+    values = args(tiny, tmp_path / "run", batch=2, train_sampling_strategy="group_by_length", shared_prefix=True)
     first = launched(TORCHRUN, values, tmp_path)
     once(logged(tmp_path / "run", 4), first)
     os.kill(child_of_rank(first.pid, 1), signal.SIGTERM)
@@ -72,7 +73,8 @@ def test_two_processes_have_the_losses_of_one_and_resume(alone, tiny, tmp_path):
         assert together[name] == pytest.approx(single[name], abs=1e-3), name
     assert [entry["step"] for entry in read_lines(tmp_path / "run" / "log.jsonl")] == list(range(1, 13))
     facts = read_json(tmp_path / "run" / "environment.json")
-    assert (facts["processes"], facts["model"]["four_bit"]) == (2, True)
+    assert (facts["processes"], facts["model"]["four_bit"], facts["batch_layout"]) == (2, True, "shared prefix")
+    assert read_json(alone / "environment.json")["batch_layout"] == "TRL"
 
 
 def child_of_rank(launcher: int, rank: int) -> int:

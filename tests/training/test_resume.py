@@ -29,6 +29,8 @@ CASES = {
         4,
         {"precompute_ref_log_probs": True, "save_strategy": "epoch", "logging_steps": 5},
     ),
+    "shared prompts, reference at every step": (2, {"shared_prefix": True}),
+    "shared prompts, precomputed reference": (4, {"shared_prefix": True, "precompute_ref_log_probs": True}),
 }
 
 

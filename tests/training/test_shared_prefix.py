@@ -10,8 +10,13 @@ from training_sessions import session
 from response_generator.config.conflicts import LOSS_TYPES
 from response_generator.config.schema import DPOArguments
 from response_generator.config.validation import validate_arguments
-from response_generator.training import shared_prefix
-from response_generator.training.shared_prefix import SharedPrefixCollator, build_mask, pack, share_prompts
+from response_generator.training.shared_prefix import (
+    MAX_ROW_TOKENS,
+    SharedPrefixCollator,
+    build_mask,
+    pack,
+    share_prompts,
+)
 
 TOLERANCE = 1e-4
 
@@ -47,12 +52,12 @@ def measure(trainer, collator, backward: bool = True) -> tuple[float, dict, torc
     return loss.item(), metrics, gradient
 
 
-def prepared(arguments, **dpo):
+def prepared(arguments, max_row_tokens=MAX_ROW_TOKENS, **dpo):
     """A trainer whose policy differs from its reference, and both collators."""
     trainer, _, _ = set_up(arguments, loss_type=["sigmoid"], bf16=False, **dpo)
     shift(trainer.model, "default", 0.05)
     share_prompts(trainer.model)
-    return trainer, trainer.data_collator, SharedPrefixCollator(trainer.processing_class.pad_token_id)
+    return trainer, trainer.data_collator, SharedPrefixCollator(trainer.processing_class.pad_token_id, max_row_tokens)
 
 
 def assert_same(found, expected) -> None:
@@ -65,10 +70,9 @@ def assert_same(found, expected) -> None:
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])
-@pytest.mark.parametrize("row_tokens", [100, 2048])
-def test_loss_metrics_and_gradients_are_those_of_trl(arguments, monkeypatch, checkpointing, row_tokens):
-    monkeypatch.setattr(shared_prefix, "MAX_ROW_TOKENS", row_tokens)
-    trainer, plain, packed = prepared(arguments, gradient_checkpointing=checkpointing)
+@pytest.mark.parametrize("max_row_tokens", [100, None])
+def test_loss_metrics_and_gradients_are_those_of_trl(arguments, checkpointing, max_row_tokens):
+    trainer, plain, packed = prepared(arguments, max_row_tokens, gradient_checkpointing=checkpointing)
     expected = measure(trainer, plain)
     assert expected[0] != pytest.approx(math.log(2), abs=1e-3)  # policy and reference differ
     assert_same(measure(trainer, packed), expected)
@@ -92,7 +96,7 @@ def test_reference_log_probabilities_are_those_of_trl(arguments):
 
 def test_a_token_attends_to_its_prompt_and_its_own_reply():
     pairs = [make_pair(2, 3, 2, 0), make_pair(1, 2, 2, 1)]
-    (row,), places = pack(pairs)
+    (row,), places = pack(pairs, None)
     # The last token of a reply is left out: prompt 2, chosen 2, rejected 1, then prompt 1, chosen 1, rejected 1.
     assert row.pairs == [0, 0, 0, 0, 0, 1, 1, 1]
     assert row.parts == [0, 0, 1, 1, 2, 0, 1, 2]
@@ -103,9 +107,8 @@ def test_a_token_attends_to_its_prompt_and_its_own_reply():
     assert seen == [[0], [0, 1], [0, 1, 2], [0, 1, 2, 3], [0, 1, 4], [5], [5, 6], [5, 7]]
 
 
-def test_rows_are_filled_up_to_their_limit(monkeypatch):
-    monkeypatch.setattr(shared_prefix, "MAX_ROW_TOKENS", 14)
-    rows, places = pack([make_pair(4, 3, 2, 0), make_pair(3, 3, 3, 1), make_pair(20, 2, 2, 2)])
+def test_rows_are_filled_up_to_their_limit():
+    rows, places = pack([make_pair(4, 3, 2, 0), make_pair(3, 3, 3, 1), make_pair(20, 2, 2, 2)], 14)
     assert [len(row.ids) for row in rows] == [14, 22]  # 7 + 7, then a pair that is longer than a row
     assert [row for row, _ in places] == [0, 0, 1]
 
