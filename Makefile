@@ -37,6 +37,7 @@ bench: $(INSTALLED) assets
 	$(PYTHON) -m response_generator.demo.pair_classifiers
 	$(PYTHON) benchmarks/generation.py
 	$(PYTHON) benchmarks/preferences.py
+	$(PYTHON) benchmarks/dpo.py
 
 assets: $(INSTALLED)
 	$(PYTHON) -m response_generator.demo
