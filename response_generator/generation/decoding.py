@@ -11,6 +11,7 @@ from response_generator.generation.candidates import draw_uniforms
 from response_generator.generation.prefix import compute_prefix, split_by_tokens
 from response_generator.generation.reply_batch import NewRows, ReplyBatch
 from response_generator.generation.sampling import BatchLimit, GenerationRequest, Replies, SamplingParams
+from response_generator.modeling.freed_memory import return_freed_memory
 
 # New requests enter when this share of the rows is free. More often costs time, as each time copies the KV cache.
 MIN_FREE_SHARE = 0.25
@@ -55,6 +56,8 @@ def write_replies(
                 new_rows.append(rows)
                 gold_logps |= {entry.position: logp for entry, logp in zip(group, logps, strict=True)}
             batch.replace_finished(new_rows)
+            if model.device.type == "cpu":
+                return_freed_memory()  # 1 % of the time; without it 128 prompts take 1 GB more
         if batch.live_count:
             batch.advance()
         for position in list(gold_logps):
