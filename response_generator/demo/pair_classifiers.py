@@ -44,8 +44,8 @@ LORA = LoraConfig(
 )
 ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
 SETTINGS = {  # in float32, so that other processors learn nearly the same
-    "pair_emotion_classifier": {"num_train_epochs": 15, "learning_rate": 2e-3},
-    "pair_gibberish_classifier": {"num_train_epochs": 4, "learning_rate": 1e-3},
+    "pair_emotion_classifier": {"num_train_epochs": 15, "learning_rate": 2e-3, "per_device_train_batch_size": 32},
+    "pair_gibberish_classifier": {"num_train_epochs": 4, "learning_rate": 1e-3, "per_device_train_batch_size": 32},
 }
 
 
