@@ -9,6 +9,8 @@
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 INSTALLED := $(VENV)/installed
+# Without compiling all modules: most of them are never imported.
+PIP_INSTALL := $(PYTHON) -m pip install --quiet --no-compile
 REQUIREMENTS := requirements.txt requirements-no-deps.txt requirements-dev.txt
 # This file exists while pip runs. If it is left over, .venv is rebuilt, because pip does not detect half-written packages.
 UNFINISHED := $(VENV)/unfinished
@@ -58,7 +60,7 @@ $(INSTALLED): $(REQUIREMENTS)
 	@test ! -e $(UNFINISHED) || rm -rf $(VENV)
 	@test -x $(PYTHON) || python3 -m venv $(VENV)
 	@touch $(UNFINISHED)
-	$(PYTHON) -m pip install --quiet -r requirements.txt -r requirements-dev.txt
-	$(PYTHON) -m pip install --quiet --no-deps -r requirements-no-deps.txt
+	$(PIP_INSTALL) -r requirements.txt -r requirements-dev.txt
+	$(PIP_INSTALL) --no-deps -r requirements-no-deps.txt
 	@rm $(UNFINISHED)
 	@touch $@
