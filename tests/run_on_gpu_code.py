@@ -37,7 +37,15 @@ from response_generator.generation.with_generate import sample_tokens
 from response_generator.modeling import inference, loading
 from response_generator.modeling.logprobs import completion_logps
 from response_generator.modeling.tokenizer import load_tokenizer
-from response_generator.training import batch_layout, dpo_config, profiling, reference, sanity_checks, train_dpo
+from response_generator.training import (
+    batch_layout,
+    dpo_config,
+    prefix_kernel,
+    profiling,
+    reference,
+    sanity_checks,
+    train_dpo,
+)
 from response_generator.training.dpo_trainer import ResumableDPOTrainer
 
 
@@ -202,6 +210,18 @@ def both_layouts(values: dict, checkpointing: bool) -> dict[str, dict]:
     return found
 
 
+def kernel_obstacles(values: dict) -> dict[str, str | None]:
+    """Why unsloth's kernel for shared prompts cannot run: in the model, in one that caps its scores, in another one."""
+    arguments = validate_arguments(DPOArguments, values, "args.json")
+    model = loading.load_policy(arguments, loading.resolve_initial_adapter(arguments)).get_base_model()
+    found = {"none": prefix_kernel.find_kernel_obstacle(model)}
+    with mock.patch.object(model.config, "attn_logit_softcapping", 50.0, create=True):
+        found["capped"] = prefix_kernel.find_kernel_obstacle(model)
+    with mock.patch.object(type(model.get_decoder()), "forward", lambda self: None):
+        found["other code"] = prefix_kernel.find_kernel_obstacle(model)
+    return found
+
+
 def with_flash_attention(values: dict, texts: list) -> dict:
     """What is recorded of a policy that asked for sdpa where flash-attn is installed, and its calls in one pass."""
     calls = []
@@ -238,6 +258,7 @@ if __name__ == "__main__":
             dpo | {"reference_adapter": None}, "checkpointed", gradient_checkpointing=True, max_steps=1
         ),
         "shared_prefix": session(dpo, "shared_prefix", shared_prefix=True),
+        "kernel_obstacles": kernel_obstacles(dpo),
         "layouts": [both_layouts(dpo, checkpointing) for checkpointing in (False, True)],
         "evaluation": evaluation(given["evaluate"]),
     }

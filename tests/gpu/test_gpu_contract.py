@@ -180,6 +180,13 @@ def test_shared_prompts_give_the_loss_metrics_and_gradients_of_trls_layout(numbe
     assert found["gradients"] == pytest.approx(expected["gradients"], abs=1e-4 * max(1, largest))
 
 
+def test_a_model_that_the_kernel_does_not_suit_is_told(on_gpu_code):
+    found = on_gpu_code["kernel_obstacles"]
+    assert found["none"] is None
+    assert found["capped"] == "unsloth's kernel cannot cap the attention scores, as this model does"
+    assert found["other code"] == "unsloth's code of LlamaModel does not take rows of this kind"
+
+
 def test_a_run_with_shared_prompts_starts_at_the_loss_of_trls_layout(on_gpu_code):
     whole, shared = on_gpu_code["whole"], on_gpu_code["shared_prefix"]
     assert (whole["layout"], shared["layout"]) == ("TRL", "shared prefix")
