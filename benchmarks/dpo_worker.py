@@ -41,6 +41,7 @@ def main(measurement: dict) -> dict:
     with tempfile.TemporaryDirectory() as folder:
         os.environ["XDG_CACHE_HOME"] = folder  # the reference is computed in every measurement
         values["output_dir"] = str(Path(folder, "run"))
+        values["from_pretrained"]["max_seq_length"] = MAX_LENGTH
         values["dpo"] |= SHARED | {"num_train_epochs": measurement["epochs"], "save_strategy": "no"}
         values["dpo"] |= DPO[measurement["way"]] | measurement.get("dpo", {})
         arguments = validate_arguments(DPOArguments, values, str(ARGS_FILE))
