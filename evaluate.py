@@ -2,13 +2,14 @@
 
     python evaluate.py --json_file args/evaluate_arg.json
     python evaluate.py --json_file args/evaluate_arg.json --from_predictions RUN_FOLDER
-    python evaluate.py --compare RUN_FOLDER RUN_FOLDER …
+    python evaluate.py --compare RUN_FOLDER NAME=RUN_FOLDER,RUN_FOLDER,… …
 
 Generates a reply to every dialogue of the data set, classifies its emotion and whether it is gibberish, and leaves in
 output_dir: report.html, summary.md and pictures; metrics.json, predictions.jsonl, args.json and environment.json.
 
 The second command classifies and reports replies that an earlier run has generated: only the classifiers are loaded.
-The third one compares the adapters of finished runs on the same prompts.
+The third one compares the adapters of finished runs on the same prompts. NAME=RUN_FOLDER,RUN_FOLDER,… are runs of one
+recipe that was trained several times with different random seeds.
 """
 
 import signal
@@ -30,8 +31,7 @@ from response_generator.runs.run_folder import RunFolder
 def main() -> None:
     options = read_options()
     if options.compare:
-        folders = [str(folder.absolute()) for folder in options.compare]
-        compare(options.compare, RunFolder.at(options.output_dir or "comparison", {"compare": folders}))
+        compare(options.compare, options.output_dir or "comparison")
         return
     args = command_line.read_arguments(EvaluateArguments, options)
     run = preflight.check_environment(args, options.from_predictions)
@@ -46,7 +46,7 @@ def main() -> None:
 def read_options() -> Namespace:
     path = command_line.parse_path
     parser, one_of = command_line.build_parser(EvaluateArguments, __doc__)
-    one_of.add_argument("--compare", nargs="+", type=path, metavar="RUN_FOLDER", help="finished runs to compare")
+    one_of.add_argument("--compare", nargs="+", metavar="RUN_FOLDER", help="finished runs to compare, see above")
     parser.add_argument("--from_predictions", type=path, metavar="FILE", help="a predictions.jsonl, or its run folder")
     parser.add_argument("--output_dir", type=path, metavar="FOLDER", help="where --compare writes (comparison)")
     options = parser.parse_args()
@@ -117,12 +117,14 @@ def report_again(args: EvaluateArguments, run: RunFolder, options: Namespace) ->
     score_and_report(args, run, rows, settings, source.left_out(), tracker)
 
 
-def compare(folders: list[Path], run: RunFolder) -> None:
+def compare(names: list[str], output_dir: str | Path) -> None:
     from response_generator.evaluation import comparison, finished_runs, report, table
 
     if not distributed.is_main_process():
         return
-    runs = finished_runs.read_runs(folders)
+    models = [finished_runs.parse_model(name) for name in names]
+    runs = finished_runs.read_runs(models)
+    run = RunFolder.at(output_dir, {"compare": [finished_runs.describe_model(*model) for model in models]})
     finished_runs.check_output_folder(run)
     found = comparison.compare_models(runs.rows, [], runs.bootstrap_resamples, runs.seed)
     run.start()

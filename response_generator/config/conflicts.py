@@ -82,6 +82,11 @@ def find_evaluation_conflicts(values: dict[str, Any]) -> Iterator[str]:
 
 def find_preference_conflicts(values: dict[str, Any]) -> Iterator[str]:
     """Finds conflicts between the values of an args file that builds preference data."""
+    if values.get("target_emotions") == "balanced" and values.get("gold_as_chosen"):
+        yield (
+            'target_emotions: "balanced" gives most prompts another target than their gold reply has, so '
+            "gold_as_chosen must be false"
+        )
     if not values["generation"].get("do_sample"):
         yield "generation.do_sample: must be true; without sampling all candidates of a prompt are the same"
     turns = values.get("history_turns")

@@ -72,7 +72,7 @@ documentation describes them. Every number has a range. Keys that the program se
 | `--verbose` | also shows what the libraries print about themselves |
 | `--help` | lists the options and the top-level keys |
 | `--from_predictions PATH` | `evaluate.py`: scores the replies of an earlier run again |
-| `--compare RUN_FOLDER RUN_FOLDER` | `evaluate.py`: compares two or more finished runs; takes no args file |
+| `--compare RUN_FOLDER NAME=RUN_FOLDER,…` | `evaluate.py`: compares finished runs; no args file |
 | `--output_dir FOLDER` | `evaluate.py`: where `--compare` writes |
 | `--describe DATASET` | `python -m response_generator.preferences`: describes pairs; takes no args file |
 

@@ -53,6 +53,9 @@ class PreferenceDataArguments(GenerationArguments):
     """true: also use dialogues that have fewer turns than that. false: stop with an error that lists them."""
     windows: Literal["last", "all"] = "last"
     """`last`: one prompt per dialogue, for its last reply; `all`: one for each reply of the assistant."""
+    target_emotions: Literal["gold", "balanced"] = "gold"
+    """`gold`: a reply is to have the emotion of the dialogue's own reply; `balanced`: each of the seven emotions is the
+    target of equally many prompts, drawn with `seed`, whatever the dialogue's own reply has."""
     candidates: int = Field(default=6, ge=2, le=MAX_SAMPLES_PER_PROMPT)
     """Replies sampled for a prompt in one attempt."""
     max_attempts: int = Field(default=30, ge=1, le=MAX_SAMPLES_PER_PROMPT)

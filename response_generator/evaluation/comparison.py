@@ -8,9 +8,11 @@ import numpy as np
 
 from response_generator.constants import EMOTIONS
 from response_generator.evaluation import intervals
+from response_generator.evaluation.estimates import Estimate
 from response_generator.evaluation.metric_totals import Distinct, MetricTotals, count_confusion, gold_as_predictions
 from response_generator.evaluation.metrics import DISTINCT_ORDER, Metric, list_metrics
-from response_generator.evaluation.predictions_file import Prediction
+from response_generator.evaluation.predictions_file import Prediction, group_by_run
+from response_generator.evaluation.training_seeds import widen_estimates
 
 GOLD = "gold"  # in metrics.json: the replies that people wrote, classified like the models' replies
 GOLD_TITLE = "gold replies"
@@ -18,26 +20,13 @@ RESERVED_NAMES = (GOLD, "difference", "preference")  # groups of metrics.json, s
 
 
 @dataclass(frozen=True)
-class Estimate:
-    """A value with its 95 % interval, and for a tested difference the p-value of "no difference"."""
-
-    value: float
-    low: float | None = None
-    high: float | None = None
-    p: float | None = None
-
-    @classmethod
-    def of(cls, value: float, interval: intervals.Interval | None = None, p: float | None = None) -> "Estimate":
-        return cls(float(value), *(interval or (None, None)), p)
-
-
-@dataclass(frozen=True)
 class Comparison:
     """All results of an evaluation. The first model is the one that the others are compared with.
 
-    metrics: the table's entries by name. rows: the predictions of each model. estimates: `{model or "gold": {metric:
-    Estimate}}`. differences: `{model: {metric: Estimate}}` for all models but the first. margins: reward margins of
-    held-out pairs, (pairs,). preference: statistics of the margins; empty where no pairs were measured.
+    metrics: the table's entries by name. rows: the predictions of each model; of a recipe that was trained several
+    times, those of all its runs. estimates: `{model or "gold": {metric: Estimate}}`. differences: `{model: {metric:
+    Estimate}}` for all models but the first. margins: reward margins of held-out pairs, (pairs,). preference:
+    statistics of the margins; empty where no pairs were measured.
     """
 
     metrics: dict[str, Metric]
@@ -59,9 +48,15 @@ class Comparison:
     def gold_predictions(self) -> list[Prediction]:
         return gold_as_predictions(self.rows[self.models[0]])
 
+    @cached_property
+    def runs(self) -> dict[str, int]:
+        """Training runs of each model."""
+        return {model: len(group_by_run(rows)) for model, rows in self.rows.items()}
+
     @property
     def samples(self) -> int:
-        return len(self.rows[self.models[0]]) // self.prompts
+        """Replies of a run to each prompt."""
+        return len(self.rows[self.models[0]]) // self.prompts // self.runs[self.models[0]]
 
     def num_prompts_with_target(self, *emotions: str) -> int:
         rows = self.rows[self.models[0]]
@@ -101,6 +96,8 @@ def compare_models(
     """Computes everything from rows of the same prompts, each model's in the order of prompts and samples.
 
     Args:
+        rows: by model. Those of a recipe that was trained several times name their `run`; its estimates are means over
+            the runs, with intervals over prompts and runs.
         gibberish_labels: those of the classifier; other labels in the rows are added.
         resamples: number of bootstrap resamples behind each interval.
         margins: reward margins of held-out pairs, (pairs,).
@@ -109,14 +106,22 @@ def compare_models(
     metrics = list_metrics([*gibberish_labels, *sorted(seen - set(gibberish_labels))])
     everyone = rows | {GOLD: gold_as_predictions(next(iter(rows.values())))}
     totals = {model: MetricTotals.of(each, metrics) for model, each in everyone.items()}
-    distinct = {
-        model: {name: Distinct.of(each, n) for name, n in DISTINCT_ORDER.items()} for model, each in everyone.items()
+    runs = {model: group_by_run(each) for model, each in everyone.items()}
+    by_run = {
+        model: [{name: Distinct.of(run, n) for name, n in DISTINCT_ORDER.items()} for run in found]
+        for model, found in runs.items()
     }
+    distinct = {
+        model: {name: Distinct.mean([each[name] for each in found]) for name in DISTINCT_ORDER}
+        for model, found in by_run.items()
+    }
+    values = {model: measure_runs(found, by_run[model], metrics) for model, found in runs.items()}
     replicates = resample_metrics(totals, resamples, seed)
     estimates = {
         model: estimate_metrics(metrics, totals[model], distinct[model], replicates[model]) for model in everyone
     }
     estimates[GOLD] = {name: estimate for name, estimate in estimates[GOLD].items() if metrics[name].on_gold}
+    prompts = totals[GOLD].prompts
     first, *others = rows
     differences = {
         model: {
@@ -126,9 +131,29 @@ def compare_models(
         }
         for model in others
     }
+    bounded = [name for name, metric in metrics.items() if metric.in_percent or name in DISTINCT_ORDER]
+    differences = {
+        model: widen_estimates(found, prompts, [values[first], values[model]], dict.fromkeys(bounded, -1.0))
+        for model, found in differences.items()
+    }
+    estimates = {
+        model: widen_estimates(found, prompts, [values[model]], dict.fromkeys(bounded, 0.0))
+        for model, found in estimates.items()
+    }
     margins = np.array([]) if margins is None else margins
     preference = estimate_preference(margins, resamples, seed)
     return Comparison(metrics, rows, estimates, differences, margins, preference)
+
+
+def measure_runs(
+    runs: list[list[Prediction]], distinct: list[dict[str, Distinct]], metrics: dict[str, Metric]
+) -> dict[str, np.ndarray]:
+    """`{metric: (runs,)}`: the value of each training run."""
+    found = []
+    for rows, own in zip(runs, distinct, strict=True):
+        totals = MetricTotals.of(rows, metrics)
+        found.append(totals.compute(np.ones((1, totals.prompts))) | {name: [each.value] for name, each in own.items()})
+    return {name: np.array([values[name][0] for values in found]) for name in found[0]}
 
 
 def resample_metrics(totals: dict[str, MetricTotals], count: int, seed: int) -> dict[str, dict[str, np.ndarray]]:

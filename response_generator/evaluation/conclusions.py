@@ -1,7 +1,8 @@
 """What an evaluation allows to be said, in sentences: a difference between models, or that it may be chance."""
 
 from response_generator.constants import ADAPTER, BASELINE, EMOTIONS
-from response_generator.evaluation.comparison import GOLD, Comparison, Estimate
+from response_generator.evaluation.comparison import GOLD, Comparison
+from response_generator.evaluation.estimates import Estimate
 from response_generator.evaluation.metrics import Metric
 
 SIGNIFICANCE_LEVEL = 0.05
@@ -94,7 +95,9 @@ def describe_sample_size(comparison: Comparison, metric: str = "emotion_accuracy
     count = comparison.prompts
     if metric == "non_neutral_accuracy":
         count = comparison.num_prompts_with_target(*EMOTIONS[1:])
-    return f"n = {count:,}" + (f" prompts with {comparison.samples} replies each" if comparison.samples > 1 else "")
+    text = f"n = {count:,}" + (f" prompts with {comparison.samples} replies each" if comparison.samples > 1 else "")
+    several = [f"{runs} runs of {model}" for model, runs in comparison.runs.items() if runs > 1]
+    return ", ".join([text, *several])
 
 
 def format_interval(estimate: Estimate) -> str:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from response_generator.config import strict_json
+from response_generator.config import paths, strict_json
 from response_generator.config.schema import EvaluateArguments
 from response_generator.config.validation import validate_arguments
 from response_generator.constants import ADAPTER
@@ -20,7 +20,7 @@ SECTIONS_OF_OTHER_PROGRAMS = {"dpo", "reward"}  # training and building have a s
 
 @dataclass(frozen=True)
 class FinishedRuns:
-    """The adapter's predictions and the args of every run, by its folder as it was typed."""
+    """The adapters' predictions by model, and the args of every run by its folder as it was typed."""
 
     rows: dict[str, list[Prediction]]
     arguments: dict[str, dict[str, Any]]
@@ -49,30 +49,57 @@ class FinishedRuns:
         return settings
 
 
-def read_runs(folders: list[Path]) -> FinishedRuns:
-    """Reads two or more runs.
+def parse_model(text: str) -> tuple[str, list[Path]]:
+    """A model of `--compare`: its name and its runs, from `RUN_FOLDER` or `NAME=RUN_FOLDER,RUN_FOLDER,…`."""
+    name, equals, folders = text.partition("=")
+    if not equals or Path(text).exists():
+        name = folders = text
+    if name in RESERVED_NAMES:
+        name = f"./{name}"  # metrics.json uses it for something else
+    try:
+        return name, [Path(paths.expand_path(folder)) for folder in folders.split(",")]
+    except ValueError as error:
+        raise InputError(f"--compare: {text}: {error}") from error
+
+
+def describe_model(name: str, runs: list[Path]) -> str:
+    """The model with absolute paths, for args.json."""
+    folders = ",".join(str(run.absolute()) for run in runs)
+    return folders if [name] == [str(run) for run in runs] else f"{name}={folders}"
+
+
+def read_runs(models: list[tuple[str, list[Path]]]) -> FinishedRuns:
+    """Reads the runs of two or more models.
+
+    Args:
+        models: names and run folders. Several folders are runs of one recipe with different random seeds.
 
     Raises:
         InputError: with everything that keeps them from being compared.
     """
-    if len(folders) < 2 or len({folder.resolve() for folder in folders}) < len(folders):
+    folders = [folder for _, runs in models for folder in runs]
+    if len(dict(models)) < max(2, len(models)) or len({folder.resolve() for folder in folders}) < len(folders):
         raise InputError("--compare: name two or more different run folders")
     errors = [message for folder in folders for message in find_run_errors(folder)]
     if errors:
         raise InputError(*errors)
-    arguments = {name_run(folder): strict_json.read_object(folder / "args.json") for folder in folders}
-    rows = {name_run(folder): read_adapter_predictions(folder) for folder in folders}
-    first, *others = rows
+    arguments = {str(folder): strict_json.read_object(folder / "args.json") for folder in folders}
+    by_run = {str(folder): read_adapter_predictions(folder) for folder in folders}
+    first, *others = by_run
     for name in others:
-        errors += find_differing_classifiers(first, name, arguments) + find_differing_prompts(first, name, rows)
+        errors += find_differing_classifiers(first, name, arguments) + find_differing_prompts(first, name, by_run)
     if errors:
         raise InputError(*errors)
+    rows = {name: join_runs([by_run[str(folder)] for folder in runs]) for name, runs in models}
     return FinishedRuns(rows, arguments)
 
 
-def name_run(folder: Path) -> str:
-    """The folder as it was typed; "./" is put before a name that metrics.json uses for something else."""
-    return f"./{folder}" if str(folder) in RESERVED_NAMES else str(folder)
+def join_runs(runs: list[list[Prediction]]) -> list[Prediction]:
+    """The rows of all runs of a recipe in the order of prompts; each names its run if there are several."""
+    if len(runs) == 1:
+        return runs[0]
+    rows = [row | {"run": number} for number, run in enumerate(runs) for row in run]
+    return sorted(rows, key=lambda row: (row["index"], row["run"], row["sample"]))
 
 
 def read_adapter_predictions(folder: Path) -> list[Prediction]:

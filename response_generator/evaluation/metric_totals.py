@@ -15,10 +15,10 @@ from response_generator.scoring.rules import ends_with_punctuation
 
 @dataclass(frozen=True)
 class MetricTotals:
-    """Sums over each prompt's replies, from which every metric follows for any choice of prompts.
+    """Means over each prompt's replies, from which every metric follows for any choice of prompts.
 
-    ratios: `{metric: (numerator, denominator)}`, each (prompts,). confusion: replies by target and predicted emotion,
-    (prompts, 7, 7).
+    ratios: `{metric: (numerator, denominator)}`, each (prompts,). confusion: the share of replies by target and
+    predicted emotion, (prompts, 7, 7).
     """
 
     metrics: dict[str, Metric]
@@ -34,13 +34,13 @@ class MetricTotals:
             confusion[number, EMOTIONS.index(row["target_emotion"]), EMOTIONS.index(row["predicted_emotion"])] = 1
         ratios = {
             name: tuple(
-                np.asarray(column(rows), float).reshape(prompts, -1).sum(1)
+                np.asarray(column(rows), float).reshape(prompts, -1).mean(1)
                 for column in (metric.numerator, metric.denominator)
             )
             for name, metric in metrics.items()
             if metric.numerator
         }
-        return cls(metrics, ratios, confusion.reshape(prompts, -1, *confusion.shape[1:]).sum(1))
+        return cls(metrics, ratios, confusion.reshape(prompts, -1, *confusion.shape[1:]).mean(1))
 
     @property
     def prompts(self) -> int:
@@ -127,6 +127,13 @@ class Distinct:
         leave_one_out = (len(everything) - own) / np.maximum(rest, 1)
         # If only one prompt has any words, nothing is left to count without it.
         return cls(len(everything) / max(1, totals.sum()), leave_one_out[rest > 0])
+
+    @classmethod
+    def mean(cls, runs: list["Distinct"]) -> "Distinct":
+        """Of several training runs of one recipe; together they would repeat each other's words."""
+        if len({len(run.leave_one_out) for run in runs}) > 1:
+            return cls(float(np.mean([run.value for run in runs])), np.array([]))
+        return cls(float(np.mean([run.value for run in runs])), np.mean([run.leave_one_out for run in runs], axis=0))
 
 
 def gold_as_predictions(rows: list[Prediction]) -> list[Prediction]:

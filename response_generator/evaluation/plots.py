@@ -8,7 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Picture
 
 from response_generator.constants import EMOTIONS
-from response_generator.evaluation.comparison import GOLD, GOLD_TITLE, Comparison, Estimate
+from response_generator.evaluation.comparison import GOLD, GOLD_TITLE, Comparison
+from response_generator.evaluation.estimates import Estimate
 from response_generator.evaluation.metric_totals import count_confusion
 from response_generator.evaluation.metrics import FORM, GIBBERISH
 from response_generator.reporting.pictures import COLORS, DARK_COLOR, escape_mathtext, write_pictures

@@ -49,6 +49,14 @@ def group_by_model(rows: list[Prediction]) -> dict[str, list[Prediction]]:
     return {model: sorted(each, key=lambda row: (row["index"], row["sample"])) for model, each in found.items()}
 
 
+def group_by_run(rows: list[Prediction]) -> list[list[Prediction]]:
+    """The rows of one model by the training run that they name; one group where they name none."""
+    found: dict[int, list[Prediction]] = {}
+    for row in rows:
+        found.setdefault(row.get("run", 0), []).append(row)
+    return list(found.values())
+
+
 def to_tracker_table(rows: list[Prediction]) -> tuple[list[str], list[list[Any]]]:
     """Columns and cells for wandb, without `history`, which is a list and already part of `prompt`."""
     columns = [name for name in rows[0] if name != "history"]

@@ -7,6 +7,7 @@ from response_generator.constants import EMOTIONS
 from response_generator.evaluation import plots, table
 from response_generator.evaluation.comparison import Comparison
 from response_generator.evaluation.conclusions import draw_conclusions
+from response_generator.evaluation.predictions_file import group_by_run
 from response_generator.reporting.page import to_data_url, write_page
 from response_generator.runs import atomic_files
 
@@ -47,9 +48,10 @@ def write_report(comparison: Comparison, settings: dict[str, str], folder: Path)
 
 
 def collect_browser_rows(comparison: Comparison) -> list[dict[str, Any]]:
-    """One row per prompt and sample for report.js: the prompt, and every model's reply with its labels."""
+    """One row per prompt and sample for report.js: the prompt, and every model's reply with its labels. Of a recipe
+    that was trained several times, the replies of the first run."""
     rows = []
-    for predictions in zip(*comparison.rows.values(), strict=True):
+    for predictions in zip(*(group_by_run(each)[0] for each in comparison.rows.values()), strict=True):
         prompt = predictions[0]
         rows.append(
             {

@@ -7,8 +7,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from response_generator.evaluation.comparison import GOLD, GOLD_TITLE, Comparison, Estimate
+from response_generator.evaluation.comparison import GOLD, GOLD_TITLE, Comparison
 from response_generator.evaluation.conclusions import draw_conclusions, format_p_value
+from response_generator.evaluation.estimates import Estimate
 from response_generator.evaluation.metrics import F1, PRECISION, RECALL, Metric
 
 PREFERENCE_TITLES = {
@@ -33,7 +34,8 @@ class Section:
 def build_header(comparison: Comparison) -> list[str]:
     first, *others = comparison.models
     between = ["difference"] if len(others) == 1 else [f"{model} − {first}" for model in others]
-    return ["", *comparison.models, *(between if others else []), GOLD_TITLE]
+    models = [f"{model} ({runs} runs)" if runs > 1 else model for model, runs in comparison.runs.items()]
+    return ["", *models, *(between if others else []), GOLD_TITLE]
 
 
 def build_sections(comparison: Comparison) -> list[Section]:

@@ -1,9 +1,12 @@
 """Cuts dialogues into prompts: some turns of history, and a reply of the assistant that is to be written."""
 
+import random
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from response_generator.config.preference_schema import PreferenceDataArguments
+from response_generator.constants import EMOTIONS
 from response_generator.data.datasets import Dialogue, Skipped
 from response_generator.errors import raise_row_errors
 
@@ -31,7 +34,17 @@ def cut_windows(dialogues: Sequence[Dialogue], args: PreferenceDataArguments) ->
         windows += found
     if not windows or not args.dataset.skip_bad_rows:
         raise_row_errors("dataset", errors)
-    return [Dialogue(index, *window) for index, window in enumerate(windows)], skipped
+    prompts = [Dialogue(index, *window) for index, window in enumerate(windows)]
+    if args.target_emotions == "balanced":
+        prompts = balance_targets(prompts, args.seed)
+    return prompts, skipped
+
+
+def balance_targets(prompts: Sequence[Dialogue], seed: int) -> list[Dialogue]:
+    """The prompts with other target emotions: each emotion equally often, but for a rest, in random order."""
+    targets = [EMOTIONS[place % len(EMOTIONS)] for place in range(len(prompts))]
+    random.Random(seed).shuffle(targets)
+    return [replace(prompt, target_emotion=target) for prompt, target in zip(prompts, targets, strict=True)]
 
 
 def list_windows(dialogue: Dialogue, args: PreferenceDataArguments) -> Iterator[tuple]:

@@ -16,6 +16,7 @@ from response_generator.training.reference import REF_LOGPS_COLUMNS, SIDES
 # bfloat16 that changes a completion by tenths of a nat, and a long one by more.
 MAX_LOGP_GAP_NATS = 0.5
 MAX_LOGP_GAP_NATS_PER_TOKEN = 0.02
+MAX_TIMES_ROUNDING = 4  # where the batch size alone changes more than that
 NUM_CHECKED_PAIRS = 4
 
 
@@ -46,6 +47,8 @@ def check_start(
     expected = dpo_loss(reward_margins(*policy.T, *ref.T, beta=trainer.beta)).mean().item()
     longest = max(len(row[f"{side}_ids"]) for row in rows for side in SIDES)
     max_gap = max(MAX_LOGP_GAP_NATS, MAX_LOGP_GAP_NATS_PER_TOKEN * longest)
+    if gap > max_gap:
+        max_gap = max(max_gap, MAX_TIMES_ROUNDING * measure_rounding(trainer, rows))
     # The comparisons are false for nan, so they ask for what must hold.
     if reference is None and not gap <= max_gap:
         raise RunError(
@@ -83,6 +86,13 @@ def compute_pair_logps(trainer: ResumableDPOTrainer, rows: list[dict]) -> tuple[
                 ref = completion_logps(model, texts, pad_token_id)
     model.train(was_training)
     return torch.tensor(policy).reshape(-1, len(SIDES)), torch.tensor(ref).reshape(-1, len(SIDES))
+
+
+def measure_rounding(trainer: ResumableDPOTrainer, rows: list[dict]) -> float:
+    """How far a log-probability (nats) of the policy changes when its pair is computed alone."""
+    together, _ = compute_pair_logps(trainer, rows)
+    alone = torch.cat([compute_pair_logps(trainer, [row])[0] for row in rows])
+    return (alone - together).abs().max().item()
 
 
 def compute_trl_loss(trainer: ResumableDPOTrainer, rows: list[dict]) -> float:

@@ -1,7 +1,5 @@
 """Intervals and differences of a whole evaluation, and what is said of them."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from scipy import stats
@@ -111,9 +109,9 @@ def test_what_nobody_asks_for_has_no_figure():
 
 
 def test_a_model_that_is_called_like_the_gold_replies_is_refused_by_its_name():
-    from response_generator.evaluation.finished_runs import name_run
+    from response_generator.evaluation.finished_runs import parse_model
 
-    assert [name_run(Path(name)) for name in ("gold", "runs/gold")] == ["./gold", "runs/gold"]
+    assert [parse_model(name)[0] for name in ("gold", "runs/gold", "gold=a,b")] == ["./gold", "runs/gold", "./gold"]
 
 
 def test_an_undecided_preference_is_reported_as_chance():

@@ -13,6 +13,8 @@ from response_generator.cli import command_line
 
 COMPARE = {
     "one run": (["{run}"], "name two or more different run folders"),
+    "one recipe": (["name={run},{empty}"], "name two or more different run folders"),
+    "a run of two recipes": (["{run}", "name={run},{empty}"], "name two or more different run folders"),
     "no run folder": (["{run}", "{empty}"], "no run folder"),
     "a training run": (["{run}", "{trained}"], "is not an evaluation"),
 }
@@ -102,3 +104,29 @@ def test_damaged_arguments_of_a_run_are_told(evaluated, tmp_path, monkeypatch, c
     (other / "args.json").write_text(text, encoding="utf-8")
     assert compared([evaluated[0], other], tmp_path, monkeypatch) == 2
     assert words in capsys.readouterr().err
+
+
+def test_runs_of_one_recipe_are_one_model(evaluated, tmp_path, monkeypatch, capsys):
+    run, _ = evaluated
+
+    def follow(remainder):
+        def change(row):
+            if row["index"] % 3 == remainder:
+                row["predicted_emotion"] = row["target_emotion"]
+
+        return change
+
+    seeds = [copied(run, tmp_path / f"seed_{number}", follow(number)) for number in range(3)]
+    recipe = f"dpo={','.join(map(str, seeds))}"
+    assert compared([run, recipe], tmp_path, monkeypatch) == 0
+    found = read_json(tmp_path / "comparison" / "metrics.json")
+    accuracies = []
+    for seed in seeds:
+        rows = [row for row in read_lines(seed / "predictions.jsonl") if row["model"] == "adapter"]
+        accuracies.append(sum(row["target_emotion"] == row["predicted_emotion"] for row in rows) / len(rows))
+    assert found["dpo/emotion_accuracy"] == pytest.approx(sum(accuracies) / 3)
+    own = read_json(run / "metrics.json")
+    assert found["dpo/distinct_1"] == pytest.approx(own["adapter/distinct_1"])  # the texts are the same in each
+    assert found["difference/distinct_1"] == pytest.approx(0)
+    said = " ".join(capsys.readouterr().out.split())
+    assert "3 runs of dpo" in said and "dpo (3 runs)" in said

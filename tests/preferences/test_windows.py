@@ -1,8 +1,11 @@
 """Dialogues cut into prompts."""
 
+from collections import Counter
+
 import pytest
 
 from response_generator.config.schema import DatasetArguments
+from response_generator.constants import EMOTIONS
 from response_generator.data.datasets import Dialogue
 from response_generator.errors import InputError
 from response_generator.preferences.windows import TOO_SHORT, cut_windows
@@ -11,8 +14,18 @@ from response_generator.preferences.windows import TOO_SHORT, cut_windows
 class Args:
     """The arguments that cutting reads."""
 
-    def __init__(self, history_turns=3, keep_short_dialogues=False, windows="last", skip_bad_rows=False):
+    seed = 3
+
+    def __init__(
+        self,
+        history_turns=3,
+        keep_short_dialogues=False,
+        windows="last",
+        skip_bad_rows=False,
+        target_emotions="gold",
+    ):
         self.history_turns, self.keep_short_dialogues, self.windows = history_turns, keep_short_dialogues, windows
+        self.target_emotions = target_emotions
         self.dataset = DatasetArguments(path="./rows.jsonl", skip_bad_rows=skip_bad_rows)
 
 
@@ -65,3 +78,17 @@ def test_short_dialogues_are_refused_kept_or_left_out():
     assert skipped == {TOO_SHORT: 1}
     with pytest.raises(InputError, match="fewer than history_turns"):
         cut_windows(dialogues[1:], Args(skip_bad_rows=True))
+
+
+def test_balanced_targets_leave_the_history_as_it_is():
+    dialogues = [make_dialogue(index, 4) for index in range(16)]
+    gold, _ = cut_windows(dialogues, Args())
+    balanced, _ = cut_windows(dialogues, Args(target_emotions="balanced"))
+    counts = Counter(window.target_emotion for window in balanced)
+    assert counts.keys() == set(EMOTIONS)
+    assert sorted(counts.values()) == [2, 2, 2, 2, 2, 3, 3]
+    assert [window.history for window in balanced] == [window.history for window in gold]
+    # Not the first prompt with the first emotion, and so on: the order of a data set may follow its emotions.
+    assert [window.target_emotion for window in balanced[:7]] != list(EMOTIONS)
+    again, _ = cut_windows(dialogues, Args(target_emotions="balanced"))
+    assert again == balanced

@@ -198,6 +198,10 @@ REFUSED = {
         {"keep_short_dialogues": False, "history_turns": 5},
         "fewer than history_turns (5); set keep_short_dialogues: true",
     ),
+    "gold replies to other targets": (
+        {"target_emotions": "balanced", "gold_as_chosen": True},
+        "gold_as_chosen must be false",
+    ),
     "a missing file": ({"dataset": {"path": "./none.jsonl"}}, "none.jsonl: no such file"),
     "an unknown filter": ({"filters": {"margin": 4}}, "filters.margin: unknown key"),
     "no token for the upload": ({"push_to_hub": {"repo_id": "me/pairs"}}, "HF_TOKEN is not set"),

@@ -3,6 +3,7 @@
 import math
 
 import pytest
+import torch
 from test_train_dpo import PAIRS, loss_of, set_up, shift
 from trl import DPOConfig, DPOTrainer
 
@@ -76,3 +77,20 @@ def test_loss_is_trls_own_on_its_own_tokens(arguments, tmp_path):
     shift(theirs.model, "default", 0.01)
     assert abs(loss_of(ours) - math.log(2)) > 1e-3
     assert loss_of(ours) == pytest.approx(loss_of(theirs), abs=1e-6)
+
+
+def test_a_reference_from_other_batches_may_differ_as_much_as_the_policy_does_alone(arguments, monkeypatch):
+    """A precomputed reference comes from other batches, and some models round badly in bfloat16."""
+    trainer, source, _ = set_up(arguments)
+    rounding = 0.6
+
+    def compute(trainer, rows):
+        policy = torch.full((len(rows), 2), -20.0 + (rounding if len(rows) == 1 else 0.0))
+        return policy, torch.full((len(rows), 2), -22.0)
+
+    monkeypatch.setattr(sanity_checks, "compute_pair_logps", compute)
+    monkeypatch.setattr(sanity_checks, "uses_plain_dpo_loss", lambda trainer: False)
+    assert sanity_checks.check_start(trainer, source, None)["initial_max_logp_gap"] == pytest.approx(2)
+    rounding = 0.3
+    with pytest.raises(RunError, match=r"policy and reference differ by 2\.000 nats"):
+        sanity_checks.check_start(trainer, source, None)

@@ -1,0 +1,74 @@
+"""Intervals that hold the choice of prompts and of training seeds alike, for a recipe that was trained several times.
+
+A bootstrap of three seeds would underestimate their variance by a third, and its percentiles are those of few values.
+So the variance of the mean is the sum of two: that over prompts, from the interval over prompts, and that over seeds,
+from the runs' values; and the quantile is that of a t-distribution with the degrees of freedom of Welch and
+Satterthwaite (Satterthwaite 1946). The variance of a single reply is in both parts, which is slightly conservative.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from scipy.stats import norm, t
+
+from response_generator.evaluation.estimates import Estimate
+from response_generator.evaluation.intervals import TAIL
+
+
+def widen_estimates(
+    estimates: dict[str, Estimate], prompts: int, runs: Sequence[dict[str, np.ndarray]], least: dict[str, float]
+) -> dict[str, Estimate]:
+    """`widen_estimate` for every metric; `runs` and `least` by metric."""
+    return {
+        name: widen_estimate(estimate, prompts, [values[name] for values in runs], least.get(name, -np.inf))
+        for name, estimate in estimates.items()
+    }
+
+
+def widen_estimate(estimate: Estimate, prompts: int, runs: Sequence[np.ndarray], least: float = -np.inf) -> Estimate:
+    """Widens the interval over prompts by the variation between runs.
+
+    Args:
+        estimate: with the interval over `prompts` prompts, of the mean over runs, or of a difference of such means.
+        runs: the value of each run, (runs,), of one model, or of each of the two whose difference it is.
+        least: bound of a proportion or of a difference of proportions; the other bound is 1.
+    """
+    parts = [(values.var(ddof=1) / len(values), len(values) - 1) for values in runs if len(values) > 1]
+    if not parts or estimate.low is None:
+        return estimate
+    halves = [find_half_width(side, parts, prompts) for side in get_sides(estimate)]
+    low, high = estimate.value - halves[0], estimate.value + halves[1]
+    if np.isfinite(least):
+        low, high = max(low, least), min(high, 1.0)
+    p = None if estimate.p is None else find_p_value(estimate, parts, prompts)
+    return replace(estimate, low=float(low), high=float(high), p=p)
+
+
+def get_sides(estimate: Estimate) -> tuple[float, float]:
+    """Standard errors below and above the value, from an interval that need not be symmetric."""
+    quantile = norm.ppf(1 - TAIL)
+    return (estimate.value - estimate.low) / quantile, (estimate.high - estimate.value) / quantile
+
+
+def find_half_width(prompt_error: float, parts: list[tuple[float, int]], prompts: int) -> float:
+    error, freedom = combine_variances([(prompt_error**2, prompts - 1), *parts])
+    return t.ppf(1 - TAIL, freedom) * error if error else 0.0
+
+
+def find_p_value(estimate: Estimate, parts: list[tuple[float, int]], prompts: int) -> float:
+    """Two-sided, of "no difference"."""
+    toward_zero = get_sides(estimate)[0 if estimate.value > 0 else 1]
+    error, freedom = combine_variances([(toward_zero**2, prompts - 1), *parts])
+    return float(2 * t.sf(abs(estimate.value) / error, freedom)) if error else 1.0
+
+
+def combine_variances(parts: list[tuple[float, int]]) -> tuple[float, float]:
+    """Standard error of a sum of independent parts, and its degrees of freedom.
+
+    Args:
+        parts: variance and degrees of freedom of each.
+    """
+    total = sum(variance for variance, _ in parts)
+    uncertainty = sum(variance**2 / max(freedom, 1) for variance, freedom in parts)
+    return float(np.sqrt(total)), float(total**2 / uncertainty) if uncertainty else np.inf
