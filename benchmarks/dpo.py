@@ -21,9 +21,11 @@ from measuring import Cases, draw_bars, measure_rounds, read_results, write_tabl
 
 FOLDER = Path(__file__).parent
 RESULTS = FOLDER / "dpo.json"
-THIS, ORIGINAL = "this program", "the original's recipe"
+THIS, CHECKPOINTING = "this program", "this program, checkpointing"
+ORIGINAL = "the original's recipe"
 WAYS = {
     THIS: {"way": "program"},
+    CHECKPOINTING: {"way": "program", "dpo": {"gradient_checkpointing": True}},
     "TRL, reference precomputed": {"way": "trl"},
     "TRL, reference precomputed, checkpointing": {"way": "trl", "dpo": {"gradient_checkpointing": True}},
     ORIGINAL: {"way": "original"},
@@ -32,12 +34,12 @@ WAYS = {
 SUITES = {
     "three epochs": (list(WAYS), {"24 pairs": {"pairs": 24, "epochs": 3}}),
     "prompt length": (
-        [THIS, ORIGINAL],
-        {f"x{times}": {"pairs": 16, "epochs": 1, "prompt_times": times} for times in (1, 2, 4)},
+        [THIS, CHECKPOINTING, ORIGINAL],
+        {f"x{times}": {"pairs": 16, "epochs": 3, "prompt_times": times} for times in (1, 2, 4)},
     ),
     "reply length": (
-        [THIS, ORIGINAL],
-        {f"x{times}": {"pairs": 16, "epochs": 1, "reply_times": times} for times in (1, 4)},
+        [THIS, CHECKPOINTING, ORIGINAL],
+        {f"x{times}": {"pairs": 16, "epochs": 3, "reply_times": times} for times in (1, 4)},
     ),
 }
 COLUMNS = {
