@@ -35,11 +35,11 @@ SUITES = {
     "three epochs": (list(WAYS), {"24 pairs": {"pairs": 24, "epochs": 3}}),
     "prompt length": (
         [THIS, CHECKPOINTING, ORIGINAL],
-        {f"x{times}": {"pairs": 16, "epochs": 3, "prompt_times": times} for times in (1, 2, 4)},
+        {f"x{times}": {"pairs": 8, "epochs": 3, "prompt_times": times} for times in (1, 2, 4)},
     ),
     "reply length": (
         [THIS, CHECKPOINTING, ORIGINAL],
-        {f"x{times}": {"pairs": 16, "epochs": 3, "reply_times": times} for times in (1, 4)},
+        {f"x{times}": {"pairs": 8, "epochs": 3, "reply_times": times} for times in (1, 4)},
     ),
 }
 COLUMNS = {

@@ -118,18 +118,36 @@ class SharedPrefixCollator:
 def pack(
     pairs: list[dict[str, Any]], max_row_tokens: int | None
 ) -> tuple[list[PackedRow], list[tuple[int, dict[str, list[int]]]]]:
-    """Fills rows of at most `max_row_tokens` tokens, or of one pair, in the order of the pairs.
+    """Fills as few rows as possible of at most `max_row_tokens` tokens, or of one pair, in the order of the pairs; the
+    rows are about equally long, because all are padded to the longest.
 
     Returns:
         The rows, and for each pair its row and its places there.
     """
+    counts = [count_pair_tokens(pair) for pair in pairs]
+    limit = sum(counts) if max_row_tokens is None else find_row_limit(counts, max_row_tokens)
     rows, places = [PackedRow()], []
-    for number, pair in enumerate(pairs):
-        is_full = max_row_tokens is not None and len(rows[-1].ids) + count_pair_tokens(pair) > max_row_tokens
-        if rows[-1].ids and is_full:
+    for number, (pair, count) in enumerate(zip(pairs, counts, strict=True)):
+        if rows[-1].ids and len(rows[-1].ids) + count > limit:
             rows.append(PackedRow())
         places.append((len(rows) - 1, rows[-1].add(number, pair)))
     return rows, places
+
+
+def find_row_limit(counts: list[int], max_row_tokens: int) -> int:
+    """The least limit with which pairs of these token counts fill no more rows than with `max_row_tokens`."""
+    rows = count_rows(counts, max_row_tokens)
+    least = max(max(counts), -(-sum(counts) // rows))
+    return next((limit for limit in range(least, max_row_tokens) if count_rows(counts, limit) <= rows), max_row_tokens)
+
+
+def count_rows(counts: list[int], limit: int) -> int:
+    rows, filled = 1, 0
+    for count in counts:
+        if filled and filled + count > limit:
+            rows, filled = rows + 1, 0
+        filled += count
+    return rows
 
 
 def pad_rows(rows: list[list[int]], padding: int) -> torch.Tensor:

@@ -113,6 +113,21 @@ def test_rows_are_filled_up_to_their_limit():
     assert [row for row, _ in places] == [0, 0, 1]
 
 
+@pytest.mark.parametrize(
+    ("counts", "expected"),
+    [
+        ([5, 5, 5], [15]),
+        ([10, 6, 5, 5], [16, 10]),  # pairs keep their order
+        ([7, 7, 7, 7, 1, 1], [14, 16]),
+        ([4, 4, 4, 4, 4, 4], [12, 12]),  # not 20 and 4
+        ([30, 3, 3], [30, 6]),
+    ],
+)
+def test_rows_are_about_equally_long(counts, expected):
+    rows, _ = pack([make_pair(count, 1, 1, seed) for seed, count in enumerate(counts)], 20)
+    assert [len(row.ids) for row in rows] == expected
+
+
 def curve(tiny, run, **dpo) -> list[float]:
     """The losses of a run of 20 steps with gradient accumulation, in float32."""
     steps = {"max_steps": 20, "num_train_epochs": 10, "gradient_accumulation_steps": 2}
