@@ -24,7 +24,7 @@ from response_generator.training.reference import REF_LOGPS_COLUMNS, SIDES
 
 PACKED = "packed"  # key of the packed rows in a batch
 # With a mask, attention is computed between all tokens of a row, so long rows cost more than they save.
-MAX_ROW_TOKENS = 2048
+MAX_ROW_TOKENS = 512
 
 
 @dataclass
