@@ -86,7 +86,7 @@ def draw(suites: dict[str, Cases]) -> None:
             draw_bars(panel, cases, key, list(WAYS))
             panel.set_title(suite)
             panel.set_ylabel(title)
-    panels[0][0].legend(fontsize=8)
+    figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8)
     figure.savefig(FOLDER / "dpo.png", dpi=120)
 
 

@@ -41,6 +41,7 @@ def write_report(comparison: Comparison, settings: dict[str, str], folder: Path)
         models=comparison.models,
         prompts=comparison.prompts,
         samples=comparison.samples,
+        several_runs=max(comparison.runs.values()) > 1,
         replies=collect_browser_rows(comparison),
     )
     atomic_files.atomic_write(folder / "summary.md", format_summary(comparison).encode("utf-8"))

@@ -130,3 +130,5 @@ def test_runs_of_one_recipe_are_one_model(evaluated, tmp_path, monkeypatch, caps
     assert found["difference/distinct_1"] == pytest.approx(0)
     said = " ".join(capsys.readouterr().out.split())
     assert "3 runs of dpo" in said and "dpo (3 runs)" in said
+    page = (tmp_path / "comparison" / "report.html").read_text(encoding="utf-8")
+    assert "the variation between training runs" in page
