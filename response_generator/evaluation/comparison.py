@@ -105,17 +105,13 @@ def compare_models(
     seen = {row[name] for each in rows.values() for row in each for name in ("gibberish_label", "gold_gibberish_label")}
     metrics = list_metrics([*gibberish_labels, *sorted(seen - set(gibberish_labels))])
     everyone = rows | {GOLD: gold_as_predictions(next(iter(rows.values())))}
-    totals = {model: MetricTotals.of(each, metrics) for model, each in everyone.items()}
-    runs = {model: group_by_run(each) for model, each in everyone.items()}
-    by_run = {
-        model: [{name: Distinct.of(run, n) for name, n in DISTINCT_ORDER.items()} for run in found]
+    runs = {model: [measure_run(run, metrics) for run in group_by_run(each)] for model, each in everyone.items()}
+    totals = {model: MetricTotals.mean([run for run, _ in found]) for model, found in runs.items()}
+    distinct = {
+        model: {name: Distinct.mean([each[name] for _, each in found]) for name in DISTINCT_ORDER}
         for model, found in runs.items()
     }
-    distinct = {
-        model: {name: Distinct.mean([each[name] for each in found]) for name in DISTINCT_ORDER}
-        for model, found in by_run.items()
-    }
-    values = {model: measure_runs(found, by_run[model], metrics) for model, found in runs.items()}
+    values = {model: collect_run_values(found) for model, found in runs.items()}
     replicates = resample_metrics(totals, resamples, seed)
     estimates = {
         model: estimate_metrics(metrics, totals[model], distinct[model], replicates[model]) for model in everyone
@@ -145,14 +141,16 @@ def compare_models(
     return Comparison(metrics, rows, estimates, differences, margins, preference)
 
 
-def measure_runs(
-    runs: list[list[Prediction]], distinct: list[dict[str, Distinct]], metrics: dict[str, Metric]
-) -> dict[str, np.ndarray]:
+def measure_run(rows: list[Prediction], metrics: dict[str, Metric]) -> tuple[MetricTotals, dict[str, Distinct]]:
+    return MetricTotals.of(rows, metrics), {name: Distinct.of(rows, n) for name, n in DISTINCT_ORDER.items()}
+
+
+def collect_run_values(runs: list[tuple[MetricTotals, dict[str, Distinct]]]) -> dict[str, np.ndarray]:
     """`{metric: (runs,)}`: the value of each training run."""
-    found = []
-    for rows, own in zip(runs, distinct, strict=True):
-        totals = MetricTotals.of(rows, metrics)
-        found.append(totals.compute(np.ones((1, totals.prompts))) | {name: [each.value] for name, each in own.items()})
+    found = [
+        totals.compute(np.ones((1, totals.prompts))) | {name: [each.value] for name, each in distinct.items()}
+        for totals, distinct in runs
+    ]
     return {name: np.array([values[name][0] for values in found]) for name in found[0]}
 
 

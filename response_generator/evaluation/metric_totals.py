@@ -27,7 +27,7 @@ class MetricTotals:
 
     @classmethod
     def of(cls, rows: list[Prediction], metrics: dict[str, Metric]) -> "MetricTotals":
-        """Rows of one model, in the order of prompts, the same number for each prompt."""
+        """Rows of one training run, in the order of prompts, the same number for each prompt."""
         prompts = len({row["index"] for row in rows})
         confusion = np.zeros((len(rows), len(EMOTIONS), len(EMOTIONS)))
         for number, row in enumerate(rows):
@@ -41,6 +41,15 @@ class MetricTotals:
             if metric.numerator
         }
         return cls(metrics, ratios, confusion.reshape(prompts, -1, *confusion.shape[1:]).mean(1))
+
+    @classmethod
+    def mean(cls, runs: list["MetricTotals"]) -> "MetricTotals":
+        """Of several training runs of one recipe, on the same prompts."""
+        ratios = {
+            name: tuple(np.mean(parts, axis=0) for parts in zip(*(run.ratios[name] for run in runs), strict=True))
+            for name in runs[0].ratios
+        }
+        return cls(runs[0].metrics, ratios, np.mean([run.confusion for run in runs], axis=0))
 
     @property
     def prompts(self) -> int:

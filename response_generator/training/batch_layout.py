@@ -10,15 +10,13 @@ from response_generator.modeling.backend import has_unsloth_forward
 from response_generator.training.dpo_trainer import ResumableDPOTrainer
 from response_generator.training.prefix_kernel import find_kernel_obstacle
 from response_generator.training.reference import REF_LOGPS_COLUMNS, SIDES
+from response_generator.training.sanity_checks import MAX_TIMES_ROUNDING
 from response_generator.training.shared_prefix import MAX_ROW_TOKENS, SharedPrefixCollator, share_prompts
 
 TRL_LAYOUT, SHARED_PREFIX_LAYOUT = "TRL", "shared prefix"
 NUM_COMPARED_PAIRS = 4
 MAX_GAP_NATS_PER_TOKEN = 1e-4  # in float32
 MAX_ROUNDING_GAP_NATS_PER_TOKEN = 0.02  # in 16 bits, where another layout rounds differently
-# Some models round worse. Then the limit is this many times what the batch size alone changes in TRL's layout. A mask
-# or positions that are wrong change some ten times as much.
-MAX_TIMES_ROUNDING = 4
 MIN_COMPARED_TOKENS = 25  # of a reply; a shorter one is allowed the gap of as many
 
 

@@ -126,28 +126,29 @@ def pack(
     """
     counts = [count_pair_tokens(pair) for pair in pairs]
     limit = sum(counts) if max_row_tokens is None else find_row_limit(counts, max_row_tokens)
-    rows, places = [PackedRow()], []
-    for number, (pair, count) in enumerate(zip(pairs, counts, strict=True)):
-        if rows[-1].ids and len(rows[-1].ids) + count > limit:
-            rows.append(PackedRow())
-        places.append((len(rows) - 1, rows[-1].add(number, pair)))
+    numbers = assign_rows(counts, limit)
+    rows = [PackedRow() for _ in range(numbers[-1] + 1)]
+    places = [(row, rows[row].add(number, pair)) for number, (pair, row) in enumerate(zip(pairs, numbers, strict=True))]
     return rows, places
 
 
 def find_row_limit(counts: list[int], max_row_tokens: int) -> int:
     """The least limit with which pairs of these token counts fill no more rows than with `max_row_tokens`."""
-    rows = count_rows(counts, max_row_tokens)
-    least = max(max(counts), -(-sum(counts) // rows))
-    return next((limit for limit in range(least, max_row_tokens) if count_rows(counts, limit) <= rows), max_row_tokens)
+    last = assign_rows(counts, max_row_tokens)[-1]
+    least = max(max(counts), -(-sum(counts) // (last + 1)))
+    fitting = (limit for limit in range(least, max_row_tokens) if assign_rows(counts, limit)[-1] <= last)
+    return next(fitting, max_row_tokens)
 
 
-def count_rows(counts: list[int], limit: int) -> int:
-    rows, filled = 1, 0
+def assign_rows(counts: list[int], limit: int) -> list[int]:
+    """The number of the row of each pair: the next row begins where a pair would exceed `limit` tokens."""
+    numbers, row, filled = [], 0, 0
     for count in counts:
         if filled and filled + count > limit:
-            rows, filled = rows + 1, 0
+            row, filled = row + 1, 0
         filled += count
-    return rows
+        numbers.append(row)
+    return numbers
 
 
 def pad_rows(rows: list[list[int]], padding: int) -> torch.Tensor:
