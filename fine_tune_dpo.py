@@ -14,7 +14,7 @@ if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C during the imports below ends without a traceback
 
 from response_generator.cli import command_line, commits, preflight
-from response_generator.config.schema import DPOArguments
+from response_generator.config.training_schema import DPOArguments
 from response_generator.data.datasets import count_skipped, read_pairs
 from response_generator.modeling import merge
 from response_generator.modeling.backend import import_backend
@@ -96,11 +96,12 @@ def train(args: DPOArguments, run: RunFolder, prepared, tracker) -> tuple[dict[s
     from response_generator.training import (
         batch_layout,
         callbacks,
-        dpo_config,
         health,
         reference,
+        run_training,
         sanity_checks,
         train_dpo,
+        trainer_config,
     )
 
     policy = loading.load_policy(args, prepared.start)
@@ -115,9 +116,9 @@ def train(args: DPOArguments, run: RunFolder, prepared, tracker) -> tuple[dict[s
         prepared.held_out,
         callbacks=[
             callbacks.LogFile(run.path / "log.jsonl", tracker),
-            callbacks.ProgressBar(len(prepared.train.rows)),
+            callbacks.ProgressBar(len(prepared.train.rows), "pair", callbacks.DPO_METRICS),
             health_check,
-            *dpo_config.build_early_stopping(args.dpo),
+            *trainer_config.build_early_stopping(args.dpo),
         ],
         run_identity=prepared.identify_run(run.arguments),
         save_total_limit=args.dpo.get("save_total_limit"),
@@ -128,10 +129,10 @@ def train(args: DPOArguments, run: RunFolder, prepared, tracker) -> tuple[dict[s
     if args.dpo.get("precompute_ref_log_probs"):
         reference.precompute_ref_logps(trainer)
     metrics = sanity_checks.check_start(trainer, prepared.start, prepared.reference)
-    metrics |= train_dpo.train(trainer)
+    metrics |= run_training.train(trainer)
     sanity_checks.check_end(policy, prepared.start, prepared.reference)
     if distributed.is_main_process():
-        train_dpo.save_adapter(policy, prepared.tokenizer, run.path / "adapter")
+        run_training.save_adapter(policy, prepared.tokenizer, run.path / "adapter")
     return metrics, list(health_check.findings.values())
 
 
@@ -141,10 +142,10 @@ def write_results(run: RunFolder, pairs: int, metrics: dict[str, float], warning
     from response_generator.training.callbacks import read_log
 
     picture = run.path / "training.png"
-    report.plot_training(read_log(run.path / "log.jsonl"), picture)
+    report.plot_training(read_log(run.path / "log.jsonl"), report.DPO_PANELS, picture)
     report.write_model_card(run.path / "adapter", run.arguments, metrics, pairs, picture)
     run.write_json("metrics.json", metrics)
-    report.show_training(metrics, warnings)
+    report.show_training("DPO", report.DPO_TITLES, metrics, warnings)
     tracker.log_image("training", picture)
     tracker.summarize(metrics)
     tracker.finish()

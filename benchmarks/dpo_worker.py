@@ -14,7 +14,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from response_generator.config.schema import DatasetArguments, DPOArguments
+from response_generator.config.schema import DatasetArguments
+from response_generator.config.training_schema import DPOArguments
 from response_generator.config.validation import validate_arguments
 from response_generator.data.datasets import read_dialogues
 from response_generator.modeling.backend import import_backend
@@ -98,7 +99,7 @@ def make_pairs(arguments: DPOArguments, tokenizer, measurement: dict) -> list[di
 
 def train_with_program(arguments, config, policy, tokenizer, pairs) -> tuple[float, list[float]]:
     """Seconds of the reference and of training together, and the losses."""
-    from response_generator.training import batch_layout, reference, train_dpo
+    from response_generator.training import batch_layout, reference, run_training, train_dpo
 
     started = time.perf_counter()
     trainer = train_dpo.build_trainer(policy, tokenizer, config, pairs, None, [])
@@ -106,7 +107,7 @@ def train_with_program(arguments, config, policy, tokenizer, pairs) -> tuple[flo
     if layout != batch_layout.SHARED_PREFIX_LAYOUT:
         raise SystemExit(f"the run would train in the layout {layout}")
     reference.precompute_ref_logps(trainer)
-    train_dpo.train(trainer)
+    run_training.train(trainer)
     return time.perf_counter() - started, read_losses(trainer)
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from response_generator.cli import command_line
 from response_generator.config import strict_json
-from response_generator.config.schema import DPOArguments
 from response_generator.config.sources import find_adapter_source_errors
+from response_generator.config.training_schema import DPOArguments
 from response_generator.config.validation import validate_arguments
 from response_generator.errors import InputError
 from response_generator.modeling import merge

@@ -113,6 +113,25 @@ class Tiny:
             **changes,
         }
 
+    def sft(self, output: Path, **changes) -> dict:
+        return {
+            **self.common(output),
+            "adapter": None,
+            "lora": {"r": 4, "lora_alpha": 8, "target_modules": ["q_proj", "v_proj", "down_proj"]},
+            "dataset": {"path": str(self.folder / "dialogues.jsonl")},
+            "eval_dataset": {"path": str(self.folder / "dialogues.jsonl"), "limit": 2},
+            "sft": {
+                "num_train_epochs": 2,
+                "per_device_train_batch_size": 2,
+                "learning_rate": 1e-2,
+                "max_length": 512,
+                "gradient_checkpointing": False,
+                "logging_steps": 1,
+                "save_steps": 2,
+            },
+            **changes,
+        }
+
     def evaluate(self, output: Path, **changes) -> dict:
         return {
             **self.common(output),

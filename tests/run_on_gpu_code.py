@@ -26,7 +26,8 @@ from transformers import TrainerCallback
 from unsloth.utils import attention_dispatch
 from unsloth_zoo.fused_losses.fused_linear import CALLS
 
-from response_generator.config.schema import DPOArguments, EvaluateArguments
+from response_generator.config.schema import EvaluateArguments
+from response_generator.config.training_schema import DPOArguments
 from response_generator.config.validation import validate_arguments
 from response_generator.data.chat_template import ChatFormatter
 from response_generator.data.datasets import read_dialogues, read_pairs
@@ -43,6 +44,7 @@ from response_generator.training import (
     prefix_kernel,
     profiling,
     reference,
+    run_training,
     sanity_checks,
     train_dpo,
 )
@@ -74,11 +76,11 @@ def session(values: dict, output: str, *callbacks, **dpo) -> dict:
     metrics = sanity_checks.check_start(trainer, start, frozen)
     passes, kernel_calls = counted_passes(policy), CALLS["logprobs"]
     try:
-        metrics |= train_dpo.train(trainer)
+        metrics |= run_training.train(trainer)
         sanity_checks.check_end(policy, start, frozen)
     except KeyboardInterrupt as interruption:
         told = str(interruption)
-    train_dpo.save_adapter(policy, tokenizer, Path(output, "adapter"))
+    run_training.save_adapter(policy, tokenizer, Path(output, "adapter"))
     return {
         "config": {name: str(value) for name, value in trainer.args.to_dict().items()},
         "facts": loading.describe_model(policy)["model"],

@@ -18,7 +18,8 @@ import evaluate
 from response_generator import export
 from response_generator.cli import command_line
 from response_generator.config.preference_schema import PreferenceDataArguments
-from response_generator.config.schema import DPOArguments, EvaluateArguments, ModelArguments
+from response_generator.config.schema import EvaluateArguments, ModelArguments
+from response_generator.config.training_schema import DPOArguments
 from response_generator.config.validation import validate_arguments
 from response_generator.data.datasets import parse_dialogue, parse_pair
 from response_generator.demo import pair_classifiers

@@ -10,7 +10,7 @@ import torch
 from tiny_models import demo_rows
 from transformers import TrainerCallback
 
-from response_generator.config.schema import DPOArguments
+from response_generator.config.training_schema import DPOArguments
 from response_generator.config.validation import validate_arguments
 from response_generator.data.chat_template import ChatFormatter
 from response_generator.data.datasets import parse_pair
@@ -18,7 +18,7 @@ from response_generator.data.tokenization import tokenize_pairs
 from response_generator.modeling import loading
 from response_generator.modeling.tokenizer import load_tokenizer
 from response_generator.runs.tracking import Tracker
-from response_generator.training import batch_layout, dpo_config, reference, train_dpo
+from response_generator.training import batch_layout, dpo_config, reference, run_training, train_dpo, trainer_config
 from response_generator.training.callbacks import LogFile
 
 PAIRS = [parse_pair(number, row) for number, row in enumerate(demo_rows("written_pairs_train", 12))]
@@ -46,7 +46,7 @@ def session(tiny, run: Path, *callbacks, owner: dict | None = None, dtype: str |
     start = loading.resolve_initial_adapter(arguments)
     tokenizer = load_tokenizer(arguments, start)
     tokens = tokenize_pairs(PAIRS, ChatFormatter.of(tokenizer, arguments.chat_template), config.max_length)
-    watchers = [LogFile(run / "log.jsonl", Tracker()), *dpo_config.build_early_stopping(arguments.dpo), *callbacks]
+    watchers = [LogFile(run / "log.jsonl", Tracker()), *trainer_config.build_early_stopping(arguments.dpo), *callbacks]
     policy = loading.load_policy(arguments, start)
     trainer = train_dpo.build_trainer(
         policy, tokenizer, config, tokens, tokens, watchers, owner, arguments.dpo.get("save_total_limit")
@@ -55,7 +55,7 @@ def session(tiny, run: Path, *callbacks, owner: dict | None = None, dtype: str |
     if dpo.get("precompute_ref_log_probs"):
         reference.precompute_ref_logps(trainer)
     run.mkdir(exist_ok=True)
-    return trainer, train_dpo.train(trainer)
+    return trainer, run_training.train(trainer)
 
 
 def stopped(tiny, run: Path, step: int, how: signal.Signals = signal.SIGTERM, **dpo) -> str:

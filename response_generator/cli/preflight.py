@@ -7,12 +7,12 @@ from urllib.parse import urlparse
 
 from response_generator.cli import gpu_requirements
 from response_generator.config import model_files
+from response_generator.config.classifier_schema import ClassifierArguments
 from response_generator.config.hub import find_hub_errors
 from response_generator.config.preference_schema import DescriptionArguments, PreferenceDataArguments
 from response_generator.config.schema import (
     BARE_BASE_MODEL,
     DatasetArguments,
-    DPOArguments,
     EvaluateArguments,
     GenerationArguments,
     ModelArguments,
@@ -27,6 +27,7 @@ from response_generator.config.sources import (
     is_local,
     join_dataset_revision,
 )
+from response_generator.config.training_schema import AdapterTrainingArguments, DPOArguments
 from response_generator.errors import InputError
 from response_generator.modeling import merge
 from response_generator.runs import distributed, hub
@@ -69,12 +70,13 @@ def check_environment(arguments: ModelArguments, predictions: Path | None = None
     errors += [message for key, name in adapters.items() for message in find_adapter_source_errors(key, name)]
     errors += [message for key, data in datasets.items() for message in find_dataset_errors(key, data)]
     errors += find_wandb_errors(arguments.wandb)
-    if isinstance(arguments, DPOArguments) or (arguments.backend == "unsloth" and predictions is None):
+    if isinstance(arguments, AdapterTrainingArguments) or (arguments.backend == "unsloth" and predictions is None):
         errors += gpu_requirements.find_gpu_errors()  # TRL's loss and unsloth's kernels use Triton
+    if isinstance(arguments, AdapterTrainingArguments):
+        errors += find_process_count_errors(run.path) + distributed.find_sharding_errors(arguments.trl_settings)
     if isinstance(arguments, DPOArguments):
-        errors += find_process_count_errors(run.path) + distributed.find_sharding_errors(arguments.dpo)
         errors += merge.find_export_errors(arguments)
-    if isinstance(arguments, (DPOArguments, PreferenceDataArguments)):
+    if isinstance(arguments, (AdapterTrainingArguments, PreferenceDataArguments)):
         errors += hub.find_upload_errors(arguments.push_to_hub)
     errors += find_hub_errors(list_hub_sources(models, adapters, datasets))
     if errors:
@@ -89,6 +91,23 @@ def check_description(arguments: DescriptionArguments) -> RunFolder:
     datasets = {"dataset": arguments.dataset}
     errors = run.find_errors()
     errors += [message for key, name in models.items() for message in find_model_errors(key, name)]
+    errors += [message for key, data in datasets.items() for message in find_dataset_errors(key, data)]
+    errors += find_hub_errors(list_hub_sources(models, {}, datasets))
+    if errors:
+        raise InputError(*errors)
+    return run
+
+
+def check_classifier_training(arguments: ClassifierArguments) -> RunFolder:
+    """The same for the training of a classifier."""
+    run = RunFolder.at(arguments.output_dir, arguments.model_dump(mode="json"))
+    errors = run.find_errors()
+    if not errors and run.is_finished:
+        return run
+    sections = {key: getattr(arguments, key) for key in ("dataset", "extra_dataset", "eval_dataset")}
+    datasets = {key: data for key, data in sections.items() if data}
+    models = {"base_model": arguments.base_model}
+    errors += find_model_source_errors("base_model", arguments.base_model, model_files.ANY_MODEL)
     errors += [message for key, data in datasets.items() for message in find_dataset_errors(key, data)]
     errors += find_hub_errors(list_hub_sources(models, {}, datasets))
     if errors:
@@ -133,8 +152,8 @@ def list_sources(arguments) -> tuple[dict[str, str], dict[str, str], dict[str, D
             adapters["reference_adapter"] = arguments.reference_adapter
         if arguments.export is not None and arguments.export.base_model is not None:
             models["export.base_model"] = arguments.export.base_model
-        if arguments.eval_dataset is not None:
-            datasets["eval_dataset"] = arguments.eval_dataset
+    if isinstance(arguments, AdapterTrainingArguments) and arguments.eval_dataset is not None:
+        datasets["eval_dataset"] = arguments.eval_dataset
     return models, adapters, datasets
 
 

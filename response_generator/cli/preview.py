@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from rich.table import Table
 from rich.text import Text
-from trl import DPOConfig
+from trl import DPOConfig, SFTConfig
 
 from response_generator.cli.data_preview import console
 from response_generator.constants import EMOTIONS
 from response_generator.data.chat_template import SAMPLE_HISTORY, ChatFormatter
 from response_generator.data.datasets import Pair
+from response_generator.data.dialogue_tokenization import TokenizedDialogues
 from response_generator.data.tokenization import TEXT, TokenizedPairs, global_batch_size
 from response_generator.preferences.description import describe_pairs
 from response_generator.preferences.description_table import build_rows, show_description
@@ -37,7 +38,7 @@ def show_training(prepared: "PreparedTraining", pairs: list[Pair]) -> None:
     show_description(build_rows(describe_pairs(pairs, [])))
     for line in prepared.changed_settings:
         console.print(Text(line, style="yellow"), soft_wrap=True)
-    show_steps(len(train.rows), prepared.config)
+    show_steps(len(train.rows), "pairs", prepared.config)
 
 
 def show_pairs(name: str, tokens: TokenizedPairs, formatter: ChatFormatter) -> None:
@@ -133,23 +134,28 @@ def show_shared_pairs(train: TokenizedPairs, held_out: TokenizedPairs) -> None:
         console.print(f"[yellow]{message}[/yellow]", soft_wrap=True)
 
 
-def show_steps(pairs: int, config: DPOConfig) -> None:
-    """Prints the number of optimizer steps of the run."""
+def show_steps(count: int, rows: str, config: DPOConfig | SFTConfig) -> None:
+    """Prints the number of optimizer steps of the run.
+
+    Args:
+        count: the number of training rows.
+        rows: what they are.
+    """
     batch_size = global_batch_size(config)
-    epoch_steps = math.ceil(pairs / batch_size)
+    epoch_steps = math.ceil(count / batch_size)
     total_steps = config.max_steps if config.max_steps > 0 else math.ceil(config.num_train_epochs * epoch_steps)
-    if batch_size > pairs:
+    if batch_size > count:
         console.print(
-            f"[yellow]the batch size is {batch_size}, but there are only {pairs} pairs: an epoch is one step[/yellow]",
+            f"[yellow]the batch size is {batch_size}, but there are only {count} {rows}: an epoch is one step[/yellow]",
             soft_wrap=True,
         )
     if config.warmup_steps > total_steps:
         console.print(
-            f"[yellow]dpo.warmup_steps ({config.warmup_steps:g}) is more than the steps of the run: the learning rate "
+            f"[yellow]warmup_steps ({config.warmup_steps:g}) is more than the steps of the run: the learning rate "
             f"never reaches {config.learning_rate:g}[/yellow]",
             soft_wrap=True,
         )
-    console.print(f"batch size {min(batch_size, pairs)}, {epoch_steps} steps per epoch, {total_steps} steps in total\n")
+    console.print(f"batch size {min(batch_size, count)}, {epoch_steps} steps per epoch, {total_steps} steps in total\n")
 
 
 def show_memory(expected: MemoryEstimate) -> None:
@@ -181,7 +187,7 @@ def show_step_profile(profile: StepProfile) -> None:
     )
 
 
-def build_length_table(tokens: TokenizedPairs) -> Table:
+def build_length_table(tokens: TokenizedPairs | TokenizedDialogues) -> Table:
     table = Table(title="tokens", title_justify="left")
     for heading in ("part", "min", "median", "p95", "max"):
         table.add_column(heading, justify="left" if heading == "part" else "right")

@@ -7,15 +7,19 @@ import json
 from pathlib import Path
 from typing import Any
 
-from response_generator.config import conflicts, library_keywords
+from response_generator.config import conflicts, library_keywords, training_conflicts
+from response_generator.config.classifier_schema import ClassifierArguments
 from response_generator.config.preference_schema import DescriptionArguments, PreferenceDataArguments
 from response_generator.config.ranges import MAX_COUNT, MAX_SEED, RANGES, Range
-from response_generator.config.schema import DPOArguments, EvaluateArguments, ModelArguments
+from response_generator.config.schema import EvaluateArguments, ModelArguments
+from response_generator.config.training_schema import DPOArguments, SFTArguments
 
 FILE = Path(__file__).parents[2] / "docs" / "configuration.md"
 COMMAND = "python -m response_generator.config.documentation"
 LIBRARY_CLASSES = {
     "dpo": "Fields of TRL's `DPOConfig`, and the two arguments of transformers' `EarlyStoppingCallback`.",
+    "sft": "Fields of TRL's `SFTConfig`, and the two arguments of transformers' `EarlyStoppingCallback`.",
+    "trainer": "Fields of transformers' `TrainingArguments`.",
     "lora": "Fields of PEFT's `LoraConfig`.",
     "generation": "Fields of transformers' `GenerationConfig`.",
     "from_pretrained": "Arguments of unsloth's `FastLanguageModel.from_pretrained`, or of transformers' "
@@ -24,15 +28,22 @@ LIBRARY_CLASSES = {
 PROGRAMS = {
     "fine_tune_dpo.py": DPOArguments,
     "evaluate.py": EvaluateArguments,
+    "response_generator.sft": SFTArguments,
+    "response_generator.classifier": ClassifierArguments,
     "response_generator.preferences": PreferenceDataArguments,
     "response_generator.preferences --describe": DescriptionArguments,
 }
 ALLOWED_VALUES = {
     "dpo": {
-        "loss_type": conflicts.LOSS_TYPES,
-        "f_divergence_type": conflicts.F_DIVERGENCES,
-        "train_sampling_strategy": conflicts.SAMPLING_STRATEGIES,
-        "metric_for_best_model": conflicts.HELD_OUT_METRICS,
+        "loss_type": training_conflicts.LOSS_TYPES,
+        "f_divergence_type": training_conflicts.F_DIVERGENCES,
+        "train_sampling_strategy": training_conflicts.SAMPLING_STRATEGIES,
+        "metric_for_best_model": training_conflicts.HELD_OUT_METRICS,
+    },
+    "sft": {
+        "loss_type": training_conflicts.SFT_LOSS_TYPES,
+        "train_sampling_strategy": training_conflicts.SAMPLING_STRATEGIES,
+        "metric_for_best_model": training_conflicts.SFT_HELD_OUT_METRICS,
     },
     "from_pretrained": {"attn_implementation": conflicts.ATTENTION_IMPLEMENTATIONS, "dtype": conflicts.DTYPES},
 }
@@ -46,8 +57,8 @@ change of either, write it again:
 .venv/bin/{COMMAND}
 ```
 
-One JSON file is one complete run. `args/dpo_arg.json`, `args/evaluate_arg.json` and
-`args/preference_arg.json` are complete examples.
+One JSON file is one complete run. `args/dpo_arg.json`, `args/evaluate_arg.json`,
+`args/preference_arg.json` and `args/sft_arg.json` are complete examples.
 
 - An unknown key, a wrong JSON type, a missing required key or a number outside its range is an error. All errors are
   reported at once, before anything is loaded.
@@ -58,9 +69,10 @@ One JSON file is one complete run. `args/dpo_arg.json`, `args/evaluate_arg.json`
 - `--set KEY.PATH=VALUE` overrides one key, for example `--set dpo.beta=0.2`.
 - `token` is never a key: the libraries read `HF_TOKEN` from the environment.
 
-The tables of `dpo`, `lora`, `generation` and `from_pretrained` list the accepted keys of those libraries; their own
-documentation describes them. Every number has a range. Keys that the program sets itself are not listed, for example
-`dpo.output_dir` and `generation.eos_token_id`: the error message for such a key says where the value comes from.
+The tables of `dpo`, `sft`, `trainer`, `lora`, `generation` and `from_pretrained` list the accepted keys of those
+libraries; their own documentation describes them. Every number has a range. Keys that the program sets itself are not
+listed, for example `dpo.output_dir` and `generation.eos_token_id`: the error message for such a key says where the
+value comes from.
 
 ## Command line
 
@@ -173,8 +185,8 @@ def describe_library_values(section: str, key: str, is_unsloth_only: bool) -> st
         found.append(describe_range(RANGES[section][key]))
     if key in ALLOWED_VALUES.get(section, {}):
         found.append(", ".join(f"`{value}`" for value in ALLOWED_VALUES[section][key]))
-    if section == "dpo" and key in conflicts.REFUSED_KEYS:
-        found.append("only `false`: " + conflicts.REFUSED_KEYS[key])
+    if reason := training_conflicts.find_refused_keys(section).get(key):
+        found.append(f"only `false`: {reason}")
     if is_unsloth_only:
         found.append("backend `unsloth` only")
     return "; ".join(found)

@@ -1,4 +1,4 @@
-"""The keywords of DPOConfig, LoraConfig, GenerationConfig and from_pretrained, with the JSON types each accepts.
+"""The keywords of TRL's, PEFT's and transformers' configurations and of from_pretrained, with their JSON types.
 
 Arguments are checked before torch is imported, so the keywords cannot be read from the libraries at that time. They
 are stored in library_keywords.json, and a test compares that file with the pinned libraries. After changing a pinned
@@ -43,31 +43,54 @@ TRANSFORMERS_FROM_PRETRAINED = {
     "max_memory": ["object", "null"],
     "offload_folder": ["string", "null"],
 }
-# Arguments of EarlyStoppingCallback (transformers), not fields of DPOConfig; the section dpo accepts them too.
+# Arguments of EarlyStoppingCallback (transformers), not fields of TRL's configurations; dpo and sft accept them too.
 EARLY_STOPPING = {"early_stopping_patience": ["integer", "null"], "early_stopping_threshold": ["number"]}
 SHARED_PREFIX = {"shared_prefix": ["boolean"]}  # of this program: both replies of a pair share their prompt
 COMMON_TO_BOTH = {"load_in_4bit", "dtype", "device_map", "trust_remote_code"}
 # Set by this program from other keys, so that no value has two sources. `token` must not be written into a file.
+SET_BY_THIS_PROGRAM = {  # of the fields that DPO and SFT share
+    "output_dir",
+    "seed",
+    "report_to",
+    "run_name",
+    "project",
+    "hub_token",
+    "disable_tqdm",
+    "model_init_kwargs",
+    "resume_from_checkpoint",
+    "restore_callback_states_from_checkpoint",
+    "dataset_num_proc",
+    "push_to_hub",
+    "hub_model_id",
+    "hub_strategy",
+    "hub_private_repo",
+    "hub_always_push",
+    "hub_revision",
+    "pad_token",
+}
 KEYWORDS_NOT_ACCEPTED = {
-    "dpo": {
-        "output_dir",
-        "seed",
-        "report_to",
-        "run_name",
-        "project",
-        "hub_token",
-        "disable_tqdm",
-        "model_init_kwargs",
-        "resume_from_checkpoint",
-        "restore_callback_states_from_checkpoint",
-        "dataset_num_proc",
-        "push_to_hub",
-        "hub_model_id",
-        "hub_strategy",
-        "hub_private_repo",
-        "hub_always_push",
-        "hub_revision",
-        "pad_token",
+    "dpo": SET_BY_THIS_PROGRAM,
+    "sft": SET_BY_THIS_PROGRAM
+    | {
+        "assistant_only_loss",
+        "chat_template_path",
+        "completion_only_loss",
+        "dataset_kwargs",
+        "dataset_text_field",
+        "eos_token",
+        "eval_packing",
+        "packing_strategy",
+        "shuffle_dataset",
+    },
+    "trainer": SET_BY_THIS_PROGRAM
+    | {
+        "save_strategy",
+        "save_steps",
+        "save_total_limit",
+        "logging_strategy",
+        "logging_steps",
+        "eval_strategy",
+        "use_cpu",
     },
     "lora": {
         "peft_type",
@@ -94,7 +117,7 @@ KEYWORDS_NOT_ACCEPTED = {
 
 
 def accepted_json_types(section: str) -> dict[str, list[str]]:
-    """Returns `{keyword: JSON types}` of one section: "dpo", "lora", "generation" or "from_pretrained".
+    """Returns `{keyword: JSON types}` of one of KEYWORD_SECTIONS.
 
     An empty list of types means that any type is accepted.
     """
@@ -122,8 +145,8 @@ def read_from_libraries() -> dict[str, Any]:
     from typing import get_type_hints
 
     from peft import LoraConfig
-    from transformers import GenerationConfig, LlamaConfig
-    from trl import DPOConfig
+    from transformers import GenerationConfig, LlamaConfig, TrainingArguments
+    from trl import DPOConfig, SFTConfig
     from unsloth import FastLanguageModel
     from unsloth_zoo.cpu import FastCPUModel
 
@@ -136,14 +159,17 @@ def read_from_libraries() -> dict[str, Any]:
     from_pretrained["use_gradient_checkpointing"] = ["boolean", "string"]
 
     known_to_transformers = set(TRANSFORMERS_FROM_PRETRAINED) | set(LlamaConfig.__annotations__) | COMMON_TO_BOTH
-    hints, lora_hints = get_type_hints(DPOConfig), get_type_hints(LoraConfig)
+    dpo_hints, sft_hints, lora_hints = map(get_type_hints, (DPOConfig, SFTConfig, LoraConfig))
+    trainer_hints = get_type_hints(TrainingArguments)
     generation = {name: [] for name in vars(GenerationConfig()) if not name.startswith("_")}
     for name, text in re.findall(r"^\s{8}(\w+) \(([^)]*)\)", GenerationConfig.__doc__, re.MULTILINE):
         generation[name] = json_types_of_docstring(text)
     sections = {
-        "dpo": {field.name: json_types_of_hint(hints[field.name]) for field in fields(DPOConfig)}
+        "dpo": {field.name: json_types_of_hint(dpo_hints[field.name]) for field in fields(DPOConfig)}
         | EARLY_STOPPING
         | SHARED_PREFIX,
+        "sft": {field.name: json_types_of_hint(sft_hints[field.name]) for field in fields(SFTConfig)} | EARLY_STOPPING,
+        "trainer": {field.name: json_types_of_hint(trainer_hints[field.name]) for field in fields(TrainingArguments)},
         "lora": {field.name: json_types_of_hint(lora_hints[field.name]) for field in fields(LoraConfig)},
         "generation": generation,
         "from_pretrained": from_pretrained,

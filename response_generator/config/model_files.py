@@ -15,6 +15,7 @@ TOKENIZER_FILES = (
 ).split()
 CAUSAL_LM = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
 CLASSIFIER = ("ForSequenceClassification",)
+ANY_MODEL = ("",)
 
 
 def read_shapes(file: Path) -> dict[str, tuple[int, ...]]:

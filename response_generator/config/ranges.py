@@ -47,49 +47,54 @@ TOKEN_ID = COUNT_OR_ZERO
 POSITIVE, NOT_NEGATIVE = left_open_range(0, MAX_NUMBER), closed_range(0, MAX_NUMBER)
 ANY_NUMBER = closed_range(-MAX_NUMBER, MAX_NUMBER)
 
+TRAINING_RANGES: dict[str, Range] = {  # of the fields that DPO and SFT share
+    "adam_beta1": right_open_range(0, 1),
+    "adam_beta2": right_open_range(0, 1),
+    "adam_epsilon": SHARE,
+    "data_seed": SEED,
+    "dataloader_num_workers": closed_range(0, MAX_WORKERS),
+    "dataloader_prefetch_factor": COUNT,
+    "ddp_bucket_cap_mb": COUNT,
+    "ddp_timeout": COUNT,
+    "early_stopping_patience": COUNT,
+    "early_stopping_threshold": NOT_NEGATIVE,
+    "eval_accumulation_steps": COUNT,
+    "eval_delay": COUNT_OR_ZERO,
+    "eval_steps": STEPS,
+    "gradient_accumulation_steps": COUNT,
+    "label_smoothing_factor": right_open_range(0, 1),
+    "learning_rate": left_open_range(0, 10),
+    "local_rank": closed_range(-1, MAX_COUNT),
+    "logging_steps": STEPS,
+    "max_grad_norm": NOT_NEGATIVE,
+    "max_length": closed_range(2, MAX_COUNT),  # at least one token of the prompt and one of the reply
+    "max_steps": closed_range(-1, MAX_COUNT),
+    "neftune_noise_alpha": NOT_NEGATIVE,
+    "num_train_epochs": left_open_range(0, MAX_NUMBER),
+    "pad_to_multiple_of": COUNT,
+    "per_device_eval_batch_size": COUNT,
+    "per_device_train_batch_size": COUNT,
+    "router_aux_loss_coef": NOT_NEGATIVE,
+    "save_steps": STEPS,
+    "save_total_limit": COUNT,
+    "torch_empty_cache_steps": COUNT,
+    "warmup_steps": COUNT_OR_ZERO,  # a value below 1 is a fraction of all steps
+    "weight_decay": NOT_NEGATIVE,
+}
 RANGES: dict[str, dict[str, Range]] = {
-    "dpo": {
-        "adam_beta1": right_open_range(0, 1),
-        "adam_beta2": right_open_range(0, 1),
-        "adam_epsilon": SHARE,
+    "dpo": TRAINING_RANGES
+    | {
         "beta": POSITIVE,
-        "data_seed": SEED,
-        "dataloader_num_workers": closed_range(0, MAX_WORKERS),
-        "dataloader_prefetch_factor": COUNT,
-        "ddp_bucket_cap_mb": COUNT,
-        "ddp_timeout": COUNT,
         "discopop_tau": POSITIVE,
-        "early_stopping_patience": COUNT,
-        "early_stopping_threshold": NOT_NEGATIVE,
-        "eval_accumulation_steps": COUNT,
-        "eval_delay": COUNT_OR_ZERO,
-        "eval_steps": STEPS,
         "f_alpha_divergence_coef": POSITIVE,  # the divergence divides by it
-        "gradient_accumulation_steps": COUNT,
         "label_smoothing": right_open_range(0, 0.5),  # 0.5 would prefer both replies equally
-        "label_smoothing_factor": right_open_range(0, 1),
         "ld_alpha": SHARE,
-        "learning_rate": left_open_range(0, 10),
-        "local_rank": closed_range(-1, MAX_COUNT),
-        "logging_steps": STEPS,
-        "max_grad_norm": NOT_NEGATIVE,
-        "max_length": closed_range(2, MAX_COUNT),  # at least one token of the prompt and one of the reply
-        "max_steps": closed_range(-1, MAX_COUNT),
-        "neftune_noise_alpha": NOT_NEGATIVE,
-        "num_train_epochs": left_open_range(0, MAX_NUMBER),
-        "pad_to_multiple_of": COUNT,
-        "per_device_eval_batch_size": COUNT,
-        "per_device_train_batch_size": COUNT,
         "precompute_ref_batch_size": COUNT,
         "ref_model_mixup_alpha": SHARE,
         "ref_model_sync_steps": COUNT,
-        "router_aux_loss_coef": NOT_NEGATIVE,
-        "save_steps": STEPS,
-        "save_total_limit": COUNT,
-        "torch_empty_cache_steps": COUNT,
-        "warmup_steps": COUNT_OR_ZERO,  # a value below 1 is a fraction of all steps
-        "weight_decay": NOT_NEGATIVE,
     },
+    "sft": TRAINING_RANGES,
+    "trainer": TRAINING_RANGES,
     "lora": {
         "layers_to_transform": COUNT_OR_ZERO,
         "lora_alpha": COUNT,

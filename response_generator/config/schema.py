@@ -1,4 +1,4 @@
-"""The arguments of both scripts as frozen, typed classes. Nothing here imports torch.
+"""The arguments of the programs as frozen, typed classes. Nothing here imports torch.
 
 The docstring below each field is its description in `--help` and in docs/configuration.md. After a change run
 
@@ -66,8 +66,10 @@ class DatasetArguments(Section):
     """Branch, tag or commit of a hub data set. `@revision` in `path` does the same."""
     num_proc: int | None = Field(default=None, ge=1, le=MAX_WORKERS)
     """Number of processes that load a hub data set."""
+    offset: int = Field(default=0, ge=0, le=MAX_COUNT)
+    """Leave out this many rows at the start."""
     limit: int | None = Field(default=None, ge=1)
-    """Read only this many rows, from the first on; null: all."""
+    """Read only this many rows, from `offset` on; null: all."""
     skip_bad_rows: bool = False
     """true: leave out rows that cannot be used, and count them. false: stop with an error that lists them."""
 
@@ -168,41 +170,11 @@ class ModelArguments(Section):
     """Tracking with wandb."""
 
 
-class ExportArguments(Section):
-    path: LocalPath
-    """Folder to write: base model and adapter merged, as 16-bit safetensors."""
-    base_model: Source | None = None
-    """The 16-bit base model to merge into; null: `base_model`."""
-    dtype: Literal["bfloat16", "float16"] = "bfloat16"
-    """Data type of the merged weights."""
-
-
 class HubArguments(Section):
     repo_id: str
     """Repository on the hub, `owner/name`. It is created if it does not exist."""
     private: bool = True
     """Whether a repository that is created is private."""
-
-
-class DPOArguments(ModelArguments):
-    dataset: PairDatasetArguments
-    """The preference pairs."""
-    adapter: Source | None
-    """LoRA adapter that training starts from: hub id or folder; null: a new LoRA from the section `lora`."""
-    reference_adapter: Source | None = None
-    """Frozen reference: hub id or folder; null: a copy of `adapter`, or the bare base model for a new LoRA."""
-    lora: dict[str, Any] | None = None
-    """Fields of PEFT's LoraConfig for a new LoRA; only when `adapter` is null."""
-    eval_dataset: PairDatasetArguments | None = None
-    """Held-out pairs, evaluated after training, and during it with `dpo.eval_strategy`; null: none."""
-    dpo: dict[str, Any]
-    """Fields of TRL's DPOConfig; also `early_stopping_patience` and `early_stopping_threshold`."""
-    scoring: ScoringArguments | None = None
-    """Classifiers for filters on emotion and gibberish, where the pairs have no labels of their own; null: none."""
-    export: ExportArguments | None = None
-    """Merged 16-bit model to write after training; null: none."""
-    push_to_hub: HubArguments | None = None
-    """Hub repository to upload the adapter to after training, with the token in HF_TOKEN; null: no upload."""
 
 
 class PreferenceArguments(Section):

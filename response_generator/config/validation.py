@@ -6,12 +6,12 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from response_generator.config import conflicts, library_keywords, ranges, strict_json
+from response_generator.config import conflicts, library_keywords, ranges, strict_json, training_conflicts
 from response_generator.config.preference_schema import PreferenceDataArguments
 from response_generator.config.schema import LABELS_BY_ID, LABELS_BY_NAME, EvaluateArguments, Section
 from response_generator.errors import InputError
 
-KEYWORD_SECTIONS = ("dpo", "lora", "generation", "from_pretrained")
+KEYWORD_SECTIONS = ("dpo", "sft", "trainer", "lora", "generation", "from_pretrained")
 KEYS_SET_ELSEWHERE = {
     "output_dir": "write it at the top level",
     "seed": "write it at the top level",
@@ -24,7 +24,11 @@ KEYS_SET_ELSEWHERE = {
     "hub_model_id": "write push_to_hub.repo_id at the top level",
     "resume_from_checkpoint": "to resume, run the same command again",
 }
-SCRIPT_OF_SECTION = {"dpo": "fine_tune_dpo.py", "generation": "evaluate.py"}
+SCRIPT_OF_SECTION = {
+    "dpo": "fine_tune_dpo.py",
+    "sft": "python -m response_generator.sft",
+    "generation": "evaluate.py",
+}
 REMOVED_FROM_TRL = {
     "model_adapter_name": "TRL no longer has this field: the trained adapter is always called 'default'",
     "ref_adapter_name": "TRL no longer has this field: the frozen adapter is always called 'ref'",
@@ -60,7 +64,9 @@ def validate_arguments(model: type[Arguments], values: dict[str, Any], file: str
         if section in model.model_fields and isinstance(values.get(section), dict):
             errors += find_keyword_errors(section, values[section])
     if isinstance(values.get("dpo"), dict):
-        errors += conflicts.find_training_conflicts(values)
+        errors += training_conflicts.find_dpo_conflicts(values)
+    if isinstance(values.get("sft"), dict):
+        errors += training_conflicts.find_sft_conflicts(values)
     if isinstance(values.get("generation"), dict):
         errors += conflicts.find_generation_conflicts(values)
         if model is EvaluateArguments:

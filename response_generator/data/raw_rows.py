@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +16,13 @@ SAVE_TO_DISK_FILES = ("dataset_dict.json", "state.json")  # written for a Datase
 
 
 def read_rows(dataset: DatasetArguments) -> Iterator[tuple[str, Any]]:
-    """Yields the first `limit` rows as `(place, row)`; the place is the file and line, or the row number."""
-    for number, row in enumerate(read_local(dataset) if is_local(dataset.path) else read_hub(dataset)):
-        if number == dataset.limit:
-            return
-        yield row
+    """Yields the `limit` rows from `offset` on as `(place, row)`; the place is the file and line, or the row number."""
+    rows = read_local(dataset) if is_local(dataset.path) else read_hub(dataset)
+    yield from islice(rows, dataset.offset, None if dataset.limit is None else dataset.offset + dataset.limit)
 
 
 def count_rows(dataset: DatasetArguments) -> int:
-    """Counts all rows, ignoring `limit`, without parsing them where the format allows it."""
+    """Counts all rows, ignoring `offset` and `limit`, without parsing them where the format allows it."""
     if not is_local(dataset.path):
         return len(load_from_hub(dataset))
     path = Path(dataset.path)

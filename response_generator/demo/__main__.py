@@ -1,7 +1,7 @@
 """Prepares the demo's models, once: `python -m response_generator.demo`.
 
-Writes the base model, the emotion classifier and the gibberish classifier into assets/. Models that are already there
-are kept; one that was interrupted is made again.
+Writes the base model, the encoder of the classifiers, the emotion classifier and the gibberish classifier into assets/.
+Models that are already there are kept; one that was interrupted is made again.
 """
 
 from argparse import ArgumentParser
@@ -15,7 +15,7 @@ def main() -> None:
     parser = ArgumentParser("python -m response_generator.demo", description=__doc__)
     command_line.add_verbose(parser)
     library_output.set_verbose(parser.parse_args().verbose)
-    names = ("base_model", "emotion_classifier", "gibberish_classifier")
+    names = ("base_model", "encoder", "emotion_classifier", "gibberish_classifier")
     if not all((ASSETS / name).exists() for name in names):
         print("preparing the demo's models (once, about two minutes on two cores)", flush=True)
 
@@ -23,13 +23,17 @@ def main() -> None:
     import transformers
 
     from response_generator.demo.base_model import write_base_model
-    from response_generator.demo.classifiers import write_emotion_classifier, write_gibberish_classifier
+    from response_generator.demo.classifiers import (
+        write_emotion_classifier,
+        write_encoder,
+        write_gibberish_classifier,
+    )
 
     library_output.hide_progress_bars()
     if not library_output.is_verbose():
         transformers.logging.set_verbosity_error()
-    writers = (write_base_model, write_emotion_classifier, write_gibberish_classifier)
-    base_model, *classifiers = [prepare_asset(name, write) for name, write in zip(names, writers, strict=True)]
+    writers = (write_base_model, write_encoder, write_emotion_classifier, write_gibberish_classifier)
+    _, _, *classifiers = [prepare_asset(name, write) for name, write in zip(names, writers, strict=True)]
     for folder in classifiers:
         show_accuracy(folder)
 

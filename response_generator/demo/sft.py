@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 
 from response_generator.config import strict_json
-from response_generator.config.schema import DatasetArguments, DPOArguments
+from response_generator.config.schema import DatasetArguments
+from response_generator.config.training_schema import DPOArguments
 from response_generator.config.validation import validate_arguments
 from response_generator.data.datasets import Dialogue, read_dialogues
 from response_generator.modeling.backend import import_backend

@@ -5,8 +5,8 @@ from contextlib import contextmanager
 
 from peft import PeftModel
 
-from response_generator.config.conflicts import LIBRARY_DEFAULTS
 from response_generator.config.schema import ModelArguments
+from response_generator.config.training_conflicts import LIBRARY_DEFAULTS
 from response_generator.modeling.adapters import AdapterFile, add_adapter
 from response_generator.modeling.backend import has_unsloth_gpu_code
 from response_generator.modeling.base_config import load_config

@@ -13,14 +13,15 @@ from transformers import (
 )
 
 from response_generator.config import library_keywords
-from response_generator.config.conflicts import LIBRARY_DEFAULTS
 from response_generator.config.hub import fetch_adapter
-from response_generator.config.schema import DPOArguments, ModelArguments
+from response_generator.config.schema import ModelArguments
 from response_generator.config.sources import from_pretrained_keywords
+from response_generator.config.training_conflicts import LIBRARY_DEFAULTS
+from response_generator.config.training_schema import AdapterTrainingArguments, DPOArguments
 from response_generator.constants import POLICY_ADAPTER
 from response_generator.errors import InputError
 from response_generator.modeling import attention
-from response_generator.modeling.adapters import AdapterFile, add_adapter
+from response_generator.modeling.adapters import EMBEDDING_MODULES, AdapterFile, add_adapter
 from response_generator.modeling.backend import has_unsloth_gpu_code
 from response_generator.modeling.base_config import check_loading, load_config
 from response_generator.modeling.meta_model import build_meta_model
@@ -45,7 +46,7 @@ def find_adapter(key: str, name: str, arguments: ModelArguments) -> AdapterFile:
     return adapter
 
 
-def resolve_initial_adapter(arguments: DPOArguments) -> AdapterFile | None:
+def resolve_initial_adapter(arguments: AdapterTrainingArguments) -> AdapterFile | None:
     """Finds and checks the adapter that training starts from.
 
     Returns:
@@ -66,12 +67,22 @@ def resolve_initial_adapter(arguments: DPOArguments) -> AdapterFile | None:
             )
         return start
     base_config = load_config(arguments)
-    check_vocabulary(load_tokenizer(arguments, None), None, base_config.vocab_size, "adapter")
+    if not trains_embeddings(arguments):
+        check_vocabulary(load_tokenizer(arguments, None), None, base_config.vocab_size, "adapter")
     add_new_lora(build_meta_model(base_config), arguments)
     return None
 
 
-def add_new_lora(base: PreTrainedModel, arguments: DPOArguments) -> PeftModel:
+def trains_embeddings(arguments: AdapterTrainingArguments) -> bool:
+    """Whether SFT trains the embeddings with a new LoRA, so that it may add tokens to the vocabulary.
+
+    DPO may not: its reference would have random embeddings for them.
+    """
+    whole_modules = (arguments.lora or {}).get("modules_to_save") or ()
+    return arguments.section == "sft" and set(EMBEDDING_MODULES) <= set(whole_modules)
+
+
+def add_new_lora(base: PreTrainedModel, arguments: AdapterTrainingArguments) -> PeftModel:
     """Adds a new LoRA with the settings of the section `lora`. The same seed gives the same initial weights.
 
     Raises:
@@ -108,8 +119,15 @@ def resolve_reference_adapter(arguments: DPOArguments, start: AdapterFile | None
     return reference
 
 
-def load_policy(arguments: DPOArguments, adapter: AdapterFile | None) -> PeftModel:
-    """Loads the base model with a trainable adapter: `adapter`, or a new LoRA when it is None."""
+def load_policy(
+    arguments: AdapterTrainingArguments, adapter: AdapterFile | None, vocabulary_size: int = 0
+) -> PeftModel:
+    """Loads the base model with a trainable adapter: `adapter`, or a new LoRA when it is None.
+
+    Args:
+        vocabulary_size: tokens of the tokenizer. For a new LoRA that trains the embeddings, the base model is resized
+            when it has fewer.
+    """
     gradient_checkpointing = arguments.from_pretrained.get("use_gradient_checkpointing", "unsloth")
     if has_unsloth_gpu_code() and not has_gradient_checkpointing(arguments):
         # unsloth's trainer uses the setting that the model was loaded with and ignores the one in TRL's configuration.
@@ -117,6 +135,8 @@ def load_policy(arguments: DPOArguments, adapter: AdapterFile | None) -> PeftMod
         keywords = {**arguments.from_pretrained, "use_gradient_checkpointing": gradient_checkpointing}
         arguments = arguments.model_copy(update={"from_pretrained": keywords})
     base = load_base(arguments)
+    if vocabulary_size > base.get_input_embeddings().weight.shape[0] and trains_embeddings(arguments):
+        base.resize_token_embeddings(vocabulary_size)
     policy = add_adapter(base, adapter, POLICY_ADAPTER, trainable=True) if adapter else add_new_lora(base, arguments)
     if has_unsloth_gpu_code():
         from unsloth import FastLanguageModel
@@ -127,9 +147,9 @@ def load_policy(arguments: DPOArguments, adapter: AdapterFile | None) -> PeftMod
     return policy
 
 
-def has_gradient_checkpointing(arguments: DPOArguments) -> bool:
-    """Returns `dpo.gradient_checkpointing`, or TRL's default when the args do not set it."""
-    return arguments.dpo.get("gradient_checkpointing", LIBRARY_DEFAULTS["gradient_checkpointing"])
+def has_gradient_checkpointing(arguments: AdapterTrainingArguments) -> bool:
+    """Returns `gradient_checkpointing` of the section `dpo` or `sft`, or TRL's default when it is not set."""
+    return arguments.trl_settings.get("gradient_checkpointing", LIBRARY_DEFAULTS["gradient_checkpointing"])
 
 
 def check_vocabulary(tokenizer: PreTrainedTokenizerBase, adapter: AdapterFile | None, base_rows: int, key: str) -> None:
@@ -144,7 +164,8 @@ def check_vocabulary(tokenizer: PreTrainedTokenizerBase, adapter: AdapterFile | 
         owner = f"the adapter has {adapter_rows}" if adapter_rows else f"the base model has {base_rows}"
         raise InputError(
             f"{key}: {source}: the tokenizer has {len(tokenizer)} tokens, but {owner} embeddings; the embeddings of "
-            f"the other tokens would be random; use the tokenizer and special_tokens that the model was trained with"
+            f"the other tokens would be random; use the tokenizer and special_tokens that the model was trained with, "
+            f'or train the embeddings in SFT of a new LoRA: lora.modules_to_save: ["embed_tokens", "lm_head"]'
         )
 
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from safetensors import SafetensorError
 
 from response_generator.config import strict_json
-from response_generator.config.schema import DPOArguments
 from response_generator.config.sources import from_pretrained_keywords, is_local
+from response_generator.config.training_schema import DPOArguments
 from response_generator.constants import POLICY_ADAPTER
 from response_generator.errors import InputError, RunError
 from response_generator.runs import distributed

@@ -27,13 +27,13 @@ def silence_other_processes() -> None:
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 (open as long as the process)
 
 
-def find_sharding_errors(dpo: dict[str, Any]) -> list[str]:
+def find_sharding_errors(training: dict[str, Any]) -> list[str]:
     """Returns an error for each requested way of sharding the model (FSDP, DeepSpeed): none is supported."""
     errors = []
     advice = "use DDP (plain processes) instead: a 4-bit base model with LoRA fits on each GPU"
-    if os.environ.get("ACCELERATE_USE_FSDP", "").lower() in TRUE_VALUES or dpo.get("fsdp"):
+    if os.environ.get("ACCELERATE_USE_FSDP", "").lower() in TRUE_VALUES or training.get("fsdp"):
         errors.append(f"FSDP does not work with unsloth and a frozen 4-bit base model; {advice}")
-    if os.environ.get("ACCELERATE_USE_DEEPSPEED", "").lower() in TRUE_VALUES or dpo.get("deepspeed"):
+    if os.environ.get("ACCELERATE_USE_DEEPSPEED", "").lower() in TRUE_VALUES or training.get("deepspeed"):
         stage = os.environ.get("ACCELERATE_DEEPSPEED_ZERO_STAGE", "")
         name = f"DeepSpeed ZeRO-{stage}" if stage else "DeepSpeed"
         errors.append(f"{name} does not work with unsloth and a frozen 4-bit base model; {advice}")

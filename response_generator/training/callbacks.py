@@ -56,37 +56,45 @@ class LogFile(TrainerCallback):
         self.training = False
 
 
-class ProgressBar(TrainerCallback):
-    """Shows pairs done, pairs per second, time left, and the latest loss, margin and accuracy."""
+DPO_METRICS = {"loss": "loss", "rewards/margins": "margin", "rewards/accuracies": "accuracy"}
+SFT_METRICS = {"loss": "loss"}
 
-    def __init__(self, pairs: int):
-        self.pairs = pairs  # in an epoch
+
+class ProgressBar(TrainerCallback):
+    """Shows rows done, rows per second, time left, and the latest metrics.
+
+    Args:
+        rows: in an epoch.
+        unit: what a row is.
+        metrics: the names in TRL's log and in the bar.
+    """
+
+    def __init__(self, rows: int, unit: str, metrics: dict[str, str]):
+        self.rows = rows
+        self.unit = unit
+        self.metrics = metrics
         self.bar = None
 
     def on_train_begin(self, args, state, control, **kwargs):
         if not state.is_world_process_zero:
             return
-        steps_per_epoch = math.ceil(self.pairs / global_batch_size(args))
+        steps_per_epoch = math.ceil(self.rows / global_batch_size(args))
         self.bar = tqdm(
-            total=round(state.max_steps / steps_per_epoch * self.pairs),
-            initial=round(state.epoch * self.pairs),
+            total=round(state.max_steps / steps_per_epoch * self.rows),
+            initial=round(state.epoch * self.rows),
             desc="training",
-            unit="pair",
+            unit=self.unit,
             dynamic_ncols=True,
         )
 
     def on_step_end(self, args, state, control, **kwargs):
         if self.bar is not None:
-            self.bar.update(round(state.epoch * self.pairs) - self.bar.n)
+            self.bar.update(round(state.epoch * self.rows) - self.bar.n)
 
     def on_log(self, args, state, control, logs=None, **kwargs):
-        if self.bar is None or not logs or not {"loss", "rewards/margins"} <= set(logs):
+        if self.bar is None or not logs or not set(self.metrics) <= set(logs):
             return
-        self.bar.set_postfix(
-            loss=f"{logs['loss']:.3f}",
-            margin=f"{logs['rewards/margins']:.2f}",
-            accuracy=f"{logs['rewards/accuracies']:.2f}",
-        )
+        self.bar.set_postfix({shown: f"{logs[name]:.3f}" for name, shown in self.metrics.items()})
 
     def on_train_end(self, args, state, control, **kwargs):
         if self.bar is not None:

@@ -1,94 +1,17 @@
-"""Builds TRL's DPOConfig from the section `dpo`; the same on a CPU and with unsloth's GPU trainer."""
+"""Builds TRL's DPOConfig from the section `dpo`."""
 
-from dataclasses import MISSING, fields
-from enum import Enum
-from typing import Any
-
-import torch
-from accelerate.utils import TorchDynamoPlugin
-from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, get_scheduler
-from transformers.training_args import OptimizerNames
 from trl import DPOConfig
 
-from response_generator.config.library_keywords import EARLY_STOPPING, SHARED_PREFIX
-from response_generator.config.schema import DPOArguments
-from response_generator.errors import InputError
-from response_generator.modeling.precision import has_native_bf16
+from response_generator.config.library_keywords import SHARED_PREFIX
+from response_generator.config.training_schema import DPOArguments
+from response_generator.training.trainer_config import build_trainer_config
 
-# Keys of the section `dpo` that are not passed to TRL. It would precompute with bf16 weights, before they are restored
-# to fp32 and before another reference is loaded (see reference.py). It would remove old checkpoints before the new one
-# is complete (see resumption.py). Early stopping is a callback of transformers. It has no shared prefix.
-KEYS_NOT_FOR_TRL = {"precompute_ref_log_probs", "save_total_limit", *EARLY_STOPPING, *SHARED_PREFIX}
-KEYS_CHANGED_BY_DEVICE = ("optim", "bf16", "fp16", "tf32")
+# TRL would precompute with bf16 weights, before they are restored to fp32 and before another reference is loaded (see
+# reference.py). It has no shared prefix.
+KEYS_NOT_FOR_TRL = {"precompute_ref_log_probs", *SHARED_PREFIX}
 
 
 def build_dpo_config(arguments: DPOArguments) -> DPOConfig:
-    """Builds TRL's configuration from the section `dpo`, with TRL's own defaults for keys that are not given.
-
-    Raises:
-        InputError: with TRL's message when values contradict each other, or when the backend cannot train here.
-    """
-    if arguments.backend == "transformers" and not torch.cuda.is_available():
-        raise InputError(
-            'backend: "transformers" can train only on a CUDA device, because the loss of TRL 1.15 is a Triton kernel; '
-            'unsloth has a CPU version of it: use "unsloth" here'
-        )
+    """Builds TRL's configuration; see `build_trainer_config` for errors."""
     dpo = {key: value for key, value in arguments.dpo.items() if key not in KEYS_NOT_FOR_TRL}
-    ours = {
-        "output_dir": arguments.output_dir,
-        "seed": arguments.seed,
-        "report_to": [],
-        "disable_tqdm": True,
-        "logging_nan_inf_filter": False,  # it would log an average instead of a NaN
-        "restore_callback_states_from_checkpoint": True,  # a resumed run continues the patience count
-    }
-    # Every adapter parameter is used in each step; the rows hold a column "length" that TRL does not know.
-    fitting = {"ddp_find_unused_parameters": False, "remove_unused_columns": False}
-    device = {} if torch.cuda.is_available() else {"use_cpu": True}
-    device |= {} if has_native_bf16() else {"bf16": False}
-    try:
-        config = DPOConfig(**{**read_trl_defaults(), **fitting, **device, **dpo, **ours})
-        check_settings(config, dpo.get("optim", config.optim))
-    except Exception as error:  # each setting is checked in another place, with another exception
-        raise InputError(f"dpo: {error}") from error
-    return config
-
-
-def check_settings(config: DPOConfig, optim: str) -> None:
-    """Builds early what the trainer builds after loading the model: an optimizer of one number, and its schedule."""
-    OptimizerNames(optim)  # unsloth's CPU backend would replace even an unknown name by its own optimizer
-    optimizer_class, keywords = Trainer.get_optimizer_cls_and_kwargs(config)
-    optimizer = optimizer_class([torch.nn.Parameter(torch.zeros(1))], **keywords)
-    steps = {"num_warmup_steps": 1, "num_training_steps": 2}
-    get_scheduler(config.lr_scheduler_type, optimizer, **steps, scheduler_specific_kwargs=config.lr_scheduler_kwargs)
-    if config.torch_compile:
-        TorchDynamoPlugin(backend=config.torch_compile_backend, mode=config.torch_compile_mode)
-
-
-def find_changed_settings(arguments: DPOArguments, config: DPOConfig) -> list[str]:
-    """A line for each value of the section `dpo` that unsloth or this processor has replaced."""
-    return [
-        f"dpo.{key}: {value} in the args, {to_plain_value(getattr(config, key))} is used on this device"
-        for key, value in arguments.dpo.items()
-        if key in KEYS_CHANGED_BY_DEVICE and to_plain_value(getattr(config, key)) != value
-    ]
-
-
-def to_plain_value(value: Any) -> Any:
-    return value.value if isinstance(value, Enum) else value
-
-
-def read_trl_defaults() -> dict[str, Any]:
-    """The defaults of TRL's own DPOConfig; on a GPU unsloth replaces the class by a subclass with other defaults."""
-    original = next(each for each in reversed(DPOConfig.__mro__) if each.__name__ == "DPOConfig")
-    defaults = {}
-    for field in fields(original):
-        if field.init:
-            defaults[field.name] = field.default if field.default is not MISSING else field.default_factory()
-    return defaults
-
-
-def build_early_stopping(dpo: dict[str, Any]) -> list[TrainerCallback]:
-    """transformers' early stopping, when the args ask for it."""
-    named = {key: dpo[key] for key in EARLY_STOPPING if dpo.get(key) is not None}
-    return [EarlyStoppingCallback(**named)] if "early_stopping_patience" in named else []
+    return build_trainer_config(DPOConfig, arguments.model_copy(update={"dpo": dpo}))

@@ -1,72 +1,9 @@
 """TRL's DPOTrainer with tokens from `tokenize_pairs`, resumption to the same bytes, and no training on NaN."""
 
-import math
-from pathlib import Path
-from typing import Any
-
-import torch
 from trl import DPOTrainer
 
-from response_generator.constants import POLICY_ADAPTER
-from response_generator.data.tokenization import global_batch_size
-from response_generator.errors import RunError
-from response_generator.modeling.adapters import write_adapter
-from response_generator.training import checkpointing, resumption
+from response_generator.training.resumable_trainer import ResumableTrainer
 
 
-class ResumableDPOTrainer(DPOTrainer):
-    """DPOTrainer whose checkpoints are complete or absent, and resume to the bytes of an uninterrupted run.
-
-    Args:
-        run_identity: written into each checkpoint, see `checkpointing.check_run_identity`.
-        save_total_limit: complete checkpoints to keep; None keeps all.
-    """
-
-    def __init__(self, *args, run_identity: dict[str, Any], save_total_limit: int | None = None, **kwargs):
-        super().__init__(*args, **kwargs)
-        self.add_callback(resumption.SamplerEpochCallback())
-        self.add_callback(resumption.LogSumsCallback(self))
-        self.add_callback(resumption.CheckpointCallback(self.accelerator, run_identity, save_total_limit))
-        self.add_callback(resumption.FiniteGradientCallback(self.accelerator))
-
-    def compute_loss(self, model, *args, **kwargs):
-        """TRL's loss; in training it must be finite, as transformers would train on and log another number.
-
-        Raises:
-            RunError: when it is not.
-        """
-        loss = super().compute_loss(model, *args, **kwargs)
-        if model.training and isinstance(loss, torch.Tensor) and not math.isfinite(loss.detach()):
-            raise RunError(checkpointing.describe_not_finite("loss", loss.item(), self.args, self.state))
-        return loss
-
-    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
-        """Writes the policy's adapter without the reference: transformers would load a `ref` folder as the policy."""
-        if self.args.should_save:
-            folder = Path(output_dir or self.args.output_dir)
-            write_adapter(self.accelerator.unwrap_model(self.model), POLICY_ADAPTER, folder)
-            self.processing_class.save_pretrained(folder)
-            (folder / "README.md").unlink()  # PEFT's template; the finished adapter gets its own model card
-
-    def create_model_card(self, *args, **kwargs) -> None:
-        """TRL would write one into the run folder at every checkpoint."""
-
-    # The private methods below have no public hook; each comment names the promise that needs it.
-
-    def _prepare_dataset(self, dataset, *args, **kwargs):
-        # Promise: what the preview counts and shows is what is trained on. TRL would tokenize again, in its own way.
-        return dataset
-
-    def _get_train_sampler(self, train_dataset=None):
-        # Promise: a resumed run, and several processes, see the batches of one uninterrupted process.
-        if self.args.train_sampling_strategy != "group_by_length":
-            return super()._get_train_sampler(train_dataset)
-        seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
-        return resumption.EpochSeededLengthSampler(self.train_dataset["length"], global_batch_size(self.args), seed)
-
-    def _load_optimizer_and_scheduler(self, checkpoint):
-        # Promise: several CPU processes can be resumed. transformers would map the tensors to "cpu:0", which torch
-        # does not accept.
-        if checkpoint is not None:
-            for holder, name in ((self.optimizer, "optimizer.pt"), (self.lr_scheduler, "scheduler.pt")):
-                holder.load_state_dict(torch.load(Path(checkpoint, name), map_location="cpu", weights_only=True))
+class ResumableDPOTrainer(ResumableTrainer, DPOTrainer):
+    """See `ResumableTrainer`."""

@@ -6,14 +6,15 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 from trl import DPOConfig
 
-from response_generator.config.schema import DPOArguments
+from response_generator.config.training_schema import DPOArguments
 from response_generator.data.chat_template import ChatFormatter
 from response_generator.data.datasets import Pair
 from response_generator.data.tokenization import TokenizedPairs, tokenize_pairs
 from response_generator.modeling import loading, merge
 from response_generator.modeling.adapters import AdapterFile
 from response_generator.modeling.tokenizer import load_tokenizer
-from response_generator.training import dpo_config
+from response_generator.training.dpo_config import build_dpo_config
+from response_generator.training.trainer_config import find_changed_settings
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ def prepare(args: DPOArguments, pairs: list[Pair], held_out_pairs: list[Pair]) -
     Raises:
         InputError: with what is wrong.
     """
-    config = dpo_config.build_dpo_config(args)
+    config = build_dpo_config(args)
     start = loading.resolve_initial_adapter(args)
     reference = loading.resolve_reference_adapter(args, start)
     merge.check_export_base(args, start)
@@ -55,5 +56,5 @@ def prepare(args: DPOArguments, pairs: list[Pair], held_out_pairs: list[Pair]) -
         formatter,
         train=tokenize_pairs(pairs, formatter, config.max_length),
         held_out=tokenize_pairs(held_out_pairs, formatter, config.max_length) if held_out_pairs else None,
-        changed_settings=dpo_config.find_changed_settings(args, config),
+        changed_settings=find_changed_settings(args, config),
     )

@@ -11,8 +11,8 @@ from peft import LoraConfig
 from transformers import PreTrainedTokenizerBase, TrainerCallback
 from trl import DPOConfig
 
-from response_generator.config.schema import DPOArguments
 from response_generator.config.sources import is_local, split_revision
+from response_generator.config.training_schema import DPOArguments
 from response_generator.data.tokenization import TokenizedPairs, global_batch_size
 from response_generator.errors import RunError
 from response_generator.modeling import attention, base_config, loading

@@ -150,6 +150,15 @@ def check_end(policy: PeftModel, start: AdapterFile | None, reference: AdapterFi
         RunError: when this is not so.
     """
     check_reference(policy, reference or start)
+    check_changed(policy, start)
+
+
+def check_changed(policy: PeftModel, start: AdapterFile | None) -> None:
+    """After training the adapter must not be the one that training started from.
+
+    Raises:
+        RunError: when it is.
+    """
     weights = dict(policy.named_parameters())
     if start is None:
         changed = any(weight.any() for name, weight in weights.items() if f".lora_B.{POLICY_ADAPTER}." in name)

@@ -1,33 +1,17 @@
-"""Builds the trainer, trains with resumption, and computes the metrics of the run."""
+"""Builds the DPO trainer from a loaded policy, tokenized pairs and TRL's configuration."""
 
-import shutil
-from pathlib import Path
 from typing import Any
 
 import torch
 from peft import PeftModel
-from transformers import (
-    PreTrainedTokenizerBase,
-    PrinterCallback,
-    TrainerCallback,
-    TrainerState,
-)
+from transformers import PreTrainedTokenizerBase, PrinterCallback, TrainerCallback
 from trl import DPOConfig
 
 from response_generator.constants import POLICY_ADAPTER, REFERENCE_ADAPTER
 from response_generator.data.tokenization import TokenizedPairs
 from response_generator.errors import RunError
-from response_generator.modeling.adapters import write_adapter
-from response_generator.training import checkpointing, device_memory
 from response_generator.training.dpo_trainer import ResumableDPOTrainer
-from response_generator.training.graceful_stop import GracefulStopCallback
-
-SESSION_METRIC_SUFFIXES = (
-    "_per_second",
-    "_runtime",
-    "_preparation_time",
-    "_num_tokens",
-)  # of an evaluation, not of its result
+from response_generator.training.trained_weights import copy_trained_weights, revert_unsloth_overrides
 
 
 def build_trainer(
@@ -50,11 +34,6 @@ def build_trainer(
         RunError: when nothing, or more than the adapter, would be trained; or when TRL refuses the settings.
     """
     loaded = copy_trained_weights(policy)
-    if not loaded:
-        raise RunError("no parameter is trainable: the adapter was loaded frozen, and nothing would be learned")
-    outside = [name for name in loaded if f".{POLICY_ADAPTER}." not in name]
-    if outside:
-        raise RunError(f"parameters outside the adapter are trainable, for example {outside[0]}")
     settings = dict(vars(config))
     try:
         trainer = ResumableDPOTrainer(
@@ -71,36 +50,8 @@ def build_trainer(
         raise RunError(f"dpo: {error}") from error
     trainer.remove_callback(PrinterCallback)  # it prints every log entry as a dict across the progress bar
     restore_fp32_adapters(policy, loaded)
-    revert_unsloth_overrides(trainer.args, settings, longest=max(train.lengths()["whole"]))
+    revert_unsloth_overrides("dpo", trainer.args, settings, longest=max(train.lengths()["whole"]))
     return trainer
-
-
-def revert_unsloth_overrides(config: DPOConfig, settings: dict[str, Any], longest: int) -> None:
-    """Restores fields of the configuration that unsloth's GPU trainer overwrites.
-
-    Args:
-        settings: the fields before the trainer was built.
-        longest: tokens of the longest pair.
-
-    Raises:
-        RunError: when unsloth would cut pairs shorter than the preview has shown, or train in another precision.
-    """
-    # Evaluation in pure bf16 would cast the model for good, adapter and reference included; a 4-bit model refuses it.
-    for name in ("bf16_full_eval", "fp16_full_eval", "per_device_eval_batch_size", "eval_accumulation_steps"):
-        setattr(config, name, settings[name])
-    if (config.bf16, config.fp16) != (settings["bf16"], settings["fp16"]):
-        raise RunError(
-            f"unsloth trains this model with bf16 {config.bf16}, fp16 {config.fp16}; write that into the section dpo"
-        )
-    if config.max_length is not None and longest > config.max_length:
-        raise RunError(
-            f"unsloth has loaded the model for {config.max_length} tokens, but the longest pair has {longest}; raise "
-            f"from_pretrained.max_seq_length to that, or lower dpo.max_length"
-        )
-
-
-def copy_trained_weights(policy: PeftModel) -> dict[str, torch.Tensor]:
-    return {name: weight.detach().float().clone() for name, weight in policy.named_parameters() if weight.requires_grad}
 
 
 def restore_fp32_adapters(policy: PeftModel, loaded: dict[str, torch.Tensor]) -> None:
@@ -112,147 +63,3 @@ def restore_fp32_adapters(policy: PeftModel, loaded: dict[str, torch.Tensor]) ->
     for name, weights in loaded.items():
         policy.get_parameter(name).data = weights
         policy.get_parameter(name.replace(f".{POLICY_ADAPTER}.", f".{REFERENCE_ADAPTER}.")).data = weights.clone()
-
-
-def train(trainer: ResumableDPOTrainer) -> dict[str, float]:
-    """Trains, from the last complete checkpoint where there is one, then evaluates the held-out pairs.
-
-    Returns:
-        `train_loss` (mean over all steps, also those before a resumption), TRL's last logged metrics, `eval_*` of the
-        held-out pairs, `pairs_per_second` and `train_seconds` of this start, and peak memory in GB.
-
-    Raises:
-        KeyboardInterrupt: after a signal; the message names the checkpoint that was saved.
-        RunError: when a checkpoint cannot be written, or a loss or gradient is not finite.
-    """
-    run = Path(trainer.args.output_dir)
-    checkpoint = find_resume_checkpoint(trainer, run)
-    earlier_epochs = read_state(checkpoint).epoch if checkpoint else 0.0
-    seconds = 0.0 if load_finished_training(trainer, checkpoint) else run_steps(trainer, checkpoint)
-    metrics = compute_mean_loss(trainer.state.log_history) | {
-        "steps": trainer.state.global_step,
-        "epoch": trainer.state.epoch,
-        "train_seconds": seconds,
-    }
-    if seconds:
-        # Counted by epochs, because the last step of an epoch may have fewer pairs than the others.
-        pairs = (trainer.state.epoch - earlier_epochs) * len(trainer.train_dataset)
-        metrics["pairs_per_second"] = pairs / seconds
-    if trainer.args.load_best_model_at_end and trainer.state.best_model_checkpoint:
-        best = checkpointing.parse_step(Path(trainer.state.best_model_checkpoint))
-        metrics |= {"best_step": best, "best_metric": trainer.state.best_metric}
-    last = next((entry for entry in reversed(trainer.state.log_history) if is_step_entry(entry)), {})
-    metrics |= {key: value for key, value in last.items() if key.startswith(("rewards/", "logps/"))}
-    if trainer.is_world_process_zero():
-        checkpointing.remove_incomplete(run)
-    if trainer.eval_dataset is not None:
-        evaluated = trainer.evaluate()
-        metrics |= {key: value for key, value in evaluated.items() if not key.endswith(SESSION_METRIC_SUFFIXES)}
-    return metrics | {"peak_memory_gb": device_memory.get_peak_bytes() / 1e9}
-
-
-def is_step_entry(entry: dict[str, Any]) -> bool:
-    """Whether a log entry belongs to a step; the final summary also holds what was not logged before."""
-    return "rewards/margins" in entry and "train_loss" not in entry
-
-
-def find_resume_checkpoint(trainer: ResumableDPOTrainer, run: Path) -> Path | None:
-    """The checkpoint to resume from. Prints which checkpoints are not used, and removes them."""
-    for folder in checkpointing.find_incomplete(run):
-        print(checkpointing.describe_incomplete(folder))
-    checkpoint = checkpointing.find_last_checkpoint(run)
-    trainer.accelerator.wait_for_everyone()
-    if trainer.is_world_process_zero():
-        checkpointing.remove_incomplete(run)
-    trainer.accelerator.wait_for_everyone()
-    if checkpoint is None:
-        return None
-    print(f"resuming from {checkpoint}")
-    return checkpoint
-
-
-def load_finished_training(trainer: ResumableDPOTrainer, checkpoint: Path | None) -> bool:
-    """Loads a checkpoint at which training had ended, and returns True; does nothing for any other, and returns False.
-
-    transformers would take one more step when training had ended before the end of an epoch: by early stopping, or by
-    max_steps. It has no public method that only loads.
-    """
-    if checkpoint is None:
-        return False
-    state = read_state(checkpoint)
-    if not state.stateful_callbacks["TrainerControl"]["args"]["should_training_stop"]:
-        return False
-    trainer.state = state
-    if trainer.args.load_best_model_at_end and state.best_model_checkpoint:
-        trainer._load_best_model()
-    else:
-        trainer._load_from_checkpoint(str(checkpoint))
-    return True
-
-
-def read_state(checkpoint: Path) -> TrainerState:
-    return TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
-
-
-def run_steps(trainer: ResumableDPOTrainer, checkpoint: Path | None) -> float:
-    """Runs the trainer's loop and returns its seconds; see `train` for errors."""
-    run = Path(trainer.args.output_dir)
-    stop = GracefulStopCallback(trainer.accelerator)
-    trainer.add_callback(stop)
-    try:
-        with stop.handle_signals():
-            result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    except KeyboardInterrupt:
-        end_progress_bar(trainer)
-        place = checkpointing.find_last_checkpoint(run) or "the start"
-        raise KeyboardInterrupt(f"at once; run the same command again to continue from {place}") from None
-    except Exception as error:
-        end_progress_bar(trainer)
-        raise_if_checkpoint_failed(run, error)
-        raise
-    saved = checkpointing.find_last_checkpoint(run)
-    # A signal that came after the last step is received, but does not stop anything.
-    if (stop.signal_received or stop.stopping) and saved:
-        raise KeyboardInterrupt(f"{saved} is saved; run the same command again to continue from it")
-    return result.metrics["train_runtime"]
-
-
-def end_progress_bar(trainer: ResumableDPOTrainer) -> None:
-    trainer.callback_handler.on_train_end(trainer.args, trainer.state, trainer.control)
-
-
-def raise_if_checkpoint_failed(run: Path, error: Exception) -> None:
-    """A full disk raises a different exception in each library, so the incomplete checkpoint tells what failed.
-
-    Raises:
-        RunError: when a checkpoint was being written; it is removed.
-    """
-    incomplete = checkpointing.find_incomplete(run)
-    if not incomplete:
-        return
-    shutil.rmtree(incomplete[-1], ignore_errors=True)
-    raise RunError(
-        f"{incomplete[-1]} could not be written ({error}); {shutil.disk_usage(run).free / 1e9:.2f} GB are free there. "
-        f"The same command continues from {checkpointing.find_last_checkpoint(run) or 'the start'}"
-    ) from error
-
-
-def compute_mean_loss(log: list[dict[str, Any]]) -> dict[str, float]:
-    """`{"train_loss"}`: the mean over steps, from log entries that each hold the mean since the entry before.
-
-    Empty when no loss was logged.
-    """
-    entries = [(entry["step"], entry["loss"]) for entry in log if "loss" in entry]
-    if not entries:
-        return {}
-    starts = [0, *(step for step, _ in entries[:-1])]
-    total = sum((step - start) * loss for start, (step, loss) in zip(starts, entries, strict=True))
-    return {"train_loss": total / entries[-1][0]}
-
-
-def save_adapter(policy: PeftModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
-    """Writes the trained adapter, its tokenizer and template: what evaluate.py and PeftModel load."""
-    write_adapter(policy, POLICY_ADAPTER, folder)
-    tokenizer.save_pretrained(folder)
-    for file in folder.iterdir():
-        checkpointing.fsync(file)  # before metrics.json says that the run is finished

@@ -6,8 +6,8 @@ import pytest
 from conftest import CHATML
 
 from response_generator.config.paths import resolve_path
-from response_generator.config.schema import DPOArguments
 from response_generator.config.sources import resolve_source
+from response_generator.config.training_schema import DPOArguments
 from response_generator.config.validation import validate_arguments
 from response_generator.errors import InputError
 

@@ -6,7 +6,8 @@ from conftest import ROOT, read_json
 from pydantic import BaseModel
 
 from response_generator.config import library_keywords, preference_schema, ranges, schema
-from response_generator.config.schema import DPOArguments, EvaluateArguments
+from response_generator.config.schema import EvaluateArguments
+from response_generator.config.training_schema import DPOArguments
 from response_generator.config.validation import validate_arguments
 from response_generator.errors import InputError
 

@@ -11,7 +11,8 @@ from conftest import ROOT
 
 from response_generator.config import library_keywords
 from response_generator.config.preference_schema import PreferenceDataArguments, RewardArguments
-from response_generator.config.schema import DPOArguments, EvaluateArguments
+from response_generator.config.schema import EvaluateArguments
+from response_generator.config.training_schema import DPOArguments
 from response_generator.config.validation import RENAMED_KEYS, get_section_class, validate_arguments
 from response_generator.errors import InputError
 

@@ -53,6 +53,8 @@ def test_all_file_formats_give_the_same_rows(tmp_path):
     for name in ("rows.json", "rows.parquet", "."):
         assert read_pairs(DatasetArguments(path=str(tmp_path / name)))[0] == expected
     assert read_pairs(DatasetArguments(path=str(tmp_path / "rows.json"), limit=2))[0] == expected[:2]
+    later = read_pairs(DatasetArguments(path=str(tmp_path / "rows.json"), offset=1, limit=1))[0]
+    assert [pair.rejected for pair in later] == [expected[1].rejected] != [expected[0].rejected]
     # The layout of a hub repository, as downloaded by `hf download`.
     (tmp_path / "clone" / "data").mkdir(parents=True)
     for part, part_rows in enumerate((rows[:1], rows[1:])):

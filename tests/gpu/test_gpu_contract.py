@@ -12,7 +12,7 @@ from conftest import ROOT, published_dpo
 from script_runs import script_environment
 from tiny_models import write_tiny_adapter
 
-from response_generator.config.schema import DPOArguments
+from response_generator.config.training_schema import DPOArguments
 from response_generator.config.validation import validate_arguments
 from response_generator.generation.sampling import build_generation_config
 from response_generator.generation.with_generate import truncate_at_eos

@@ -13,7 +13,8 @@ from test_resume import At
 from test_train_dpo import PAIRS
 from transformers import AutoModelForCausalLM
 
-from response_generator.config.schema import DPOArguments, EvaluateArguments
+from response_generator.config.schema import EvaluateArguments
+from response_generator.config.training_schema import DPOArguments
 from response_generator.config.validation import validate_arguments
 from response_generator.data.chat_template import ChatFormatter
 from response_generator.data.tokenization import tokenize_pairs
@@ -22,7 +23,7 @@ from response_generator.modeling import inference, loading, merge
 from response_generator.modeling.adapters import AdapterFile, to_model_key
 from response_generator.modeling.logprobs import completion_logps
 from response_generator.modeling.tokenizer import load_tokenizer
-from response_generator.training import dpo_config, memory, reference, sanity_checks, train_dpo
+from response_generator.training import dpo_config, memory, reference, run_training, sanity_checks, train_dpo
 
 TABLES = ("base_model.model.lm_head.weight", "base_model.model.model.embed_tokens.weight")
 ADAPTERS = ("adapter_two_tables", "adapter_three_copies")
@@ -41,10 +42,10 @@ def train(values: dict, *callbacks):
     if reference_adapter:
         reference.replace_reference(policy, reference_adapter)
     sanity_checks.check_start(trainer, start, reference_adapter)
-    train_dpo.train(trainer)
+    run_training.train(trainer)
     sanity_checks.check_end(policy, start, reference_adapter)
     folder = trainer.args.output_dir + "/adapter"
-    train_dpo.save_adapter(policy, tokenizer, Path(folder))
+    run_training.save_adapter(policy, tokenizer, Path(folder))
     return trainer, start, folder
 
 

@@ -11,7 +11,7 @@ from tiny_models import write_tiny_adapter
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from response_generator import export
-from response_generator.config.schema import DPOArguments
+from response_generator.config.training_schema import DPOArguments
 from response_generator.config.validation import validate_arguments
 from response_generator.errors import InputError, RunError
 from response_generator.modeling import merge

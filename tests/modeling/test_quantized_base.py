@@ -9,7 +9,7 @@ from test_train_dpo import set_up
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
 from response_generator.cli import preflight
-from response_generator.config.schema import DPOArguments
+from response_generator.config.training_schema import DPOArguments
 from response_generator.config.validation import validate_arguments
 from response_generator.errors import InputError
 from response_generator.training import sanity_checks

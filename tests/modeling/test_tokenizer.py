@@ -9,7 +9,7 @@ from published_models import MARKERS
 from tokenizers import Tokenizer
 from transformers import AutoTokenizer
 
-from response_generator.config.schema import DPOArguments
+from response_generator.config.training_schema import DPOArguments
 from response_generator.config.validation import validate_arguments
 from response_generator.data.chat_template import ChatFormatter
 from response_generator.data.datasets import parse_pair

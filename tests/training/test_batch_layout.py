@@ -4,7 +4,7 @@ import pytest
 import torch
 from test_train_dpo import set_up
 
-from response_generator.config.schema import DPOArguments
+from response_generator.config.training_schema import DPOArguments
 from response_generator.config.validation import validate_arguments
 from response_generator.training import batch_layout, shared_prefix
 from response_generator.training.batch_layout import SHARED_PREFIX_LAYOUT, TRL_LAYOUT, choose_layout

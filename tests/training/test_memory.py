@@ -12,7 +12,7 @@ from trl import DPOConfig
 from trl.trainer import utils as trl_utils
 from trl.trainer.dpo_trainer import DataCollatorForPreference
 
-from response_generator.config.schema import DPOArguments
+from response_generator.config.training_schema import DPOArguments
 from response_generator.modeling import loading
 from response_generator.modeling.adapters import AdapterFile
 from response_generator.training import memory

@@ -5,7 +5,7 @@ from script_runs import run_here
 from test_train_dpo import PAIRS
 
 import fine_tune_dpo
-from response_generator.config.schema import DPOArguments
+from response_generator.config.training_schema import DPOArguments
 from response_generator.config.validation import validate_arguments
 from response_generator.data.chat_template import ChatFormatter
 from response_generator.data.tokenization import TokenizedPairs, tokenize_pairs

@@ -7,7 +7,7 @@ import torch
 from test_train_dpo import loss_of, set_up, shift
 from tiny_models import write_tiny_adapter
 
-from response_generator.config.schema import DPOArguments
+from response_generator.config.training_schema import DPOArguments
 from response_generator.config.validation import validate_arguments
 from response_generator.errors import InputError, RunError
 from response_generator.modeling import loading as models

@@ -7,12 +7,12 @@ import torch
 from test_train_dpo import PAIRS, loss_of, set_up, shift
 from trl import DPOConfig, DPOTrainer
 
-from response_generator.config.schema import DPOArguments
+from response_generator.config.training_schema import DPOArguments
 from response_generator.config.validation import validate_arguments
 from response_generator.errors import RunError
 from response_generator.modeling import loading
 from response_generator.modeling.dpo_loss import dpo_loss, reward_margins
-from response_generator.training import sanity_checks, train_dpo
+from response_generator.training import sanity_checks, train_dpo, trained_weights
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def test_loss_is_trls_own_on_its_own_tokens(arguments, tmp_path):
     source = loading.find_adapter("adapter", arguments.adapter, arguments)
     config = DPOConfig(output_dir=str(tmp_path), max_length=256, use_cpu=True, report_to=[])
     policy = loading.load_policy(arguments, source)
-    loaded = train_dpo.copy_trained_weights(policy)
+    loaded = trained_weights.copy_trained_weights(policy)
     theirs = DPOTrainer(
         model=policy,
         args=config,

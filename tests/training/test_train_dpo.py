@@ -6,7 +6,8 @@ import pytest
 import torch
 from tiny_models import demo_rows, write_tiny_adapter
 
-from response_generator.config.schema import DPOArguments, EvaluateArguments
+from response_generator.config.schema import EvaluateArguments
+from response_generator.config.training_schema import DPOArguments
 from response_generator.config.validation import validate_arguments
 from response_generator.data.chat_template import ChatFormatter
 from response_generator.data.datasets import parse_pair
@@ -16,7 +17,7 @@ from response_generator.evaluation import models
 from response_generator.modeling import base_config, loading
 from response_generator.modeling.adapters import AdapterFile, add_adapter
 from response_generator.modeling.tokenizer import load_tokenizer
-from response_generator.training import checkpointing, dpo_config, reference, sanity_checks, train_dpo
+from response_generator.training import checkpointing, dpo_config, reference, run_training, sanity_checks, train_dpo
 
 PAIRS = [parse_pair(number, row) for number, row in enumerate(demo_rows("written_pairs_train", 8))]
 
@@ -125,8 +126,8 @@ def test_other_losses_and_weights_start_as_they_should(arguments):
 
 def test_the_mean_loss_counts_steps():
     log = [{"step": 4, "loss": 1.0}, {"step": 4, "eval_loss": 9.0}, {"step": 6, "loss": 4.0}, {"step": 6}]
-    assert train_dpo.compute_mean_loss(log) == {"train_loss": (4 * 1.0 + 2 * 4.0) / 6}
-    assert train_dpo.compute_mean_loss([]) == {}
+    assert run_training.compute_mean_loss(log) == {"train_loss": (4 * 1.0 + 2 * 4.0) / 6}
+    assert run_training.compute_mean_loss([]) == {}
 
 
 def test_values_that_do_not_go_together_are_refused(arguments):
@@ -175,7 +176,7 @@ def test_an_adapter_with_added_tokens_loads_with_its_own_embeddings(tiny, tmp_pa
     if kept:  # the output matrix of the adapter is the one that the loss used
         head = trainer.model.get_output_embeddings().modules_to_save
         assert not torch.equal(head["default"].weight, head["ref"].weight)
-    train_dpo.save_adapter(trainer.model, formatter.tokenizer, tmp_path / "saved")
+    run_training.save_adapter(trainer.model, formatter.tokenizer, tmp_path / "saved")
     assert AdapterFile.read(tmp_path / "saved").embedding_rows == rows
 
 

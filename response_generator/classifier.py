@@ -1,0 +1,94 @@
+"""Trains an emotion classifier on the turns of dialogues.
+
+    python -m response_generator.classifier --json_file args/daily_dialog/emotion_classifier_arg.json
+
+Leaves in output_dir: classifier/ (for scoring.emotion_model of the other programs), metrics.json (its accuracy on
+held-out turns, per emotion), args.json, environment.json. The classifier that chooses preference pairs and the one that
+evaluates should be two, of different build. Training takes minutes and cannot be resumed.
+"""
+
+import signal
+import sys
+from collections.abc import Iterable
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C during the imports below ends without a traceback
+
+from response_generator.cli import command_line, preflight
+from response_generator.config.classifier_schema import ClassifierArguments
+from response_generator.constants import EMOTIONS
+from response_generator.data.datasets import Dialogue, read_dialogues
+from response_generator.runs import library_output
+from response_generator.runs.run_folder import RunFolder
+
+SHOWN = ("precision", "recall", "f1", "examples")
+
+
+def main() -> None:
+    options = command_line.build_parser(ClassifierArguments, __doc__)[0].parse_args()
+    args = command_line.read_arguments(ClassifierArguments, options)
+    run = preflight.check_classifier_training(args)
+    if run.is_finished:
+        print(f"{run.path} is finished: see metrics.json there")
+        return
+    train = list_turns(read_dialogues(args.dataset)[0])
+    if args.extra_dataset:
+        train += list_turns(read_dialogues(args.extra_dataset)[0])
+    held_out = read_dialogues(args.eval_dataset)[0]
+    turns, last_replies = list_turns(held_out), [(each.gold_response, each.target_emotion) for each in held_out]
+    print(f"turns to learn from {len(train)}; held out: {len(turns)} turns, {len(last_replies)} last replies")
+
+    library_output.silence_loggers()
+    from response_generator.training import classifier_config, text_classifier
+
+    library_output.hide_progress_bars()
+    settings = classifier_config.build_settings(args)
+    model, tokenizer = text_classifier.load_for_training(args.base_model, EMOTIONS, args.seed, args.frozen_layers)
+    if options.dry_run:
+        return
+
+    run.start()
+    trainer = text_classifier.fit_classifier(model, tokenizer, train, settings)
+    metrics = text_classifier.measure_classifier(trainer, tokenizer, turns)
+    for name, value in text_classifier.measure_classifier(trainer, tokenizer, last_replies).items():
+        metrics[f"last_replies/{name}"] = value
+    text_classifier.save_classifier(model, tokenizer, run.path / "classifier")
+    run.write_json("metrics.json", metrics)
+    show_metrics(run, metrics)
+
+
+def list_turns(dialogues: Iterable[Dialogue]) -> list[tuple[str, str]]:
+    """Text and emotion of every turn."""
+    turns = []
+    for dialogue in dialogues:
+        contents = [message["content"] for message in dialogue.history]
+        turns += [(content["dialog"], content["emotion"]) for content in contents]
+        turns.append((dialogue.gold_response, dialogue.target_emotion))
+    return turns
+
+
+def show_metrics(run: RunFolder, metrics: dict[str, float]) -> None:
+    """Prints the accuracy of all turns and of last replies, and for each emotion how well it is recognized."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    for prefix, title in (("", "all held-out turns"), ("last_replies/", "last replies")):
+        accuracy, macro_f1 = metrics[f"{prefix}accuracy"], metrics[f"{prefix}macro_f1"]
+        table = Table(
+            title=f"{title}: accuracy {accuracy:.1%}, macro F1 {macro_f1:.3f}", title_justify="left", show_edge=False
+        )
+        for heading in ("emotion", *SHOWN):
+            table.add_column(heading, justify="left" if heading == "emotion" else "right")
+        for emotion in EMOTIONS:
+            if f"{prefix}examples/{emotion}" in metrics:
+                values = [metrics[f"{prefix}{name}/{emotion}"] for name in SHOWN]
+                table.add_row(
+                    emotion, *(f"{value:.3f}" if isinstance(value, float) else str(value) for value in values)
+                )
+        console.print(table)
+    print(f"done: the classifier is in {run.path / 'classifier'}")
+
+
+if __name__ == "__main__":
+    sys.exit(command_line.run_main(main))

@@ -1,0 +1,71 @@
+"""The arguments of SFT and DPO, in the same form as those in schema.py."""
+
+from typing import Any, ClassVar, Literal
+
+from response_generator.config.schema import (
+    DatasetArguments,
+    HubArguments,
+    LocalPath,
+    ModelArguments,
+    PairDatasetArguments,
+    ScoringArguments,
+    Section,
+    Source,
+)
+
+
+class ExportArguments(Section):
+    path: LocalPath
+    """Folder to write: base model and adapter merged, as 16-bit safetensors."""
+    base_model: Source | None = None
+    """The 16-bit base model to merge into; null: `base_model`."""
+    dtype: Literal["bfloat16", "float16"] = "bfloat16"
+    """Data type of the merged weights."""
+
+
+class AdapterTrainingArguments(ModelArguments):
+    """What DPO and SFT share. `section` is the key of the section with the fields of TRL's configuration."""
+
+    section: ClassVar[str]
+
+    adapter: Source | None
+    """LoRA adapter that training starts from: hub id or folder; null: a new LoRA from the section `lora`."""
+    lora: dict[str, Any] | None = None
+    """Fields of PEFT's LoraConfig for a new LoRA; only when `adapter` is null."""
+    push_to_hub: HubArguments | None = None
+    """Hub repository to upload the adapter to after training, with the token in HF_TOKEN; null: no upload."""
+
+    @property
+    def trl_settings(self) -> dict[str, Any]:
+        """The section with the fields of TRL's configuration."""
+        return getattr(self, self.section)
+
+
+class SFTArguments(AdapterTrainingArguments):
+    section = "sft"
+
+    dataset: DatasetArguments
+    """The dialogues."""
+    replies: Literal["all", "last"] = "all"
+    """`all`: the loss is on every reply of the assistant; `last`: on the last reply of each dialogue."""
+    eval_dataset: DatasetArguments | None = None
+    """Held-out dialogues, evaluated after training, and during it with `sft.eval_strategy`; null: none."""
+    sft: dict[str, Any]
+    """Fields of TRL's SFTConfig; also `early_stopping_patience` and `early_stopping_threshold`."""
+
+
+class DPOArguments(AdapterTrainingArguments):
+    section = "dpo"
+
+    dataset: PairDatasetArguments
+    """The preference pairs."""
+    reference_adapter: Source | None = None
+    """Frozen reference: hub id or folder; null: a copy of `adapter`, or the bare base model for a new LoRA."""
+    eval_dataset: PairDatasetArguments | None = None
+    """Held-out pairs, evaluated after training, and during it with `dpo.eval_strategy`; null: none."""
+    dpo: dict[str, Any]
+    """Fields of TRL's DPOConfig; also `early_stopping_patience` and `early_stopping_threshold`."""
+    scoring: ScoringArguments | None = None
+    """Classifiers for filters on emotion and gibberish, where the pairs have no labels of their own; null: none."""
+    export: ExportArguments | None = None
+    """Merged 16-bit model to write after training; null: none."""

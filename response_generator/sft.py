@@ -1,0 +1,108 @@
+"""Trains the SFT adapter that DPO starts from.
+
+    python -m response_generator.sft --json_file args/sft_arg.json
+
+Reads dialogues, trains a LoRA on a 4-bit base to write the assistant's replies, each with its emotion in the prompt,
+and leaves in output_dir: adapter/ (what fine_tune_dpo.py reads), metrics.json, log.jsonl, training.png, args.json,
+environment.json.
+"""
+
+import signal
+import sys
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C during the imports below ends without a traceback
+
+from response_generator.cli import command_line, commits, data_preview, preflight
+from response_generator.config.training_schema import SFTArguments
+from response_generator.data.datasets import count_skipped, read_dialogues
+from response_generator.modeling.backend import import_backend
+from response_generator.runs import distributed, hub
+from response_generator.runs.run_folder import RunFolder
+from response_generator.training import checkpointing
+
+
+def main() -> None:
+    options = command_line.build_parser(SFTArguments, __doc__)[0].parse_args()
+    args = command_line.read_arguments(SFTArguments, options)
+    run = preflight.check_environment(args)
+    if run.is_finished:
+        print(f"{run.path} is finished: see metrics.json and training.png there")
+        return
+    dialogues, skipped = read_dialogues(args.dataset)
+    held_out, skipped_held_out = read_dialogues(args.eval_dataset) if args.eval_dataset else ([], {})
+
+    import_backend(args.backend)  # unsloth has to be imported before transformers, trl and peft
+    from response_generator.cli import sft_preview
+    from response_generator.runs.tracking import Tracker
+    from response_generator.training.sft_preparation import prepare
+
+    prepared = prepare(args, dialogues, held_out)
+    checkpointing.check_run_identity(run.path, prepared.identify_run(run.arguments))
+    sft_preview.show_training(prepared)
+    data_preview.show_skipped({"dataset": skipped, "eval_dataset": skipped_held_out})
+    data_preview.show_limits({"dataset": args.dataset, "eval_dataset": args.eval_dataset})
+    if options.dry_run:
+        return
+
+    run.start()
+    tracker = Tracker.start(args.wandb, run.path, run.arguments)
+    metrics = train(args, run, prepared, tracker)
+    metrics |= count_skipped("dataset", args.dataset, skipped) | prepared.train.dropped_metrics("dataset")
+    if prepared.held_out:
+        metrics |= count_skipped("eval_dataset", args.eval_dataset, skipped_held_out)
+        metrics |= prepared.held_out.dropped_metrics("eval_dataset")
+    if distributed.is_main_process():
+        write_results(run, len(prepared.train.rows), metrics, tracker)
+        if args.push_to_hub:
+            hub.push_adapter(run.path / "adapter", args.push_to_hub)
+
+
+def train(args: SFTArguments, run: RunFolder, prepared, tracker) -> dict[str, float]:
+    """Trains, resuming where an earlier start was stopped, saves the adapter and returns the metrics."""
+    from response_generator.modeling import loading
+    from response_generator.training import callbacks, run_training, sanity_checks, train_sft, trainer_config
+
+    policy = loading.load_policy(args, prepared.start, vocabulary_size=len(prepared.tokenizer))
+    run.note_environment(loading.describe_model(policy))
+    run.note_commits(commits.find_adapter_and_dataset_commits(args))
+    trainer = train_sft.build_trainer(
+        policy,
+        prepared.tokenizer,
+        prepared.config,
+        prepared.train,
+        prepared.held_out,
+        callbacks=[
+            callbacks.LogFile(run.path / "log.jsonl", tracker),
+            callbacks.ProgressBar(len(prepared.train.rows), "dialogue", callbacks.SFT_METRICS),
+            *trainer_config.build_early_stopping(args.sft),
+        ],
+        run_identity=prepared.identify_run(run.arguments),
+        save_total_limit=args.sft.get("save_total_limit"),
+    )
+    metrics = train_sft.check_start(trainer)
+    metrics |= run_training.train(trainer, "dialogues")
+    sanity_checks.check_changed(policy, prepared.start)
+    if distributed.is_main_process():
+        run_training.save_adapter(policy, prepared.tokenizer, run.path / "adapter")
+    return metrics
+
+
+def write_results(run: RunFolder, dialogues: int, metrics: dict[str, float], tracker) -> None:
+    """Writes the curves, the model card and metrics.json, which marks the run as finished."""
+    from response_generator.training import report
+    from response_generator.training.callbacks import read_log
+
+    picture = run.path / "training.png"
+    report.plot_training(read_log(run.path / "log.jsonl"), report.SFT_PANELS, picture)
+    report.write_model_card(run.path / "adapter", run.arguments, metrics, dialogues, picture)
+    run.write_json("metrics.json", metrics)
+    report.show_training("SFT", report.SFT_TITLES, metrics)
+    tracker.log_image("training", picture)
+    tracker.summarize(metrics)
+    tracker.finish()
+    print(f"done: the adapter is in {run.path / 'adapter'}")
+
+
+if __name__ == "__main__":
+    sys.exit(command_line.run_main(main))

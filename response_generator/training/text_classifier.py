@@ -1,0 +1,138 @@
+"""Fine-tunes a text classifier with transformers' Trainer, and measures it."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from sklearn.metrics import classification_report
+from transformers import (
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    DataCollatorWithPadding,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    PrinterCallback,
+    ProgressCallback,
+    Trainer,
+    TrainingArguments,
+    set_seed,
+)
+
+from response_generator.config.sources import from_pretrained_keywords
+from response_generator.errors import InputError
+
+Example = tuple[str, str]  # text, label
+
+
+class ProgressBarCallback(ProgressCallback):
+    """transformers' progress bar without the log entries that it prints as dicts."""
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        pass
+
+
+def load_for_training(
+    source: str, labels: tuple[str, ...], seed: int, frozen_layers: int = 0
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """A pretrained model with a new classification head, in fp32, and its tokenizer.
+
+    Raises:
+        InputError: when the model cannot be loaded or has fewer layers.
+    """
+    set_seed(seed)  # for the initial weights of the head
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(**from_pretrained_keywords(source))
+        model = AutoModelForSequenceClassification.from_pretrained(
+            **from_pretrained_keywords(source),
+            dtype=torch.float32,
+            num_labels=len(labels),
+            id2label=dict(enumerate(labels)),
+            label2id={label: number for number, label in enumerate(labels)},
+        )
+    except Exception as error:  # models of many classes raise exceptions of many types
+        raise InputError(f"base_model: {source}: cannot be loaded as a text classifier ({error})") from error
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    model.config.pad_token_id = tokenizer.pad_token_id  # a language model reads its label at the last other token
+    if frozen_layers:
+        freeze_first_layers(model, frozen_layers)
+    return model, tokenizer
+
+
+def freeze_first_layers(model: PreTrainedModel, count: int) -> None:
+    """Freezes the token embeddings and the first layers.
+
+    Raises:
+        InputError: when the model has fewer layers.
+    """
+    lists = (module for module in model.base_model.modules() if isinstance(module, torch.nn.ModuleList))
+    layers = next(lists, torch.nn.ModuleList())
+    if count > len(layers):
+        raise InputError(f"frozen_layers: got {count}; allowed: up to {len(layers)}, the layers of base_model")
+    model.get_input_embeddings().requires_grad_(False)
+    layers[:count].requires_grad_(False)
+
+
+def fit_classifier(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, train: list[Example], settings: dict[str, Any]
+) -> Trainer:
+    """Trains a classifier and returns its trainer, which can also predict.
+
+    Args:
+        settings: fields of TrainingArguments.
+    """
+    trainer = Trainer(
+        model=model,
+        args=TrainingArguments(**settings),
+        train_dataset=encode_examples(train, model, tokenizer),
+        data_collator=DataCollatorWithPadding(tokenizer),
+    )
+    trainer.remove_callback(ProgressCallback)
+    trainer.remove_callback(PrinterCallback)
+    trainer.add_callback(ProgressBarCallback)
+    trainer.train()
+    trainer.args.train_sampling_strategy = "random"  # or `predict` would return the rows in another order
+    return trainer
+
+
+def encode_examples(examples: list[Example], model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Dataset:
+    texts, names = zip(*examples, strict=True)
+    ids = model.config.label2id
+    return Dataset.from_dict({**tokenizer(list(texts), truncation=True), "labels": [ids[name] for name in names]})
+
+
+def measure_classifier(
+    trainer: Trainer, tokenizer: PreTrainedTokenizerBase, held_out: list[Example]
+) -> dict[str, float | int]:
+    """Measures a classifier on held-out examples.
+
+    Returns:
+        `accuracy`, `macro_f1` (over the labels of the examples), `held_out` (their number), and for each of these
+        labels `precision/LABEL`, `recall/LABEL`, `f1/LABEL` and `examples/LABEL`.
+    """
+    names = trainer.model.config.id2label
+    predicted = trainer.predict(encode_examples(held_out, trainer.model, tokenizer)).predictions.argmax(-1)
+    gold = [name for _, name in held_out]
+    labels = sorted(set(gold))
+    report = classification_report(
+        gold, [names[label] for label in predicted], labels=labels, output_dict=True, zero_division=0
+    )
+    metrics: dict[str, float | int] = {
+        "accuracy": sum(names[label] == name for label, name in zip(predicted, gold, strict=True)) / len(gold),
+        "macro_f1": report["macro avg"]["f1-score"],
+        "held_out": len(gold),
+    }
+    for label in labels:
+        metrics |= {
+            f"precision/{label}": report[label]["precision"],
+            f"recall/{label}": report[label]["recall"],
+            f"f1/{label}": report[label]["f1-score"],
+            f"examples/{label}": int(report[label]["support"]),
+        }
+    return metrics
+
+
+def save_classifier(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
