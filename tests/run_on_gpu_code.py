@@ -3,8 +3,9 @@
     python run_on_gpu_code.py ARGS_FILE
 
 unsloth chooses its GPU code or its CPU backend once a process, at import, so this is a process of its own. ARGS_FILE
-holds the args of a training ("dpo"), of one of an adapter with embedding tables ("tables"), and of an evaluation
-("evaluate"), with bases that are not quantized: the kernels of 4-bit weights are the card's. It prints one JSON object.
+holds the args of a training ("dpo"), of one of an adapter with embedding tables ("tables"), of an evaluation
+("evaluate"), and of an SFT ("sft"), with bases that are not quantized: the kernels of 4-bit weights are the card's. It
+prints one JSON object.
 """
 
 import hashlib
@@ -27,7 +28,7 @@ from unsloth.utils import attention_dispatch
 from unsloth_zoo.fused_losses.fused_linear import CALLS
 
 from response_generator.config.schema import EvaluateArguments
-from response_generator.config.training_schema import DPOArguments
+from response_generator.config.training_schema import DPOArguments, SFTArguments
 from response_generator.config.validation import validate_arguments
 from response_generator.data.chat_template import ChatFormatter
 from response_generator.data.datasets import read_dialogues, read_pairs
@@ -46,9 +47,12 @@ from response_generator.training import (
     reference,
     run_training,
     sanity_checks,
+    sft_preparation,
     train_dpo,
+    train_sft,
 )
 from response_generator.training.dpo_trainer import ResumableDPOTrainer
+from response_generator.training.sft_trainer import ResumableSFTTrainer
 
 
 class Terminate(TrainerCallback):
@@ -92,6 +96,31 @@ def session(values: dict, output: str, *callbacks, **dpo) -> dict:
         "lm_head_kernel_calls": CALLS["logprobs"] - kernel_calls,
         "passes_in_training": len(passes),
         "estimated_activations": profiling.estimate_run_memory(arguments, config, start, pairs).activations,
+        "metrics": metrics,
+        "losses": [entry["loss"] for entry in trainer.state.log_history if "loss" in entry],
+        "interrupted": told,
+        "adapter": hashlib.sha256(Path(output, "adapter", "adapter_model.safetensors").read_bytes()).hexdigest(),
+    }
+
+
+def sft_session(values: dict, output: str, *callbacks) -> dict:
+    """One process's worth of response_generator.sft, up to the trained adapter."""
+    args = validate_arguments(SFTArguments, values | {"output_dir": output}, "args.json")
+    dialogues, _ = read_dialogues(args.dataset)
+    prepared = sft_preparation.prepare(args, dialogues, dialogues[:2])
+    policy = loading.load_policy(args, prepared.start, vocabulary_size=len(prepared.tokenizer))
+    trainer = train_sft.build_trainer(
+        policy, prepared.tokenizer, prepared.config, prepared.train, prepared.held_out, list(callbacks)
+    )
+    metrics, told = train_sft.check_start(trainer), None
+    try:
+        metrics |= run_training.train(trainer, "dialogues")
+    except KeyboardInterrupt as interruption:
+        told = str(interruption)
+    run_training.save_adapter(policy, prepared.tokenizer, Path(output, "adapter"))
+    return {
+        "config": {name: str(value) for name, value in trainer.args.to_dict().items()},
+        "mlp": policy.get_base_model().model.layers[0].mlp.forward.__name__,
         "metrics": metrics,
         "losses": [entry["loss"] for entry in trainer.state.log_history if "loss" in entry],
         "interrupted": told,
@@ -259,6 +288,10 @@ if __name__ == "__main__":
         "checkpointed": session(
             dpo | {"reference_adapter": None}, "checkpointed", gradient_checkpointing=True, max_steps=1
         ),
+        "sft_trainers": [kind.__name__ for kind in ResumableSFTTrainer.__mro__],
+        "sft": sft_session(given["sft"], "sft"),
+        "sft_stopped": sft_session(given["sft"], "sft_run", Terminate()),
+        "sft_resumed": sft_session(given["sft"], "sft_run"),
         "shared_prefix": session(dpo, "shared_prefix", shared_prefix=True),
         "kernel_obstacles": kernel_obstacles(dpo),
         "layouts": [both_layouts(dpo, checkpointing) for checkpointing in (False, True)],

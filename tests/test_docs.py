@@ -110,7 +110,11 @@ def test_the_training_page_defines_every_metric():
     """The metrics that the two functions below return are keys of dicts in their source."""
     page = TEXTS[ROOT / "docs" / "training.md"]
     names = set()
-    for file, function in (("sanity_checks.py", "check_start"), ("train_dpo.py", "train")):
+    for file, function in (
+        ("sanity_checks.py", "check_start"),
+        ("run_training.py", "train"),
+        ("train_sft.py", "check_start"),
+    ):
         tree = ast.parse((ROOT / "response_generator" / "training" / file).read_text(encoding="utf-8"))
         body = next(node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and node.name == function)
         dicts = [node for node in ast.walk(body) if isinstance(node, ast.Dict)]

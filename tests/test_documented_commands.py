@@ -17,9 +17,10 @@ from torch.distributed.run import get_args_parser as build_torchrun_parser
 import evaluate
 from response_generator import export
 from response_generator.cli import command_line
+from response_generator.config.classifier_schema import ClassifierArguments
 from response_generator.config.preference_schema import PreferenceDataArguments
 from response_generator.config.schema import EvaluateArguments, ModelArguments
-from response_generator.config.training_schema import DPOArguments
+from response_generator.config.training_schema import DPOArguments, SFTArguments
 from response_generator.config.validation import validate_arguments
 from response_generator.data.datasets import parse_dialogue, parse_pair
 from response_generator.demo import pair_classifiers
@@ -30,6 +31,7 @@ PUBLISHED_ARGS = {
     EvaluateArguments: ROOT / "args" / "evaluate_arg.json",
     PreferenceDataArguments: ROOT / "args" / "preference_arg.json",
 }
+CONFIGURED = {"response_generator.sft": SFTArguments, "response_generator.classifier": ClassifierArguments}
 LAUNCHERS = {"torchrun": build_torchrun_parser, "accelerate": launch_command_parser}
 
 
@@ -83,6 +85,11 @@ def check_module(module: str, options: list[str], monkeypatch) -> None:
             preferences.read_description_arguments(parsed)
         else:
             command_line.read_arguments(PreferenceDataArguments, parsed)
+        return
+    if module in CONFIGURED:
+        command_line.read_arguments(
+            CONFIGURED[module], command_line.build_parser(CONFIGURED[module], "")[0].parse_args(options)
+        )
         return
     if module == pair_classifiers.__name__:
         monkeypatch.setattr(sys, "argv", [module, *options])

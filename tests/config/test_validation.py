@@ -10,9 +10,10 @@ import pytest
 from conftest import ROOT
 
 from response_generator.config import library_keywords
+from response_generator.config.classifier_schema import ClassifierArguments
 from response_generator.config.preference_schema import PreferenceDataArguments, RewardArguments
 from response_generator.config.schema import EvaluateArguments
-from response_generator.config.training_schema import DPOArguments
+from response_generator.config.training_schema import DPOArguments, SFTArguments
 from response_generator.config.validation import RENAMED_KEYS, get_section_class, validate_arguments
 from response_generator.errors import InputError
 
@@ -33,7 +34,14 @@ def errors_of(changes: dict, section: str | None = None) -> list[str]:
 
 def test_every_args_file_is_valid():
     assert len(ARGS_FILES) >= 8
-    models = {"dpo": DPOArguments, "evaluate": EvaluateArguments, "preference": PreferenceDataArguments}
+    models = {
+        "dpo": DPOArguments,
+        "sft": SFTArguments,
+        "evaluate": EvaluateArguments,
+        "preference": PreferenceDataArguments,
+        "emotion": ClassifierArguments,
+        "pair": ClassifierArguments,
+    }
     for file in ARGS_FILES:
         validate_arguments(models[file.name.partition("_")[0]], read(file), str(file))
 

@@ -8,16 +8,21 @@ import peft
 import pytest
 import torch
 import transformers
-from conftest import ROOT, published_dpo
+from conftest import CHATML, ROOT, published_dpo
 from script_runs import script_environment
 from tiny_models import write_tiny_adapter
 
-from response_generator.config.training_schema import DPOArguments
+from response_generator.config.schema import ChatTemplateArguments, DatasetArguments
+from response_generator.config.training_schema import DPOArguments, SFTArguments
 from response_generator.config.validation import validate_arguments
+from response_generator.data.chat_template import ChatFormatter
+from response_generator.data.datasets import read_dialogues
+from response_generator.data.dialogue_tokenization import tokenize_dialogues
 from response_generator.generation.sampling import build_generation_config
 from response_generator.generation.with_generate import truncate_at_eos
 from response_generator.modeling.logprobs import completion_logps
-from response_generator.training import dpo_config
+from response_generator.training import dpo_config, sft_config
+from response_generator.training.train_sft import split_replies
 
 # None of them is TRL's default, and none is unsloth's.
 ASKED = {
@@ -41,6 +46,12 @@ ASKED = {
 
 # Of the published adapter: unsloth fuses LoRA where all of these have it.
 PROJECTIONS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+SFT_ASKED = {name: value for name, value in ASKED.items() if name != "beta"} | {
+    "eval_strategy": "no",
+    "max_length": 512,
+}
+SFT_ASKED |= {"gradient_accumulation_steps": 1, "save_strategy": "steps"}
+SFT_LORA = {"r": 4, "lora_alpha": 8, "target_modules": PROJECTIONS}
 GREEDY = {"max_new_tokens": 8, "min_new_tokens": 2, "do_sample": False}
 
 
@@ -59,6 +70,7 @@ def contract_args(tiny, published, tmp_path_factory) -> dict[str, dict]:
     return {
         "tables": tables,
         "dpo": tiny.dpo(folder / "whole", reference_adapter=str(folder / "other"), dpo=ASKED, **own),
+        "sft": tiny.sft(folder / "sft", sft=SFT_ASKED, lora=SFT_LORA, from_pretrained=own["from_pretrained"]),
         "evaluate": tiny.evaluate(
             folder / "evaluate",
             baseline_adapter=str(folder / "other"),
@@ -166,6 +178,41 @@ def test_a_stopped_run_resumes_to_the_same_bytes(on_gpu_code):
     assert "checkpoint-3 is saved; run the same command again" in on_gpu_code["stopped"]["interrupted"]
     assert on_gpu_code["resumed"]["losses"] == on_gpu_code["whole"]["losses"]
     assert on_gpu_code["resumed"]["adapter"] == on_gpu_code["whole"]["adapter"] != on_gpu_code["stopped"]["adapter"]
+
+
+def test_sft_has_unsloths_trainer_and_kernels_with_the_settings_of_the_args(on_gpu_code, contract_args):
+    assert on_gpu_code["sft_trainers"][:3] == ["ResumableSFTTrainer", "UnslothSFTTrainer", "_UnslothSFTTrainer"]
+    report = on_gpu_code["sft"]
+    assert report["mlp"] == "apply_lora_mlp_swiglu"
+    expected = sft_config.build_sft_config(
+        validate_arguments(SFTArguments, contract_args["sft"], "args.json")
+    ).to_dict()
+    may_differ = {"output_dir", "dataset_num_proc", "gradient_checkpointing_kwargs", "optim", "bf16"}
+    assert {name: report["config"][name] for name in expected if name not in may_differ} == {
+        name: str(value) for name, value in expected.items() if name not in may_differ
+    }
+
+
+def test_sft_starts_at_the_loss_of_the_base_model_and_resumes_to_the_same_bytes(on_gpu_code, tiny):
+    """Its first loss is checked against the log-probabilities of the replies in the process, too."""
+    report = on_gpu_code["sft"]
+    assert len(report["losses"]) == report["metrics"]["steps"] == 6
+    assert report["metrics"]["initial_loss"] == pytest.approx(compute_base_loss(tiny), abs=0.05)
+    assert report["losses"][-1] < report["losses"][0]
+    assert "checkpoint-3 is saved" in on_gpu_code["sft_stopped"]["interrupted"]
+    assert on_gpu_code["sft_resumed"]["losses"] == report["losses"]
+    assert on_gpu_code["sft_resumed"]["adapter"] == report["adapter"] != on_gpu_code["sft_stopped"]["adapter"]
+
+
+def compute_base_loss(tiny) -> float:
+    """Mean negative log-probability (nats a token) of the replies of the first two dialogues, by plain transformers."""
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tiny.base)
+    formatter = ChatFormatter.of(tokenizer, ChatTemplateArguments(file=CHATML))
+    dialogues, _ = read_dialogues(DatasetArguments(path=str(tiny.folder / "dialogues.jsonl")))
+    rows = tokenize_dialogues(dialogues[:2], formatter, None, "all").rows
+    texts = [text for row in rows for text in split_replies(row)]
+    model = transformers.AutoModelForCausalLM.from_pretrained(tiny.base, dtype=torch.float32)
+    return -sum(completion_logps(model, texts, pad=0)) / sum(len(reply) for _, reply in texts)
 
 
 @pytest.mark.parametrize("number", [0, 1], ids=["no checkpoints", "checkpoints"])
