@@ -2,6 +2,7 @@
 # make test      runs all tests that need no GPU; installs Chromium (a system package) if it is missing
 # make test-fast runs the tests that need no model, no browser and no other process, without importing unsloth
 # make test-gpu  runs the tests that need a GPU
+# make daily_dialog  the experiment on real dialogues, about two and a half hours on two cores; docs/results.md has its results
 # make bench     compares the speed with other ways; takes over an hour on two cores, which must be idle
 # make style     checks lint and formatting
 # Each target first installs missing requirements into .venv.
@@ -18,12 +19,40 @@ UNFINISHED := $(VENV)/unfinished
 export PYTHONPATH := $(CURDIR)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test test-fast test-gpu bench assets style chromium
+.PHONY: demo daily_dialog test test-fast test-gpu bench assets style chromium
 
 demo: $(INSTALLED) assets
 	rm -rf runs/demo
 	$(PYTHON) fine_tune_dpo.py --json_file args/demo/dpo_arg.json
 	$(PYTHON) evaluate.py --json_file args/demo/evaluate_arg.json
+
+# A folder with train.jsonl and validation.jsonl will do, too: make daily_dialog DAILY_DIALOG=FOLDER
+DAILY_DIALOG := hermeschen1116/daily_dialog_for_RG
+SEEDS := 42 43 44
+ARGS := args/daily_dialog
+RUNS := runs/daily_dialog
+comma := ,
+empty :=
+space := $(empty) $(empty)
+# Run folders of one recipe with all seeds, as --compare takes them: evaluate_dpo-42,evaluate_dpo-43,…
+list_runs = $(subst $(space),$(comma),$(foreach seed,$(SEEDS),$(RUNS)/evaluate_$(1)-$(seed)))
+
+# Each step resumes if it was interrupted, and does nothing if it is finished.
+daily_dialog: $(INSTALLED) assets
+	$(PYTHON) -m response_generator.demo.pair_classifiers
+	for name in pair_emotion_classifier emotion_classifier; do \
+	  $(PYTHON) -m response_generator.classifier --json_file $(ARGS)/$${name}_arg.json \
+	    --set dataset.path=$(DAILY_DIALOG) --set eval_dataset.path=$(DAILY_DIALOG) || exit; done
+	$(PYTHON) -m response_generator.sft --json_file $(ARGS)/sft_arg.json \
+	  --set dataset.path=$(DAILY_DIALOG) --set eval_dataset.path=$(DAILY_DIALOG)
+	$(PYTHON) -m response_generator.preferences --json_file $(ARGS)/preference_arg.json --set dataset.path=$(DAILY_DIALOG)
+	for seed in $(SEEDS); do \
+	  $(PYTHON) fine_tune_dpo.py --json_file $(ARGS)/dpo_arg.json --set seed=$$seed \
+	    --set output_dir=$(RUNS)/dpo-$$seed || exit; done
+	for model in sft $(SEEDS:%=dpo-%); do \
+	  $(PYTHON) evaluate.py --json_file $(ARGS)/evaluate_arg.json --set dataset.path=$(DAILY_DIALOG) \
+	    --set adapter=$(RUNS)/$$model/adapter --set output_dir=$(RUNS)/evaluate_$$model || exit; done
+	$(PYTHON) evaluate.py --compare $(RUNS)/evaluate_sft DPO=$(call list_runs,dpo) --output_dir $(RUNS)/comparison
 
 test: $(INSTALLED) chromium
 	$(PYTHON) -m pytest -q -n 2 --dist loadfile -m "not gpu" tests

@@ -31,6 +31,7 @@ def main() -> None:
     if run.is_finished:
         print(f"{run.path} is finished: see metrics.json there")
         return
+    library_output.silence_loggers()
     train = list_turns(read_dialogues(args.dataset)[0])
     if args.extra_dataset:
         train += list_turns(read_dialogues(args.extra_dataset)[0])
@@ -38,10 +39,13 @@ def main() -> None:
     turns, last_replies = list_turns(held_out), [(each.gold_response, each.target_emotion) for each in held_out]
     print(f"turns to learn from {len(train)}; held out: {len(turns)} turns, {len(last_replies)} last replies")
 
-    library_output.silence_loggers()
+    import transformers
+
     from response_generator.training import classifier_config, text_classifier
 
     library_output.hide_progress_bars()
+    if not options.verbose:
+        transformers.logging.set_verbosity_error()  # it warns that the classification head is new
     settings = classifier_config.build_settings(args)
     model, tokenizer = text_classifier.load_for_training(args.base_model, EMOTIONS, args.seed, args.frozen_layers)
     if options.dry_run:

@@ -5,7 +5,7 @@ import random
 import re
 
 import pytest
-from conftest import ROOT, read_lines
+from conftest import ROOT, read_json, read_lines
 from script_runs import run_here
 from sklearn.feature_extraction.text import CountVectorizer
 from tiny_models import DEMO_DATA
@@ -113,12 +113,12 @@ def test_building_the_first_pairs_anew_gives_the_committed_ones(tmp_path):
 
 
 def test_the_adapter_is_small_and_of_the_recipe():
-    from response_generator.demo.sft import LORA_SETTINGS
-
+    lora = read_json(ROOT / "args" / "demo" / "sft_arg.json")["lora"]
     adapter = AdapterFile.read(ROOT / "response_generator" / "demo" / "sft_adapter")
     assert sum(file.stat().st_size for file in adapter.folder.iterdir()) <= 5_000_000
-    assert adapter.config["r"] == LORA_SETTINGS["r"]
-    assert sorted(adapter.config["target_modules"]) == sorted(LORA_SETTINGS["target_modules"])
+    assert adapter.config["r"] == lora["r"]
+    assert adapter.config["layers_to_transform"] == lora["layers_to_transform"]
+    assert sorted(adapter.config["target_modules"]) == sorted(lora["target_modules"])
     assert adapter.config["base_model_name_or_path"] == "assets/base_model"
 
 
