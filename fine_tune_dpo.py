@@ -100,15 +100,17 @@ def train(args: DPOArguments, run: RunFolder, prepared, tracker) -> tuple[dict[s
         reference,
         run_training,
         sanity_checks,
-        train_dpo,
         trainer_config,
+        trainer_setup,
     )
+    from response_generator.training.dpo_trainer import ResumableDPOTrainer
 
     policy = loading.load_policy(args, prepared.start)
     run.note_environment(loading.describe_model(policy))
     run.note_commits(commits.find_adapter_and_dataset_commits(args))
     health_check = health.TrainingHealthCallback(prepared.config.beta)
-    trainer = train_dpo.build_trainer(
+    trainer = trainer_setup.build_trainer(
+        ResumableDPOTrainer,
         policy,
         prepared.tokenizer,
         prepared.config,

@@ -99,10 +99,11 @@ def make_pairs(arguments: DPOArguments, tokenizer, measurement: dict) -> list[di
 
 def train_with_program(arguments, config, policy, tokenizer, pairs) -> tuple[float, list[float]]:
     """Seconds of the reference and of training together, and the losses."""
-    from response_generator.training import batch_layout, reference, run_training, train_dpo
+    from response_generator.training import batch_layout, reference, run_training, trainer_setup
+    from response_generator.training.dpo_trainer import ResumableDPOTrainer
 
     started = time.perf_counter()
-    trainer = train_dpo.build_trainer(policy, tokenizer, config, pairs, None, [])
+    trainer = trainer_setup.build_trainer(ResumableDPOTrainer, policy, tokenizer, config, pairs, None, [])
     layout = batch_layout.choose_layout(trainer, arguments.dpo)
     if layout != batch_layout.SHARED_PREFIX_LAYOUT:
         raise SystemExit(f"the run would train in the layout {layout}")

@@ -61,12 +61,21 @@ def main() -> None:
 def train(args: SFTArguments, run: RunFolder, prepared, tracker) -> dict[str, float]:
     """Trains, resuming where an earlier start was stopped, saves the adapter and returns the metrics."""
     from response_generator.modeling import loading
-    from response_generator.training import callbacks, run_training, sanity_checks, train_sft, trainer_config
+    from response_generator.training import (
+        callbacks,
+        run_training,
+        sanity_checks,
+        sft_checks,
+        trainer_config,
+        trainer_setup,
+    )
+    from response_generator.training.sft_trainer import ResumableSFTTrainer
 
     policy = loading.load_policy(args, prepared.start, vocabulary_size=len(prepared.tokenizer))
     run.note_environment(loading.describe_model(policy))
     run.note_commits(commits.find_adapter_and_dataset_commits(args))
-    trainer = train_sft.build_trainer(
+    trainer = trainer_setup.build_trainer(
+        ResumableSFTTrainer,
         policy,
         prepared.tokenizer,
         prepared.config,
@@ -80,7 +89,7 @@ def train(args: SFTArguments, run: RunFolder, prepared, tracker) -> dict[str, fl
         run_identity=prepared.identify_run(run.arguments),
         save_total_limit=args.sft.get("save_total_limit"),
     )
-    metrics = train_sft.check_start(trainer)
+    metrics = sft_checks.check_start(trainer)
     metrics |= run_training.train(trainer, "dialogues")
     sanity_checks.check_changed(policy, prepared.start)
     if distributed.is_main_process():

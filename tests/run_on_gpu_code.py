@@ -47,9 +47,9 @@ from response_generator.training import (
     reference,
     run_training,
     sanity_checks,
+    sft_checks,
     sft_preparation,
-    train_dpo,
-    train_sft,
+    trainer_setup,
 )
 from response_generator.training.dpo_trainer import ResumableDPOTrainer
 from response_generator.training.sft_trainer import ResumableSFTTrainer
@@ -72,7 +72,7 @@ def session(values: dict, output: str, *callbacks, **dpo) -> dict:
     pairs, _ = read_pairs(arguments.dataset)
     pairs = tokenize_pairs(pairs, ChatFormatter.of(tokenizer, arguments.chat_template), config.max_length)
     policy = loading.load_policy(arguments, start)
-    trainer = train_dpo.build_trainer(policy, tokenizer, config, pairs, pairs, list(callbacks))
+    trainer = trainer_setup.build_trainer(ResumableDPOTrainer, policy, tokenizer, config, pairs, pairs, list(callbacks))
     if frozen:
         reference.replace_reference(policy, frozen)
     told = None
@@ -109,10 +109,16 @@ def sft_session(values: dict, output: str, *callbacks) -> dict:
     dialogues, _ = read_dialogues(args.dataset)
     prepared = sft_preparation.prepare(args, dialogues, dialogues[:2])
     policy = loading.load_policy(args, prepared.start, vocabulary_size=len(prepared.tokenizer))
-    trainer = train_sft.build_trainer(
-        policy, prepared.tokenizer, prepared.config, prepared.train, prepared.held_out, list(callbacks)
+    trainer = trainer_setup.build_trainer(
+        ResumableSFTTrainer,
+        policy,
+        prepared.tokenizer,
+        prepared.config,
+        prepared.train,
+        prepared.held_out,
+        list(callbacks),
     )
-    metrics, told = train_sft.check_start(trainer), None
+    metrics, told = sft_checks.check_start(trainer), None
     try:
         metrics |= run_training.train(trainer, "dialogues")
     except KeyboardInterrupt as interruption:
@@ -213,7 +219,7 @@ def both_layouts(values: dict, checkpointing: bool) -> dict[str, dict]:
     pairs, _ = read_pairs(arguments.dataset)
     pairs = tokenize_pairs(pairs, ChatFormatter.of(tokenizer, arguments.chat_template), config.max_length)
     policy = loading.load_policy(arguments, loading.resolve_initial_adapter(arguments))
-    trainer = train_dpo.build_trainer(policy, tokenizer, config, pairs, pairs, [])
+    trainer = trainer_setup.build_trainer(ResumableDPOTrainer, policy, tokenizer, config, pairs, pairs, [])
     for name, weight in policy.named_parameters():
         if ".lora_B.ref." in name:
             weight.data *= 0.5  # a reference that differs from the policy

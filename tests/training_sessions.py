@@ -18,8 +18,9 @@ from response_generator.data.tokenization import tokenize_pairs
 from response_generator.modeling import loading
 from response_generator.modeling.tokenizer import load_tokenizer
 from response_generator.runs.tracking import Tracker
-from response_generator.training import batch_layout, dpo_config, reference, run_training, train_dpo, trainer_config
+from response_generator.training import batch_layout, dpo_config, reference, run_training, trainer_config, trainer_setup
 from response_generator.training.callbacks import LogFile
+from response_generator.training.dpo_trainer import ResumableDPOTrainer
 
 PAIRS = [parse_pair(number, row) for number, row in enumerate(demo_rows("written_pairs_train", 12))]
 BASIS = {"num_train_epochs": 2, "per_device_train_batch_size": 4, "save_strategy": "steps", "save_steps": 100}
@@ -48,8 +49,16 @@ def session(tiny, run: Path, *callbacks, owner: dict | None = None, dtype: str |
     tokens = tokenize_pairs(PAIRS, ChatFormatter.of(tokenizer, arguments.chat_template), config.max_length)
     watchers = [LogFile(run / "log.jsonl", Tracker()), *trainer_config.build_early_stopping(arguments.dpo), *callbacks]
     policy = loading.load_policy(arguments, start)
-    trainer = train_dpo.build_trainer(
-        policy, tokenizer, config, tokens, tokens, watchers, owner, arguments.dpo.get("save_total_limit")
+    trainer = trainer_setup.build_trainer(
+        ResumableDPOTrainer,
+        policy,
+        tokenizer,
+        config,
+        tokens,
+        tokens,
+        watchers,
+        owner,
+        arguments.dpo.get("save_total_limit"),
     )
     batch_layout.choose_layout(trainer, arguments.dpo)
     if dpo.get("precompute_ref_log_probs"):

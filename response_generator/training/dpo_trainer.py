@@ -7,3 +7,5 @@ from response_generator.training.resumable_trainer import ResumableTrainer
 
 class ResumableDPOTrainer(ResumableTrainer, DPOTrainer):
     """See `ResumableTrainer`."""
+
+    section = "dpo"

@@ -18,7 +18,8 @@ from response_generator.errors import RunError
 from response_generator.modeling import attention, base_config, loading
 from response_generator.modeling.adapters import AdapterFile
 from response_generator.modeling.backend import has_unsloth_gpu_code
-from response_generator.training import batch_layout, device_memory, dpo_config, memory, train_dpo
+from response_generator.training import batch_layout, device_memory, dpo_config, memory, trainer_setup
+from response_generator.training.dpo_trainer import ResumableDPOTrainer
 from response_generator.training.reference import REF_LOGPS_COLUMNS
 from response_generator.training.resumption import EpochSeededLengthSampler
 from response_generator.training.shared_prefix import MAX_ROW_TOKENS, count_pair_tokens, pack
@@ -124,7 +125,9 @@ def profile_steps(
         profiled = arguments.model_copy(update={"output_dir": folder, "dpo": {**arguments.dpo, **overrides}})
         config = dpo_config.build_dpo_config(profiled)
         policy = loading.load_policy(arguments, start)
-        trainer = train_dpo.build_trainer(policy, tokenizer, config, TokenizedPairs(rows=rows), None, [clock])
+        trainer = trainer_setup.build_trainer(
+            ResumableDPOTrainer, policy, tokenizer, config, TokenizedPairs(rows=rows), None, [clock]
+        )
         batch_layout.choose_layout(trainer, arguments.dpo)
         if arguments.dpo.get("precompute_ref_log_probs"):
             for column in REF_LOGPS_COLUMNS:  # so that a step costs the same; the values do not matter

@@ -16,12 +16,15 @@ from response_generator.training import checkpointing, resumption
 class ResumableTrainer:
     """Mixin of a trainer of TRL: its checkpoints are complete or absent, and resume to the bytes of an unbroken run.
 
-    The training data need a column `length` for `train_sampling_strategy: "group_by_length"`.
+    `section` is the key in the args with the fields of the trainer's configuration. The training data need a column
+    `length` for `train_sampling_strategy: "group_by_length"`.
 
     Args:
         run_identity: written into each checkpoint, see `checkpointing.check_run_identity`.
         save_total_limit: complete checkpoints to keep; None keeps all.
     """
+
+    section: str
 
     def __init__(self, *args, run_identity: dict[str, Any], save_total_limit: int | None = None, **kwargs):
         super().__init__(*args, **kwargs)

@@ -7,3 +7,5 @@ from response_generator.training.resumable_trainer import ResumableTrainer
 
 class ResumableSFTTrainer(ResumableTrainer, SFTTrainer):
     """See `ResumableTrainer`."""
+
+    section = "sft"

@@ -22,7 +22,7 @@ from response_generator.generation.sampling import build_generation_config
 from response_generator.generation.with_generate import truncate_at_eos
 from response_generator.modeling.logprobs import completion_logps
 from response_generator.training import dpo_config, sft_config
-from response_generator.training.train_sft import split_replies
+from response_generator.training.sft_checks import split_replies
 
 # None of them is TRL's default, and none is unsloth's.
 ASKED = {

@@ -23,7 +23,8 @@ from response_generator.modeling import inference, loading, merge
 from response_generator.modeling.adapters import AdapterFile, to_model_key
 from response_generator.modeling.logprobs import completion_logps
 from response_generator.modeling.tokenizer import load_tokenizer
-from response_generator.training import dpo_config, memory, reference, run_training, sanity_checks, train_dpo
+from response_generator.training import dpo_config, memory, reference, run_training, sanity_checks, trainer_setup
+from response_generator.training.dpo_trainer import ResumableDPOTrainer
 
 TABLES = ("base_model.model.lm_head.weight", "base_model.model.model.embed_tokens.weight")
 ADAPTERS = ("adapter_two_tables", "adapter_three_copies")
@@ -38,7 +39,7 @@ def train(values: dict, *callbacks):
     tokenizer = load_tokenizer(arguments, start)
     tokens = tokenize_pairs(PAIRS, ChatFormatter.of(tokenizer, arguments.chat_template), config.max_length)
     policy = loading.load_policy(arguments, start)
-    trainer = train_dpo.build_trainer(policy, tokenizer, config, tokens, None, list(callbacks))
+    trainer = trainer_setup.build_trainer(ResumableDPOTrainer, policy, tokenizer, config, tokens, None, list(callbacks))
     if reference_adapter:
         reference.replace_reference(policy, reference_adapter)
     sanity_checks.check_start(trainer, start, reference_adapter)

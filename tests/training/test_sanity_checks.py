@@ -12,7 +12,7 @@ from response_generator.config.validation import validate_arguments
 from response_generator.errors import RunError
 from response_generator.modeling import loading
 from response_generator.modeling.dpo_loss import dpo_loss, reward_margins
-from response_generator.training import sanity_checks, train_dpo, trained_weights
+from response_generator.training import sanity_checks, trainer_setup
 
 
 @pytest.fixture
@@ -66,14 +66,14 @@ def test_loss_is_trls_own_on_its_own_tokens(arguments, tmp_path):
     source = loading.find_adapter("adapter", arguments.adapter, arguments)
     config = DPOConfig(output_dir=str(tmp_path), max_length=256, use_cpu=True, report_to=[])
     policy = loading.load_policy(arguments, source)
-    loaded = trained_weights.copy_trained_weights(policy)
+    loaded = trainer_setup.copy_trained_weights(policy)
     theirs = DPOTrainer(
         model=policy,
         args=config,
         train_dataset=Dataset.from_list(strings),
         processing_class=formatter.tokenizer,
     )
-    train_dpo.restore_fp32_adapters(theirs.model, loaded)
+    trainer_setup.restore_fp32_adapters(theirs.model, loaded)
     shift(theirs.model, "default", 0.01)
     assert abs(loss_of(ours) - math.log(2)) > 1e-3
     assert loss_of(ours) == pytest.approx(loss_of(theirs), abs=1e-6)

@@ -20,9 +20,10 @@ from response_generator.data.dialogue_tokenization import IGNORED_LABEL
 from response_generator.errors import RunError
 from response_generator.modeling import loading
 from response_generator.runs.tracking import Tracker
-from response_generator.training import run_training, train_sft
+from response_generator.training import run_training, sft_checks, trainer_setup
 from response_generator.training.callbacks import LogFile
 from response_generator.training.sft_preparation import prepare
+from response_generator.training.sft_trainer import ResumableSFTTrainer
 
 DIALOGUES = [parse_dialogue(number, row) for number, row in enumerate(demo_rows("dialogues_train", 6))]
 
@@ -36,8 +37,8 @@ def build(tiny, run: Path, *callbacks, **changes):
     policy = loading.load_policy(args, prepared.start, vocabulary_size=len(prepared.tokenizer))
     watchers = [LogFile(run / "log.jsonl", Tracker()), *callbacks]
     run.mkdir(exist_ok=True)
-    trainer = train_sft.build_trainer(
-        policy, prepared.tokenizer, prepared.config, prepared.train, prepared.held_out, watchers
+    trainer = trainer_setup.build_trainer(
+        ResumableSFTTrainer, policy, prepared.tokenizer, prepared.config, prepared.train, prepared.held_out, watchers
     )
     return trainer, prepared
 
@@ -58,7 +59,7 @@ def test_the_loss_is_the_mean_negative_log_probability_of_the_replies(tiny, tmp_
             logits[:-1], labels[1:], ignore_index=IGNORED_LABEL, reduction="sum"
         ).item()
         count += (labels[1:] != IGNORED_LABEL).sum().item()
-    assert train_sft.check_start(trainer)["initial_loss"] == pytest.approx(total / count, abs=1e-3)
+    assert sft_checks.check_start(trainer)["initial_loss"] == pytest.approx(total / count, abs=1e-3)
     # The loss is on fewer tokens than the labels of all tokens would give.
     assert count < sum(len(row["input_ids"]) - 1 for row in prepared.train.rows[:2])
 
@@ -76,7 +77,7 @@ def test_labels_on_other_tokens_stop_the_run(tiny, tmp_path):
 
     trainer.data_collator = collate_without_mask
     with pytest.raises(RunError, match="before the first step TRL computes a loss of"):
-        train_sft.check_start(trainer)
+        sft_checks.check_start(trainer)
 
 
 CASES = {

@@ -17,7 +17,8 @@ from response_generator.evaluation import models
 from response_generator.modeling import base_config, loading
 from response_generator.modeling.adapters import AdapterFile, add_adapter
 from response_generator.modeling.tokenizer import load_tokenizer
-from response_generator.training import checkpointing, dpo_config, reference, run_training, sanity_checks, train_dpo
+from response_generator.training import checkpointing, dpo_config, reference, run_training, sanity_checks, trainer_setup
+from response_generator.training.dpo_trainer import ResumableDPOTrainer
 
 PAIRS = [parse_pair(number, row) for number, row in enumerate(demo_rows("written_pairs_train", 8))]
 
@@ -37,7 +38,7 @@ def set_up(arguments, **dpo):
     formatter = ChatFormatter.of(tokenizer, arguments.chat_template)
     policy = loading.load_policy(arguments, source)
     tokens = tokenize_pairs(PAIRS, formatter, config.max_length)
-    trainer = train_dpo.build_trainer(policy, tokenizer, config, tokens, None, [])
+    trainer = trainer_setup.build_trainer(ResumableDPOTrainer, policy, tokenizer, config, tokens, None, [])
     if frozen:
         reference.replace_reference(policy, frozen)
     if arguments.dpo.get("precompute_ref_log_probs"):

@@ -1,64 +1,18 @@
-"""Builds the SFT trainer from a loaded policy, tokenized dialogues and TRL's configuration, and checks its loss."""
+"""Checks before the first step of SFT that the loss is on the replies."""
 
 from itertools import groupby
-from typing import Any
 
 import torch
-from peft import PeftModel
-from transformers import PreTrainedTokenizerBase, PrinterCallback, TrainerCallback
-from trl import SFTConfig
 
-from response_generator.data.dialogue_tokenization import IGNORED_LABEL, TokenizedDialogues
+from response_generator.data.dialogue_tokenization import IGNORED_LABEL
 from response_generator.errors import RunError
 from response_generator.modeling.logprobs import PromptAndCompletion, completion_logps
 from response_generator.training.sft_trainer import ResumableSFTTrainer
-from response_generator.training.trained_weights import copy_trained_weights, revert_unsloth_overrides
 
 NUM_CHECKED_DIALOGUES = 2
 # How far TRL's loss may be from ours, in nats a token. bfloat16 changes a token by up to 0.04; labels that are shifted
 # by one token, or on the prompts too, change the mean by whole nats.
 MAX_LOSS_GAP_NATS = 0.1
-
-
-def build_trainer(
-    policy: PeftModel,
-    tokenizer: PreTrainedTokenizerBase,
-    config: SFTConfig,
-    train: TokenizedDialogues,
-    held_out: TokenizedDialogues | None,
-    callbacks: list[TrainerCallback],
-    run_identity: dict[str, Any] | None = None,
-    save_total_limit: int | None = None,
-) -> ResumableSFTTrainer:
-    """Builds the trainer.
-
-    Args:
-        run_identity: written into each checkpoint, see `checkpointing.check_run_identity`.
-        save_total_limit: checkpoints to keep; None keeps all.
-
-    Raises:
-        RunError: when nothing, or more than the adapter, would be trained; or when TRL refuses the settings.
-    """
-    loaded = copy_trained_weights(policy)
-    settings = dict(vars(config))
-    try:
-        trainer = ResumableSFTTrainer(
-            model=policy,
-            args=config,
-            train_dataset=train.dataset(),
-            eval_dataset=held_out.dataset() if held_out else None,
-            processing_class=tokenizer,
-            callbacks=callbacks,
-            run_identity=run_identity or {},
-            save_total_limit=save_total_limit,
-        )
-    except (ValueError, NotImplementedError) as error:
-        raise RunError(f"sft: {error}") from error
-    trainer.remove_callback(PrinterCallback)  # it prints every log entry as a dict across the progress bar
-    for name, weights in loaded.items():
-        policy.get_parameter(name).data = weights  # TRL casts it to bf16, in which small steps round to nothing
-    revert_unsloth_overrides("sft", trainer.args, settings, longest=max(train.lengths()["dialogue"]))
-    return trainer
 
 
 def check_start(trainer: ResumableSFTTrainer) -> dict[str, float]:
