@@ -2,7 +2,7 @@
 # make test      runs all tests that need no GPU; installs Chromium (a system package) if it is missing
 # make test-fast runs the tests that need no model, no browser and no other process, without importing unsloth
 # make test-gpu  runs the tests that need a GPU
-# make daily_dialog  the experiment on real dialogues, about two and a half hours on two cores; docs/results.md has its results
+# make daily_dialog  repeats the experiment on real dialogues, over two hours on two cores
 # make bench     compares the speed with other ways; takes over an hour on two cores, which must be idle
 # make style     checks lint and formatting
 # Each target first installs missing requirements into .venv.
@@ -34,8 +34,10 @@ RUNS := runs/daily_dialog
 comma := ,
 empty :=
 space := $(empty) $(empty)
-# Run folders of one recipe with all seeds, as --compare takes them: evaluate_dpo-42,evaluate_dpo-43,…
-list_runs = $(subst $(space),$(comma),$(foreach seed,$(SEEDS),$(RUNS)/evaluate_$(1)-$(seed)))
+# The evaluations of one recipe with all seeds, as --compare takes them
+list_runs = $(subst $(space),$(comma),$(foreach seed,$(SEEDS),$(RUNS)/$(1)-$(seed)))
+compare = $(PYTHON) evaluate.py --compare SFT=$(RUNS)/$(1)_sft DPO=$(call list_runs,$(1)_dpo) \
+  DPO-twice=$(call list_runs,$(1)_dpo_2) --output_dir $(RUNS)/comparison_$(1)
 
 # Each step resumes if it was interrupted, and does nothing if it is finished.
 daily_dialog: $(INSTALLED) assets
@@ -45,14 +47,27 @@ daily_dialog: $(INSTALLED) assets
 	    --set dataset.path=$(DAILY_DIALOG) --set eval_dataset.path=$(DAILY_DIALOG) || exit; done
 	$(PYTHON) -m response_generator.sft --json_file $(ARGS)/sft_arg.json \
 	  --set dataset.path=$(DAILY_DIALOG) --set eval_dataset.path=$(DAILY_DIALOG)
+# First round: pairs from the SFT adapter.
 	$(PYTHON) -m response_generator.preferences --json_file $(ARGS)/preference_arg.json --set dataset.path=$(DAILY_DIALOG)
 	for seed in $(SEEDS); do \
 	  $(PYTHON) fine_tune_dpo.py --json_file $(ARGS)/dpo_arg.json --set seed=$$seed \
 	    --set output_dir=$(RUNS)/dpo-$$seed || exit; done
-	for model in sft $(SEEDS:%=dpo-%); do \
+# Second round: pairs from the first DPO adapter, which is trained further.
+	$(PYTHON) -m response_generator.preferences --json_file $(ARGS)/preference_arg.json --set dataset.path=$(DAILY_DIALOG) \
+	  --set adapter=$(RUNS)/dpo-$(firstword $(SEEDS))/adapter --set output_dir=$(RUNS)/preferences_2
+	for seed in $(SEEDS); do \
+	  $(PYTHON) fine_tune_dpo.py --json_file $(ARGS)/dpo_arg.json --set seed=$$seed \
+	    --set adapter=$(RUNS)/dpo-$(firstword $(SEEDS))/adapter \
+	    --set dataset.path=$(RUNS)/preferences_2/preferences.jsonl --set output_dir=$(RUNS)/dpo_2-$$seed || exit; done
+# The reporting half, and its replies with the labels of the classifier that chose the pairs.
+	for model in sft $(SEEDS:%=dpo-%) $(SEEDS:%=dpo_2-%); do \
 	  $(PYTHON) evaluate.py --json_file $(ARGS)/evaluate_arg.json --set dataset.path=$(DAILY_DIALOG) \
-	    --set adapter=$(RUNS)/$$model/adapter --set output_dir=$(RUNS)/evaluate_$$model || exit; done
-	$(PYTHON) evaluate.py --compare $(RUNS)/evaluate_sft DPO=$(call list_runs,dpo) --output_dir $(RUNS)/comparison
+	    --set adapter=$(RUNS)/$$model/adapter --set output_dir=$(RUNS)/evaluate_$$model || exit; \
+	  $(PYTHON) evaluate.py --json_file $(ARGS)/evaluate_arg.json --from_predictions $(RUNS)/evaluate_$$model \
+	    --set scoring.emotion_model=$(RUNS)/pair_emotion_classifier/classifier \
+	    --set output_dir=$(RUNS)/pair_classifier_$$model || exit; done
+	$(call compare,evaluate)
+	$(call compare,pair_classifier)
 
 test: $(INSTALLED) chromium
 	$(PYTHON) -m pytest -q -n 2 --dist loadfile -m "not gpu" tests
