@@ -37,7 +37,7 @@ space := $(empty) $(empty)
 # The evaluations of one recipe with all seeds, as --compare takes them
 list_runs = $(subst $(space),$(comma),$(foreach seed,$(SEEDS),$(RUNS)/$(1)-$(seed)))
 compare = $(PYTHON) evaluate.py --compare SFT=$(RUNS)/$(1)_sft DPO=$(call list_runs,$(1)_dpo) \
-  DPO-twice=$(call list_runs,$(1)_dpo_2) --output_dir $(RUNS)/comparison_$(1)
+  --output_dir $(RUNS)/comparison_$(1)
 
 # Each step resumes if it was interrupted, and does nothing if it is finished.
 daily_dialog: $(INSTALLED) assets
@@ -47,20 +47,12 @@ daily_dialog: $(INSTALLED) assets
 	    --set dataset.path=$(DAILY_DIALOG) --set eval_dataset.path=$(DAILY_DIALOG) || exit; done
 	$(PYTHON) -m response_generator.sft --json_file $(ARGS)/sft_arg.json \
 	  --set dataset.path=$(DAILY_DIALOG) --set eval_dataset.path=$(DAILY_DIALOG)
-# First round: pairs from the SFT adapter.
 	$(PYTHON) -m response_generator.preferences --json_file $(ARGS)/preference_arg.json --set dataset.path=$(DAILY_DIALOG)
 	for seed in $(SEEDS); do \
 	  $(PYTHON) fine_tune_dpo.py --json_file $(ARGS)/dpo_arg.json --set seed=$$seed \
 	    --set output_dir=$(RUNS)/dpo-$$seed || exit; done
-# Second round: pairs from the first DPO adapter, which is trained further.
-	$(PYTHON) -m response_generator.preferences --json_file $(ARGS)/preference_arg.json --set dataset.path=$(DAILY_DIALOG) \
-	  --set adapter=$(RUNS)/dpo-$(firstword $(SEEDS))/adapter --set output_dir=$(RUNS)/preferences_2
-	for seed in $(SEEDS); do \
-	  $(PYTHON) fine_tune_dpo.py --json_file $(ARGS)/dpo_arg.json --set seed=$$seed \
-	    --set adapter=$(RUNS)/dpo-$(firstword $(SEEDS))/adapter \
-	    --set dataset.path=$(RUNS)/preferences_2/preferences.jsonl --set output_dir=$(RUNS)/dpo_2-$$seed || exit; done
 # The reporting half, and its replies with the labels of the classifier that chose the pairs.
-	for model in sft $(SEEDS:%=dpo-%) $(SEEDS:%=dpo_2-%); do \
+	for model in sft $(SEEDS:%=dpo-%); do \
 	  $(PYTHON) evaluate.py --json_file $(ARGS)/evaluate_arg.json --set dataset.path=$(DAILY_DIALOG) \
 	    --set adapter=$(RUNS)/$$model/adapter --set output_dir=$(RUNS)/evaluate_$$model || exit; \
 	  $(PYTHON) evaluate.py --json_file $(ARGS)/evaluate_arg.json --from_predictions $(RUNS)/evaluate_$$model \
