@@ -5,6 +5,7 @@ import json
 import os
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate.utils import broadcast_object_list, gather_object
@@ -101,8 +102,8 @@ def compute_cache_key(trainer: ResumableDPOTrainer, dataset: Dataset, weights: s
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
     depends_on = {
         "weights": weights,
-        "adapter": {key: str(value) for key, value in model.peft_config[REFERENCE_ADAPTER].to_dict().items()},
-        "model": {key: str(value) for key, value in model.config.to_dict().items() if key != "_name_or_path"},
+        "adapter": to_texts(model.peft_config[REFERENCE_ADAPTER].to_dict()),
+        "model": to_texts(model.config.to_dict() | {"_name_or_path": None}),
         "attention": attention.get_attn_implementation(model.get_base_model()),
         "rows": [[row[f"{part}_ids"] for part in ("prompt", "chosen", "rejected")] for row in dataset],
         "max_length": args.max_length,
@@ -114,6 +115,11 @@ def compute_cache_key(trainer: ResumableDPOTrainer, dataset: Dataset, weights: s
         "libraries": {name: version(name) for name in LIBRARIES},
     }
     return hashlib.sha256(json.dumps(depends_on, sort_keys=True).encode()).hexdigest()
+
+
+def to_texts(fields: dict[str, Any]) -> dict[str, str]:
+    """The values as text. Sets, such as PEFT's target modules, are sorted: their order is another in every process."""
+    return {key: str(sorted(value) if isinstance(value, set) else value) for key, value in fields.items()}
 
 
 def write_cache(logps: torch.Tensor, file: Path) -> None:

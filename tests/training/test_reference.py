@@ -162,3 +162,11 @@ def test_the_cache_is_read_and_a_run_without_it_gives_the_same(arguments, capsys
     file.unlink()
     third, _, _ = set_up(arguments, precompute_ref_log_probs=True)
     assert first.train_dataset["ref_rejected_logps"][:] == third.train_dataset["ref_rejected_logps"][:]
+
+
+def test_the_order_of_a_set_does_not_change_the_cache_key():
+    """PEFT keeps target modules in a set, whose order is another in every process, so the cache was never found."""
+    one, other = {0, 8}, {8, 0}
+    assert str(one) != str(other)
+    assert reference.to_texts({"target_modules": one}) == reference.to_texts({"target_modules": other})
+    assert reference.to_texts({"r": 8}) == {"r": "8"} != reference.to_texts({"r": 16})
