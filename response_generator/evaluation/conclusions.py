@@ -35,7 +35,8 @@ def draw_conclusions(comparison: Comparison) -> list[str]:
 def describe_difference(model: str, first: str, metric: Metric, comparison: Comparison) -> str:
     difference = comparison.differences[model][metric.name]
     size = describe_sample_size(comparison, metric.name)
-    numbers = f"{difference.value * 100:+.1f} points{format_interval(difference)}, p = {format_p_value(difference.p)}"
+    points = round(difference.value * 100, 1) + 0.0  # no "-0.0"
+    numbers = f"{points:+.1f} points{format_interval(difference)}, p = {format_p_value(difference.p)}"
     if is_significant(difference):
         direction = "more" if difference.value > 0 else "less"
         return (

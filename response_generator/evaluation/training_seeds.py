@@ -27,7 +27,7 @@ def widen_estimates(
 
 
 def widen_estimate(estimate: Estimate, prompts: int, runs: Sequence[np.ndarray], least: float = -np.inf) -> Estimate:
-    """Widens the interval over prompts by the variation between runs.
+    """Widens the interval over prompts by the variation between runs; no interval where a run has no value.
 
     Args:
         estimate: with the interval over `prompts` prompts, of the mean over runs, or of a difference of such means.
@@ -37,6 +37,8 @@ def widen_estimate(estimate: Estimate, prompts: int, runs: Sequence[np.ndarray],
     parts = [(values.var(ddof=1) / len(values), len(values) - 1) for values in runs if len(values) > 1]
     if not parts or estimate.low is None:
         return estimate
+    if any(np.isnan(values).any() for values in runs):
+        return Estimate(estimate.value)  # undefined in one run, as the precision of an emotion that it never has
     halves = [find_half_width(side, parts, prompts) for side in get_sides(estimate)]
     low, high = estimate.value - halves[0], estimate.value + halves[1]
     if np.isfinite(least):

@@ -25,6 +25,11 @@ def test_variances_over_prompts_and_seeds_are_added():
     assert (found.low, found.high) == pytest.approx((0.6 - half, 0.6 + half))
 
 
+def test_a_run_without_a_value_leaves_no_interval():
+    found = widen_estimate(Estimate(0.6, 0.5, 0.7, 0.2), 101, [np.array([0.5, np.nan, 0.7])])
+    assert (found.value, found.low, found.high, found.p) == (0.6, None, None, None)
+
+
 def test_bounds_of_a_proportion_stay_within_0_and_1():
     runs = [np.array([0.8, 0.9, 1.0])]
     assert widen_estimate(Estimate(0.9, 0.85, 0.95), 101, runs).high > 1
