@@ -129,7 +129,7 @@ def plot_training(log: list[dict], panels: tuple[tuple[str, tuple[str, ...]], ..
             panel.legend(fontsize=8)
         if title == "loss":
             panel.axhline(0.6931, color="grey", linewidth=0.8, linestyle="--")
-        if title.endswith("accuracy"):
+        if title == "reward accuracy":
             panel.set_ylim(-0.02, 1.02)
     figure.savefig(picture, dpi=110)
     plt.close(figure)

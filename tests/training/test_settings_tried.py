@@ -43,4 +43,4 @@ def test_what_this_device_does_otherwise_is_told(tiny, tmp_path, capsys):
     assert line == "dpo.optim: adamw_8bit in the args, adamw_torch_fused is used on this device"
     preview.show_steps(12, config)
     said = capsys.readouterr().out
-    assert "dpo.warmup_steps (100) is more than the steps of the run: the learning rate never reaches 0.0001" in said
+    assert "warmup_steps (100) is more than the steps of the run: the learning rate never reaches 0.0001" in said
