@@ -41,6 +41,6 @@ def test_what_this_device_does_otherwise_is_told(tiny, tmp_path, capsys):
     config = dpo_config.build_dpo_config(arguments)
     (line,) = trainer_config.find_changed_settings(arguments, config)
     assert line == "dpo.optim: adamw_8bit in the args, adamw_torch_fused is used on this device"
-    preview.show_steps(12, config)
+    preview.show_steps(12, "pairs", config)
     said = capsys.readouterr().out
     assert "warmup_steps (100) is more than the steps of the run: the learning rate never reaches 0.0001" in said
