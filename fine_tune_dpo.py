@@ -64,7 +64,9 @@ def main() -> None:
     if prepared.held_out:
         metrics |= prepared.held_out.dropped_metrics("eval_dataset")
     if distributed.is_main_process():
-        write_results(run, len(prepared.train.rows), metrics, warnings, tracker)
+        from response_generator.training import report
+
+        report.write_results("DPO", run, len(prepared.train.rows), metrics, tracker, warnings)
         publish(args, run)
 
 
@@ -136,22 +138,6 @@ def train(args: DPOArguments, run: RunFolder, prepared, tracker) -> tuple[dict[s
     if distributed.is_main_process():
         run_training.save_adapter(policy, prepared.tokenizer, run.path / "adapter")
     return metrics, list(health_check.findings.values())
-
-
-def write_results(run: RunFolder, pairs: int, metrics: dict[str, float], warnings: list[str], tracker) -> None:
-    """Writes the curves, the model card and metrics.json, which marks the run as finished."""
-    from response_generator.training import report
-    from response_generator.training.callbacks import read_log
-
-    picture = run.path / "training.png"
-    report.plot_training(read_log(run.path / "log.jsonl"), report.DPO_PANELS, picture)
-    report.write_model_card(run.path / "adapter", run.arguments, metrics, pairs, picture)
-    run.write_json("metrics.json", metrics)
-    report.show_training("DPO", report.DPO_TITLES, metrics, warnings)
-    tracker.log_image("training", picture)
-    tracker.summarize(metrics)
-    tracker.finish()
-    print(f"done: the adapter is in {run.path / 'adapter'}")
 
 
 def publish(args: DPOArguments, run: RunFolder) -> None:

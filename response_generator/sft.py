@@ -53,7 +53,9 @@ def main() -> None:
         metrics |= count_skipped("eval_dataset", args.eval_dataset, skipped_held_out)
         metrics |= prepared.held_out.dropped_metrics("eval_dataset")
     if distributed.is_main_process():
-        write_results(run, len(prepared.train.rows), metrics, tracker)
+        from response_generator.training import report
+
+        report.write_results("SFT", run, len(prepared.train.rows), metrics, tracker)
         if args.push_to_hub:
             hub.push_adapter(run.path / "adapter", args.push_to_hub)
 
@@ -95,22 +97,6 @@ def train(args: SFTArguments, run: RunFolder, prepared, tracker) -> dict[str, fl
     if distributed.is_main_process():
         run_training.save_adapter(policy, prepared.tokenizer, run.path / "adapter")
     return metrics
-
-
-def write_results(run: RunFolder, dialogues: int, metrics: dict[str, float], tracker) -> None:
-    """Writes the curves, the model card and metrics.json, which marks the run as finished."""
-    from response_generator.training import report
-    from response_generator.training.callbacks import read_log
-
-    picture = run.path / "training.png"
-    report.plot_training(read_log(run.path / "log.jsonl"), report.SFT_PANELS, picture)
-    report.write_model_card(run.path / "adapter", run.arguments, metrics, dialogues, picture)
-    run.write_json("metrics.json", metrics)
-    report.show_training("SFT", report.SFT_TITLES, metrics)
-    tracker.log_image("training", picture)
-    tracker.summarize(metrics)
-    tracker.finish()
-    print(f"done: the adapter is in {run.path / 'adapter'}")
 
 
 if __name__ == "__main__":

@@ -61,8 +61,7 @@ def show_counts(name: str, tokens: TokenizedPairs, formatter: ChatFormatter) -> 
         f"{name}: pairs read {tokens.read}, used {len(tokens.rows)}, dropped {tokens.dropped.total()}, truncated "
         f"{tokens.truncated}"
     )
-    for reason, count in sorted(tokens.dropped.items()):
-        console.print(f"[yellow]dropped {count}: {reason}[/yellow]")
+    show_dropped(tokens)
     if tokens.truncated:
         console.print("[yellow]a truncated completion has no EOS: raise max_length, or remove such pairs[/yellow]")
     if tokens.merged:
@@ -74,12 +73,21 @@ def show_counts(name: str, tokens: TokenizedPairs, formatter: ChatFormatter) -> 
         console.print(
             Text(f"the required markers {', '.join(map(repr, formatter.required_markers))} are in every prompt")
         )
+    show_missing_markers(tokens)
+    show_special_tokens(tokens.special_tokens, "pairs")
+    show_prompts_without_emotion(tokens, formatter)
+
+
+def show_dropped(tokens: TokenizedPairs | TokenizedDialogues) -> None:
+    for reason, count in sorted(tokens.dropped.items()):
+        console.print(f"[yellow]dropped {count}: {reason}[/yellow]")
+
+
+def show_missing_markers(tokens: TokenizedPairs | TokenizedDialogues) -> None:
     for marker, count in tokens.missing_markers.items():
         console.print(
             Text(f"the required marker {marker!r} is missing in {count} of {tokens.read} prompts", style="yellow")
         )
-    show_special_tokens(tokens.special_tokens, "pairs")
-    show_prompts_without_emotion(tokens, formatter)
 
 
 def show_special_tokens(counts: Counter, rows: str) -> None:

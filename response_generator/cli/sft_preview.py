@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from response_generator.cli.data_preview import console
-from response_generator.cli.preview import build_length_table, show_other_template, show_special_tokens, show_steps
+from response_generator.cli.preview import (
+    build_length_table,
+    show_dropped,
+    show_missing_markers,
+    show_other_template,
+    show_special_tokens,
+    show_steps,
+)
 from response_generator.data.dialogue_tokenization import IGNORED_LABEL, TokenizedDialogues
 
 if TYPE_CHECKING:  # a script imports its own programs alone
@@ -44,12 +51,8 @@ def show_counts(name: str, tokens: TokenizedDialogues) -> None:
         f"{name}: dialogues read {tokens.read}, used {len(tokens.rows)}, dropped {tokens.dropped.total()}, truncated "
         f"{tokens.truncated}; replies in the loss {tokens.replies}"
     )
-    for reason, count in sorted(tokens.dropped.items()):
-        console.print(f"[yellow]dropped {count}: {reason}[/yellow]")
+    show_dropped(tokens)
     if tokens.truncated:
         console.print("[yellow]replies beyond sft.max_length are not learned: raise it[/yellow]")
-    for marker, count in tokens.missing_markers.items():
-        console.print(
-            Text(f"the required marker {marker!r} is missing in {count} of {tokens.read} prompts", style="yellow")
-        )
+    show_missing_markers(tokens)
     show_special_tokens(tokens.special_tokens, "dialogues")

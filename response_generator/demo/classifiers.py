@@ -14,16 +14,18 @@ from typing import Any
 
 import torch
 from transformers import (
-    AutoModelForSequenceClassification,
-    AutoTokenizer,
     PreTrainedModel,
     PreTrainedTokenizerBase,
-    set_seed,
 )
 
 from response_generator.constants import EMOTIONS
 from response_generator.modeling.precision import has_native_bf16
-from response_generator.training.text_classifier import Example, fit_classifier, measure_classifier
+from response_generator.training.text_classifier import (
+    Example,
+    fit_classifier,
+    load_for_training,
+    measure_classifier,
+)
 
 GIBBERISH_LABELS = ("clean", "mild gibberish", "word salad", "noise")
 DATA_FOLDER = Path(__file__).with_name("data")
@@ -105,15 +107,7 @@ def write_encoder(folder: Path) -> None:
 
 def load_encoder(labels: tuple[str, ...]) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """The package's encoder with a new classification head, and its tokenizer."""
-    set_seed(SEED)  # for the initial weights of the head
-    encoder = find_encoder()
-    model = AutoModelForSequenceClassification.from_pretrained(
-        encoder,
-        num_labels=len(labels),
-        id2label=dict(enumerate(labels)),
-        label2id={label: number for number, label in enumerate(labels)},
-    )
-    return model, AutoTokenizer.from_pretrained(encoder)
+    return load_for_training(str(find_encoder()), labels, SEED)
 
 
 def build_settings(folder: Path) -> dict[str, Any]:

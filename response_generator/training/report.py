@@ -15,6 +15,9 @@ from rich.text import Text
 
 from response_generator.config.sources import is_local, split_revision, strip_local_folders
 from response_generator.reporting.markdown import format_table
+from response_generator.runs.run_folder import RunFolder
+from response_generator.runs.tracking import Tracker
+from response_generator.training.callbacks import read_log
 
 DPO_TITLES = {
     "initial_loss": "loss before the first step (ln 2 = 0.6931)",
@@ -51,6 +54,33 @@ SFT_PANELS = (
     ("gradient norm", ("grad_norm",)),
     ("learning rate", ("learning_rate",)),
 )
+
+
+def write_results(
+    method: str,
+    run: RunFolder,
+    rows: int,
+    metrics: dict[str, float],
+    tracker: Tracker,
+    warnings: Iterable[str] = (),
+) -> None:
+    """Writes the curves, the model card and metrics.json, which marks the run as finished, and prints the metrics.
+
+    Args:
+        method: "DPO" or "SFT".
+        rows: the number of pairs or dialogues that were trained on.
+        warnings: of the health checks.
+    """
+    titles, panels = (DPO_TITLES, DPO_PANELS) if method == "DPO" else (SFT_TITLES, SFT_PANELS)
+    picture = run.path / "training.png"
+    plot_training(read_log(run.path / "log.jsonl"), panels, picture)
+    write_model_card(run.path / "adapter", run.arguments, metrics, rows, picture)
+    run.write_json("metrics.json", metrics)
+    show_training(method, titles, metrics, warnings)
+    tracker.log_image("training", picture)
+    tracker.summarize(metrics)
+    tracker.finish()
+    print(f"done: the adapter is in {run.path / 'adapter'}")
 
 
 def show_training(method: str, titles: dict[str, str], metrics: dict[str, float], warnings: Iterable[str] = ()) -> None:

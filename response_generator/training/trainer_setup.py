@@ -56,7 +56,7 @@ def build_trainer(
         raise RunError(f"{trainer_class.section}: {error}") from error
     trainer.remove_callback(PrinterCallback)  # it prints every log entry as a dict across the progress bar
     restore_fp32_adapters(policy, loaded)
-    revert_unsloth_overrides(trainer, settings, longest=max(row["length"] for row in trainer.train_dataset))
+    revert_unsloth_overrides(trainer, settings, longest=max(trainer.train_dataset["length"]))
     return trainer
 
 
