@@ -8,9 +8,10 @@ import pytest
 from conftest import ROOT
 from documents import BLOCKS, DOCUMENTS, TEXTS, list_inline_code, list_make_targets
 
-from response_generator.config import documentation, library_keywords
+from response_generator.config import library_keywords
+from response_generator.config.programs import PROGRAMS
 from response_generator.config.schema import Section
-from response_generator.config.validation import get_section_class
+from response_generator.config.validation import KEYWORD_SECTIONS, get_section_class
 from response_generator.evaluation.comparison import estimate_preference
 from response_generator.evaluation.metrics import METRICS
 from response_generator.evaluation.predictions_file import GENERATED_FIELDS, SCORED_FIELDS
@@ -25,7 +26,7 @@ def list_keys(arguments: type[Section]) -> set[str]:
     for name, field in arguments.model_fields.items():
         if section := get_section_class(field):
             keys |= {f"{name}.{key}" for key in section.model_fields}
-    for section in documentation.LIBRARY_CLASSES:
+    for section in KEYWORD_SECTIONS:
         keys |= {f"{section}.{key}" for key in library_keywords.accepted_json_types(section)}
     return keys
 
@@ -36,7 +37,7 @@ NO_KEYS = {"chat_template.marks", "dpo.output_dir", "generation.eos_token_id", "
 
 @pytest.mark.parametrize("file", DOCUMENTS, ids=lambda file: file.name)
 def test_every_key_in_the_text_exists(file):
-    known = set().union(*map(list_keys, documentation.PROGRAMS.values()))
+    known = set().union(*(list_keys(program.arguments) for program in PROGRAMS))
     sections = {key.partition(".")[0] for key in known}
     for code in list_inline_code(file):
         key = re.match(r"\w+\.\w+", code)

@@ -15,8 +15,9 @@ from documents import BLOCKS, DOCUMENTS, list_inline_code, list_make_targets
 from torch.distributed.run import get_args_parser as build_torchrun_parser
 
 import evaluate
-from response_generator import export
+from response_generator import explain, export
 from response_generator.cli import command_line
+from response_generator.config import library_keywords
 from response_generator.config.classifier_schema import ClassifierArguments
 from response_generator.config.preference_schema import PreferenceDataArguments
 from response_generator.config.schema import EvaluateArguments, ModelArguments
@@ -94,6 +95,10 @@ def check_module(module: str, options: list[str], monkeypatch) -> None:
     if module == pair_classifiers.__name__:
         monkeypatch.setattr(sys, "argv", [module, *options])
         pair_classifiers.read_options()
+        return
+    if module == explain.__name__:
+        monkeypatch.setattr(sys, "argv", [module, *options])
+        explain.main()
         return
     if module != export.__name__:
         assert not [option for option in options if option.startswith("-")]
@@ -178,5 +183,6 @@ def test_every_option_in_the_text_exists(file):
     sources = [ROOT / "evaluate.py", *(Path(program.__file__) for program in (command_line, preferences))]
     written = "".join(source.read_text(encoding="utf-8") for source in sources)
     known = {"--help", *re.findall(r'"(--\w+)"', written)}
+    known |= set(re.findall(r"--\w+", library_keywords.FILE.read_text(encoding="utf-8")))  # the libraries' own words
     for code in list_inline_code(file):
         assert set(re.findall(r"(?<!\S)--\w+", code)) <= known, code

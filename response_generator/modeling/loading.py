@@ -16,7 +16,6 @@ from response_generator.config import library_keywords
 from response_generator.config.hub import fetch_adapter
 from response_generator.config.schema import ModelArguments
 from response_generator.config.sources import from_pretrained_keywords
-from response_generator.config.training_conflicts import LIBRARY_DEFAULTS
 from response_generator.config.training_schema import AdapterTrainingArguments, DPOArguments
 from response_generator.constants import POLICY_ADAPTER
 from response_generator.errors import InputError
@@ -149,7 +148,9 @@ def load_policy(
 
 def has_gradient_checkpointing(arguments: AdapterTrainingArguments) -> bool:
     """Returns `gradient_checkpointing` of the section `dpo` or `sft`, or TRL's default when it is not set."""
-    return arguments.trl_settings.get("gradient_checkpointing", LIBRARY_DEFAULTS["gradient_checkpointing"])
+    return arguments.trl_settings.get(
+        "gradient_checkpointing", library_keywords.read_default(arguments.section, "gradient_checkpointing")
+    )
 
 
 def check_vocabulary(tokenizer: PreTrainedTokenizerBase, adapter: AdapterFile | None, base_rows: int, key: str) -> None:
