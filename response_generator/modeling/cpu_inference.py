@@ -14,7 +14,7 @@ from peft.tuners.lora import LoraLayer
 from peft.tuners.lora.bnb import Linear4bit as LoraLinear4bit
 from torch import nn
 from torch.nn.functional import linear, scaled_dot_product_attention
-from transformers import AttentionInterface, AttentionMaskInterface
+from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
@@ -69,7 +69,7 @@ class DenseLinear(nn.Module):
 
 
 @contextmanager
-def fast_cpu_inference(model: PeftModel) -> Iterator[None]:
+def fast_cpu_inference(model: PeftModel | PreTrainedModel) -> Iterator[None]:
     """Speeds up forward passes of the active adapter inside the block; on a GPU it changes nothing.
 
     LoRA is computed in the dtype of the base's activations, as unsloth's kernels do on a GPU. PEFT alone computes it in
@@ -79,7 +79,7 @@ def fast_cpu_inference(model: PeftModel) -> Iterator[None]:
     if model.device.type != "cpu":
         yield
         return
-    base = model.get_base_model()
+    base = model.get_base_model() if isinstance(model, PeftModel) else model
     attention = base.config._attn_implementation
     replaced = find_replaceable_layers(base)
     dense_bytes = sum(count_dense_bytes(layer) for layer in replaced.values())
