@@ -15,7 +15,6 @@ from response_generator.errors import InputError
 from response_generator.runs import json_lines
 
 AUTO_EMOTION = "auto"
-NOTHING_SAID = "there is no message yet; write one first"
 
 
 @dataclass(frozen=True)
@@ -127,7 +126,7 @@ class Dialogue:
 
     def last_turn(self) -> Turn:
         if not self.turns:
-            raise InputError(NOTHING_SAID)
+            raise InputError("there is no message yet; write one first")
         return self.turns[-1]
 
     def write(

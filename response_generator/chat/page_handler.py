@@ -13,12 +13,11 @@ from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
-from response_generator.chat.dialogue import AUTO_EMOTION, Dialogue, Turn
+from response_generator.chat.dialogue import Dialogue, Turn
+from response_generator.chat.page_messages import ActionRequest, change_settings, describe_dialogue
 from response_generator.chat.reply import ShowText
 from response_generator.config import strict_json
-from response_generator.config.schema import Section
 from response_generator.config.validation import describe_pydantic_error
-from response_generator.constants import EMOTIONS
 from response_generator.errors import InputError, RunError
 from response_generator.reporting.page import BROWSER_FILE, STYLE_FILE
 from response_generator.runs import json_lines
@@ -50,30 +49,12 @@ class RequestError(Exception):
         self.status = status
 
 
-class ActionRequest(Section):
-    """The body of a POST: what the user does in one dialogue."""
-
-    dialogue: str = ""
-    """Its id, except to open a new one."""
-    text: str = ""
-    """A message."""
-    seed: int | None = None
-    """Seed of another reply."""
-    emotion: str | None = None
-    """Target emotion of the next replies."""
-    my_emotion: str | None = None
-    """Emotion of the next messages, or "auto"."""
-    adapter: str | None = None
-    """Adapter of the next replies; with /choose, the adapter whose reply continues the dialogue."""
-    all_adapters: bool = False
-    """Whether all adapters reply to a new message."""
-
-
 class PageHandler(BaseHTTPRequestHandler):
     """Answers one request. Errors are JSON, `{"error": message}`."""
 
     server_version, sys_version = "response-generator", ""
     timeout = 60  # seconds that a client may stay silent
+    is_streaming = False
 
     def do_GET(self) -> None:
         self.answer(self.answer_get)
@@ -82,7 +63,6 @@ class PageHandler(BaseHTTPRequestHandler):
         self.answer(self.answer_post)
 
     def answer(self, work: Callable[[], None]) -> None:
-        self.is_streaming = False
         try:
             self.check_sender()
             work()
@@ -120,9 +100,7 @@ class PageHandler(BaseHTTPRequestHandler):
         dialogue: Dialogue | None = self.server.find_dialogue(name)
         if dialogue is None:
             raise RequestError(HTTPStatus.NOT_FOUND, "this dialogue is no longer kept; reload the page to start anew")
-        actions: dict[str, Callable[[], Any]] = {
-            "/open": lambda: None,
-            "/show": lambda: None,
+        changes: dict[str, Callable[[], Any]] = {
             "/settings": lambda: change_settings(dialogue, request),
             "/choose": lambda: dialogue.choose(request.adapter or ""),
             "/undo": dialogue.undo,
@@ -135,8 +113,11 @@ class PageHandler(BaseHTTPRequestHandler):
         }
         if self.path == "/row":
             self.send_content(HTTPStatus.OK, json_lines.encode_rows([dialogue.to_row()]), JSON_LINES)
-        elif self.path in actions:
-            actions[self.path]()
+        elif self.path in ("/open", "/show"):
+            self.send_json(HTTPStatus.OK, describe_dialogue(name, dialogue))
+        elif self.path in changes:
+            with self.server.one_at_a_time:
+                changes[self.path]()
             self.send_json(HTTPStatus.OK, describe_dialogue(name, dialogue))
         elif self.path in replies:
             with self.server.one_at_a_time:
@@ -177,6 +158,10 @@ class PageHandler(BaseHTTPRequestHandler):
             self.is_streaming = True
         self.wfile.write(json.dumps(line).encode("ascii") + b"\n")
 
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        """Called for a request that is not HTTP, or has another method than GET and POST."""
+        self.send_error_message(HTTPStatus(code), message or HTTPStatus(code).phrase)
+
     def send_error_message(self, status: HTTPStatus, message: str) -> None:
         if self.is_streaming:
             self.stream({"error": message})
@@ -212,42 +197,3 @@ def is_own_name(host: str, own_host: str) -> bool:
     except ValueError:
         return name in ("localhost", own_host.lower(), socket.gethostname().lower())
     return True
-
-
-def change_settings(dialogue: Dialogue, request: ActionRequest) -> None:
-    if request.emotion is not None:
-        dialogue.set_emotion(request.emotion)
-    if request.my_emotion is not None:
-        dialogue.set_my_emotion(request.my_emotion)
-    if request.adapter is not None:
-        dialogue.set_adapter(request.adapter)
-
-
-def describe_dialogue(name: str, dialogue: Dialogue) -> dict[str, Any]:
-    """All that the page shows."""
-    return {
-        "dialogue": name,
-        "adapters": dialogue.adapters,
-        "emotions": EMOTIONS,
-        "my_emotions": (AUTO_EMOTION, *EMOTIONS),
-        "adapter": dialogue.adapter,
-        "emotion": dialogue.emotion,
-        "my_emotion": dialogue.my_emotion or AUTO_EMOTION,
-        "turns": [
-            {
-                "emotion": turn.emotion,
-                "text": turn.text,
-                "chosen": turn.chosen,
-                "replies": [
-                    {
-                        "adapter": reply.adapter,
-                        "text": reply.response,
-                        "facts": reply.describe(),
-                        "is_followed": reply.is_followed,
-                    }
-                    for reply in turn.replies.values()
-                ],
-            }
-            for turn in dialogue.turns
-        ],
-    }

@@ -119,7 +119,7 @@ class TerminalView:
 
 
 class PlainView:
-    """Prints each reply as one line to stdout, and notes to stderr."""
+    """Prints each reply as one line to stdout, and all else to stderr."""
 
     def show_turn(self, request: Callable[[ShowText], Turn]) -> None:
         for reply in request(lambda name, text: None).replies.values():
@@ -132,7 +132,7 @@ class PlainView:
 
     def show_help(self, rows: list[tuple[str, str]]) -> None:
         for usage, meaning in rows:
-            print(usage, meaning, sep="\t", flush=True)
+            print(usage, meaning, sep="\t", file=sys.stderr)
 
 
 @contextmanager
