@@ -1,13 +1,13 @@
 """The commands that a user can write in place of a message, all beginning with a slash."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from response_generator.chat.dialogue import Dialogue, check_choice
+from response_generator.config.ranges import MAX_SEED
 from response_generator.constants import EMOTIONS
 from response_generator.errors import InputError
-
-REQUIRED, OPTIONAL = "required", "optional"
 
 
 class Quit(Exception):
@@ -63,8 +63,8 @@ def set_adapter(argument: str, dialogue: Dialogue, view) -> None:
 
 
 def reply_again(argument: str, dialogue: Dialogue, view) -> None:
-    if argument and not argument.isdecimal():
-        raise InputError(f"/again: got {argument[:40]!r}; allowed: a seed, which is a whole number")
+    if argument and not re.fullmatch(r"[0-9]{1,10}", argument):  # MAX_SEED has ten digits
+        raise InputError(f"/again: got {argument[:40]!r}; allowed: a seed, which is a whole number up to {MAX_SEED}")
     view.show_turn(lambda show: dialogue.again(int(argument) if argument else None, show))
 
 
