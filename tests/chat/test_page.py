@@ -168,11 +168,26 @@ def test_a_wrong_seed_is_refused_by_the_page(page):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_it_is_readable_on_a_phone(page, scheme):
+    """Nothing is wider than the screen, and the form covers neither the replies nor an error."""
     page.emulate_media(color_scheme=scheme)
     page.set_viewport_size({"width": 390, "height": 800})
     say(page, "x" * 200)
     page.locator("#compare").click()
     page.locator(".answer .labels").nth(2).wait_for()
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert page.evaluate("document.documentElement.scrollHeight") <= 800
+    assert page.evaluate("document.querySelector('main').scrollWidth") <= 390 - 32
+    first, form = (page.locator(name).first.bounding_box() for name in (".answer", "form"))
+    assert first["y"] + first["height"] <= form["y"]
+    page.locator("[name=seed]").fill("x")
+    page.locator("#again").click()
+    error = page.locator("#error").bounding_box()
+    assert 0 <= error["y"] <= 800 - error["height"]
     colors = page.evaluate("[getComputedStyle(document.body).backgroundColor, getComputedStyle(document.body).color]")
-    assert colors[0] == {"light": "rgb(255, 255, 255)", "dark": "rgb(23, 28, 36)"}[scheme]
+    assert (
+        colors
+        == {
+            "light": ["rgb(255, 255, 255)", "rgb(29, 36, 48)"],
+            "dark": ["rgb(23, 28, 36)", "rgb(228, 232, 238)"],
+        }[scheme]
+    )
