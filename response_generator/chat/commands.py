@@ -109,5 +109,5 @@ COMMANDS = {
     "/new": Command("", "start a new dialogue", start_new),
     "/save": Command("FILE.jsonl", "append the dialogue to a data set that evaluate.py reads", save),
     "/help": Command("", "list the commands", show_help),
-    "/quit": Command("", "leave; so do Ctrl-D and, while no reply is written, Ctrl-C", leave),
+    "/quit": Command("", "leave, as Ctrl-D does; Ctrl-C stops a reply", leave),
 }

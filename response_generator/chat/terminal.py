@@ -23,7 +23,8 @@ STOPPED = "stopped; the dialogue is as it was before"
 
 
 def chat_in_terminal(dialogue: Dialogue) -> None:
-    """Answers the user until /quit, Ctrl-D, or Ctrl-C at the prompt. A wrong line is answered by what is allowed."""
+    """Answers the user until /quit, Ctrl-D or SIGTERM. A wrong line is answered by what is allowed."""
+    signal.signal(signal.SIGTERM, leave)
     view = TerminalView(Console(highlight=False))
     view.show_note(f"adapters: {', '.join(dialogue.adapters)}; /help lists the commands")
     while True:
@@ -33,9 +34,16 @@ def chat_in_terminal(dialogue: Dialogue) -> None:
                 run_line(line, dialogue, view)
         except (InputError, RunError) as error:
             view.show_error(str(error))
-        except (Quit, EOFError, KeyboardInterrupt):
+        except KeyboardInterrupt:  # perhaps meant for a reply that had just ended
+            print()
+            view.show_note("no reply is being written; Ctrl-D or /quit leaves")
+        except (Quit, EOFError):
             print()
             return
+
+
+def leave(signal_number, frame) -> None:
+    raise Quit
 
 
 def answer_pipe(dialogue: Dialogue) -> None:

@@ -1,12 +1,17 @@
 """The chat in a real terminal: another process, and what a user types there."""
 
+import io
 import re
+import signal
 import sys
 
 import pexpect
 import pytest
 from script_runs import script_environment, write_args
+from stub_writer import start_dialogue
 from tiny_models import ROOT
+
+from response_generator.chat.terminal import chat_in_terminal
 
 REPLY_TOKENS = 150  # enough that Ctrl-C comes before the end
 PROMPT = r"\[(\w+), (\w+)\] you: "
@@ -53,6 +58,9 @@ def test_a_user_chats_stops_a_reply_and_leaves(terminal):
     terminal.expect(PROMPT)
     assert STOPPED in terminal.before
     assert "tokens; seed" not in terminal.before
+    terminal.sendintr()
+    terminal.expect(PROMPT)
+    assert "no reply is being written; Ctrl-D or /quit leaves" in terminal.before
 
     shown = enter(terminal, "/again 42")
     assert facts in shown  # the same reply to the same dialogue
@@ -83,3 +91,15 @@ def test_a_user_chats_stops_a_reply_and_leaves(terminal):
     terminal.wait()
     assert terminal.exitstatus == 0
     assert "Traceback" not in terminal.before
+
+
+@pytest.mark.parametrize("ending", [lambda: signal.raise_signal(signal.SIGTERM), input])
+def test_sigterm_and_the_end_of_the_input_leave(ending, monkeypatch, capsys):
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(sys, "stdin", io.StringIO())
+    monkeypatch.setattr("builtins.input", lambda prompt, end=ending: end())
+    try:
+        chat_in_terminal(start_dialogue())
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert "adapters: SFT, DPO, base; /help lists the commands" in capsys.readouterr().out
