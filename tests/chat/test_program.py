@@ -1,6 +1,8 @@
 """`python -m response_generator.chat` in a pipe, and what it refuses."""
 
 import io
+import re
+import signal
 import socket
 import sys
 
@@ -8,6 +10,7 @@ import pytest
 from script_runs import run_here
 
 from response_generator.chat import __main__ as chat
+from response_generator.chat.server import ChatServer
 from response_generator.config.schema import DatasetArguments
 from response_generator.data.datasets import read_dialogues
 
@@ -103,3 +106,11 @@ def test_wrong_options(options, message, tiny, tmp_path, capsys):
         run_here(chat.main, tiny.chat(), tmp_path, *options)
     assert end.value.code == 2
     assert message in capsys.readouterr().err
+
+
+def test_ctrl_c_ends_the_server(tiny, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(ChatServer, "service_actions", lambda server: signal.raise_signal(signal.SIGINT))
+    assert run_here(chat.main, tiny.chat(), tmp_path, "--serve", "0") == 0
+    port = int(re.search(r"open http://127.0.0.1:(\d+)/ in a browser", capsys.readouterr().out)[1])
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port), timeout=10)

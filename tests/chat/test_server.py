@@ -2,17 +2,13 @@
 
 import http.client
 import json
-import re
-import signal
 import socket
 import threading
 from contextlib import contextmanager
 
 import pytest
-from script_runs import run_here
 from stub_writer import StubWriter, start_dialogue
 
-from response_generator.chat import __main__ as chat
 from response_generator.chat import server as chat_server
 from response_generator.chat.page_handler import FILES, MAX_BODY_BYTES, is_own_name
 from response_generator.chat.server import ChatServer
@@ -26,9 +22,11 @@ def serve(writer, host: str = "127.0.0.1"):
     page = ChatServer(host, 0)
     thread = threading.Thread(target=page.serve, args=[lambda: start_dialogue(writer)])
     thread.start()
-    yield page
-    page.shutdown()
-    thread.join()
+    try:
+        yield page
+    finally:
+        page.shutdown()
+        thread.join()
 
 
 @pytest.fixture(scope="module")
@@ -254,11 +252,3 @@ def test_a_warning_says_that_other_machines_can_use_the_chat(capsys):
     assert "warning: there is no password; everybody who reaches 0.0.0.0 can use this chat" in capsys.readouterr().out
     for host in ("127.0.0.1", "localhost", "::1"):
         assert chat_server.is_loopback(host)
-
-
-def test_ctrl_c_ends_the_program(tiny, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(ChatServer, "service_actions", lambda server: signal.raise_signal(signal.SIGINT))
-    assert run_here(chat.main, tiny.chat(), tmp_path, "--serve", "0") == 0
-    port = int(re.search(r"open http://127.0.0.1:(\d+)/ in a browser", capsys.readouterr().out)[1])
-    with pytest.raises(ConnectionRefusedError):
-        socket.create_connection(("127.0.0.1", port), timeout=10)
