@@ -1,6 +1,7 @@
 """Ctrl-C and SIGTERM during training: the current step is finished, a checkpoint is saved, and the run ends."""
 
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -8,7 +9,6 @@ from accelerate import Accelerator
 from transformers import TrainerCallback, TrainerState
 
 from response_generator.training import checkpointing
-from response_generator.training.progress_bar import print_above_bar
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -38,7 +38,7 @@ class GracefulStopCallback(TrainerCallback):
             raise KeyboardInterrupt
         self.signal_received = True
         name = signal.Signals(number).name
-        print_above_bar(f"{name}: finishing this step and saving a checkpoint; please wait")
+        print(f"{name}: finishing this step and saving a checkpoint; please wait", file=sys.stderr)
 
     def on_step_end(self, args, state, control, **kwargs):
         self.stopping = self.all_ranks_agree_to_stop()

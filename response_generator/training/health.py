@@ -1,5 +1,6 @@
 """Warnings of a run that goes wrong, from TRL's logged metrics, each with its usual cause."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,6 @@ from transformers import TrainerCallback
 
 from response_generator.data.tokenization import global_batch_size
 from response_generator.runs import json_lines
-from response_generator.training.progress_bar import print_above_bar
 from response_generator.training.step_files import drop_later_rows
 
 EARLY_STEPS = 10
@@ -46,7 +46,7 @@ class TrainingHealthCallback(TrainerCallback):
             if message and check not in self.found:
                 self.found.add(check)
                 json_lines.append_jsonl(self.file, [{"step": state.global_step, "check": check, "message": message}])
-                print_above_bar(f"warning: {message}")
+                print(f"warning: {message}", file=sys.stderr)
 
 
 def check_margin_explosion(log: Log, beta: float) -> str | None:

@@ -23,21 +23,14 @@ SEPARATOR = "  "
 MIN_BAR_COLUMNS, MAX_BAR_COLUMNS = 10, 30
 
 
-def print_above_bar(text: str) -> None:
-    """Prints to stderr without breaking a progress bar that is shown there."""
-    tqdm.write(text, file=sys.stderr)
-
-
 @contextmanager
 def keep_other_output_above_bar() -> Iterator[None]:
-    """Lets what libraries print, warn and log appear above the bar."""
+    """Lets everything that is printed, warned and logged appear above the bar."""
     names = [name for name, logger in logging.root.manager.loggerDict.items() if isinstance(logger, logging.Logger)]
     handlers = {handler for name in (None, *names) for handler in logging.getLogger(name).handlers}
     stdout, stderr = DummyTqdmFile(sys.stdout), DummyTqdmFile(sys.stderr)
     console = [
-        (handler, handler.stream)
-        for handler in handlers
-        if isinstance(handler, logging.StreamHandler) and handler.stream in (sys.stdout, sys.stderr)
+        (handler, handler.stream) for handler in handlers if vars(handler).get("stream") in (sys.stdout, sys.stderr)
     ]
     with redirect_stdout(stdout), redirect_stderr(stderr):
         for handler, _ in console:

@@ -166,8 +166,8 @@ def count_steps(log: list[dict[str, Any]]) -> list[tuple[int, dict[str, Any]]]:
     """Each entry with a loss, and the number of steps since the one before, whose mean it is. Other entries are
     evaluations, and the final summary."""
     entries = [entry for entry in log if "loss" in entry and "train_loss" not in entry]
-    starts = [0, *(entry["step"] for entry in entries[:-1])]
-    return [(entry["step"] - start, entry) for start, entry in zip(starts, entries, strict=True)]
+    starts = [0, *(entry["step"] for entry in entries)]
+    return [(entry["step"] - start, entry) for start, entry in zip(starts, entries, strict=False)]
 
 
 def compute_mean(entries: list[tuple[int, dict[str, Any]]], name: str) -> float:

@@ -1,6 +1,7 @@
 """Sample replies during training: the same few prompts again and again, so that one can read what training changes."""
 
 import shutil
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
@@ -31,7 +32,6 @@ from response_generator.generation.sampling import (
 from response_generator.modeling.cpu_inference import fast_cpu_inference
 from response_generator.runs import json_lines
 from response_generator.runs.tracking import Tracker
-from response_generator.training.progress_bar import print_above_bar
 from response_generator.training.resumable_trainer import ResumableTrainer
 from response_generator.training.step_files import drop_later_rows, read_rows
 
@@ -117,7 +117,7 @@ class SampleReplies(TrainerCallback):
             self.stop("the model has layers that do not attend to all earlier tokens")
 
     def stop(self, reason: str) -> None:
-        print_above_bar(f"samples: {reason}; this run writes no sample replies from here on")
+        print(f"samples: {reason}; this run writes no sample replies from here on", file=sys.stderr)
         self.requests = []
 
     def on_train_begin(self, args, state, control, **kwargs):
@@ -197,7 +197,7 @@ class SampleReplies(TrainerCallback):
         for row in rows:
             start = f"step {step}, {row['target_emotion'] or 'no target emotion'}: "
             last_turn = shorten(get_turn_text(row["prompt"][-1]), columns // 3)
-            print_above_bar(shorten(f"{start}{last_turn} -> {row['response']}", columns))
+            print(shorten(f"{start}{last_turn} -> {row['response']}", columns), file=sys.stderr)
 
 
 def get_turn_text(turn: dict[str, Any]) -> str:
