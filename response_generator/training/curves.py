@@ -92,6 +92,7 @@ def draw_panel(axes: Axes, log: Log, panel: Panel, warnings: Log) -> None:
             axes.plot(steps, values, color=color, label=label, marker="o", markersize=4)
         elif metric == "learning_rate":
             axes.plot(steps, values, color=color)
+            axes.ticklabel_format(axis="y", scilimits=(-3, 4))
         else:
             axes.plot(steps, values, color=color, linewidth=0.7, alpha=0.55)
             axes.plot(steps, running_mean(values, window), color=color, linewidth=2, label=label)

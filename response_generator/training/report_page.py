@@ -13,6 +13,7 @@ from response_generator.training import curves
 from response_generator.training.samples import POLICY, REFERENCE, get_turn_text
 
 PAGE_FOLDER = Path(__file__).with_name("page")
+MAX_SHOWN_REPLIES = 12  # to a prompt
 LAST_QUARTER_NOTE = "mean of the last quarter of the steps"
 
 Rows = list[tuple[str, str]]  # title, value
@@ -49,13 +50,14 @@ def write_report_page(
         samples=group_samples(samples),
         data=build_data_tables(prepared, metrics, description),
         length_columns=LENGTH_COLUMNS,
+        max_shown_replies=MAX_SHOWN_REPLIES,
         settings=flatten(run.arguments),
         environment=flatten(read_json(run.path / "environment.json")),
     )
 
 
 def describe_run(prepared: Any, metrics: dict[str, float]) -> str:
-    text = f"{len(prepared.train.rows)} rows, {metrics['steps']} steps, {metrics['epoch']:.3g} epochs"
+    text = f"{len(prepared.train.rows)} rows, {metrics['steps']} steps (epochs: {metrics['epoch']:.3g})"
     if "best_step" in metrics:
         text += f"; the adapter of step {metrics['best_step']} was kept"
     return text
@@ -116,7 +118,7 @@ def group_samples(samples: curves.Log) -> list[dict[str, Any]]:
             "target": rows[0]["target_emotion"],
             "turns": [(turn["role"], get_turn_text(turn)) for turn in rows[0]["prompt"]],
             "reference": next((row for row in rows if row["model"] == REFERENCE), None),
-            "replies": merge_equal([row for row in rows if row["model"] == POLICY]),
+            "replies": spread(merge_equal([row for row in rows if row["model"] == POLICY]), MAX_SHOWN_REPLIES),
         }
         for rows in prompts.values()
     ]
@@ -129,6 +131,13 @@ def merge_equal(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         steps = f"{first['step']} to {others[-1]['step']}" if others else str(first["step"])
         merged.append(first | {"steps": steps})
     return merged
+
+
+def spread(rows: list[dict[str, Any]], count: int) -> list[dict[str, Any]]:
+    """At most `count` of the rows at even distances, with the first and the last one."""
+    if len(rows) <= count:
+        return rows
+    return [rows[round(place * (len(rows) - 1) / (count - 1))] for place in range(count)]
 
 
 def build_data_tables(

@@ -40,7 +40,8 @@ ADAPTERS = {POLICY: POLICY_ADAPTER, REFERENCE: REFERENCE_ADAPTER}
 # As in the evaluation of the original recipe.
 SETTINGS = SAMPLING_DEFAULTS | {"do_sample": True, "top_k": 3, "top_p": 0.9, "repetition_penalty": 1.1}
 SEARCHED_ROWS = 200
-COLUMNS = ("step", "target_emotion", "prompt", "model", "response")  # of the tracker's table
+COLUMNS_OF_FILE = 160  # of a line where the output is not a terminal
+TABLE_COLUMNS = ("step", "target_emotion", "prompt", "model", "response")  # of the tracker's table
 
 
 def choose_prompts(
@@ -123,6 +124,8 @@ class SampleReplies(TrainerCallback):
     def on_train_begin(self, args, state, control, **kwargs):
         if state.is_world_process_zero:
             drop_later_rows(self.file, state.global_step)
+        for number, request in enumerate(self.requests, 1):
+            print_short(f"sample prompt {number}: {get_turn_text(request.dialogue.history[-1])}")
         if state.global_step == 0:
             self.write(0, [name for name, adapter in ADAPTERS.items() if adapter in self.model.peft_config])
 
@@ -151,7 +154,9 @@ class SampleReplies(TrainerCallback):
         else:
             json_lines.append_jsonl(self.file, rows)
             self.show(step, [row for row in rows if row["model"] == POLICY])
-            self.tracker.log_table("samples", list(COLUMNS), [to_cells(row) for row in read_rows(self.file)], step)
+            self.tracker.log_table(
+                "samples", list(TABLE_COLUMNS), [to_cells(row) for row in read_rows(self.file)], step
+            )
             return
         free_memory()  # not inside the except block: there the error still refers to the tensors that did not fit
         self.stop(f"out of memory ({reason})")
@@ -193,11 +198,8 @@ class SampleReplies(TrainerCallback):
 
     def show(self, step: int, rows: Sequence[dict[str, Any]]) -> None:
         """Prints a line for each reply."""
-        columns = shutil.get_terminal_size().columns - 1
-        for row in rows:
-            start = f"step {step}, {row['target_emotion'] or 'no target emotion'}: "
-            last_turn = shorten(get_turn_text(row["prompt"][-1]), columns // 3)
-            print(shorten(f"{start}{last_turn} -> {row['response']}", columns), file=sys.stderr)
+        for number, row in enumerate(rows, 1):
+            print_short(f"step {step}, reply {number} ({row['target_emotion']}): {row['response']}")
 
 
 def get_turn_text(turn: dict[str, Any]) -> str:
@@ -207,9 +209,11 @@ def get_turn_text(turn: dict[str, Any]) -> str:
 def to_cells(row: dict[str, Any]) -> list[Any]:
     """A row of the tracker's table."""
     texts = row | {"prompt": "\n".join(get_turn_text(turn) for turn in row["prompt"])}
-    return [texts[name] for name in COLUMNS]
+    return [texts[name] for name in TABLE_COLUMNS]
 
 
-def shorten(text: str, columns: int) -> str:
+def print_short(text: str) -> None:
+    """Prints one line, which ends where the terminal does."""
     text = " ".join(text.split())
-    return text if len(text) <= columns else text[: columns - 1] + "…"
+    columns = shutil.get_terminal_size((COLUMNS_OF_FILE, 0)).columns - 1
+    print(text if len(text) <= columns else text[: columns - 1] + "…", file=sys.stderr)

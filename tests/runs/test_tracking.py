@@ -1,9 +1,7 @@
 """A failure of wandb or TensorBoard prints one line and never stops the run."""
 
-from pathlib import Path
-
 import pytest
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard_events import read_scalars
 
 from response_generator.config.schema import WandbArguments
 from response_generator.runs.tracking import Tracker
@@ -57,12 +55,6 @@ def test_tensorboard_that_cannot_start_is_told(tmp_path, capsys):
     tracker = Tracker.start(WandbArguments(mode="disabled"), tmp_path, {}, tensorboard_from=0)
     assert tracker.board is None
     assert capsys.readouterr().err.startswith("tensorboard: FileExistsError")
-
-
-def read_scalars(folder: Path, name: str) -> list[tuple[int, float]]:
-    events = EventAccumulator(str(folder / "tensorboard"))
-    events.Reload()
-    return [(event.step, event.value) for event in events.Scalars(name)]
 
 
 def test_tensorboard_forgets_the_steps_that_a_resumed_run_takes_again(tmp_path):

@@ -158,6 +158,11 @@ def test_equal_replies_of_consecutive_steps_are_one_row():
     assert [(each["steps"], each["response"]) for each in merged] == [("0 to 5", "a"), ("10", "b"), ("15", "a")]
 
 
+def test_of_many_replies_some_are_shown_with_the_first_and_the_last():
+    assert report_page.spread(list(range(9)), 5) == [0, 2, 4, 6, 8]
+    assert report_page.spread([1, 2, 3], 3) == [1, 2, 3]
+
+
 def test_a_run_without_samples_log_or_held_out_rows_has_a_page(tiny, browser, tmp_path):
     values = json.loads(json.dumps(tiny.dpo(tmp_path / "run", eval_dataset=None)))
     values["dpo"] |= {"logging_steps": 100, "max_steps": 2}

@@ -44,7 +44,8 @@ def test_training_is_the_same_with_and_without_samples(case, tiny, tmp_path, mon
     assert not (tmp_path / "without" / "samples.jsonl").exists()
 
 
-def test_the_rows_name_steps_models_and_prompts(tiny, tmp_path, capsys):
+def test_the_rows_name_steps_models_and_prompts(tiny, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
     session(tiny, tmp_path / "run", sample_args=ARGS | {"every_steps": 4})
     rows = read_lines(tmp_path / "run" / "samples.jsonl")
     assert [(row["step"], row["model"]) for row in rows] == [
@@ -62,9 +63,12 @@ def test_the_rows_name_steps_models_and_prompts(tiny, tmp_path, capsys):
         pair = PAIRS[row["index"]]
         assert (row["prompt"], row["target_emotion"]) == (pair.prompt, pair.chosen["emotion"])
         assert row["hit_max_new_tokens"] == (row["new_tokens"] == 8)
-    printed = capsys.readouterr().err
-    assert printed.count("step 4, ") == 3
-    assert all(len(line) < 80 for line in printed.splitlines() if line.startswith("step "))
+    printed = [line for line in capsys.readouterr().err.splitlines() if line.startswith(("step ", "sample prompt "))]
+    assert [line.partition(":")[0] for line in printed[:4]] == [
+        *(f"sample prompt {number}" for number in (1, 2, 3)),
+        f"step 0, reply 1 ({rows[0]['target_emotion']})",
+    ]
+    assert len(printed) == 3 + 3 * 3 and all(len(line) < 80 for line in printed)
 
 
 def test_the_replies_are_those_of_an_evaluation_with_the_same_random_numbers(tiny, tmp_path):
