@@ -136,9 +136,9 @@ def evaluated_samples(values: dict, adapters: dict[str, str], sample_args: dict)
     return found
 
 
-def sft_session(values: dict, output: str, *callbacks) -> dict:
+def sft_session(values: dict, output: str, *callbacks, sample_args: dict | None = None) -> dict:
     """One process's worth of response_generator.sft, up to the trained adapter."""
-    args = validate_arguments(SFTArguments, values | {"output_dir": output}, "args.json")
+    args = validate_arguments(SFTArguments, values | {"output_dir": output, "samples": sample_args}, "args.json")
     dialogues, _ = read_dialogues(args.dataset)
     prepared = sft_preparation.prepare(args, dialogues, dialogues[:2])
     policy = loading.load_policy(args, prepared.start, vocabulary_size=len(prepared.tokenizer))
@@ -150,6 +150,10 @@ def sft_session(values: dict, output: str, *callbacks) -> dict:
         prepared.train,
         prepared.held_out,
         list(callbacks),
+    )
+    file = Path(output, "samples.jsonl")
+    trainer.add_callback(
+        samples.SampleReplies(trainer, prepared.sample_requests, args.samples, args.seed, file, Tracker())
     )
     metrics, told = sft_checks.check_start(trainer), None
     try:
@@ -164,6 +168,7 @@ def sft_session(values: dict, output: str, *callbacks) -> dict:
         "losses": [entry["loss"] for entry in trainer.state.log_history if "loss" in entry],
         "interrupted": told,
         "adapter": hashlib.sha256(Path(output, "adapter", "adapter_model.safetensors").read_bytes()).hexdigest(),
+        "samples": read_rows(file),
     }
 
 
@@ -331,6 +336,7 @@ if __name__ == "__main__":
         "sft": sft_session(given["sft"], "sft"),
         "sft_stopped": sft_session(given["sft"], "sft_run", Terminate()),
         "sft_resumed": sft_session(given["sft"], "sft_run"),
+        "sft_sampled": sft_session(given["sft"], "sft_sampled", sample_args=SAMPLES),
         "shared_prefix": session(dpo, "shared_prefix", shared_prefix=True),
         "sampled": session(dpo, "sampled", sample_args=SAMPLES),
         "sampled_checkpointed": session(

@@ -244,7 +244,12 @@ def test_a_run_with_shared_prompts_starts_at_the_loss_of_trls_layout(on_gpu_code
 
 @pytest.mark.parametrize(
     ("sampled", "other"),
-    [("sampled", "whole"), ("sampled_checkpointed", "checkpointed"), ("tables_sampled", "tables")],
+    [
+        ("sampled", "whole"),
+        ("sampled_checkpointed", "checkpointed"),
+        ("tables_sampled", "tables"),
+        ("sft_sampled", "sft"),
+    ],
 )
 def test_training_is_the_same_with_sample_replies(sampled, other, on_gpu_code):
     assert on_gpu_code[sampled]["losses"] == on_gpu_code[other]["losses"]
