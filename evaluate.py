@@ -128,7 +128,7 @@ def compare(names: list[str], output_dir: str | Path) -> None:
     finished_runs.check_output_folder(run)
     found = comparison.compare_models(runs.rows, [], runs.bootstrap_resamples, runs.seed)
     run.start()
-    report.write_report(found, runs.settings(), run.path)
+    report.write_report(found, runs.settings(), run.flatten_environment(), run.path)
     run.write_json("metrics.json", found.flatten())
     table.show_table(found, {})
     print(f"done: open {run.path / 'report.html'}; metrics and pictures are beside it")

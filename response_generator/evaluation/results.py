@@ -35,7 +35,7 @@ def score_and_report(
         pair_logprobs.read_reward_margins(run.path, args.preferences),
     )
     throughput = predictions.read_throughput(run.path)
-    pictures = report.write_report(comparison, run_folder.flatten(settings), run.path)
+    pictures = report.write_report(comparison, run_folder.flatten(settings), run.flatten_environment(), run.path)
     metrics = comparison.flatten() | counts
     metrics |= {f"{model}/{key}": value for model, speed in throughput.items() for key, value in speed.items()}
     run.write_json("metrics.json", metrics)

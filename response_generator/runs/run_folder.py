@@ -127,6 +127,10 @@ class RunFolder:
         known = read_json(self.path / "environment.json").get("commits", {})
         self.note_environment({"commits": known | commits})
 
+    def flatten_environment(self) -> dict[str, str]:
+        """environment.json as `{key: value}`, for a report."""
+        return flatten(read_json(self.path / "environment.json"))
+
     def write_json(self, name: str, value: Any) -> None:
         """Writes a JSON file atomically."""
         text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"

@@ -45,7 +45,7 @@ def written(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("report")
     rows = made_rows()
     found = compare_models(rows, LABELS, 500, seed=1, margins=np.linspace(-1, 2, 30))
-    pictures = report.write_report(found, SETTINGS, folder)
+    pictures = report.write_report(found, SETTINGS, ENVIRONMENT, folder)
     assert {picture.name for picture in pictures} == {
         f"{name}.png" for name in ("emotions", "confusion", "quality", "lengths", "margins")
     }
@@ -126,7 +126,7 @@ def test_it_fits_a_phone(page):
 def test_three_runs_and_several_samples(browser, tmp_path):
     rows = made_rows(count=8, samples=2)
     three = {"runs/a": rows["baseline"], "runs/b": rows["adapter"], "runs/c": rows["baseline"]}
-    report.write_report(compare_models(three, LABELS, 100, seed=1), SETTINGS, tmp_path)
+    report.write_report(compare_models(three, LABELS, 100, seed=1), SETTINGS, ENVIRONMENT, tmp_path)
     page = browser.new_page()
     page.goto((tmp_path / "report.html").as_uri())
     assert headings(page)[1].startswith("row 0, sample 1: target neutral, fixed, target probability +0.800")
