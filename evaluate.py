@@ -124,7 +124,7 @@ def compare(names: list[str], output_dir: str | Path) -> None:
         return
     models = [finished_runs.parse_model(name) for name in names]
     runs = finished_runs.read_runs(models)
-    run = RunFolder.at(output_dir, {"compare": [model.describe() for model in models]})
+    run = RunFolder(Path(output_dir), {"compare": [model.describe() for model in models]})
     finished_runs.check_output_folder(run)
     found = comparison.compare_models(runs.rows, [], runs.bootstrap_resamples, runs.seed)
     run.start()

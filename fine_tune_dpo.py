@@ -48,7 +48,7 @@ def main() -> None:
         held_out_pairs, dropped = filter_dataset("eval_dataset", held_out_pairs, args.eval_dataset, args.scoring)
         counts |= count_filtered("eval_dataset", dropped)
     prepared = prepare(args, pairs, held_out_pairs)
-    checkpointing.check_run_identity(run.path, prepared.identify_run(run.arguments))
+    checkpointing.check_run_identity(run, prepared.identify_run(run.arguments))
     preview.show_training(prepared, pairs)
     data_preview.show_skipped({"dataset": skipped, "eval_dataset": skipped_held_out})
     data_preview.show_filtered(counts)

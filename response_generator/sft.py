@@ -38,7 +38,7 @@ def main() -> None:
     from response_generator.training.sft_preparation import prepare
 
     prepared = prepare(args, dialogues, held_out)
-    checkpointing.check_run_identity(run.path, prepared.identify_run(run.arguments))
+    checkpointing.check_run_identity(run, prepared.identify_run(run.arguments))
     sft_preview.show_training(prepared)
     data_preview.show_skipped({"dataset": skipped, "eval_dataset": skipped_held_out})
     data_preview.show_limits({"dataset": args.dataset, "eval_dataset": args.eval_dataset})

@@ -11,7 +11,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from response_generator.config import strict_json
+from response_generator.config import strict_json, validation
+from response_generator.config.schema import Section
 from response_generator.config.validation import RENAMED_KEYS
 from response_generator.constants import CANDIDATES_FOLDER, PAIR_LOGPS_FILE, PREDICTIONS_FILE, PREFERENCES_FILE
 from response_generator.errors import InputError
@@ -25,14 +26,19 @@ PACKAGES = "torch transformers trl peft unsloth unsloth_zoo bitsandbytes dataset
 
 @dataclass(frozen=True)
 class RunFolder:
-    """The folder of one run. `arguments` are the resolved arguments, as written to args.json."""
+    """The folder of one run.
+
+    arguments: the resolved arguments, as written to args.json. schema: their class, which knows the defaults of keys
+    that an earlier version of this program did not write.
+    """
 
     path: Path
     arguments: dict[str, Any]
+    schema: type[Section] | None = None
 
     @classmethod
-    def at(cls, output_dir: str, arguments: dict[str, Any]) -> "RunFolder":
-        return cls(Path(output_dir), arguments)
+    def of(cls, arguments: Section) -> "RunFolder":
+        return cls(Path(arguments.output_dir), arguments.model_dump(mode="json"), type(arguments))
 
     @property
     def is_finished(self) -> bool:
@@ -87,7 +93,7 @@ class RunFolder:
             earlier = strict_json.read_object(file)
         except InputError as error:
             return [f"output_dir: {error}; move the folder away or name another"]
-        if earlier == self.arguments:
+        if self.is_same_run(earlier):
             return []
         if not self.has_results:
             return []  # the earlier start failed, perhaps because of these arguments
@@ -97,8 +103,17 @@ class RunFolder:
                 f"output_dir: {self.path}: was written by an earlier version of this program, whose args had other "
                 f"names ({', '.join(renamed_keys)}); name another folder"
             ]
-        keys = ", ".join(find_differing_keys(earlier, self.arguments))
-        return [f"output_dir: {self.path}: holds another run; differing: {keys}; name another folder"]
+        keys = ", ".join(find_differing_keys(self.add_defaults(earlier), self.arguments))
+        return [
+            f"output_dir: {self.path}: holds another run; differing: {keys}; name another folder, or remove this one"
+        ]
+
+    def is_same_run(self, earlier: dict[str, Any]) -> bool:
+        """Whether arguments that were written earlier are those of this run."""
+        return self.add_defaults(earlier) == self.arguments
+
+    def add_defaults(self, earlier: dict[str, Any]) -> dict[str, Any]:
+        return validation.add_defaults(self.schema, earlier) if self.schema else earlier
 
     def start(self) -> None:
         """Creates and locks the folder and writes args.json and environment.json. Only the main process does this.
@@ -110,7 +125,7 @@ class RunFolder:
             return
         self.path.mkdir(parents=True, exist_ok=True)
         run_lock.acquire(self.path)
-        if read_json(self.path / "args.json") != self.arguments:
+        if not self.is_same_run(read_json(self.path / "args.json")):
             for name in START_FILES:  # left by a failed start with other arguments
                 (self.path / name).unlink(missing_ok=True)
         self.write_json("args.json", self.arguments)
@@ -145,10 +160,9 @@ def read_json(file: Path) -> dict[str, Any]:
 def find_differing_keys(old: dict, new: dict, prefix: str = "") -> list[str]:
     keys = []
     for key in sorted(set(old) | set(new)):
-        old_value, new_value = old.get(key), new.get(key)
-        if isinstance(old_value, dict) and isinstance(new_value, dict):
-            keys += find_differing_keys(old_value, new_value, f"{prefix}{key}.")
-        elif old_value != new_value:
+        if isinstance(old.get(key), dict) and isinstance(new.get(key), dict):
+            keys += find_differing_keys(old[key], new[key], f"{prefix}{key}.")
+        elif key not in old or key not in new or old[key] != new[key]:
             keys.append(prefix + key)
     return keys
 
