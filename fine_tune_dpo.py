@@ -71,7 +71,7 @@ def main() -> None:
 
 
 def show_finished(args: DPOArguments, run: RunFolder) -> None:
-    print(f"{run.path} is finished: see metrics.json and training.png there")
+    print(run.describe_finished("metrics.json and training.png"))
     if args.export and not Path(args.export.path).exists():
         print(f"it is not exported yet: python -m response_generator.export {run.path}")
 

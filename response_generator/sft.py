@@ -27,7 +27,7 @@ def main() -> None:
     args = command_line.read_arguments(SFTArguments, options)
     run = preflight.check_environment(args)
     if run.is_finished:
-        print(f"{run.path} is finished: see metrics.json and training.png there")
+        print(run.describe_finished("metrics.json and training.png"))
         return
     dialogues, skipped = read_dialogues(args.dataset)
     held_out, skipped_held_out = read_dialogues(args.eval_dataset) if args.eval_dataset else ([], {})

@@ -92,10 +92,14 @@ def format_preference(comparison: Comparison) -> list[list[str]]:
     ]
 
 
+def open_console() -> Console:
+    # No markup: a run folder may be called [a].
+    return Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else LOG_WIDTH)
+
+
 def show_table(comparison: Comparison, throughput: dict[str, dict[str, float]]) -> None:
     """Prints the table and the conclusions."""
-    # No markup: a run folder may be called [a].
-    console = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else LOG_WIDTH)
+    console = open_console()
     title = f"evaluation of {comparison.prompts} prompts, rates in %, [95 % interval]"
     table = Table(title=Text(title), title_justify="left")
     for number, heading in enumerate(build_header(comparison)):

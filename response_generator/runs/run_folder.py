@@ -45,6 +45,19 @@ class RunFolder:
         """Whether metrics.json exists: it is written last."""
         return (self.path / "metrics.json").is_file()
 
+    def describe_finished(self, files: str) -> str:
+        """What a program prints when the run is finished already, with the commit where this checkout has another.
+
+        Args:
+            files: names of the files to look at.
+        """
+        text = f"{self.path} is finished and is kept: see {files} there"
+        made_at, here = read_json(self.path / "environment.json").get("commit"), find_checkout_commit()
+        if made_at and here and made_at != here:
+            text += f"\nit was made at commit {shorten_commit(made_at)}, this checkout is at {shorten_commit(here)}; "
+            text += "to make it anew, remove the folder or name another"
+        return text
+
     @property
     def has_results(self) -> bool:
         """Whether the folder holds a checkpoint, an adapter, a log line, a reply or metrics."""
@@ -206,6 +219,11 @@ def find_checkout_commit() -> str | None:
     except (OSError, subprocess.CalledProcessError):
         return None
     return head + ("+changes" if status.strip() else "")
+
+
+def shorten_commit(commit: str) -> str:
+    digits, plus, changes = commit.partition("+")
+    return digits[:8] + plus + changes
 
 
 def find_processor_name() -> str:

@@ -12,6 +12,7 @@ from script_runs import script_environment
 
 from response_generator.config.schema import Section
 from response_generator.errors import InputError
+from response_generator.runs import run_folder
 from response_generator.runs.run_folder import RunFolder, find_differing_keys
 
 ARGUMENTS = {"seed": 1, "dpo": {"beta": 0.1}}
@@ -159,6 +160,20 @@ def test_a_run_is_finished_when_metrics_json_exists(tmp_path):
     run.write_json("metrics.json", {})
     assert run.is_finished
     assert not list(tmp_path.glob("*.part"))
+
+
+def test_a_finished_run_names_the_commit_that_it_was_made_at_where_it_is_another_one(tmp_path, monkeypatch):
+    here = "89abcdef0123"
+    monkeypatch.setattr(run_folder, "find_checkout_commit", lambda: here)
+    run = RunFolder(tmp_path, ARGUMENTS)
+    finished = f"{tmp_path} is finished and is kept: see metrics.json there"
+    for commit in (None, here):
+        run.write_json("environment.json", {"commit": commit})
+        assert run.describe_finished("metrics.json") == finished
+    run.write_json("environment.json", {"commit": "0123456789abcdef+changes"})
+    hint = "it was made at commit 01234567+changes, this checkout is at 89abcdef; "
+    hint += "to make it anew, remove the folder or name another"
+    assert run.describe_finished("metrics.json") == f"{finished}\n{hint}"
 
 
 def test_start_writes_arguments_and_environment_without_secrets(tmp_path, monkeypatch):
