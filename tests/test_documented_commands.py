@@ -40,15 +40,16 @@ def in_repository(monkeypatch):
     monkeypatch.chdir(ROOT)
 
 
+NEXT_STEPS = ROOT / "response_generator" / "demo" / "next_steps.txt"  # printed by make demo
+
+
 def list_commands() -> list[tuple[str, str]]:
-    """`(document, command)` of every line in a `sh` block, with continuation lines joined."""
-    return [
-        (block.file.name, line)
-        for block in BLOCKS
-        if block.language == "sh"
-        for line in block.text.replace("\\\n", " ").splitlines()
-        if line.strip()
-    ]
+    """`(document, command)` of every line in a `sh` block, with continuation lines joined, and of the commands that
+    make demo prints."""
+    texts = [(block.file.name, block.text) for block in BLOCKS if block.language == "sh"]
+    printed = re.findall(r"^  \.venv/(?:.*\\\n)*.*\n", NEXT_STEPS.read_text(encoding="utf-8"), re.MULTILINE)
+    texts += [(NEXT_STEPS.name, text) for text in printed]
+    return [(name, line) for name, text in texts for line in text.replace("\\\n", " ").splitlines() if line.strip()]
 
 
 def label(value: object) -> str:
