@@ -60,7 +60,8 @@ def plot_form(comparison: Comparison) -> Picture:
         metric for metric in comparison.metrics.values() if metric.section in (FORM, GIBBERISH) and metric.is_proportion
     ]
     plot_bars(axes, comparison, [metric.name for metric in shown])
-    axes.set_xticks(range(len(shown)), [textwrap.fill(metric.title, TICK_LABEL_WIDTH) for metric in shown])
+    labels = [textwrap.fill(metric.title, TICK_LABEL_WIDTH) for metric in shown]
+    axes.set_xticks(range(len(shown)), labels, fontsize=9)  # points; in the default size, neighbors touch
     axes.set_title("form of the replies, and labels of the gibberish classifier (%, 95 % interval)", loc="left")
     return picture
 
