@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT
-from documents import BLOCKS
+from documents import TEXTS
 
 BUILT_FROM = ("pyproject.toml", "README.md", "LICENSE", "NOTICE", "requirements.txt", "fine_tune_dpo.py", "evaluate.py")
 WITHOUT_NETWORK = ("--no-deps", "--no-build-isolation", "--no-index", "--quiet")
@@ -71,6 +71,23 @@ def test_an_editable_installation_has_the_commands(source, tmp_path):
         assert described in shown
     place = run(python, "-c", "import response_generator; print(response_generator.__path__[0])", cwd=tmp_path)
     assert place.strip() == str(source / "response_generator")
+
+
+def list_commands(heading: str) -> list[str]:
+    """The commands of the first block under a heading of docs/installation.md."""
+    section = TEXTS[ROOT / "docs" / "installation.md"].partition(f"\n## {heading}\n")[2]
+    return re.search(r"```sh\n(.*?)```", section, re.DOTALL)[1].splitlines()
+
+
+@pytest.mark.parametrize("heading", ["With pip, without make", "With conda"])
+def test_pip_installs_what_make_installs(heading):
+    """But for the requirements of the tests; those of the programs are the package's own dependencies."""
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    by_make = re.findall(r"^\t\$\(PIP_INSTALL\) (.+)$", makefile, re.MULTILINE)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    (own,) = project["tool"]["setuptools"]["dynamic"]["dependencies"]["file"]
+    by_hand = [line.partition(" install ")[2] for line in list_commands(heading) if "/pip install" in line]
+    assert [line.replace("-e .", f"-r {own} -r requirements-dev.txt") for line in by_hand] == by_make
 
 
 def read_requirements(name: str) -> list[str]:
