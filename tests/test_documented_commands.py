@@ -77,7 +77,10 @@ def read_published_args(arguments: type[ModelArguments], assignments: list[str])
 
 
 def check_module(module: str, options: list[str], monkeypatch) -> None:
-    """Checks a program of the package."""
+    """Checks a program of the package, or a call of pytest."""
+    if module == "pytest":
+        assert (ROOT / options[-1]).is_file()
+        return
     assert importlib.util.find_spec(module), f"there is no module {module}"
     if module == "response_generator.preferences":
         monkeypatch.setattr(sys, "argv", [module, *options])

@@ -6,15 +6,14 @@ import shlex
 import sys
 
 import pytest
-import tiny_models
 from conftest import ROOT, read_json, read_lines
 from documents import TEXTS
+from tiny_assets import link_repository, write_tiny_assets
 
 import evaluate
 import fine_tune_dpo
 from response_generator import classifier, export, sft
 from response_generator.cli import command_line
-from response_generator.constants import EMOTIONS
 from response_generator.preferences import __main__ as preferences
 
 PAGE = TEXTS[ROOT / "docs" / "your-own-data.md"]
@@ -41,15 +40,8 @@ MADE_IN_FIRST_STEP = ("make assets", "response_generator.demo.pair_classifiers")
 def folder(tmp_path, monkeypatch):
     """A copy of the repository's folders that the page names, with tiny models in `assets/`."""
     monkeypatch.chdir(tmp_path)
-    for name in ("args", "response_generator"):
-        (tmp_path / name).symlink_to(ROOT / name)
-    # The args files name this token of SmolLM2's vocabulary.
-    monkeypatch.setattr(tiny_models, "SPECIAL_TOKENS", [*tiny_models.SPECIAL_TOKENS, "<|endoftext|>"])
-    assets = tmp_path / "assets"
-    tiny_models.write_tiny_base(assets / "base_model")
-    tiny_models.write_tiny_classifier(assets / "encoder", assets / "base_model", EMOTIONS)
-    for name in ("gibberish_classifier", "pair_gibberish_classifier"):
-        tiny_models.write_tiny_classifier(assets / name, assets / "base_model", ("clean", "noise"))
+    link_repository(tmp_path)
+    write_tiny_assets(tmp_path / "assets")
     (tmp_path / "my_data").mkdir()
     return tmp_path
 
