@@ -28,12 +28,12 @@ def source(tmp_path_factory) -> Path:
     return folder
 
 
-def run(*command: object, cwd: Path) -> str:
+def run(*command: object, cwd: Path, status: int = 0) -> str:
     done = subprocess.run(
         list(map(str, command)), cwd=cwd, env={"PATH": ""}, capture_output=True, text=True, timeout=120, check=False
     )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    assert done.returncode == status, done.stdout + done.stderr
+    return done.stdout or done.stderr
 
 
 @pytest.mark.slow
@@ -69,6 +69,8 @@ def test_an_editable_installation_has_the_commands(source, tmp_path):
         shown = run(environment / "bin" / command, "--help", cwd=tmp_path)
         assert shown.startswith(f"usage: {command} "), shown
         assert described in shown
+        refused = run(environment / "bin" / command, "--json_file", "absent.json", cwd=tmp_path, status=2)
+        assert refused.startswith("error: absent.json: cannot be read")
     place = run(python, "-c", "import response_generator; print(response_generator.__path__[0])", cwd=tmp_path)
     assert place.strip() == str(source / "response_generator")
 
