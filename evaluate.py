@@ -144,5 +144,10 @@ def compare(names: list[str], output_dir: str | Path) -> None:
     print(f"done: open {run.path / 'report.html'}; metrics and pictures are beside it")
 
 
+def run() -> int:
+    """The command `evaluate-dpo` of an installation with pip."""
+    return command_line.run_main(main)
+
+
 if __name__ == "__main__":
-    sys.exit(command_line.run_main(main))
+    sys.exit(run())

@@ -147,5 +147,10 @@ def publish(args: DPOArguments, run: RunFolder) -> None:
         merge.merge_in_subprocess(args, run.path / "adapter")
 
 
+def run() -> int:
+    """The command `fine-tune-dpo` of an installation with pip."""
+    return command_line.run_main(main)
+
+
 if __name__ == "__main__":
-    sys.exit(command_line.run_main(main))
+    sys.exit(run())

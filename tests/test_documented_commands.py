@@ -15,8 +15,9 @@ from documents import BLOCKS, DOCUMENTS, list_inline_code, list_make_targets
 from torch.distributed.run import get_args_parser as build_torchrun_parser
 
 import evaluate
-from response_generator import export
+from response_generator import explain, export
 from response_generator.cli import command_line
+from response_generator.config import library_keywords
 from response_generator.config.classifier_schema import ClassifierArguments
 from response_generator.config.preference_schema import PreferenceDataArguments
 from response_generator.config.schema import EvaluateArguments, ModelArguments
@@ -32,6 +33,7 @@ PUBLISHED_ARGS = {
     PreferenceDataArguments: ROOT / "args" / "preference_arg.json",
 }
 CONFIGURED = {"response_generator.sft": SFTArguments, "response_generator.classifier": ClassifierArguments}
+OF_THE_SYSTEM = {"sudo", "wsl", "conda"}  # not in the environment, so they cannot be checked here
 LAUNCHERS = {"torchrun": build_torchrun_parser, "accelerate": launch_command_parser}
 
 
@@ -77,7 +79,10 @@ def read_published_args(arguments: type[ModelArguments], assignments: list[str])
 
 
 def check_module(module: str, options: list[str], monkeypatch) -> None:
-    """Checks a program of the package."""
+    """Checks a program of the package, or a call of pytest."""
+    if module == "pytest":
+        assert (ROOT / options[-1]).is_file()
+        return
     assert importlib.util.find_spec(module), f"there is no module {module}"
     if module == "response_generator.preferences":
         monkeypatch.setattr(sys, "argv", [module, *options])
@@ -95,6 +100,10 @@ def check_module(module: str, options: list[str], monkeypatch) -> None:
     if module == pair_classifiers.__name__:
         monkeypatch.setattr(sys, "argv", [module, *options])
         pair_classifiers.read_options()
+        return
+    if module == explain.__name__:
+        monkeypatch.setattr(sys, "argv", [module, *options])
+        explain.main()
         return
     if module != export.__name__:
         assert not [option for option in options if option.startswith("-")]
@@ -126,13 +135,19 @@ def test_every_command_is_accepted(document, command, monkeypatch):
         words = words[1:]
     outside = [word for word in words if word.rpartition("=")[2].startswith(("/", "~", ".."))]
     assert not outside, "a documented command must not need files outside the repository"
+    words[0] = words[0].removeprefix(".venv/bin/")
     if words[0] in LAUNCHERS:
         words = strip_launcher(words)
     program, *rest = words
+    if program in OF_THE_SYSTEM:
+        return
     if program == "make":
         assert set(rest) <= list_make_targets(), command
-    elif program.endswith("pip"):
-        assert Path(rest[rest.index("-r") + 1]).is_file()
+    elif program == "pip":
+        source = Path(rest[-1])
+        assert rest[0] == "install" and (source / "pyproject.toml" if rest[-2] == "-e" else source).is_file()
+    elif rest[:2] == ["-m", "venv"]:
+        assert rest[2:] == [".venv"]
     elif program.endswith("python") and rest[0] == "-m":
         check_module(rest[1], rest[2:], monkeypatch)
     elif program.endswith("python"):
@@ -178,6 +193,7 @@ def test_every_override_in_the_text_is_valid(file):
 def test_every_option_in_the_text_exists(file):
     sources = [ROOT / "evaluate.py", *(Path(program.__file__) for program in (command_line, preferences))]
     written = "".join(source.read_text(encoding="utf-8") for source in sources)
-    known = {"--help", *re.findall(r'"(--\w+)"', written)}
+    known = {"--help", "--no-deps", "--no-compile", *re.findall(r'"(--\w+)"', written)}  # two are of pip
+    known |= set(re.findall(r"--[\w-]+", library_keywords.FILE.read_text(encoding="utf-8")))  # the libraries' own words
     for code in list_inline_code(file):
-        assert set(re.findall(r"(?<!\S)--\w+", code)) <= known, code
+        assert set(re.findall(r"(?<!\S)--[\w-]+", code)) <= known, code

@@ -16,7 +16,7 @@ def find_loading_conflicts(loading: dict[str, Any]) -> Iterator[str]:
     if isinstance(attention, str) and attention not in ATTENTION_IMPLEMENTATIONS:
         allowed = ", ".join(ATTENTION_IMPLEMENTATIONS)
         yield f"from_pretrained.attn_implementation: got {attention!r}; allowed: {allowed}, null"
-    if not isinstance(device_map, (dict, int, type(None))) and not re.fullmatch(DEVICE_MAP_PATTERN, str(device_map)):
+    if type(device_map) not in (dict, int, type(None)) and not re.fullmatch(DEVICE_MAP_PATTERN, str(device_map)):
         allowed = "auto, balanced, sequential, cpu, cuda, cuda:0, an object that maps modules to devices"
         yield f"from_pretrained.device_map: got {device_map!r}; allowed: {allowed}"
     if loading.get("dtype") not in (None, *DTYPES):

@@ -7,7 +7,7 @@ The docstring below each field is its description in `--help` and in docs/config
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, WithJsonSchema
 
 from response_generator.config.paths import resolve_path
 from response_generator.config.ranges import MAX_COUNT, MAX_NUMBER, MAX_SEED, MAX_WORKERS
@@ -187,7 +187,11 @@ class PreferenceArguments(Section):
 class GenerationArguments(ModelArguments):
     dataset: DatasetArguments
     """The dialogues."""
-    batch_size: Annotated[int | Literal[AUTO_BATCH_SIZE], BeforeValidator(check_batch_size)]
+    batch_size: Annotated[
+        int | Literal[AUTO_BATCH_SIZE],
+        BeforeValidator(check_batch_size),
+        WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1}, {"type": "string", "enum": [AUTO_BATCH_SIZE]}]}),
+    ]
     """Replies that are generated at once; "auto": as many tokens as the run finds to be fastest within memory."""
     generation_method: Literal["auto", "generate"] = "auto"
     """`auto`: a prompt is computed once, and the replies are independent of their batch; `generate`: transformers' or

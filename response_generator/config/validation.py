@@ -11,6 +11,7 @@ from response_generator.config.preference_schema import PreferenceDataArguments
 from response_generator.config.schema import LABELS_BY_ID, LABELS_BY_NAME, EvaluateArguments, Section
 from response_generator.errors import InputError
 
+SCHEMA_KEY = "$schema"  # names a JSON Schema for editors; allowed in every args file
 KEYWORD_SECTIONS = ("dpo", "sft", "trainer", "lora", "generation", "from_pretrained")
 KEYS_SET_ELSEWHERE = {
     "output_dir": "write it at the top level",
@@ -42,7 +43,7 @@ Arguments = TypeVar("Arguments", bound=Section)
 
 
 def validate_arguments(model: type[Arguments], values: dict[str, Any], file: str) -> Arguments:
-    """Builds the arguments of a script. A key whose value is null counts as absent.
+    """Builds the arguments of a script. A key whose value is null counts as absent, and so does `$schema`.
 
     Raises:
         InputError: with all errors of the file.
@@ -50,6 +51,7 @@ def validate_arguments(model: type[Arguments], values: dict[str, Any], file: str
     for key, script in SCRIPT_OF_SECTION.items():
         if key in values and key not in model.model_fields:
             raise InputError(f"{file}: {key}: is a section of {script}; name an args file of this script")
+    values = {key: value for key, value in values.items() if key != SCHEMA_KEY}
     unusable = [f"{file}: {key}: {message}" for key, message in strict_json.find_unusable(values)]
     if unusable:
         raise InputError(*unusable)

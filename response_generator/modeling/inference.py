@@ -5,8 +5,8 @@ from contextlib import contextmanager
 
 from peft import PeftModel
 
+from response_generator.config.library_keywords import read_default
 from response_generator.config.schema import ModelArguments
-from response_generator.config.training_conflicts import LIBRARY_DEFAULTS
 from response_generator.modeling.adapters import AdapterFile, add_adapter
 from response_generator.modeling.backend import has_unsloth_gpu_code
 from response_generator.modeling.base_config import load_config
@@ -21,7 +21,7 @@ def context_length(arguments: ModelArguments) -> int:
     positions = arguments.from_pretrained.get("max_position_embeddings", own)
     if arguments.backend != "unsloth":
         return positions
-    loaded = arguments.from_pretrained.get("max_seq_length") or LIBRARY_DEFAULTS["max_seq_length"]
+    loaded = arguments.from_pretrained.get("max_seq_length") or read_default("from_pretrained", "max_seq_length")
     # unsloth's GPU code extends a model's positions to max_seq_length, its CPU backend does not.
     return loaded if has_unsloth_gpu_code() else min(loaded, positions)
 
