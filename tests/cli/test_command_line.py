@@ -85,6 +85,7 @@ def test_help_names_every_section():
         assert section in done.stdout
 
 
+@pytest.mark.slow
 def test_a_program_draws_pictures_when_a_notebook_starts_it():
     """The kernel of a notebook sets MPLBACKEND to a backend that the programs' environment does not have."""
     program = (
