@@ -116,7 +116,7 @@ def test_a_failed_program_ends_its_cell(tmp_path, monkeypatch, capsys):
     variables = {"python": sys.executable, "os": os, "base_model": "x", "dtype": "float32"}
     (cell,) = (cell for cell in CODE if cell["id"] == "run")
     exec("".join(cell["source"]), variables)
-    with pytest.raises(SystemExit, match="fine_tune_dpo.py ended with status 2"):
+    with pytest.raises(RuntimeError, match="fine_tune_dpo.py ended with status 2"):
         variables["run"]("fine_tune_dpo.py", "absent.json", {})
     assert "absent.json" in capsys.readouterr().out
 
