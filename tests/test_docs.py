@@ -34,7 +34,14 @@ def list_keys(arguments: type[Section]) -> set[str]:
 
 
 # Named in the documents as what is not, or is no longer, a key.
-NO_KEYS = {"chat_template.marks", "dpo.output_dir", "generation.eos_token_id", "generation.jsonl", "preferences.jsonl"}
+NO_KEYS = {
+    "chat_template.marks",
+    "dpo.output_dir",
+    "generation.eos_token_id",
+    "generation.jsonl",
+    "preferences.jsonl",
+    "samples.jsonl",
+}
 
 
 @pytest.mark.parametrize("file", DOCUMENTS, ids=lambda file: file.name)

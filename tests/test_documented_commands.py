@@ -9,6 +9,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 import pytest
+import tensorboard.main
 from accelerate.commands.launch import launch_command_parser
 from conftest import ROOT
 from documents import BLOCKS, DOCUMENTS, list_inline_code, list_make_targets
@@ -104,6 +105,9 @@ def check_module(module: str, options: list[str], monkeypatch) -> None:
     if module == explain.__name__:
         monkeypatch.setattr(sys, "argv", [module, *options])
         explain.main()
+        return
+    if module == tensorboard.main.__name__:
+        tensorboard.program.TensorBoard().configure([module, *options])
         return
     if module != export.__name__:
         assert not [option for option in options if option.startswith("-")]

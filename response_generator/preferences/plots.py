@@ -5,8 +5,8 @@ from matplotlib.figure import Figure as Picture
 from matplotlib.ticker import MaxNLocator
 
 from response_generator.data.datasets import Pair
+from response_generator.data.pair_text import get_reply_text
 from response_generator.preferences.description import get_margins
-from response_generator.preferences.pair_text import get_reply_text
 from response_generator.reporting.pictures import COLORS, DARK_COLOR, WIDTH
 
 MAX_BINS = 40

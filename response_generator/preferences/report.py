@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Any
 
 from response_generator.data.datasets import Pair
+from response_generator.data.pair_text import find_target_emotion, get_reply_text
 from response_generator.preferences import plots
 from response_generator.preferences.description_table import Rows
-from response_generator.preferences.pair_text import find_target_emotion, get_reply_text
 from response_generator.reporting.page import to_data_url, write_page
 from response_generator.reporting.pictures import write_pictures
 

@@ -24,8 +24,8 @@ class Card:
 
 
 def write_page(file: Path, templates: Path, **values: Any) -> None:
-    """Renders report.html.jinja of the folder `templates` with its report.js, the style of all reports, and the script
-    that they share.
+    """Renders report.html.jinja of the folder `templates` with the style of all reports, the script that they share,
+    and report.js of the folder if there is one.
 
     Args:
         values: variables of the template.
@@ -39,7 +39,7 @@ def write_page(file: Path, templates: Path, **values: Any) -> None:
     )
     page = environment.get_template("report.html.jinja").render(
         style=(FOLDER / "report.css").read_text(encoding="utf-8"),
-        script="\n".join(path.read_text(encoding="utf-8") for path in (FOLDER / "browser.js", templates / "report.js")),
+        script="\n".join(path.read_text(encoding="utf-8") for path in (FOLDER / "browser.js", *templates.glob("*.js"))),
         **values,
     )
     # A model may generate a lone surrogate, which cannot be encoded in UTF-8.

@@ -41,6 +41,12 @@ def find_last_checkpoint(run: Path) -> Path | None:
     return max(complete_ones, key=parse_step, default=None)
 
 
+def find_next_step(run: Path) -> int:
+    """The first step that a start of this run takes: the one after its last checkpoint."""
+    checkpoint = find_last_checkpoint(run)
+    return parse_step(checkpoint) + 1 if checkpoint else 0
+
+
 def check_run_identity(run: RunFolder, run_identity: dict[str, Any]) -> None:
     """Compares the args and data of the last checkpoint with those of this run.
 
