@@ -17,8 +17,10 @@ from torch.distributed.run import get_args_parser as build_torchrun_parser
 
 import evaluate
 from response_generator import explain, export
+from response_generator.chat import __main__ as chat
 from response_generator.cli import command_line
 from response_generator.config import library_keywords
+from response_generator.config.chat_schema import ChatArguments
 from response_generator.config.classifier_schema import ClassifierArguments
 from response_generator.config.preference_schema import PreferenceDataArguments
 from response_generator.config.schema import EvaluateArguments, ModelArguments
@@ -32,6 +34,7 @@ PUBLISHED_ARGS = {
     DPOArguments: ROOT / "args" / "dpo_arg.json",
     EvaluateArguments: ROOT / "args" / "evaluate_arg.json",
     PreferenceDataArguments: ROOT / "args" / "preference_arg.json",
+    ChatArguments: ROOT / "args" / "chat_arg.json",
 }
 CONFIGURED = {"response_generator.sft": SFTArguments, "response_generator.classifier": ClassifierArguments}
 OF_THE_SYSTEM = {"sudo", "wsl", "conda"}  # not in the environment, so they cannot be checked here
@@ -92,6 +95,10 @@ def check_module(module: str, options: list[str], monkeypatch) -> None:
             preferences.read_description_arguments(parsed)
         else:
             command_line.read_arguments(PreferenceDataArguments, parsed)
+        return
+    if module == "response_generator.chat":
+        monkeypatch.setattr(sys, "argv", [module, *options])
+        command_line.read_arguments(ChatArguments, chat.read_options())
         return
     if module in CONFIGURED:
         command_line.read_arguments(
@@ -195,7 +202,7 @@ def test_every_override_in_the_text_is_valid(file):
 
 @pytest.mark.parametrize("file", DOCUMENTS, ids=lambda file: file.name)
 def test_every_option_in_the_text_exists(file):
-    sources = [ROOT / "evaluate.py", *(Path(program.__file__) for program in (command_line, preferences))]
+    sources = [ROOT / "evaluate.py", *(Path(program.__file__) for program in (command_line, preferences, chat))]
     written = "".join(source.read_text(encoding="utf-8") for source in sources)
     known = {"--help", "--no-deps", "--no-compile", *re.findall(r'"(--\w+)"', written)}  # two are of pip
     known |= set(re.findall(r"--[\w-]+", library_keywords.FILE.read_text(encoding="utf-8")))  # the libraries' own words

@@ -7,6 +7,7 @@ from urllib.parse import urlparse
 
 from response_generator.cli import gpu_requirements
 from response_generator.config import model_files
+from response_generator.config.chat_schema import ChatArguments
 from response_generator.config.classifier_schema import ClassifierArguments
 from response_generator.config.hub import find_hub_errors
 from response_generator.config.preference_schema import DescriptionArguments, PreferenceDataArguments
@@ -113,6 +114,21 @@ def check_classifier_training(arguments: ClassifierArguments) -> RunFolder:
     if errors:
         raise InputError(*errors)
     return run
+
+
+def check_chat(arguments: ChatArguments) -> None:
+    """The same for a chat, which has no run folder and no data."""
+    models = {"base_model": arguments.base_model}
+    models |= list_classifiers(arguments.scoring) if arguments.scoring else {}
+    adapters = {f"adapters.{name}": path for name, path in arguments.adapters.items() if path != BARE_BASE_MODEL}
+    errors = find_file_errors("chat_template.file", arguments.chat_template.file)
+    errors += [message for key, name in models.items() for message in find_model_errors(key, name)]
+    errors += [message for key, name in adapters.items() for message in find_adapter_source_errors(key, name)]
+    if arguments.backend == "unsloth":
+        errors += gpu_requirements.find_gpu_errors()
+    errors += find_hub_errors(list_hub_sources(models, adapters, {}))
+    if errors:
+        raise InputError(*errors)
 
 
 def find_model_errors(key: str, name: str) -> list[str]:

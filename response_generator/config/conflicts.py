@@ -70,6 +70,12 @@ def find_preference_conflicts(values: dict[str, Any]) -> Iterator[str]:
         yield from find_range_conflicts("reward", reward)
 
 
+def find_chat_conflicts(generation: dict[str, Any]) -> Iterator[str]:
+    """Finds values of `generation` that `generate` refuses when it shows a reply while it is written."""
+    if generation.get("num_beams", 1) != 1:
+        yield f"generation.num_beams: got {generation['num_beams']}; allowed: 1; replies are shown token by token"
+
+
 def find_filter_conflicts(section: str, filters: dict[str, Any]) -> Iterator[str]:
     yield from find_range_conflicts(section, filters)
     if filters.get("min_chosen_gibberish_score") is not None and filters.get("chosen_gibberish_labels") is None:

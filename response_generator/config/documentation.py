@@ -13,6 +13,7 @@ from response_generator.config.validation import KEYWORD_SECTIONS
 
 FILE = Path(__file__).parents[2] / "docs" / "configuration.md"
 COMMAND = "python -m response_generator.config.documentation"
+OWN_OF_EACH_PROGRAM = ("adapter", "dataset")
 INTRODUCTION = f"""\
 # Configuration
 
@@ -62,6 +63,7 @@ libraries, with the beginning of their own description. Keys that the program se
 | `--compare RUN_FOLDER NAME=RUN_FOLDER,…` | `evaluate.py`: compares finished runs; no args file |
 | `--output_dir FOLDER` | `evaluate.py`: where `--compare` writes |
 | `--describe DATASET` | `python -m response_generator.preferences`: describes pairs; takes no args file |
+| `--serve [PORT]`, `--host ADDRESS` | `python -m response_generator.chat`: chats in a browser, see [chat.md](chat.md) |
 
 | exit status | meaning |
 |---|---|
@@ -75,18 +77,17 @@ libraries, with the beginning of their own description. Keys that the program se
 def build_page() -> str:
     """The text of docs/configuration.md."""
     schemas = {program.name: json_schema.describe_arguments(program.arguments) for program in PROGRAMS}
-    # Each program describes its own adapter and data.
-    common = [key for key in ModelArguments.model_fields if key not in ("adapter", "dataset")]
-    parts = [
-        INTRODUCTION,
-        "## Keys of all programs\n",
-        build_key_table(json_schema.describe_arguments(ModelArguments), common),
-    ]
+    common = json_schema.describe_arguments(ModelArguments)
+    for key in OWN_OF_EACH_PROGRAM:
+        del common["properties"][key]
+    parts = [INTRODUCTION, "## Shared keys\n", build_key_table(common)]
     sections: dict[str, json_schema.Schema] = {}
     descriptions: dict[str, str] = {}
     for name, schema in schemas.items():
-        own = [key for key in schema["properties"] if key not in common]
-        parts += [f"## Keys of {name}\n", build_key_table(schema, own)]
+        shared = [key for key, field in schema["properties"].items() if field == common["properties"].get(key)]
+        own = [key for key in schema["properties"] if key not in shared]
+        listed = [f"Shared keys: {', '.join(f'`{key}`' for key in shared)}.\n"] if shared else []
+        parts += [f"## Keys of {name}\n", *listed, build_key_table(schema, own)]
         sections = find_sections(schema) | sections
         descriptions = {key: field["description"] for key, field in schema["properties"].items()} | descriptions
     own_sections = [key for key in sections if key not in KEYWORD_SECTIONS]

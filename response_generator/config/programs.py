@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from response_generator.config.chat_schema import ChatArguments
 from response_generator.config.classifier_schema import ClassifierArguments
 from response_generator.config.preference_schema import DescriptionArguments, PreferenceDataArguments
 from response_generator.config.schema import EvaluateArguments, Section
@@ -25,4 +26,5 @@ PROGRAMS = (
     Program("response_generator.classifier", ClassifierArguments, "classifier"),
     Program("response_generator.preferences", PreferenceDataArguments, "preference", "preference_arg.json"),
     Program("response_generator.preferences --describe", DescriptionArguments),
+    Program("response_generator.chat", ChatArguments, "chat", "chat_arg.json"),
 )

@@ -23,7 +23,7 @@ BARE_BASE_MODEL = "none"
 AUTO_BATCH_SIZE = "auto"
 
 
-def resolve_baseline(name: str) -> str:
+def resolve_adapter(name: str) -> str:
     return name if name == BARE_BASE_MODEL else resolve_source(name)
 
 
@@ -149,21 +149,26 @@ class ScoringArguments(Section):
     predictions.jsonl keeps the text as it was generated."""
 
 
-class ModelArguments(Section):
-    output_dir: LocalPath
-    """Run folder. All files of the run are written there."""
+class LoadingArguments(Section):
+    """What every program that loads the base model needs."""
+
     seed: int = Field(ge=0, le=MAX_SEED)
     """Random seed of the whole run."""
     backend: Literal["unsloth", "transformers"]
     """Loader: `unsloth` (CUDA, or its CPU backend), or `transformers` with bitsandbytes (training then needs CUDA)."""
     base_model: Source
     """Base model: hub id (`owner/name` or `owner/name@revision`) or folder."""
-    adapter: Source
-    """LoRA adapter that is evaluated: hub id or folder."""
     from_pretrained: dict[str, Any]
     """Keyword arguments of `from_pretrained`, of FastLanguageModel (unsloth) or AutoModelForCausalLM (transformers)."""
     chat_template: ChatTemplateArguments
     """Chat template, special tokens, required markers and system prompt."""
+
+
+class ModelArguments(LoadingArguments):
+    output_dir: LocalPath
+    """Run folder. All files of the run are written there."""
+    adapter: Source
+    """LoRA adapter that is evaluated: hub id or folder."""
     dataset: DatasetArguments
     """The data."""
     wandb: WandbArguments
@@ -203,7 +208,7 @@ class GenerationArguments(ModelArguments):
 
 
 class EvaluateArguments(GenerationArguments):
-    baseline_adapter: Annotated[str, AfterValidator(resolve_baseline)] | None = None
+    baseline_adapter: Annotated[str, AfterValidator(resolve_adapter)] | None = None
     """Model to compare with: an adapter (hub id or folder), or "none" for the bare base model; null: none."""
     samples_per_prompt: int = Field(default=1, ge=1, le=MAX_SAMPLES_PER_PROMPT)
     """Replies sampled for each prompt. More than 1 needs `generation.do_sample: true`."""

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from response_generator.config import conflicts, library_keywords, ranges, strict_json, training_conflicts
+from response_generator.config.chat_schema import ChatArguments
 from response_generator.config.preference_schema import PreferenceDataArguments
 from response_generator.config.schema import LABELS_BY_ID, LABELS_BY_NAME, EvaluateArguments, Section
 from response_generator.errors import InputError
@@ -75,6 +76,8 @@ def validate_arguments(model: type[Arguments], values: dict[str, Any], file: str
             errors += conflicts.find_evaluation_conflicts(values)
         if model is PreferenceDataArguments:
             errors += conflicts.find_preference_conflicts(values)
+        if model is ChatArguments:
+            errors += conflicts.find_chat_conflicts(values["generation"])
     for section, filters in find_filters(values):
         errors += conflicts.find_filter_conflicts(section, filters)
     if isinstance(values.get("from_pretrained"), dict):

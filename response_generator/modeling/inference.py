@@ -4,9 +4,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from peft import PeftModel
+from transformers import PreTrainedModel
 
 from response_generator.config.library_keywords import read_default
-from response_generator.config.schema import ModelArguments
+from response_generator.config.schema import LoadingArguments
 from response_generator.modeling.adapters import AdapterFile, add_adapter
 from response_generator.modeling.backend import has_unsloth_gpu_code
 from response_generator.modeling.base_config import load_config
@@ -15,7 +16,7 @@ from response_generator.modeling.loading import load_base
 Adapters = dict[str, AdapterFile | None]  # by the model's name; None for the bare base model
 
 
-def context_length(arguments: ModelArguments) -> int:
+def context_length(arguments: LoadingArguments) -> int:
     """Maximum number of tokens of prompt and reply together in the loaded model."""
     own = load_config(arguments).max_position_embeddings
     positions = arguments.from_pretrained.get("max_position_embeddings", own)
@@ -26,8 +27,8 @@ def context_length(arguments: ModelArguments) -> int:
     return loaded if has_unsloth_gpu_code() else min(loaded, positions)
 
 
-def load_model(arguments: ModelArguments, adapters: Adapters) -> PeftModel:
-    """One base model with every adapter on it, ready to generate."""
+def load_model(arguments: LoadingArguments, adapters: Adapters) -> PeftModel | PreTrainedModel:
+    """One base model with every adapter on it, ready to generate; the base model alone when there are no adapters."""
     model = load_base(arguments)
     for name, adapter in adapters.items():
         if adapter is not None:
@@ -40,9 +41,11 @@ def load_model(arguments: ModelArguments, adapters: Adapters) -> PeftModel:
 
 
 @contextmanager
-def use_adapter(model: PeftModel, adapter: AdapterFile | None, name: str) -> Iterator[None]:
+def use_adapter(model: PeftModel | PreTrainedModel, adapter: AdapterFile | None, name: str) -> Iterator[None]:
     """Makes one of the models the active one."""
-    if adapter is None:
+    if not isinstance(model, PeftModel):
+        yield
+    elif adapter is None:
         with model.disable_adapter():
             yield
     else:

@@ -14,7 +14,7 @@ from transformers import (
 
 from response_generator.config import library_keywords
 from response_generator.config.hub import fetch_adapter
-from response_generator.config.schema import ModelArguments
+from response_generator.config.schema import LoadingArguments
 from response_generator.config.sources import find_hub_revision, from_pretrained_keywords, strip_local_folders
 from response_generator.config.training_schema import AdapterTrainingArguments, DPOArguments
 from response_generator.constants import POLICY_ADAPTER
@@ -29,7 +29,7 @@ from response_generator.modeling.tokenizer import load_tokenizer
 from response_generator.runs import distributed, library_output
 
 
-def find_adapter(key: str, name: str, arguments: ModelArguments) -> AdapterFile:
+def find_adapter(key: str, name: str, arguments: LoadingArguments) -> AdapterFile:
     """Finds an adapter, downloads it if it is on the hub, and checks it against the base model, whose weights
     are not loaded.
 
@@ -182,7 +182,7 @@ def check_vocabulary(tokenizer: PreTrainedTokenizerBase, adapter: AdapterFile | 
         )
 
 
-def load_base(arguments: ModelArguments) -> PreTrainedModel:
+def load_base(arguments: LoadingArguments) -> PreTrainedModel:
     """Loads the base model with the backend that the args name, and freezes it."""
     keywords = arguments.from_pretrained | from_pretrained_keywords(arguments.base_model)
     requested_attention = keywords.get("attn_implementation")
