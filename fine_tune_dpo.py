@@ -51,7 +51,7 @@ def main() -> None:
         held_out_pairs, dropped = filter_dataset("eval_dataset", held_out_pairs, args.eval_dataset, args.scoring)
         counts |= count_filtered("eval_dataset", dropped)
     prepared = prepare(args, pairs, held_out_pairs)
-    checkpointing.check_run_identity(run.path, prepared.identify_run(run.arguments))
+    checkpointing.check_run_identity(run, prepared.identify_run(run.arguments))
     description = build_rows(describe_pairs(pairs, []))
     preview.show_training(prepared, description)
     data_preview.show_skipped({"dataset": skipped, "eval_dataset": skipped_held_out})
@@ -76,7 +76,7 @@ def main() -> None:
 
 
 def show_finished(args: DPOArguments, run: RunFolder) -> None:
-    print(f"{run.path} is finished: see report.html and metrics.json there")
+    print(run.describe_finished("report.html and metrics.json"))
     if args.export and not Path(args.export.path).exists():
         print(f"it is not exported yet: python -m response_generator.export {run.path}")
 
@@ -155,5 +155,10 @@ def publish(args: DPOArguments, run: RunFolder) -> None:
         merge.merge_in_subprocess(args, run.path / "adapter")
 
 
+def run() -> int:
+    """The command `fine-tune-dpo` of an installation with pip."""
+    return command_line.run_main(main)
+
+
 if __name__ == "__main__":
-    sys.exit(command_line.run_main(main))
+    sys.exit(run())

@@ -27,7 +27,7 @@ def main() -> None:
     args = command_line.read_arguments(SFTArguments, options)
     run = preflight.check_environment(args)
     if run.is_finished:
-        print(f"{run.path} is finished: see report.html and metrics.json there")
+        print(run.describe_finished("report.html and metrics.json"))
         return
     dialogues, skipped = read_dialogues(args.dataset)
     held_out, skipped_held_out = read_dialogues(args.eval_dataset) if args.eval_dataset else ([], {})
@@ -38,7 +38,7 @@ def main() -> None:
     from response_generator.training.sft_preparation import prepare
 
     prepared = prepare(args, dialogues, held_out)
-    checkpointing.check_run_identity(run.path, prepared.identify_run(run.arguments))
+    checkpointing.check_run_identity(run, prepared.identify_run(run.arguments))
     sft_preview.show_training(prepared)
     data_preview.show_skipped({"dataset": skipped, "eval_dataset": skipped_held_out})
     data_preview.show_limits({"dataset": args.dataset, "eval_dataset": args.eval_dataset})

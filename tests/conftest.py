@@ -29,7 +29,10 @@ from script_runs import run_script  # noqa: E402
 from tiny_models import ROOT, demo_rows, write_tiny_adapter, write_tiny_base, write_tiny_classifier  # noqa: E402
 from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: E402
 
+from response_generator.chat.reply_writer import ReplyWriter  # noqa: E402
+from response_generator.config.chat_schema import ChatArguments  # noqa: E402
 from response_generator.config.schema import ChatTemplateArguments, DatasetArguments  # noqa: E402
+from response_generator.config.validation import validate_arguments  # noqa: E402
 from response_generator.constants import ADAPTER  # noqa: E402
 from response_generator.data.chat_template import ChatFormatter  # noqa: E402
 from response_generator.data.datasets import read_dialogues  # noqa: E402
@@ -146,6 +149,20 @@ class Tiny:
             **changes,
         }
 
+    def chat(self, **changes) -> dict:
+        """Args of a chat with two adapters and the bare base model."""
+        values = self.common(self.folder)
+        for key in ("output_dir", "adapter", "wandb"):
+            del values[key]
+        evaluation = self.evaluate(self.folder)
+        return {
+            **values,
+            "adapters": {"SFT": self.adapter, "DPO": str(self.folder / "other_adapter"), "base": "none"},
+            "generation": evaluation["generation"],
+            "scoring": evaluation["scoring"],
+            **changes,
+        }
+
     def preferences(self, output: Path, **changes) -> dict:
         """Args whose filters some attempts of the random models pass and others do not."""
         return {
@@ -171,6 +188,7 @@ def tiny(tmp_path_factory) -> Tiny:
     folder = tmp_path_factory.mktemp("tiny")
     write_tiny_base(folder / "base")
     write_tiny_adapter(folder / "base", folder / "adapter")
+    write_tiny_adapter(folder / "base", folder / "other_adapter", seed=3)
     from response_generator.constants import EMOTIONS
 
     write_tiny_classifier(folder / "emotion", folder / "base", EMOTIONS)
@@ -277,6 +295,14 @@ def tiny_model(tiny):
     """The tiny base model in fp32 with its adapter, as evaluation loads it."""
     base = AutoModelForCausalLM.from_pretrained(tiny.base, dtype=torch.float32)
     return add_adapter(base, AdapterFile.read(tiny.folder / "adapter"), ADAPTER).eval()
+
+
+@pytest.fixture(scope="session")
+def chat_writer(tiny) -> ReplyWriter:
+    """What writes the replies of a chat with the tiny models, loaded."""
+    writer = ReplyWriter(validate_arguments(ChatArguments, tiny.chat(), "args.json"))
+    writer.load()
+    return writer
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,7 @@ LAYERS = [
     {"scoring"},
     {"training", "evaluation", "preferences"},
     {"cli"},
-    {"export", "sft", "classifier", "demo"},
+    {"export", "sft", "classifier", "explain", "chat", "demo"},
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 HEAVY = {"torch", "transformers", "trl", "peft", "unsloth", "datasets", "accelerate"}

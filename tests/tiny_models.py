@@ -13,10 +13,10 @@ def demo_rows(name: str, count: int) -> list[dict]:
         return [json.loads(line) for _, line in zip(range(count), file, strict=False)]
 
 
-def write_tiny_base(folder: Path, hidden: int = 64) -> None:
-    import torch
+def write_tiny_tokenizer(folder: Path, special_tokens: list[str] = SPECIAL_TOKENS, **named: str):
+    """Writes a byte-level BPE tokenizer of 600 tokens. `named`: bos_token, eos_token, pad_token."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+    from transformers import PreTrainedTokenizerFast
 
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -24,15 +24,21 @@ def write_tiny_base(folder: Path, hidden: int = 64) -> None:
     texts = [turn["content"]["dialog"] for row in demo_rows("dialogues_train", 100) for turn in row["prompt"]]
     trainer = trainers.BpeTrainer(
         vocab_size=600,
-        special_tokens=SPECIAL_TOKENS,
+        special_tokens=special_tokens,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
     bpe.train_from_iterator(texts, trainer)
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=bpe, bos_token="<|im_start|>", eos_token="<|im_end|>", pad_token="<pad>"
-    )
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=bpe, **named)
     tokenizer.save_pretrained(folder)
+    return tokenizer
+
+
+def write_tiny_base(folder: Path, hidden: int = 64) -> None:
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    tokenizer = write_tiny_tokenizer(folder, bos_token="<|im_start|>", eos_token="<|im_end|>", pad_token="<pad>")
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=len(tokenizer),

@@ -20,8 +20,8 @@ import unsloth  # noqa: F401, I001  (first: it patches the others)
 import torch
 from torch.nn.attention import flex_attention
 from transformers.models.llama import modeling_llama
-from unsloth.kernels import fast_lora
-from unsloth.models import _utils, llama, rl
+from unsloth.kernels import cross_entropy_loss, fast_lora, qk_norm_rope
+from unsloth.models import _utils, llama, loader, qwen3, rl, vision
 from unsloth.utils import attention_dispatch, prefix_grouper_kernel
 
 TransformersRotaryEmbedding = modeling_llama.LlamaRotaryEmbedding  # unsloth replaces them when it loads a model
@@ -71,6 +71,14 @@ def gated_backward(grad, gate, up):
     return grad, gate, up
 
 
+class CrossEntropyLoss:
+    """For the Triton kernel of the cross-entropy loss of each token, in unsloth's code for Gemma 3 and others."""
+
+    @staticmethod
+    def apply(logits, labels, softcapping, scaling):
+        return torch.nn.functional.cross_entropy(logits.float(), labels, ignore_index=-100, reduction="none")
+
+
 def shared_prefix_attention(*args, **options):
     """For the compiled kernel of rows with shared prompts: its own mask and torch's own operator, not compiled."""
     FLEX_CALLS.append(args[0].shape)
@@ -96,15 +104,16 @@ def block_compile(model):
 
 
 llama._legacy_block_compile = block_compile
-llama.LlamaRotaryEmbedding = RotaryEmbedding
-llama.fast_rope_embedding = rotate
-llama.fast_rms_layernorm = rms_norm
+llama.LlamaRotaryEmbedding = qwen3.LlamaRotaryEmbedding = RotaryEmbedding
+llama.fast_rope_embedding = qk_norm_rope.fast_rope_embedding = rotate
+llama.fast_rms_layernorm = qk_norm_rope.fast_rms_layernorm = rms_norm
+cross_entropy_loss.Fast_CrossEntropyLoss = CrossEntropyLoss
 fast_lora.swiglu_fg_kernel = gated
 fast_lora.swiglu_DWf_DW_dfg_kernel = gated_backward
 
 # Questions to a card, answered as an Ampere card would, and calls that only a card can take.
-llama.get_device_stats = lambda *_, **__: ("a processor", "no CUDA.", 0)
-llama.is_bfloat16_supported = lambda: True
+llama.get_device_stats = vision.get_device_stats = lambda *_, **__: ("a processor", "no CUDA.", 0)
+llama.is_bfloat16_supported = vision.is_bfloat16_supported = loader.is_bfloat16_supported = lambda: True
 llama._base_weight_dtype = lambda *_: torch.bfloat16  # in fp32, where results can be compared, it would not fuse LoRA
 llama.DEVICE_COUNT, llama.DEVICE_TYPE_TORCH = 1, "cpu"  # buffers for decoding lie on the first card
 _utils.patch_unsloth_smart_gradient_checkpointing = lambda **_: None  # its checkpoints leave the card; torch's stay

@@ -7,6 +7,7 @@ from urllib.parse import urlparse
 
 from response_generator.cli import gpu_requirements
 from response_generator.config import model_files
+from response_generator.config.chat_schema import ChatArguments
 from response_generator.config.classifier_schema import ClassifierArguments
 from response_generator.config.hub import find_hub_errors
 from response_generator.config.preference_schema import DescriptionArguments, PreferenceDataArguments
@@ -53,7 +54,7 @@ def check_environment(arguments: ModelArguments, predictions: Path | None = None
     Raises:
         InputError: with all errors found.
     """
-    run = RunFolder.at(arguments.output_dir, arguments.model_dump(mode="json"))
+    run = RunFolder.of(arguments)
     if predictions is not None and not run.holds(predictions):
         run.arguments["from_predictions"] = str(predictions.absolute())
     errors = run.find_errors()
@@ -86,7 +87,7 @@ def check_environment(arguments: ModelArguments, predictions: Path | None = None
 
 def check_description(arguments: DescriptionArguments) -> RunFolder:
     """The same for a description of preference data."""
-    run = RunFolder.at(arguments.output_dir, arguments.model_dump(mode="json"))
+    run = RunFolder.of(arguments)
     models = list_classifiers(arguments.scoring) if arguments.scoring else {}
     datasets = {"dataset": arguments.dataset}
     errors = run.find_errors()
@@ -100,7 +101,7 @@ def check_description(arguments: DescriptionArguments) -> RunFolder:
 
 def check_classifier_training(arguments: ClassifierArguments) -> RunFolder:
     """The same for the training of a classifier."""
-    run = RunFolder.at(arguments.output_dir, arguments.model_dump(mode="json"))
+    run = RunFolder.of(arguments)
     errors = run.find_errors()
     if not errors and run.is_finished:
         return run
@@ -113,6 +114,21 @@ def check_classifier_training(arguments: ClassifierArguments) -> RunFolder:
     if errors:
         raise InputError(*errors)
     return run
+
+
+def check_chat(arguments: ChatArguments) -> None:
+    """The same for a chat, which has no run folder and no data."""
+    models = {"base_model": arguments.base_model}
+    models |= list_classifiers(arguments.scoring) if arguments.scoring else {}
+    adapters = {f"adapters.{name}": path for name, path in arguments.adapters.items() if path != BARE_BASE_MODEL}
+    errors = find_file_errors("chat_template.file", arguments.chat_template.file)
+    errors += [message for key, name in models.items() for message in find_model_errors(key, name)]
+    errors += [message for key, name in adapters.items() for message in find_adapter_source_errors(key, name)]
+    if arguments.backend == "unsloth":
+        errors += gpu_requirements.find_gpu_errors()
+    errors += find_hub_errors(list_hub_sources(models, adapters, {}))
+    if errors:
+        raise InputError(*errors)
 
 
 def find_model_errors(key: str, name: str) -> list[str]:

@@ -16,7 +16,7 @@ def find_loading_conflicts(loading: dict[str, Any]) -> Iterator[str]:
     if isinstance(attention, str) and attention not in ATTENTION_IMPLEMENTATIONS:
         allowed = ", ".join(ATTENTION_IMPLEMENTATIONS)
         yield f"from_pretrained.attn_implementation: got {attention!r}; allowed: {allowed}, null"
-    if not isinstance(device_map, (dict, int, type(None))) and not re.fullmatch(DEVICE_MAP_PATTERN, str(device_map)):
+    if type(device_map) not in (dict, int, type(None)) and not re.fullmatch(DEVICE_MAP_PATTERN, str(device_map)):
         allowed = "auto, balanced, sequential, cpu, cuda, cuda:0, an object that maps modules to devices"
         yield f"from_pretrained.device_map: got {device_map!r}; allowed: {allowed}"
     if loading.get("dtype") not in (None, *DTYPES):
@@ -68,6 +68,12 @@ def find_preference_conflicts(values: dict[str, Any]) -> Iterator[str]:
     reward = values.get("reward")
     if isinstance(reward, dict):
         yield from find_range_conflicts("reward", reward)
+
+
+def find_chat_conflicts(generation: dict[str, Any]) -> Iterator[str]:
+    """Finds values of `generation` that `generate` refuses when it shows a reply while it is written."""
+    if generation.get("num_beams", 1) != 1:
+        yield f"generation.num_beams: got {generation['num_beams']}; allowed: 1; replies are shown token by token"
 
 
 def find_filter_conflicts(section: str, filters: dict[str, Any]) -> Iterator[str]:

@@ -1,64 +1,41 @@
-"""Writes docs/configuration.md, the reference of all keys of the args files, from the classes in schema.py.
+"""Writes docs/configuration.md, the reference of all keys of the args files.
 
 python -m response_generator.config.documentation
 """
 
-import json
 from pathlib import Path
-from typing import Any
 
-from response_generator.config import conflicts, library_keywords, training_conflicts
-from response_generator.config.classifier_schema import ClassifierArguments
-from response_generator.config.preference_schema import DescriptionArguments, PreferenceDataArguments
-from response_generator.config.ranges import MAX_COUNT, MAX_SEED, RANGES, Range
-from response_generator.config.schema import EvaluateArguments, ModelArguments
-from response_generator.config.training_schema import DPOArguments, SFTArguments
+from response_generator.config import json_schema
+from response_generator.config.programs import PROGRAMS
+from response_generator.config.schema import ModelArguments
+from response_generator.config.schema_text import describe_allowed, describe_default, find_section_name, shorten
+from response_generator.config.validation import KEYWORD_SECTIONS
 
 FILE = Path(__file__).parents[2] / "docs" / "configuration.md"
 COMMAND = "python -m response_generator.config.documentation"
-LIBRARY_CLASSES = {
-    "dpo": "Fields of TRL's `DPOConfig`, and the two arguments of transformers' `EarlyStoppingCallback`.",
-    "sft": "Fields of TRL's `SFTConfig`, and the two arguments of transformers' `EarlyStoppingCallback`.",
-    "trainer": "Fields of transformers' `TrainingArguments`.",
-    "lora": "Fields of PEFT's `LoraConfig`.",
-    "generation": "Fields of transformers' `GenerationConfig`.",
-    "from_pretrained": "Arguments of unsloth's `FastLanguageModel.from_pretrained`, or of transformers' "
-    "`AutoModelForCausalLM.from_pretrained`, and fields of the model's configuration.",
-}
-PROGRAMS = {
-    "fine_tune_dpo.py": DPOArguments,
-    "evaluate.py": EvaluateArguments,
-    "response_generator.sft": SFTArguments,
-    "response_generator.classifier": ClassifierArguments,
-    "response_generator.preferences": PreferenceDataArguments,
-    "response_generator.preferences --describe": DescriptionArguments,
-}
-ALLOWED_VALUES = {
-    "dpo": {
-        "loss_type": training_conflicts.LOSS_TYPES,
-        "f_divergence_type": training_conflicts.F_DIVERGENCES,
-        "train_sampling_strategy": training_conflicts.SAMPLING_STRATEGIES,
-        "metric_for_best_model": training_conflicts.HELD_OUT_METRICS,
-    },
-    "sft": {
-        "loss_type": training_conflicts.SFT_LOSS_TYPES,
-        "train_sampling_strategy": training_conflicts.SAMPLING_STRATEGIES,
-        "metric_for_best_model": training_conflicts.SFT_HELD_OUT_METRICS,
-    },
-    "from_pretrained": {"attn_implementation": conflicts.ATTENTION_IMPLEMENTATIONS, "dtype": conflicts.DTYPES},
-}
+OWN_OF_EACH_PROGRAM = ("adapter", "dataset")
 INTRODUCTION = f"""\
 # Configuration
 
 This file is generated from `response_generator/config/schema.py` and the keywords of the pinned libraries. After a
-change of either, write it again:
+change of either, write it and the JSON Schemas again:
 
 ```sh
 .venv/bin/{COMMAND}
+.venv/bin/python -m response_generator.config.json_schema
 ```
 
 One JSON file is one complete run. `args/dpo_arg.json`, `args/evaluate_arg.json`,
 `args/preference_arg.json` and `args/sft_arg.json` are complete examples.
+
+In a terminal, each key explains itself:
+
+```sh
+.venv/bin/python -m response_generator.explain dpo.beta
+```
+
+In an editor: every args file names a JSON Schema with `$schema`, from `args/schemas/`. Editors such as VS Code then
+complete the keys, show their meaning and mark wrong values. The programs ignore the key.
 
 - An unknown key, a wrong JSON type, a missing required key or a number outside its range is an error. All errors are
   reported at once, before anything is loaded.
@@ -70,9 +47,8 @@ One JSON file is one complete run. `args/dpo_arg.json`, `args/evaluate_arg.json`
 - `token` is never a key: the libraries read `HF_TOKEN` from the environment.
 
 The tables of `dpo`, `sft`, `trainer`, `lora`, `generation` and `from_pretrained` list the accepted keys of those
-libraries; their own documentation describes them. Every number has a range. Keys that the program sets itself are not
-listed, for example `dpo.output_dir` and `generation.eos_token_id`: the error message for such a key says where the
-value comes from.
+libraries, with the beginning of their own description. Keys that the program sets itself are not listed, for example
+`dpo.output_dir` and `generation.eos_token_id`: the error message for such a key says where the value comes from.
 
 ## Command line
 
@@ -87,6 +63,7 @@ value comes from.
 | `--compare RUN_FOLDER NAME=RUN_FOLDER,…` | `evaluate.py`: compares finished runs; no args file |
 | `--output_dir FOLDER` | `evaluate.py`: where `--compare` writes |
 | `--describe DATASET` | `python -m response_generator.preferences`: describes pairs; takes no args file |
+| `--serve [PORT]`, `--host ADDRESS` | `python -m response_generator.chat`: chats in a browser, see [chat.md](chat.md) |
 
 | exit status | meaning |
 |---|---|
@@ -99,97 +76,44 @@ value comes from.
 
 def build_page() -> str:
     """The text of docs/configuration.md."""
-    schemas = {title: model.model_json_schema() for title, model in PROGRAMS.items()}
-    # Each program describes its own adapter and data.
-    common = [key for key in ModelArguments.model_fields if key not in ("adapter", "dataset")]
-    parts = [INTRODUCTION, "## Keys of all programs\n", build_key_table(ModelArguments.model_json_schema(), common)]
-    sections: dict[str, dict[str, Any]] = {}
-    for title, schema in schemas.items():
-        own = [key for key in schema["properties"] if key not in common]
-        parts += [f"## Keys of {title}\n", build_key_table(schema, own)]
+    schemas = {program.name: json_schema.describe_arguments(program.arguments) for program in PROGRAMS}
+    common = json_schema.describe_arguments(ModelArguments)
+    for key in OWN_OF_EACH_PROGRAM:
+        del common["properties"][key]
+    parts = [INTRODUCTION, "## Shared keys\n", build_key_table(common)]
+    sections: dict[str, json_schema.Schema] = {}
+    descriptions: dict[str, str] = {}
+    for name, schema in schemas.items():
+        shared = [key for key, field in schema["properties"].items() if field == common["properties"].get(key)]
+        own = [key for key in schema["properties"] if key not in shared]
+        listed = [f"Shared keys: {', '.join(f'`{key}`' for key in shared)}.\n"] if shared else []
+        parts += [f"## Keys of {name}\n", *listed, build_key_table(schema, own)]
         sections = find_sections(schema) | sections
-    for key, section in sections.items():
-        parts += [f"## `{key}`\n", build_key_table(section)]
-    parts += [build_library_section(section) for section in LIBRARY_CLASSES]
+        descriptions = {key: field["description"] for key, field in schema["properties"].items()} | descriptions
+    own_sections = [key for key in sections if key not in KEYWORD_SECTIONS]
+    for key in (*own_sections, *KEYWORD_SECTIONS):
+        introduction = [f"{descriptions[key]}\n"] if key in KEYWORD_SECTIONS else []
+        parts += [f"## `{key}`\n", *introduction, build_key_table(sections[key])]
     return "\n".join(parts)
 
 
-def find_sections(schema: dict[str, Any]) -> dict[str, dict[str, Any]]:
+def find_sections(schema: json_schema.Schema) -> dict[str, json_schema.Schema]:
     """The schema of each section, by the first key that holds it."""
     first_keys: dict[str, str] = {}
     for key, field in schema["properties"].items():
-        for option in [field, *field.get("anyOf", [])]:
-            if "$ref" in option:
-                first_keys.setdefault(option["$ref"].rpartition("/")[2], key)
+        if name := find_section_name(field):
+            first_keys.setdefault(name, key)
     return {key: schema["$defs"][name] for name, key in first_keys.items()}
 
 
-def build_key_table(schema: dict[str, Any], keys: list[str] | None = None) -> str:
+def build_key_table(schema: json_schema.Schema, keys: list[str] | None = None) -> str:
     lines = ["| key | allowed | default | meaning |", "|---|---|---|---|"]
     for key in keys or schema["properties"]:
         field = schema["properties"][key]
-        default = f"`{json.dumps(field['default'])}`" if "default" in field else "required"
-        if isinstance(field.get("default"), dict):
-            default = "see the section"
-        description = " ".join(field["description"].split())
-        lines.append(f"| `{key}` | {describe_allowed(field)} | {default} | {description} |")
+        cells = (f"`{key}`", describe_allowed(field), describe_default(field, key in schema.get("required", ())))
+        meaning = shorten(field["description"]).replace("|", "\\|")
+        lines.append(f"| {' | '.join(cells)} | {meaning} |")
     return "\n".join(lines) + "\n"
-
-
-def describe_allowed(field: dict[str, Any]) -> str:
-    """The allowed JSON types and values of one field of a JSON schema."""
-    options = field.get("anyOf") or field.get("oneOf")
-    if options:
-        return " or ".join(describe_allowed(option) for option in options)
-    if "enum" in field:
-        return " or ".join(f"`{json.dumps(value)}`" for value in field["enum"])
-    if "$ref" in field:
-        return "object"
-    json_type = {"array": "list"}.get(field["type"], field["type"])
-    bounds = [
-        f"{sign} {format_number(field[name])}"
-        for name, sign in (("exclusiveMinimum", ">"), ("minimum", ">="), ("maximum", "<="))
-        if name in field
-    ]
-    return f"{json_type} ({', '.join(bounds)})" if bounds else json_type
-
-
-def describe_range(allowed: Range) -> str:
-    low = f"{'>' if allowed.open_low else '>='} {format_number(allowed.low)}"
-    return f"{low}, {'<' if allowed.open_high else '<='} {format_number(allowed.high)}"
-
-
-def format_number(number: float) -> str:
-    powers = {MAX_COUNT: "2^31 - 1", MAX_SEED: "2^32 - 1"}
-    return powers.get(number) or (f"{number:,.0f}" if number == int(number) else f"{number:g}")
-
-
-def build_library_section(section: str) -> str:
-    """Keys, JSON types and ranges of a section whose keys are a library's own."""
-    unsloth_only = library_keywords.unsloth_only_keywords() if section == "from_pretrained" else set()
-    lines = [
-        f"## `{section}`\n",
-        f"{LIBRARY_CLASSES[section]}\n",
-        "| key | JSON type | allowed |",
-        "|---|---|---|",
-    ]
-    for key, json_types in library_keywords.accepted_json_types(section).items():
-        allowed = describe_library_values(section, key, key in unsloth_only)
-        lines.append(f"| `{key}` | {' or '.join(json_types) or 'any'} | {allowed} |")
-    return "\n".join(lines) + "\n"
-
-
-def describe_library_values(section: str, key: str, is_unsloth_only: bool) -> str:
-    found = []
-    if key in RANGES[section]:
-        found.append(describe_range(RANGES[section][key]))
-    if key in ALLOWED_VALUES.get(section, {}):
-        found.append(", ".join(f"`{value}`" for value in ALLOWED_VALUES[section][key]))
-    if reason := training_conflicts.find_refused_keys(section).get(key):
-        found.append(f"only `false`: {reason}")
-    if is_unsloth_only:
-        found.append("backend `unsloth` only")
-    return "; ".join(found)
 
 
 if __name__ == "__main__":

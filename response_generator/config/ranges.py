@@ -104,7 +104,9 @@ RANGES: dict[str, dict[str, Range]] = {
     },
     "generation": {
         "assistant_confidence_threshold": SHARE,
+        "assistant_early_exit": COUNT,
         "assistant_ensemble_weight": SHARE,
+        "assistant_lookbehind": COUNT,
         "decoder_start_token_id": TOKEN_ID,
         "encoder_no_repeat_ngram_size": COUNT_OR_ZERO,
         "encoder_repetition_penalty": POSITIVE,
@@ -128,6 +130,7 @@ RANGES: dict[str, dict[str, Range]] = {
         "num_beams": closed_range(1, MAX_BEAMS),
         "prompt_lookup_num_tokens": COUNT,
         "repetition_penalty": POSITIVE,
+        "target_lookbehind": COUNT,
         "temperature": POSITIVE,  # greedy decoding is do_sample: false
         "top_h": left_open_range(0, 1),
         "top_k": COUNT_OR_ZERO,

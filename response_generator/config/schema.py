@@ -7,7 +7,7 @@ The docstring below each field is its description in `--help` and in docs/config
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, WithJsonSchema
 
 from response_generator.config.paths import resolve_path
 from response_generator.config.ranges import MAX_COUNT, MAX_NUMBER, MAX_SEED, MAX_WORKERS
@@ -23,7 +23,7 @@ BARE_BASE_MODEL = "none"
 AUTO_BATCH_SIZE = "auto"
 
 
-def resolve_baseline(name: str) -> str:
+def resolve_adapter(name: str) -> str:
     return name if name == BARE_BASE_MODEL else resolve_source(name)
 
 
@@ -149,21 +149,26 @@ class ScoringArguments(Section):
     predictions.jsonl keeps the text as it was generated."""
 
 
-class ModelArguments(Section):
-    output_dir: LocalPath
-    """Run folder. All files of the run are written there."""
+class LoadingArguments(Section):
+    """What every program that loads the base model needs."""
+
     seed: int = Field(ge=0, le=MAX_SEED)
     """Random seed of the whole run."""
     backend: Literal["unsloth", "transformers"]
     """Loader: `unsloth` (CUDA, or its CPU backend), or `transformers` with bitsandbytes (training then needs CUDA)."""
     base_model: Source
     """Base model: hub id (`owner/name` or `owner/name@revision`) or folder."""
-    adapter: Source
-    """LoRA adapter that is evaluated: hub id or folder."""
     from_pretrained: dict[str, Any]
     """Keyword arguments of `from_pretrained`, of FastLanguageModel (unsloth) or AutoModelForCausalLM (transformers)."""
     chat_template: ChatTemplateArguments
     """Chat template, special tokens, required markers and system prompt."""
+
+
+class ModelArguments(LoadingArguments):
+    output_dir: LocalPath
+    """Run folder. All files of the run are written there."""
+    adapter: Source
+    """LoRA adapter that is evaluated: hub id or folder."""
     dataset: DatasetArguments
     """The data."""
     wandb: WandbArguments
@@ -187,7 +192,11 @@ class PreferenceArguments(Section):
 class GenerationArguments(ModelArguments):
     dataset: DatasetArguments
     """The dialogues."""
-    batch_size: Annotated[int | Literal[AUTO_BATCH_SIZE], BeforeValidator(check_batch_size)]
+    batch_size: Annotated[
+        int | Literal[AUTO_BATCH_SIZE],
+        BeforeValidator(check_batch_size),
+        WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1}, {"type": "string", "enum": [AUTO_BATCH_SIZE]}]}),
+    ]
     """Replies that are generated at once; "auto": as many tokens as the run finds to be fastest within memory."""
     generation_method: Literal["auto", "generate"] = "auto"
     """`auto`: a prompt is computed once, and the replies are independent of their batch; `generate`: transformers' or
@@ -199,7 +208,7 @@ class GenerationArguments(ModelArguments):
 
 
 class EvaluateArguments(GenerationArguments):
-    baseline_adapter: Annotated[str, AfterValidator(resolve_baseline)] | None = None
+    baseline_adapter: Annotated[str, AfterValidator(resolve_adapter)] | None = None
     """Model to compare with: an adapter (hub id or folder), or "none" for the bare base model; null: none."""
     samples_per_prompt: int = Field(default=1, ge=1, le=MAX_SAMPLES_PER_PROMPT)
     """Replies sampled for each prompt. More than 1 needs `generation.do_sample: true`."""

@@ -4,6 +4,8 @@ late or not at all."""
 from collections.abc import Iterator
 from typing import Any
 
+from response_generator.config.library_keywords import read_default
+
 LOSS_TYPES = (
     "sigmoid hinge ipo exo_pair nca_pair robust bco_pair sppo_hard aot aot_unpaired apo_zero apo_down discopop sft "
     "sigmoid_norm"
@@ -34,13 +36,6 @@ REFUSED_KEYS_OF_SECTION = {
         "packing": "each dialogue is a row of its own",
         "padding_free": "each dialogue is a row of its own",
     },
-}
-LIBRARY_DEFAULTS = {
-    "save_steps": 500,
-    "logging_steps": 10,
-    "max_length": 1024,
-    "gradient_checkpointing": True,
-    "max_seq_length": 2048,  # of unsloth; the others are of TRL
 }
 
 
@@ -111,8 +106,8 @@ def find_length_and_order_conflicts(section: str, values: dict[str, Any]) -> Ite
         yield f"{section}.train_sampling_strategy: got {strategy!r}; allowed: {', '.join(SAMPLING_STRATEGIES)}"
     loading = values.get("from_pretrained")
     if values.get("backend") == "unsloth" and isinstance(loading, dict):
-        model_length = loading.get("max_seq_length", LIBRARY_DEFAULTS["max_seq_length"])
-        row_length = training.get("max_length", LIBRARY_DEFAULTS["max_length"])
+        model_length = loading.get("max_seq_length", read_default("from_pretrained", "max_seq_length"))
+        row_length = training.get("max_length", read_default(section, "max_length"))
         if isinstance(row_length, int) and isinstance(model_length, int) and row_length > model_length:
             yield (
                 f"{section}.max_length: {row_length} is more than from_pretrained.max_seq_length ({model_length}); "
@@ -149,8 +144,8 @@ def find_held_out_conflicts(section: str, training: dict[str, Any], has_eval_dat
         yield f"{section}.early_stopping_patience: needs {section}.load_best_model_at_end: true"
     if not training.get("load_best_model_at_end"):
         return
-    eval_steps = training.get("eval_steps") or training.get("logging_steps", LIBRARY_DEFAULTS["logging_steps"])
-    save_steps = training.get("save_steps", LIBRARY_DEFAULTS["save_steps"])
+    eval_steps = training.get("eval_steps") or training.get("logging_steps", read_default(section, "logging_steps"))
+    save_steps = training.get("save_steps", read_default(section, "save_steps"))
     if eval_strategy == "no":
         yield f'{section}.load_best_model_at_end: needs {section}.eval_strategy, for example "steps"'
     elif save_strategy != eval_strategy:

@@ -7,10 +7,12 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from response_generator.config import conflicts, library_keywords, ranges, strict_json, training_conflicts
+from response_generator.config.chat_schema import ChatArguments
 from response_generator.config.preference_schema import PreferenceDataArguments
 from response_generator.config.schema import LABELS_BY_ID, LABELS_BY_NAME, EvaluateArguments, Section
 from response_generator.errors import InputError
 
+SCHEMA_KEY = "$schema"  # names a JSON Schema for editors; allowed in every args file
 KEYWORD_SECTIONS = ("dpo", "sft", "trainer", "lora", "generation", "from_pretrained")
 KEYS_SET_ELSEWHERE = {
     "output_dir": "write it at the top level",
@@ -42,7 +44,7 @@ Arguments = TypeVar("Arguments", bound=Section)
 
 
 def validate_arguments(model: type[Arguments], values: dict[str, Any], file: str) -> Arguments:
-    """Builds the arguments of a script. A key whose value is null counts as absent.
+    """Builds the arguments of a script. A key whose value is null counts as absent, and so does `$schema`.
 
     Raises:
         InputError: with all errors of the file.
@@ -50,6 +52,7 @@ def validate_arguments(model: type[Arguments], values: dict[str, Any], file: str
     for key, script in SCRIPT_OF_SECTION.items():
         if key in values and key not in model.model_fields:
             raise InputError(f"{file}: {key}: is a section of {script}; name an args file of this script")
+    values = {key: value for key, value in values.items() if key != SCHEMA_KEY}
     unusable = [f"{file}: {key}: {message}" for key, message in strict_json.find_unusable(values)]
     if unusable:
         raise InputError(*unusable)
@@ -73,6 +76,8 @@ def validate_arguments(model: type[Arguments], values: dict[str, Any], file: str
             errors += conflicts.find_evaluation_conflicts(values)
         if model is PreferenceDataArguments:
             errors += conflicts.find_preference_conflicts(values)
+        if model is ChatArguments:
+            errors += conflicts.find_chat_conflicts(values["generation"])
     for section, filters in find_filters(values):
         errors += conflicts.find_filter_conflicts(section, filters)
     if isinstance(values.get("from_pretrained"), dict):
@@ -107,6 +112,20 @@ def drop_nulls(model: type[BaseModel], values: dict[str, Any]) -> dict[str, Any]
             value = drop_nulls(get_section_class(field), value)
         kept[key] = value
     return kept
+
+
+def add_defaults(model: type[BaseModel], values: dict[str, Any]) -> dict[str, Any]:
+    """The values of an args.json, with the defaults of the keys that did not exist when it was written, also inside
+    sections. Keys that no longer exist stay."""
+    filled = dict(values)
+    for key, field in model.model_fields.items():
+        section = get_section_class(field)
+        if key not in values and not field.is_required():
+            default = field.get_default(call_default_factory=True)
+            filled[key] = default.model_dump(mode="json") if isinstance(default, BaseModel) else default
+        elif section and isinstance(values.get(key), dict):
+            filled[key] = add_defaults(section, values[key])
+    return filled
 
 
 def drop_null_keywords(section: str, values: dict[str, Any]) -> dict[str, Any]:

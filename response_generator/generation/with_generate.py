@@ -6,7 +6,8 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 from peft import PeftModel
-from transformers import GenerationConfig, PreTrainedTokenizerBase
+from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.generation.streamers import BaseStreamer
 
 from response_generator.generation.sampling import GenerationRequest, Replies, SamplingParams, Tokens
 from response_generator.modeling.backend import has_unsloth_gpu_code
@@ -46,9 +47,17 @@ def draw_seed(seed: int, sample: int, row: int) -> int:
 
 
 def sample_tokens(
-    model: PeftModel, tokenizer: PreTrainedTokenizerBase, prompts: list[str], config: GenerationConfig
+    model: PeftModel | PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: list[str],
+    config: GenerationConfig,
+    streamer: BaseStreamer | None = None,
 ) -> list[Tokens]:
-    """Samples one completion per prompt. Returns token ids up to and including EOS, without padding."""
+    """Samples one completion per prompt. Returns token ids up to and including EOS, without padding.
+
+    Args:
+        streamer: gets the tokens of a single prompt, and of its completion as they are sampled.
+    """
     with padding_side(tokenizer, "left"):
         batch = tokenizer(prompts, return_tensors="pt", padding=True, add_special_tokens=False)
     batch = batch.to(model.device)
@@ -59,6 +68,7 @@ def sample_tokens(
             input_ids=batch["input_ids"],
             attention_mask=batch["attention_mask"],
             generation_config=config,
+            streamer=streamer,
             **pad,
         )
     completions = whole[:, batch["input_ids"].shape[1] :].tolist()

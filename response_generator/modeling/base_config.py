@@ -4,7 +4,7 @@ from typing import Any
 
 from transformers import AutoConfig, PretrainedConfig
 
-from response_generator.config.schema import ModelArguments
+from response_generator.config.schema import LoadingArguments
 from response_generator.config.sources import from_pretrained_keywords
 from response_generator.errors import InputError
 from response_generator.modeling.meta_model import build_meta_model
@@ -20,7 +20,7 @@ SHAPE_FIELDS = set(
 )
 
 
-def load_config(arguments: ModelArguments) -> PretrainedConfig:
+def load_config(arguments: LoadingArguments) -> PretrainedConfig:
     """Loads the configuration of the base model and checks the keywords of `from_pretrained` against it.
 
     Raises:
@@ -47,14 +47,14 @@ def load_config(arguments: ModelArguments) -> PretrainedConfig:
     return config
 
 
-def get_changed_config_fields(arguments: ModelArguments) -> dict[str, Any]:
+def get_changed_config_fields(arguments: LoadingArguments) -> dict[str, Any]:
     """Returns the keywords of `from_pretrained` that replace fields of the base model's configuration, such as
     rope_parameters. Leaves out those that say how to load the model."""
     config_keys = load_config(arguments).to_dict().keys() | {"rope_scaling"}
     return {key: value for key, value in arguments.from_pretrained.items() if key in config_keys - LOADER_KEYWORDS}
 
 
-def check_loading(arguments: ModelArguments) -> None:
+def check_loading(arguments: LoadingArguments) -> None:
     """Builds the base model without weights, with the configuration fields that `from_pretrained` replaces.
 
     Raises:

@@ -14,7 +14,7 @@ from peft.tuners.lora import LoraLayer
 from peft.tuners.lora.bnb import Linear4bit as LoraLinear4bit
 from torch import nn
 from torch.nn.functional import linear, scaled_dot_product_attention
-from transformers import AttentionInterface, AttentionMaskInterface
+from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
@@ -71,7 +71,7 @@ class DenseLinear(nn.Module):
 
 
 @contextmanager
-def fast_cpu_inference(model: PeftModel) -> Iterator[None]:
+def fast_cpu_inference(model: PeftModel | PreTrainedModel) -> Iterator[None]:
     """Speeds up forward passes of the active adapter inside the block. On a GPU it changes nothing, nor with unsloth's
     code for GPUs, which reads the LoRA weights from PEFT's layers.
 
@@ -82,7 +82,7 @@ def fast_cpu_inference(model: PeftModel) -> Iterator[None]:
     if model.device.type != "cpu" or has_unsloth_forward(model):
         yield
         return
-    base = model.get_base_model()
+    base = model.get_base_model() if isinstance(model, PeftModel) else model
     attention = base.config._attn_implementation
     replaced = find_replaceable_layers(base)
     dense_bytes = sum(count_dense_bytes(layer) for layer in replaced.values())

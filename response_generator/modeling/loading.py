@@ -14,15 +14,14 @@ from transformers import (
 
 from response_generator.config import library_keywords
 from response_generator.config.hub import fetch_adapter
-from response_generator.config.schema import ModelArguments
+from response_generator.config.schema import LoadingArguments
 from response_generator.config.sources import find_hub_revision, from_pretrained_keywords, strip_local_folders
-from response_generator.config.training_conflicts import LIBRARY_DEFAULTS
 from response_generator.config.training_schema import AdapterTrainingArguments, DPOArguments
 from response_generator.constants import POLICY_ADAPTER
 from response_generator.errors import InputError
 from response_generator.modeling import attention
 from response_generator.modeling.adapters import EMBEDDING_MODULES, AdapterFile, add_adapter
-from response_generator.modeling.backend import has_unsloth_gpu_code
+from response_generator.modeling.backend import has_unsloth_forward, has_unsloth_gpu_code
 from response_generator.modeling.base_config import check_loading, load_config
 from response_generator.modeling.meta_model import build_meta_model
 from response_generator.modeling.precision import get_compute_dtype
@@ -30,7 +29,7 @@ from response_generator.modeling.tokenizer import load_tokenizer
 from response_generator.runs import distributed, library_output
 
 
-def find_adapter(key: str, name: str, arguments: ModelArguments) -> AdapterFile:
+def find_adapter(key: str, name: str, arguments: LoadingArguments) -> AdapterFile:
     """Finds an adapter, downloads it if it is on the hub, and checks it against the base model, whose weights
     are not loaded.
 
@@ -139,11 +138,12 @@ def load_policy(
         base.resize_token_embeddings(vocabulary_size)
     policy = add_adapter(base, adapter, POLICY_ADAPTER, trainable=True) if adapter else add_new_lora(base, arguments)
     if has_unsloth_gpu_code():
-        from unsloth import FastLanguageModel
+        from unsloth import FastLanguageModel, FastModel
 
-        # Adds the fused LoRA kernels. This makes every LoRA weight trainable, so it has to come before the frozen
-        # reference adapter is added.
-        policy = FastLanguageModel.patch_peft_model(policy, gradient_checkpointing)
+        # This makes every LoRA weight trainable, so it has to come before the frozen reference adapter is added.
+        # unsloth has fused LoRA kernels for Llama, Qwen and others. FastModel is its code for the rest: Gemma 3.
+        patch = FastLanguageModel.patch_peft_model if has_unsloth_forward(base) else FastModel.post_patch_model
+        policy = patch(policy, gradient_checkpointing)
     name_base_model(policy, arguments)
     return policy
 
@@ -160,7 +160,9 @@ def name_base_model(policy: PeftModel, arguments: AdapterTrainingArguments) -> N
 
 def has_gradient_checkpointing(arguments: AdapterTrainingArguments) -> bool:
     """Returns `gradient_checkpointing` of the section `dpo` or `sft`, or TRL's default when it is not set."""
-    return arguments.trl_settings.get("gradient_checkpointing", LIBRARY_DEFAULTS["gradient_checkpointing"])
+    return arguments.trl_settings.get(
+        "gradient_checkpointing", library_keywords.read_default(arguments.section, "gradient_checkpointing")
+    )
 
 
 def check_vocabulary(tokenizer: PreTrainedTokenizerBase, adapter: AdapterFile | None, base_rows: int, key: str) -> None:
@@ -180,7 +182,7 @@ def check_vocabulary(tokenizer: PreTrainedTokenizerBase, adapter: AdapterFile | 
         )
 
 
-def load_base(arguments: ModelArguments) -> PreTrainedModel:
+def load_base(arguments: LoadingArguments) -> PreTrainedModel:
     """Loads the base model with the backend that the args name, and freezes it."""
     keywords = arguments.from_pretrained | from_pretrained_keywords(arguments.base_model)
     requested_attention = keywords.get("attn_implementation")
@@ -188,8 +190,11 @@ def load_base(arguments: ModelArguments) -> PreTrainedModel:
         keywords["attn_implementation"] = attention.resolve_attn_implementation(requested_attention)
     if keywords.get("dtype") is not None:
         keywords["dtype"] = getattr(torch, keywords["dtype"])  # unsloth's GPU code does not accept a string
+    use_cache = keywords.pop("use_cache", None)  # set below: unsloth's loader of Gemma and others does not take it
     load = load_with_unsloth if arguments.backend == "unsloth" else load_with_transformers
     model = load(keywords)
+    if use_cache is not None:
+        model.config.use_cache = use_cache
     if requested_attention is not None:
         attention.print_attn_change(requested_attention, attention.get_attn_implementation(model))
     print_loaded(model)

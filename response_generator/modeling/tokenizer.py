@@ -5,7 +5,7 @@ from pathlib import Path
 from tokenizers import Tokenizer
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from response_generator.config.schema import ModelArguments
+from response_generator.config.schema import LoadingArguments
 from response_generator.config.sources import from_pretrained_keywords
 from response_generator.errors import InputError
 from response_generator.modeling.adapters import AdapterFile
@@ -13,7 +13,7 @@ from response_generator.modeling.adapters import AdapterFile
 TOKENIZER_FILE = "tokenizer.json"
 
 
-def load_tokenizer(arguments: ModelArguments, adapter: AdapterFile | None) -> PreTrainedTokenizerBase:
+def load_tokenizer(arguments: LoadingArguments, adapter: AdapterFile | None) -> PreTrainedTokenizerBase:
     """Loads the tokenizer of the adapter if it has one, otherwise that of the base model, and adds the special tokens
     of the args.
 

@@ -34,7 +34,7 @@ def write_report(
         folder / "report.html",
         PAGE_FOLDER,
         rows=rows,
-        pictures={name: (PLOT_DESCRIPTIONS[name], to_data_url(vector)) for name, vector in vectors.items()},
+        pictures=[(name, PLOT_DESCRIPTIONS[name], to_data_url(vector)) for name, vector in vectors.items()],
         failed=failed,
         settings=settings,
         pairs=[to_browser_row(pair) for pair in pairs[:MAX_BROWSER_PAIRS]],

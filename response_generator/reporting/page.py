@@ -11,6 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from response_generator.runs import atomic_files
 
 FOLDER = Path(__file__).parent  # of the style, the script and the macros that all reports share
+STYLE_FILE, BROWSER_FILE = FOLDER / "report.css", FOLDER / "browser.js"
 
 
 @dataclass(frozen=True)
@@ -38,8 +39,8 @@ def write_page(file: Path, templates: Path, **values: Any) -> None:
         lstrip_blocks=True,
     )
     page = environment.get_template("report.html.jinja").render(
-        style=(FOLDER / "report.css").read_text(encoding="utf-8"),
-        script="\n".join(path.read_text(encoding="utf-8") for path in (FOLDER / "browser.js", *templates.glob("*.js"))),
+        style=STYLE_FILE.read_text(encoding="utf-8"),
+        script="\n".join(path.read_text(encoding="utf-8") for path in (BROWSER_FILE, *templates.glob("*.js"))),
         **values,
     )
     # A model may generate a lone surrogate, which cannot be encoded in UTF-8.

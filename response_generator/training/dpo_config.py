@@ -8,7 +8,7 @@ from response_generator.training.trainer_config import build_trainer_config
 
 # TRL would precompute with bf16 weights, before they are restored to fp32 and before another reference is loaded (see
 # reference.py). It has no shared prefix.
-KEYS_NOT_FOR_TRL = {"precompute_ref_log_probs", *SHARED_PREFIX}
+KEYS_NOT_FOR_TRL = {"precompute_ref_log_probs", SHARED_PREFIX}
 
 
 def build_dpo_config(arguments: DPOArguments) -> DPOConfig:

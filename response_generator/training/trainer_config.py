@@ -9,7 +9,7 @@ from accelerate.utils import TorchDynamoPlugin
 from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainingArguments, get_scheduler
 from transformers.training_args import OptimizerNames
 
-from response_generator.config.library_keywords import EARLY_STOPPING
+from response_generator.config.library_keywords import EARLY_STOPPING, TRAINING_DEFAULTS
 from response_generator.config.training_schema import AdapterTrainingArguments
 from response_generator.errors import InputError
 from response_generator.modeling.precision import has_native_bf16
@@ -46,12 +46,10 @@ def build_trainer_config(config_class: type[Config], arguments: AdapterTrainingA
         "logging_nan_inf_filter": False,  # it would log an average instead of a NaN
         "restore_callback_states_from_checkpoint": True,  # a resumed run continues the patience count
     }
-    # Every adapter parameter is used in each step; the rows hold a column "length" that TRL does not know.
-    fitting = {"ddp_find_unused_parameters": False, "remove_unused_columns": False}
     device = {} if torch.cuda.is_available() else {"use_cpu": True}
     device |= {} if has_native_bf16() else {"bf16": False}
     try:
-        config = config_class(**{**read_trl_defaults(config_class), **fitting, **device, **values, **ours})
+        config = config_class(**{**read_trl_defaults(config_class), **TRAINING_DEFAULTS, **device, **values, **ours})
         check_settings(config, values.get("optim", config.optim))
     except Exception as error:  # each setting is checked in another place, with another exception
         raise InputError(f"{arguments.section}: {error}") from error

@@ -6,7 +6,7 @@ import pytest
 from conftest import ROOT, read_json
 
 from response_generator.config.schema import EvaluateArguments
-from response_generator.config.training_conflicts import F_DIVERGENCES, LIBRARY_DEFAULTS, LOSS_TYPES
+from response_generator.config.training_conflicts import F_DIVERGENCES, LOSS_TYPES
 from response_generator.config.training_schema import DPOArguments
 from response_generator.config.validation import validate_arguments
 from response_generator.errors import InputError
@@ -99,18 +99,3 @@ def test_losses_and_divergences_are_those_of_trl():
     source = getsource(DPOTrainer)
     assert set(re.findall(r'loss_type == "(\w+)"', source)) == set(LOSS_TYPES)
     assert set(re.findall(r'f_divergence_type == "(\w+)"', source)) == set(F_DIVERGENCES)
-
-
-@pytest.mark.slow  # imports unsloth
-def test_library_defaults_are_those_of_the_pinned_libraries():
-    from inspect import signature
-
-    from trl import DPOConfig, SFTConfig
-    from unsloth_zoo.cpu import FastCPUModel
-
-    from response_generator.training.trainer_config import read_trl_defaults
-
-    max_seq_length = signature(FastCPUModel.from_pretrained).parameters["max_seq_length"].default
-    for config_class in (DPOConfig, SFTConfig):
-        defaults = {"max_seq_length": max_seq_length} | read_trl_defaults(config_class)
-        assert {key: defaults[key] for key in LIBRARY_DEFAULTS} == LIBRARY_DEFAULTS

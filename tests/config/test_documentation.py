@@ -2,10 +2,17 @@
 
 import pytest
 
-from response_generator.config import documentation, library_keywords
+from response_generator.config import documentation, json_schema, library_keywords
+from response_generator.config.programs import PROGRAMS
+from response_generator.config.schema_text import describe_allowed, shorten
+from response_generator.config.validation import KEYWORD_SECTIONS
 
-SCHEMAS = [arguments.model_json_schema() for arguments in documentation.PROGRAMS.values()]
+SCHEMAS = [json_schema.describe_arguments(program.arguments) for program in PROGRAMS]
 SECTIONS = [section for schema in SCHEMAS for section in (schema, *schema["$defs"].values())]
+
+
+def read_section(page: str, section: str) -> str:
+    return page.partition(f"## `{section}`\n")[2].partition("\n## ")[0]
 
 
 def test_the_page_is_up_to_date():
@@ -21,11 +28,11 @@ def test_every_field_has_a_description_and_a_row(section):
         assert f"| `{key}` |" in page
 
 
-@pytest.mark.parametrize("section", documentation.LIBRARY_CLASSES)
+@pytest.mark.parametrize("section", KEYWORD_SECTIONS)
 def test_every_key_of_a_library_has_a_row(section):
-    page = documentation.build_page().partition(f"## `{section}`\n")[2].partition("\n## ")[0]
+    rows = read_section(documentation.build_page(), section)
     for key in library_keywords.accepted_json_types(section):
-        assert f"| `{key}` |" in page
+        assert f"| `{key}` |" in rows
 
 
 @pytest.mark.parametrize(
@@ -33,17 +40,31 @@ def test_every_key_of_a_library_has_a_row(section):
     [
         ({"type": "integer", "minimum": 1, "maximum": 1000}, "integer (>= 1, <= 1,000)"),
         ({"type": "number", "exclusiveMinimum": 0}, "number (> 0)"),
-        ({"anyOf": [{"type": "string"}, {"type": "null"}]}, "string or null"),
+        ({"anyOf": [{"type": "null"}, {"type": "string"}]}, "string or null"),
         ({"enum": ["a", "b"], "type": "string"}, '`"a"` or `"b"`'),
         ({"anyOf": [{"$ref": "#/$defs/DatasetArguments"}, {"type": "null"}]}, "object or null"),
         ({"items": {"type": "string"}, "type": "array"}, "list"),
+        ({"items": {"enum": ["a", "b"]}, "type": "array"}, 'list of `"a"`, `"b"`'),
+        ({"const": False}, "`false`"),
+        ({}, "any"),
     ],
 )
 def test_json_types_and_bounds(field, expected):
-    assert documentation.describe_allowed(field) == expected
+    assert describe_allowed(field) == expected
 
 
-def test_bounds_of_library_numbers():
-    rows = documentation.build_library_section("dpo").splitlines()
-    assert "| `adam_beta1` | number | >= 0, < 1 |" in rows
-    assert "| `max_length` | integer or null | >= 2, <= 2^31 - 1 |" in rows
+def test_rows_of_a_library():
+    rows = read_section(documentation.build_page(), "dpo").splitlines()
+    row = next(row for row in rows if row.startswith("| `adam_beta1` |"))
+    assert row.startswith("| `adam_beta1` | number (>= 0, < 1) | `0.9` | ")
+    row = next(row for row in rows if row.startswith("| `max_length` |"))
+    assert row.startswith("| `max_length` | integer (>= 2, <= 2^31 - 1) or null | `1024` | Maximum length")
+    row = next(row for row in rows if row.startswith("| `padding_free` |"))
+    assert "| `false` | `false` |" in row and "Only false: TRL 1.15 has disabled it." in row
+
+
+def test_a_long_meaning_is_cut_after_a_sentence():
+    first, second, third = "One sentence.", f"A second one {'x' * 200}.", f"A third one {'x' * 200}."
+    assert shorten(f"{first} {second} {third}") == f"{first} {second}"
+    assert shorten(f"{second} {third}") == second
+    assert shorten("e.g. this is one sentence.") == "e.g. this is one sentence."

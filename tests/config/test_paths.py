@@ -90,8 +90,8 @@ def test_bad_paths_are_reported_together_with_other_errors(tiny, places):
     with pytest.raises(InputError) as error:
         validate_arguments(DPOArguments, values, "args.json")
     assert error.value.messages == [
-        "args.json: output_dir: got '$UNSET/run' (string); the environment variable $UNSET is not set",
         "args.json: seed: got -1 (integer); allowed: greater than or equal to 0",
         "args.json: base_model: got '~no_such_user_here/x' (string); there is no user 'no_such_user_here'; write the "
         "full path",
+        "args.json: output_dir: got '$UNSET/run' (string); the environment variable $UNSET is not set",
     ]

@@ -7,7 +7,7 @@ from script_runs import run_here
 from tiny_models import write_tiny_adapter
 
 import evaluate
-from response_generator.evaluation import models
+from response_generator.modeling import shared_base
 
 REFUSED = {
     "a prompt longer than the context": (
@@ -48,7 +48,7 @@ def test_two_adapters_on_other_layers_are_refused_where_unsloth_would_crash(tiny
     write_tiny_adapter(tiny.folder / "base", tmp_path / "other", target_modules=["q_proj", "up_proj"])
     both = tiny.evaluate(tmp_path / "run", baseline_adapter=str(tmp_path / "other"))
     assert run_here(evaluate.main, both, tmp_path, "--dry_run") == 0  # as on a processor
-    monkeypatch.setattr(models, "has_unsloth_gpu_code", lambda: True)
+    monkeypatch.setattr(shared_base, "has_unsloth_gpu_code", lambda: True)
     assert run_here(evaluate.main, both, tmp_path) == 2
     said = capsys.readouterr().err
     assert "are not on the same layers (for example model.layers.0.mlp.down_proj)" in said

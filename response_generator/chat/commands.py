@@ -1,0 +1,113 @@
+"""The commands that a user can write in place of a message, all beginning with a slash."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from response_generator.chat.dialogue import Dialogue, check_choice
+from response_generator.config.ranges import MAX_SEED
+from response_generator.constants import EMOTIONS
+from response_generator.errors import InputError
+
+
+class Quit(Exception):
+    """The user wants to leave."""
+
+
+@dataclass(frozen=True)
+class Command:
+    """argument: what is written after the command, "" for nothing; brackets: it may be left out."""
+
+    argument: str
+    meaning: str
+    run: Callable
+
+
+def run_line(line: str, dialogue: Dialogue, view) -> None:
+    """Answers one line of the user: a message or a command.
+
+    Args:
+        view: shows what happens, see `terminal`.
+
+    Raises:
+        InputError: when the line makes no sense.
+        Quit: by /quit.
+    """
+    line = line.strip()
+    if not line.startswith("/"):
+        view.show_turn(lambda show: dialogue.say(line, show))
+        return
+    name, _, argument = line.partition(" ")
+    argument = argument.strip()
+    command = COMMANDS[check_choice("command", name, tuple(COMMANDS))]
+    if argument and not command.argument:
+        raise InputError(f"{name} stands alone; got {argument[:40]!r} after it")
+    if not argument and command.argument and not command.argument.startswith("["):
+        raise InputError(f"{name}: missing: {command.argument}; {command.meaning}")
+    command.run(argument, dialogue, view)
+
+
+def set_emotion(argument: str, dialogue: Dialogue, view) -> None:
+    dialogue.set_emotion(argument)
+    view.show_note(f"the next replies are asked for {dialogue.emotion}")
+
+
+def set_my_emotion(argument: str, dialogue: Dialogue, view) -> None:
+    dialogue.set_my_emotion(argument)
+    view.show_note(f"the emotion of your next messages: {dialogue.my_emotion or 'found by the classifier'}")
+
+
+def set_adapter(argument: str, dialogue: Dialogue, view) -> None:
+    dialogue.set_adapter(argument)
+    view.show_note(f"{dialogue.adapter} writes the next replies")
+
+
+def reply_again(argument: str, dialogue: Dialogue, view) -> None:
+    if argument and not re.fullmatch(r"[0-9]{1,10}", argument):  # MAX_SEED has ten digits
+        raise InputError(f"/again: got {argument[:40]!r}; allowed: a seed, which is a whole number up to {MAX_SEED}")
+    view.show_turn(lambda show: dialogue.again(int(argument) if argument else None, show))
+
+
+def compare(argument: str, dialogue: Dialogue, view) -> None:
+    view.show_comparison((lambda show: dialogue.say_to_all(argument, show)) if argument else dialogue.compare)
+
+
+def choose(argument: str, dialogue: Dialogue, view) -> None:
+    dialogue.choose(argument)
+    view.show_note(f"the dialogue continues with the reply of {dialogue.adapter}")
+
+
+def undo(argument: str, dialogue: Dialogue, view) -> None:
+    view.show_note(f"removed: {dialogue.undo()}")
+
+
+def start_new(argument: str, dialogue: Dialogue, view) -> None:
+    dialogue.start_new()
+    view.show_note("a new dialogue")
+
+
+def save(argument: str, dialogue: Dialogue, view) -> None:
+    view.show_note(f"appended to {dialogue.save(argument)}")
+
+
+def show_help(argument: str, dialogue: Dialogue, view) -> None:
+    view.show_help([(f"{name} {each.argument}".strip(), each.meaning) for name, each in COMMANDS.items()])
+
+
+def leave(argument: str, dialogue: Dialogue, view) -> None:
+    raise Quit
+
+
+COMMANDS = {
+    "/emotion": Command("EMOTION", f"target emotion of the next replies: {', '.join(EMOTIONS)}", set_emotion),
+    "/my_emotion": Command("EMOTION", "emotion of your next messages; auto: the classifier finds it", set_my_emotion),
+    "/adapter": Command("NAME", "adapter that writes the next replies", set_adapter),
+    "/again": Command("[SEED]", "another reply to your last message, with the next seed or this one", reply_again),
+    "/compare": Command("[MESSAGE]", "replies of all adapters to your last message, or to a new one", compare),
+    "/choose": Command("NAME", "after /compare: continue with the reply of this adapter", choose),
+    "/undo": Command("", "remove your last message and the reply", undo),
+    "/new": Command("", "start a new dialogue", start_new),
+    "/save": Command("FILE.jsonl", "append the dialogue to a data set that evaluate.py reads", save),
+    "/help": Command("", "list the commands", show_help),
+    "/quit": Command("", "leave, as Ctrl-D does; Ctrl-C stops a reply", leave),
+}

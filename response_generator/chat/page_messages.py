@@ -1,0 +1,65 @@
+"""What the page of the chat and the server send each other, as JSON."""
+
+from typing import Any
+
+from response_generator.chat.dialogue import AUTO_EMOTION, Dialogue
+from response_generator.config.schema import Section
+from response_generator.constants import EMOTIONS
+
+
+class ActionRequest(Section):
+    """The body of a POST: what the user does in one dialogue."""
+
+    dialogue: str = ""
+    """Its id, except to open a new one."""
+    text: str = ""
+    """A message."""
+    seed: int | None = None
+    """Seed of another reply."""
+    emotion: str | None = None
+    """Target emotion of the next replies."""
+    my_emotion: str | None = None
+    """Emotion of the next messages, or "auto"."""
+    adapter: str | None = None
+    """Adapter of the next replies; with /choose, the adapter whose reply continues the dialogue."""
+    all_adapters: bool = False
+    """Whether all adapters reply to a new message."""
+
+
+def change_settings(dialogue: Dialogue, request: ActionRequest) -> None:
+    if request.emotion is not None:
+        dialogue.set_emotion(request.emotion)
+    if request.my_emotion is not None:
+        dialogue.set_my_emotion(request.my_emotion)
+    if request.adapter is not None:
+        dialogue.set_adapter(request.adapter)
+
+
+def describe_dialogue(name: str, dialogue: Dialogue) -> dict[str, Any]:
+    """All that the page shows."""
+    return {
+        "dialogue": name,
+        "adapters": dialogue.adapters,
+        "emotions": EMOTIONS,
+        "my_emotions": (AUTO_EMOTION, *EMOTIONS),
+        "adapter": dialogue.adapter,
+        "emotion": dialogue.emotion,
+        "my_emotion": dialogue.my_emotion or AUTO_EMOTION,
+        "turns": [
+            {
+                "emotion": turn.emotion,
+                "text": turn.text,
+                "chosen": turn.chosen,
+                "replies": [
+                    {
+                        "adapter": reply.adapter,
+                        "text": reply.response,
+                        "facts": reply.describe(),
+                        "is_followed": reply.is_followed,
+                    }
+                    for reply in turn.replies.values()
+                ],
+            }
+            for turn in dialogue.turns
+        ],
+    }

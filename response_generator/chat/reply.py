@@ -1,0 +1,74 @@
+"""A reply of the model, with how it was made and what the classifiers say of it."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+# Called with the name of the adapter and the next part of its reply, while this is written.
+ShowText = Callable[[str, str], None]
+
+
+class ReplyStopped(Exception):
+    """Raised by a ShowText to stop the reply."""
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What the classifiers find in a reply; the names are those of predictions.jsonl."""
+
+    predicted_emotion: str
+    emotion_score: float
+    target_probability: float
+    gibberish_label: str
+    gibberish_score: float
+
+
+@dataclass(frozen=True)
+class Reply:
+    """A finished reply.
+
+    seed: the reply is the same again with the same dialogue, adapter, target emotion and seed. left_out_turns: turns at
+    the start of the dialogue that the model did not see, because its context is too short. labels: None without
+    classifiers.
+    """
+
+    adapter: str
+    target_emotion: str
+    seed: int
+    response: str
+    new_tokens: int
+    hit_max_new_tokens: bool
+    left_out_turns: int
+    labels: Labels | None
+
+    @property
+    def is_followed(self) -> bool | None:
+        """Whether the reply has the target emotion according to the classifier; None without one."""
+        return None if self.labels is None else self.labels.predicted_emotion == self.target_emotion
+
+    def describe(self) -> str:
+        """The facts about a reply in one line."""
+        target, labels = f"target {self.target_emotion}", self.labels
+        if labels is None:
+            facts = [target]
+        elif self.is_followed:
+            facts = [f"{target} followed ({labels.target_probability:.2f})"]
+        else:
+            facts = [
+                f"{target} not followed ({labels.target_probability:.2f}), "
+                f"it is {labels.predicted_emotion} ({labels.emotion_score:.2f})"
+            ]
+        if labels:
+            facts.append(f"{labels.gibberish_label} ({labels.gibberish_score:.2f})")
+        facts += [f"{self.new_tokens} tokens", f"seed {self.seed}"]
+        if self.hit_max_new_tokens:
+            facts.append("cut off by max_new_tokens")
+        if self.left_out_turns:
+            facts.append(f"without the oldest {self.left_out_turns} turns, for which the context is too short")
+        return "; ".join(facts)
+
+    def to_record(self) -> dict[str, Any]:
+        """The reply as JSON, with the labels beside its other fields."""
+        record = asdict(self)
+        labels = record.pop("labels")
+        return record | (labels or {})

@@ -1,0 +1,150 @@
+"""Writes replies with any of the adapters, shows each while it is written, and labels it."""
+
+import torch
+from peft import PeftModel
+from transformers import GenerationConfig
+from transformers.generation.streamers import BaseStreamer
+
+from response_generator.chat.reply import Labels, Reply, ShowText
+from response_generator.config.chat_schema import ChatArguments
+from response_generator.data.chat_template import SAMPLE_HISTORY, ChatFormatter
+from response_generator.data.datasets import Message
+from response_generator.errors import InputError
+from response_generator.generation import sampling
+from response_generator.generation.oom import split_on_oom
+from response_generator.generation.with_generate import draw_seed, sample_tokens
+from response_generator.modeling import inference
+from response_generator.modeling.cpu_inference import fast_cpu_inference
+from response_generator.modeling.shared_base import find_adapters, load_shared_tokenizer
+from response_generator.scoring import classifiers
+
+INCOMPLETE_CHARACTER = "\ufffd"  # at the end of a text: the next token completes it
+
+
+class TextStreamer(BaseStreamer):
+    """Passes on the text of each new token. `generate` calls it, first with the prompt."""
+
+    def __init__(self, tokenizer, show):
+        self.tokenizer, self.show = tokenizer, show
+        self.has_prompt, self.tokens, self.shown = False, [], ""
+
+    def put(self, value: torch.Tensor) -> None:
+        if not self.has_prompt:
+            self.has_prompt = True
+            return
+        self.tokens += value.tolist()
+        text = sampling.decode_reply(self.tokens, self.tokenizer)
+        if text.startswith(self.shown) and not text.endswith(INCOMPLETE_CHARACTER):
+            # Also without new text, because `show` can stop the reply.
+            self.show(text[len(self.shown) :])
+            self.shown = text
+
+    def end(self) -> None:
+        """What was held back, such as an incomplete character, is part of the finished reply."""
+
+
+class ReplyWriter:
+    """Everything is checked when it is made; `load` then loads the models.
+
+    Raises:
+        InputError: when an adapter, the template, the settings or a classifier cannot be used.
+    """
+
+    def __init__(self, arguments: ChatArguments):
+        self.arguments = arguments
+        self.names = tuple(arguments.adapters)
+        if arguments.scoring:
+            classifiers.check_classifiers(arguments.scoring)
+        adapters = find_adapters(arguments, {f"adapters.{name}": source for name, source in arguments.adapters.items()})
+        with_tokenizer = [key for key, adapter in adapters.items() if adapter and adapter.has_tokenizer]
+        self.tokenizer = load_shared_tokenizer(arguments, adapters, [*with_tokenizer, *adapters][0])
+        self.adapters = dict(zip(self.names, adapters.values(), strict=True))
+        self.formatter = ChatFormatter.of(self.tokenizer, arguments.chat_template)
+        self.config: GenerationConfig = sampling.build_generation_config(arguments.generation, self.tokenizer)
+        self.context = inference.context_length(arguments)
+        if len(self.formatter.encode(self.sample_prompt)) > self.room:
+            raise InputError(
+                f"generation.max_new_tokens: got {self.config.max_new_tokens}; the model's context of {self.context} "
+                f"tokens leaves no room for a prompt; set a smaller number"
+            )
+        self.model = self.emotions = self.gibberish = None
+
+    @property
+    def sample_prompt(self) -> str:
+        return self.formatter.prompt(SAMPLE_HISTORY, self.arguments.emotion)
+
+    @property
+    def room(self) -> int:
+        """Tokens of a prompt that fit into the context together with the longest reply."""
+        return self.context - self.config.max_new_tokens
+
+    def load(self) -> None:
+        # Not every name that may be shown can be an adapter's name in PEFT.
+        model = inference.load_model(self.arguments, {self.peft_name(name): self.adapters[name] for name in self.names})
+        # Fields left empty would be filled from the model's own generation_config.json.
+        model.generation_config = self.config
+        if isinstance(model, PeftModel):
+            model.get_base_model().generation_config = self.config
+        self.model = model
+        if self.arguments.scoring:
+            self.emotions = classifiers.load_emotion_classifier(self.arguments.scoring)
+            self.gibberish = classifiers.load_gibberish_classifier(self.arguments.scoring)
+
+    def peft_name(self, name: str) -> str:
+        return f"adapter_{self.names.index(name)}"
+
+    def find_emotion(self, text: str) -> str | None:
+        """The emotion of a message; None without a classifier."""
+        return self.emotions.classify([text])[0].label if self.emotions else None
+
+    def write(self, history: list[Message], emotion: str, name: str, seed: int, show: ShowText) -> Reply:
+        """Writes a reply with the adapter `name`.
+
+        Raises:
+            InputError: when the last message does not fit into the model's context, or holds special tokens.
+            RunError: when memory is not enough.
+        """
+        if special := self.formatter.special_tokens_in(history[-1:]):
+            raise InputError(
+                f"the message holds {', '.join(sorted(special))}, which the model cannot tell from the chat template; "
+                f"write it in another way"
+            )
+        prompt, left_out = self.fit(history, emotion)
+
+        def sample(prompts: list[str]) -> list[sampling.Tokens]:
+            torch.manual_seed(draw_seed(seed, 0, len(history)))
+            streamer = TextStreamer(self.tokenizer, lambda text: show(name, text))
+            return sample_tokens(self.model, self.tokenizer, prompts, self.config, streamer)
+
+        adapter = inference.use_adapter(self.model, self.adapters[name], self.peft_name(name))
+        with adapter, fast_cpu_inference(self.model):
+            (tokens,) = split_on_oom(sample, [prompt])
+        text = sampling.decode_reply(tokens, self.tokenizer)
+        is_cut = tokens[-1] != self.config.eos_token_id
+        return Reply(name, emotion, seed, text, len(tokens), is_cut, left_out, self.label(text, emotion))
+
+    def fit(self, history: list[Message], emotion: str) -> tuple[str, int]:
+        """Renders the prompt, without the oldest turns if it does not fit into the context together with a reply.
+
+        Returns:
+            The prompt and the number of turns that were left out.
+
+        Raises:
+            InputError: when not even the last message fits.
+        """
+        for start in range(0, len(history), 2):
+            prompt = self.formatter.prompt(history[start:], emotion)
+            length = len(self.formatter.encode(prompt))
+            if length <= self.room:
+                return prompt, start
+        raise InputError(
+            f"the prompt of the last message alone has {length} tokens; the model's context of {self.context} has room "
+            f"for {self.room} beside generation.max_new_tokens ({self.config.max_new_tokens})"
+        )
+
+    def label(self, text: str, emotion: str) -> Labels | None:
+        if not self.emotions:
+            return None
+        emotions, gibberish = self.emotions.classify([text])[0], self.gibberish.classify([text])[0]
+        target_probability = emotions.probabilities[emotion]
+        return Labels(emotions.label, emotions.score, target_probability, gibberish.label, gibberish.score)

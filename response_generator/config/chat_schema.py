@@ -1,0 +1,32 @@
+"""The arguments of `python -m response_generator.chat`, in the same form as those in schema.py."""
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field
+
+from response_generator.config.ranges import MAX_SEED
+from response_generator.config.schema import LoadingArguments, ScoringArguments, resolve_adapter
+from response_generator.constants import EMOTIONS
+
+
+def check_adapter_names(adapters: dict[str, str]) -> dict[str, str]:
+    if not adapters or not all(re.fullmatch(r"[\w-]{1,40}", name) for name in adapters):
+        raise ValueError("needed: one or more adapters; allowed in a name: up to 40 letters, digits, _ and -")
+    return adapters
+
+
+class ChatArguments(LoadingArguments):
+    seed: int = Field(ge=0, le=MAX_SEED)
+    """Random seed of the first reply to each message; every further reply to it has the next seed."""
+    adapters: Annotated[dict[str, Annotated[str, AfterValidator(resolve_adapter)]], AfterValidator(check_adapter_names)]
+    """The adapters to talk to, an object `{name: adapter}`: a name to show, and a LoRA adapter (hub id or folder), or
+    "none" for the bare base model. The first one replies until another is chosen."""
+    emotion: Literal[EMOTIONS] = "neutral"
+    """Target emotion of the replies until another is chosen."""
+    my_emotion: Literal[EMOTIONS] | None = None
+    """Emotion of the user's messages; null: what the emotion classifier finds, or neutral without a classifier."""
+    generation: dict[str, Any]
+    """Fields of transformers' GenerationConfig. The pad and EOS ids are the tokenizer's."""
+    scoring: ScoringArguments | None = None
+    """The emotion classifier and the gibberish classifier, which label every reply; null: none."""

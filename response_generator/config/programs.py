@@ -1,0 +1,30 @@
+"""The programs that read an args file, with the class of their arguments."""
+
+from dataclasses import dataclass
+
+from response_generator.config.chat_schema import ChatArguments
+from response_generator.config.classifier_schema import ClassifierArguments
+from response_generator.config.preference_schema import DescriptionArguments, PreferenceDataArguments
+from response_generator.config.schema import EvaluateArguments, Section
+from response_generator.config.training_schema import DPOArguments, SFTArguments
+
+
+@dataclass(frozen=True)
+class Program:
+    name: str
+    arguments: type[Section]
+    schema_name: str | None = None
+    """Name of its JSON Schema in args/schemas, without the suffix; None: it takes no args file."""
+    published_args: str | None = None
+    """The args file of the original recipe, in args."""
+
+
+PROGRAMS = (
+    Program("fine_tune_dpo.py", DPOArguments, "dpo", "dpo_arg.json"),
+    Program("evaluate.py", EvaluateArguments, "evaluate", "evaluate_arg.json"),
+    Program("response_generator.sft", SFTArguments, "sft", "sft_arg.json"),
+    Program("response_generator.classifier", ClassifierArguments, "classifier"),
+    Program("response_generator.preferences", PreferenceDataArguments, "preference", "preference_arg.json"),
+    Program("response_generator.preferences --describe", DescriptionArguments),
+    Program("response_generator.chat", ChatArguments, "chat", "chat_arg.json"),
+)

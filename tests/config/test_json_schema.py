@@ -1,0 +1,112 @@
+"""The JSON Schemas in args/schemas: up to date, named by every args file, and of one mind with the validation."""
+
+import json
+from functools import cache
+
+import pytest
+from conftest import ROOT, read_json
+from jsonschema import Draft7Validator
+
+from response_generator.config import json_schema, library_keywords
+from response_generator.config.programs import PROGRAMS, Program
+from response_generator.config.validation import validate_arguments
+from response_generator.errors import InputError
+
+ARGS_FILES = [file for file in sorted((ROOT / "args").rglob("*.json")) if file.parent != json_schema.FOLDER]
+WITH_ARGS_FILE = {program.schema_name: program for program in PROGRAMS if program.schema_name}
+# Refused because of another key, or required by the program where the library has a default.
+TWO_KEYS = {"early_stopping_patience", "load_best_model_at_end", "eval_strategy", "fp16", "max_new_tokens"}
+VALUES = (None, True, False, 0, 1, -3, 0.5, 1e12 + 0.5, "x", [], ["x"], [-3], {}, {"a": 1})
+
+
+@cache
+def build_validator(name: str) -> Draft7Validator:
+    schema = json_schema.build_schema(WITH_ARGS_FILE[name].arguments)
+    Draft7Validator.check_schema(schema)
+    return Draft7Validator(schema)
+
+
+def find_program(args_file) -> Program:
+    schema = (args_file.parent / read_json(args_file)["$schema"]).resolve()
+    assert schema.parent == json_schema.FOLDER
+    return WITH_ARGS_FILE[schema.stem]
+
+
+def test_the_files_are_up_to_date():
+    assert {file.stem for file in json_schema.FOLDER.iterdir()} == set(WITH_ARGS_FILE)
+    for name, program in WITH_ARGS_FILE.items():
+        written = read_json(json_schema.FOLDER / f"{name}.json")
+        assert written == json_schema.build_schema(program.arguments), (
+            "run python -m response_generator.config.json_schema"
+        )
+
+
+@pytest.mark.parametrize("file", ARGS_FILES, ids=lambda file: str(file.relative_to(ROOT)))
+def test_every_args_file_is_valid(file):
+    program = find_program(file)
+    values = read_json(file)
+    validate_arguments(program.arguments, values, str(file))
+    assert list(build_validator(program.schema_name).iter_errors(values)) == []
+
+
+def is_refused_by_program(program: Program, values: dict, key: str) -> bool:
+    try:
+        validate_arguments(program.arguments, values, "args")
+    except InputError as error:
+        return any(message.startswith(f"args: {key}: ") for message in error.messages)
+    return False
+
+
+@pytest.mark.parametrize("section", ["dpo", "lora", "generation", "from_pretrained", "sft", "trainer"])
+def test_schema_and_program_refuse_the_same_values_of_a_library(section):
+    name, file = {
+        "dpo": ("dpo", "dpo_arg.json"),
+        "lora": ("sft", "sft_arg.json"),
+        "sft": ("sft", "sft_arg.json"),
+        "trainer": ("classifier", "daily_dialog/emotion_classifier_arg.json"),
+    }.get(section, ("evaluate", "evaluate_arg.json"))
+    schema = json_schema.build_schema(WITH_ARGS_FILE[name].arguments)
+    validator = Draft7Validator(schema["$defs"][section])
+    differences = []
+    for key in set(library_keywords.accepted_json_types(section)) - TWO_KEYS:
+        for value in VALUES:
+            values = read_json(ROOT / "args" / file)
+            values[section][key] = value
+            by_schema = not validator.is_valid({key: value})
+            by_program = is_refused_by_program(WITH_ARGS_FILE[name], values, f"{section}.{key}")
+            if by_schema != by_program:
+                differences.append((key, value, "schema" if by_schema else "program"))
+    assert differences == [], differences
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "refused"),
+    [
+        ("dpo", {"seeed": 1}, ["seeed"]),
+        ("dpo", {"seed": -1}, ["seed"]),
+        ("dpo", {"wandb": {"mode": "on"}}, ["mode"]),
+        ("dpo", {"eval_dataset": None, "reference_adapter": None}, []),
+        ("evaluate", {"batch_size": "auto", "samples_per_prompt": None}, []),
+        ("evaluate", {"batch_size": 0}, ["batch_size"]),
+        ("evaluate", {"scoring": None}, ["scoring"]),
+        ("preference", {"filters": {"min_margn": 1}}, ["min_margn"]),
+    ],
+)
+def test_own_keys(name, changes, refused):
+    values = read_json(ROOT / "args" / WITH_ARGS_FILE[name].published_args) | changes
+    messages = " ".join(error.message + str([*error.path]) for error in build_validator(name).iter_errors(values))
+    assert bool(messages) == bool(refused)
+    assert all(key in messages for key in refused)
+
+
+def test_every_key_has_a_description_and_a_default_or_is_required():
+    for name, program in WITH_ARGS_FILE.items():
+        schema = json_schema.build_schema(program.arguments)
+        for section in (schema, *schema["$defs"].values()):
+            for key, field in section["properties"].items():
+                assert field.get("description"), f"{name}: {key}"
+    dpo = json_schema.build_schema(WITH_ARGS_FILE["dpo"].arguments)["$defs"]["dpo"]["properties"]
+    assert dpo["beta"]["default"] == 0.1 and dpo["remove_unused_columns"]["default"] is False
+    assert json.dumps(dpo["label_smoothing"]["anyOf"][0]) == (
+        '{"type": "number", "minimum": 0, "exclusiveMaximum": 0.5}'
+    )
