@@ -154,9 +154,9 @@ class SampleReplies(TrainerCallback):
         else:
             json_lines.append_jsonl(self.file, rows)
             self.show(step, [row for row in rows if row["model"] == POLICY])
-            self.tracker.log_table(
-                "samples", list(TABLE_COLUMNS), [to_cells(row) for row in read_rows(self.file)], step
-            )
+            cells = [to_cells(row) for row in read_rows(self.file)]
+            # Not `step`: that of the best adapter is an earlier one, and wandb takes no earlier steps.
+            self.tracker.log_table("samples", list(TABLE_COLUMNS), cells, self.trainer.state.global_step)
             return
         free_memory()  # not inside the except block: there the error still refers to the tensors that did not fit
         self.stop(f"out of memory ({reason})")
@@ -199,7 +199,7 @@ class SampleReplies(TrainerCallback):
     def show(self, step: int, rows: Sequence[dict[str, Any]]) -> None:
         """Prints a line for each reply."""
         for number, row in enumerate(rows, 1):
-            print_short(f"step {step}, reply {number} ({row['target_emotion']}): {row['response']}")
+            print_short(f"step {step}, reply {number} ({row['target_emotion'] or 'no target'}): {row['response']}")
 
 
 def get_turn_text(turn: dict[str, Any]) -> str:
