@@ -1,4 +1,5 @@
-# make demo      prepares the embedded model, trains it, evaluates it and shows the result
+# make demo      prepares the embedded model, trains it, evaluates it and shows the result; it goes on where it was
+#                interrupted, and keeps what is finished
 # make test      runs all tests that need no GPU; installs Chromium (a system package) if it is missing
 # make test-fast runs the tests that need no model, no browser and no other process, without importing unsloth
 # make test-gpu  runs the tests that need a GPU
@@ -22,9 +23,9 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .PHONY: demo daily_dialog test test-fast test-gpu bench assets style chromium
 
 demo: $(INSTALLED) assets
-	rm -rf runs/demo
 	$(PYTHON) fine_tune_dpo.py --json_file args/demo/dpo_arg.json
 	$(PYTHON) evaluate.py --json_file args/demo/evaluate_arg.json
+	@cat response_generator/demo/next_steps.txt
 
 # A folder with train.jsonl and validation.jsonl will do, too: make daily_dialog DAILY_DIALOG=FOLDER
 DAILY_DIALOG := hermeschen1116/daily_dialog_for_RG
@@ -94,6 +95,7 @@ chromium:
 $(INSTALLED): $(REQUIREMENTS)
 	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version)'
 	@test ! -e $(UNFINISHED) || rm -rf $(VENV)
+	@test -x $(PYTHON) || echo "installing into $(VENV): about 7 GB; 1 to 10 minutes, depending on the network"
 	@test -x $(PYTHON) || python3 -m venv $(VENV)
 	@touch $(UNFINISHED)
 	$(PIP_INSTALL) -r requirements.txt -r requirements-dev.txt

@@ -38,7 +38,7 @@ def main() -> None:
     if options.from_predictions:
         report_again(args, run, options)
     elif run.is_finished:
-        print(f"{run.path} is finished: see report.html, summary.md and metrics.json there")
+        show_finished(args, run)
     else:
         evaluate(args, run, options.dry_run)
 
@@ -93,6 +93,15 @@ def evaluate(args: EvaluateArguments, run: RunFolder, dry_run: bool) -> None:
     score_and_report(args, run, rows, run.arguments, counts, tracker)
 
 
+def show_finished(args: EvaluateArguments, run: RunFolder) -> None:
+    print(run.describe_finished("report.html, summary.md and metrics.json"))
+    for key in ("adapter", "baseline_adapter"):
+        weights = Path(getattr(args, key) or "", "adapter_model.safetensors")
+        if weights.is_file() and weights.stat().st_mtime > (run.path / "metrics.json").stat().st_mtime:
+            print(f"{key}: {weights.parent} is newer than this evaluation; to evaluate it, remove {run.path}")
+    print(f"open {run.path / 'report.html'}")
+
+
 def report_again(args: EvaluateArguments, run: RunFolder, options: Namespace) -> None:
     import_backend("transformers")  # enough for the classifiers, whichever backend generated the replies
     from response_generator.evaluation import predictions_file
@@ -118,21 +127,27 @@ def report_again(args: EvaluateArguments, run: RunFolder, options: Namespace) ->
 
 
 def compare(names: list[str], output_dir: str | Path) -> None:
-    from response_generator.evaluation import comparison, finished_runs, report, table
+    from response_generator.evaluation import comparison, examples, finished_runs, report, table
 
     if not distributed.is_main_process():
         return
     models = [finished_runs.parse_model(name) for name in names]
     runs = finished_runs.read_runs(models)
-    run = RunFolder.at(output_dir, {"compare": [finished_runs.describe_model(*model) for model in models]})
+    run = RunFolder(Path(output_dir), {"compare": [model.describe() for model in models]})
     finished_runs.check_output_folder(run)
     found = comparison.compare_models(runs.rows, [], runs.bootstrap_resamples, runs.seed)
     run.start()
-    report.write_report(found, runs.settings(), run.path)
+    report.write_report(found, runs.settings(), run.flatten_environment(), run.path)
     run.write_json("metrics.json", found.flatten())
     table.show_table(found, {})
+    examples.show_examples(found)
     print(f"done: open {run.path / 'report.html'}; metrics and pictures are beside it")
 
 
+def run() -> int:
+    """The command `evaluate-dpo` of an installation with pip."""
+    return command_line.run_main(main)
+
+
 if __name__ == "__main__":
-    sys.exit(command_line.run_main(main))
+    sys.exit(run())

@@ -3,7 +3,8 @@
     python fine_tune_dpo.py --json_file args/dpo_arg.json
 
 Reads preference pairs, trains a copy of the SFT adapter against a frozen one on the same 4-bit base, and leaves in
-output_dir: adapter/ (what evaluate.py reads), metrics.json, log.jsonl, training.png, args.json, environment.json.
+output_dir: adapter/ (what evaluate.py reads), report.html, metrics.json, log.jsonl, training.png, args.json,
+environment.json.
 """
 
 import signal
@@ -35,6 +36,8 @@ def main() -> None:
 
     import_backend(args.backend)  # unsloth has to be imported before transformers, trl and peft
     from response_generator.cli import data_preview, preview
+    from response_generator.preferences.description import describe_pairs
+    from response_generator.preferences.description_table import build_rows
     from response_generator.preferences.filters import count_filtered
     from response_generator.preferences.labels import filter_dataset
     from response_generator.runs.tracking import Tracker
@@ -48,8 +51,9 @@ def main() -> None:
         held_out_pairs, dropped = filter_dataset("eval_dataset", held_out_pairs, args.eval_dataset, args.scoring)
         counts |= count_filtered("eval_dataset", dropped)
     prepared = prepare(args, pairs, held_out_pairs)
-    checkpointing.check_run_identity(run.path, prepared.identify_run(run.arguments))
-    preview.show_training(prepared, pairs)
+    checkpointing.check_run_identity(run, prepared.identify_run(run.arguments))
+    description = build_rows(describe_pairs(pairs, []))
+    preview.show_training(prepared, description)
     data_preview.show_skipped({"dataset": skipped, "eval_dataset": skipped_held_out})
     data_preview.show_filtered(counts)
     data_preview.show_limits({"dataset": args.dataset, "eval_dataset": args.eval_dataset})
@@ -58,20 +62,21 @@ def main() -> None:
         return
 
     run.start()
-    tracker = Tracker.start(args.wandb, run.path, run.arguments)
-    metrics, warnings = train(args, run, prepared, tracker)
+    first_step = checkpointing.find_next_step(run.path)
+    tracker = Tracker.start(args.wandb, run.path, run.arguments, first_step if args.tensorboard else None)
+    metrics = train(args, run, prepared, tracker)
     metrics |= counts | prepared.train.dropped_metrics("dataset")
     if prepared.held_out:
         metrics |= prepared.held_out.dropped_metrics("eval_dataset")
     if distributed.is_main_process():
         from response_generator.training import report
 
-        report.write_results("DPO", run, len(prepared.train.rows), metrics, tracker, warnings)
+        report.write_results("DPO", run, prepared, metrics, tracker, description)
         publish(args, run)
 
 
 def show_finished(args: DPOArguments, run: RunFolder) -> None:
-    print(f"{run.path} is finished: see metrics.json and training.png there")
+    print(run.describe_finished("report.html and metrics.json"))
     if args.export and not Path(args.export.path).exists():
         print(f"it is not exported yet: python -m response_generator.export {run.path}")
 
@@ -88,20 +93,19 @@ def show_cost(args: DPOArguments, prepared) -> None:
         preview.show_step_profile(profile)
 
 
-def train(args: DPOArguments, run: RunFolder, prepared, tracker) -> tuple[dict[str, float], list[str]]:
-    """Trains, resuming where an earlier start was stopped, and saves the adapter.
-
-    Returns:
-        The metrics, and the warnings of the health checks.
-    """
+def train(args: DPOArguments, run: RunFolder, prepared, tracker) -> dict[str, float]:
+    """Trains, resuming where an earlier start was stopped, saves the adapter and returns the metrics."""
     from response_generator.modeling import loading
     from response_generator.training import (
         batch_layout,
         callbacks,
         health,
+        progress_bar,
         reference,
         run_training,
+        samples,
         sanity_checks,
+        step_files,
         trainer_config,
         trainer_setup,
     )
@@ -110,7 +114,6 @@ def train(args: DPOArguments, run: RunFolder, prepared, tracker) -> tuple[dict[s
     policy = loading.load_policy(args, prepared.start)
     run.note_environment(loading.describe_model(policy))
     run.note_commits(commits.find_adapter_and_dataset_commits(args))
-    health_check = health.TrainingHealthCallback(prepared.config.beta)
     trainer = trainer_setup.build_trainer(
         ResumableDPOTrainer,
         policy,
@@ -119,9 +122,9 @@ def train(args: DPOArguments, run: RunFolder, prepared, tracker) -> tuple[dict[s
         prepared.train,
         prepared.held_out,
         callbacks=[
-            callbacks.LogFile(run.path / "log.jsonl", tracker),
-            callbacks.ProgressBar(len(prepared.train.rows), "pair", callbacks.DPO_METRICS),
-            health_check,
+            callbacks.LogFile(run.path / step_files.LOG_FILE, tracker),
+            progress_bar.ProgressBar(len(prepared.train.rows), "pairs", progress_bar.DPO_METRICS),
+            health.TrainingHealthCallback(prepared.config.beta, run.path / step_files.WARNINGS_FILE),
             *trainer_config.build_early_stopping(args.dpo),
         ],
         run_identity=prepared.identify_run(run.arguments),
@@ -132,12 +135,17 @@ def train(args: DPOArguments, run: RunFolder, prepared, tracker) -> tuple[dict[s
     run.note_environment({"batch_layout": batch_layout.choose_layout(trainer, args.dpo)})
     if args.dpo.get("precompute_ref_log_probs"):
         reference.precompute_ref_logps(trainer)
+    sample_replies = samples.SampleReplies(
+        trainer, prepared.sample_requests, args.samples, args.seed, run.path / step_files.SAMPLES_FILE, tracker
+    )
+    trainer.add_callback(sample_replies)
     metrics = sanity_checks.check_start(trainer, prepared.start, prepared.reference)
     metrics |= run_training.train(trainer)
+    sample_replies.write_last(metrics.get("best_step", metrics["steps"]))
     sanity_checks.check_end(policy, prepared.start, prepared.reference)
     if distributed.is_main_process():
         run_training.save_adapter(policy, prepared.tokenizer, run.path / "adapter")
-    return metrics, list(health_check.findings.values())
+    return metrics
 
 
 def publish(args: DPOArguments, run: RunFolder) -> None:
@@ -147,5 +155,10 @@ def publish(args: DPOArguments, run: RunFolder) -> None:
         merge.merge_in_subprocess(args, run.path / "adapter")
 
 
+def run() -> int:
+    """The command `fine-tune-dpo` of an installation with pip."""
+    return command_line.run_main(main)
+
+
 if __name__ == "__main__":
-    sys.exit(command_line.run_main(main))
+    sys.exit(run())

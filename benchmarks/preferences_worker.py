@@ -56,7 +56,7 @@ def build_with_program(args: PreferenceDataArguments, prepared) -> tuple[int, in
     from response_generator.runs.run_folder import RunFolder
 
     with tempfile.TemporaryDirectory() as folder:
-        run = RunFolder.at(folder, {})
+        run = RunFolder(Path(folder), {})
         with CandidateSampler(args, run, prepared) as sampler:
             sampler.load()
             start = time.perf_counter()

@@ -29,7 +29,7 @@ def main() -> None:
     args = command_line.read_arguments(ClassifierArguments, options)
     run = preflight.check_classifier_training(args)
     if run.is_finished:
-        print(f"{run.path} is finished: see metrics.json there")
+        print(run.describe_finished("metrics.json"))
         return
     library_output.silence_loggers()
     train = list_turns(read_dialogues(args.dataset)[0])

@@ -3,8 +3,8 @@
     python -m response_generator.sft --json_file args/sft_arg.json
 
 Reads dialogues, trains a LoRA on a 4-bit base to write the assistant's replies, each with its emotion in the prompt,
-and leaves in output_dir: adapter/ (what fine_tune_dpo.py reads), metrics.json, log.jsonl, training.png, args.json,
-environment.json.
+and leaves in output_dir: adapter/ (what fine_tune_dpo.py reads), report.html, metrics.json, log.jsonl, training.png,
+args.json, environment.json.
 """
 
 import signal
@@ -27,7 +27,7 @@ def main() -> None:
     args = command_line.read_arguments(SFTArguments, options)
     run = preflight.check_environment(args)
     if run.is_finished:
-        print(f"{run.path} is finished: see metrics.json and training.png there")
+        print(run.describe_finished("report.html and metrics.json"))
         return
     dialogues, skipped = read_dialogues(args.dataset)
     held_out, skipped_held_out = read_dialogues(args.eval_dataset) if args.eval_dataset else ([], {})
@@ -38,7 +38,7 @@ def main() -> None:
     from response_generator.training.sft_preparation import prepare
 
     prepared = prepare(args, dialogues, held_out)
-    checkpointing.check_run_identity(run.path, prepared.identify_run(run.arguments))
+    checkpointing.check_run_identity(run, prepared.identify_run(run.arguments))
     sft_preview.show_training(prepared)
     data_preview.show_skipped({"dataset": skipped, "eval_dataset": skipped_held_out})
     data_preview.show_limits({"dataset": args.dataset, "eval_dataset": args.eval_dataset})
@@ -46,7 +46,8 @@ def main() -> None:
         return
 
     run.start()
-    tracker = Tracker.start(args.wandb, run.path, run.arguments)
+    first_step = checkpointing.find_next_step(run.path)
+    tracker = Tracker.start(args.wandb, run.path, run.arguments, first_step if args.tensorboard else None)
     metrics = train(args, run, prepared, tracker)
     metrics |= count_skipped("dataset", args.dataset, skipped) | prepared.train.dropped_metrics("dataset")
     if prepared.held_out:
@@ -55,7 +56,7 @@ def main() -> None:
     if distributed.is_main_process():
         from response_generator.training import report
 
-        report.write_results("SFT", run, len(prepared.train.rows), metrics, tracker)
+        report.write_results("SFT", run, prepared, metrics, tracker)
         if args.push_to_hub:
             hub.push_adapter(run.path / "adapter", args.push_to_hub)
 
@@ -65,9 +66,12 @@ def train(args: SFTArguments, run: RunFolder, prepared, tracker) -> dict[str, fl
     from response_generator.modeling import loading
     from response_generator.training import (
         callbacks,
+        progress_bar,
         run_training,
+        samples,
         sanity_checks,
         sft_checks,
+        step_files,
         trainer_config,
         trainer_setup,
     )
@@ -84,15 +88,20 @@ def train(args: SFTArguments, run: RunFolder, prepared, tracker) -> dict[str, fl
         prepared.train,
         prepared.held_out,
         callbacks=[
-            callbacks.LogFile(run.path / "log.jsonl", tracker),
-            callbacks.ProgressBar(len(prepared.train.rows), "dialogue", callbacks.SFT_METRICS),
+            callbacks.LogFile(run.path / step_files.LOG_FILE, tracker),
+            progress_bar.ProgressBar(len(prepared.train.rows), "dialogues", progress_bar.SFT_METRICS),
             *trainer_config.build_early_stopping(args.sft),
         ],
         run_identity=prepared.identify_run(run.arguments),
         save_total_limit=args.sft.get("save_total_limit"),
     )
+    sample_replies = samples.SampleReplies(
+        trainer, prepared.sample_requests, args.samples, args.seed, run.path / step_files.SAMPLES_FILE, tracker
+    )
+    trainer.add_callback(sample_replies)
     metrics = sft_checks.check_start(trainer)
     metrics |= run_training.train(trainer, "dialogues")
+    sample_replies.write_last(metrics.get("best_step", metrics["steps"]))
     sanity_checks.check_changed(policy, prepared.start)
     if distributed.is_main_process():
         run_training.save_adapter(policy, prepared.tokenizer, run.path / "adapter")

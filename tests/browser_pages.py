@@ -1,9 +1,12 @@
 """A page in a real browser."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from matplotlib.figure import Figure as Picture
+from matplotlib.text import Text
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 # As root there is no sandbox to be had; without the others the browser looks for a network.
@@ -25,3 +28,30 @@ def open_page(browser, file: Path) -> Iterator:
     context.close()
     assert complaints == []
     assert [address for address in addresses if not address.startswith("data:")] == [file.as_uri()]
+
+
+PHONE_WIDTH, MIN_FONT_SIZE, MIN_TOUCH_HEIGHT = 390, 9, 44  # px
+PX_PER_POINT = 96 / 72
+
+
+def assert_fits_a_phone(page, pictures: Iterable[Picture]) -> None:
+    """Nothing of the page, folded parts opened, is wider than a phone, unless a hint says that it is scrolled; the text
+    of its plots can be read, and what is clicked is large enough for a finger.
+
+    Args:
+        pictures: the plots in the order of the page.
+    """
+    page.set_viewport_size({"width": PHONE_WIDTH, "height": 844})
+    page.evaluate("document.querySelectorAll('details').forEach(each => { each.open = true; })")
+    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE_WIDTH
+    cells = page.evaluate("[...document.querySelectorAll('td, th')].map(cell => cell.getBoundingClientRect().right)")
+    assert max(cells) <= PHONE_WIDTH
+    widths = page.evaluate(
+        "[...document.images].map(image => [image.getBoundingClientRect().width, image.naturalWidth])"
+    )
+    for (shown, natural), picture in zip(widths, pictures, strict=True):
+        smallest = min(text.get_fontsize() for text in picture.findobj(Text) if text.get_text())
+        assert smallest * PX_PER_POINT * shown / natural >= MIN_FONT_SIZE
+    assert page.locator("figure").count() == page.locator(".scroll-hint:visible").count()
+    clicked = page.locator("button:visible, select:visible, input:visible, summary:visible")
+    assert all(element.bounding_box()["height"] >= MIN_TOUCH_HEIGHT for element in clicked.all())

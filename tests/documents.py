@@ -1,4 +1,4 @@
-"""README.md and the files of docs/, with their fenced blocks and inline code."""
+"""README.md, CONTRIBUTING.md, CHANGELOG.md and the files of docs/, with their fenced blocks and inline code."""
 
 import re
 from dataclasses import dataclass
@@ -6,7 +6,10 @@ from pathlib import Path
 
 from tiny_models import ROOT
 
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
+    *sorted((ROOT / "docs").glob("*.md")),
+]
 TEXTS = {file: file.read_text(encoding="utf-8") for file in DOCUMENTS}
 
 

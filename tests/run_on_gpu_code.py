@@ -37,8 +37,10 @@ from response_generator.evaluation import models, pair_logprobs
 from response_generator.generation import decoding, method, sampling
 from response_generator.generation.with_generate import sample_tokens
 from response_generator.modeling import inference, loading
+from response_generator.modeling.adapters import AdapterFile
 from response_generator.modeling.logprobs import completion_logps
 from response_generator.modeling.tokenizer import load_tokenizer
+from response_generator.runs.tracking import Tracker
 from response_generator.training import (
     batch_layout,
     dpo_config,
@@ -46,6 +48,7 @@ from response_generator.training import (
     profiling,
     reference,
     run_training,
+    samples,
     sanity_checks,
     sft_checks,
     sft_preparation,
@@ -53,6 +56,9 @@ from response_generator.training import (
 )
 from response_generator.training.dpo_trainer import ResumableDPOTrainer
 from response_generator.training.sft_trainer import ResumableSFTTrainer
+from response_generator.training.step_files import read_rows
+
+SAMPLES = {"every_steps": 1, "prompts": 3, "max_new_tokens": 8}
 
 
 class Terminate(TrainerCallback):
@@ -61,26 +67,32 @@ class Terminate(TrainerCallback):
             os.kill(os.getpid(), signal.SIGTERM)
 
 
-def session(values: dict, output: str, *callbacks, **dpo) -> dict:
+def session(values: dict, output: str, *callbacks, sample_args: dict | None = None, **dpo) -> dict:
     """One process's worth of fine_tune_dpo.py, up to the trained adapter."""
-    changed = {"output_dir": output, "dpo": values["dpo"] | dpo}
+    changed = {"output_dir": output, "dpo": values["dpo"] | dpo, "samples": sample_args}
     arguments = validate_arguments(DPOArguments, values | changed, "args.json")
     config = dpo_config.build_dpo_config(arguments)
     start = loading.resolve_initial_adapter(arguments)
     frozen = loading.resolve_reference_adapter(arguments, start)
     tokenizer = load_tokenizer(arguments, start)
-    pairs, _ = read_pairs(arguments.dataset)
-    pairs = tokenize_pairs(pairs, ChatFormatter.of(tokenizer, arguments.chat_template), config.max_length)
+    rows, _ = read_pairs(arguments.dataset)
+    formatter = ChatFormatter.of(tokenizer, arguments.chat_template)
+    pairs = tokenize_pairs(rows, formatter, config.max_length)
     policy = loading.load_policy(arguments, start)
     trainer = trainer_setup.build_trainer(ResumableDPOTrainer, policy, tokenizer, config, pairs, pairs, list(callbacks))
     if frozen:
         reference.replace_reference(policy, frozen)
     told = None
+    requests = samples.choose_prompts(rows, formatter, arguments.samples, inference.context_length(arguments))
+    file = Path(output, "samples.jsonl")
+    sample_replies = samples.SampleReplies(trainer, requests, arguments.samples, arguments.seed, file, Tracker())
+    trainer.add_callback(sample_replies)
     layout = batch_layout.choose_layout(trainer, arguments.dpo)
     metrics = sanity_checks.check_start(trainer, start, frozen)
     passes, kernel_calls = counted_passes(policy), CALLS["logprobs"]
     try:
         metrics |= run_training.train(trainer)
+        sample_replies.write_last(metrics["steps"])
         sanity_checks.check_end(policy, start, frozen)
     except KeyboardInterrupt as interruption:
         told = str(interruption)
@@ -100,12 +112,33 @@ def session(values: dict, output: str, *callbacks, **dpo) -> dict:
         "losses": [entry["loss"] for entry in trainer.state.log_history if "loss" in entry],
         "interrupted": told,
         "adapter": hashlib.sha256(Path(output, "adapter", "adapter_model.safetensors").read_bytes()).hexdigest(),
+        "samples": read_rows(file),
     }
 
 
-def sft_session(values: dict, output: str, *callbacks) -> dict:
+def evaluated_samples(values: dict, adapters: dict[str, str], sample_args: dict) -> dict[str, list[str]]:
+    """Replies to the prompts of the samples, by the model as evaluate.py loads it."""
+    arguments = validate_arguments(DPOArguments, values | {"samples": sample_args}, "args.json")
+    tokenizer = load_tokenizer(arguments, None)
+    rows, _ = read_pairs(arguments.dataset)
+    formatter = ChatFormatter.of(tokenizer, arguments.chat_template)
+    requests = samples.choose_prompts(rows, formatter, arguments.samples, inference.context_length(arguments))
+    settings = samples.SETTINGS | {"max_new_tokens": arguments.samples.max_new_tokens}
+    params = sampling.SamplingParams(sampling.build_generation_config(settings, tokenizer), arguments.seed, samples=1)
+    files = {name: AdapterFile.read(Path(folder)) for name, folder in adapters.items()}
+    model = inference.load_model(arguments, files)
+    found = {}
+    for name, adapter in files.items():
+        with inference.use_adapter(model, adapter, name):
+            replies = list(decoding.write_replies(model, requests, params, sampling.BatchLimit(len(requests))))
+        replies.sort(key=lambda each: requests.index(each.request))
+        found[name] = [sampling.decode_reply(each.samples[0], tokenizer) for each in replies]
+    return found
+
+
+def sft_session(values: dict, output: str, *callbacks, sample_args: dict | None = None) -> dict:
     """One process's worth of response_generator.sft, up to the trained adapter."""
-    args = validate_arguments(SFTArguments, values | {"output_dir": output}, "args.json")
+    args = validate_arguments(SFTArguments, values | {"output_dir": output, "samples": sample_args}, "args.json")
     dialogues, _ = read_dialogues(args.dataset)
     prepared = sft_preparation.prepare(args, dialogues, dialogues[:2])
     policy = loading.load_policy(args, prepared.start, vocabulary_size=len(prepared.tokenizer))
@@ -117,6 +150,10 @@ def sft_session(values: dict, output: str, *callbacks) -> dict:
         prepared.train,
         prepared.held_out,
         list(callbacks),
+    )
+    file = Path(output, "samples.jsonl")
+    trainer.add_callback(
+        samples.SampleReplies(trainer, prepared.sample_requests, args.samples, args.seed, file, Tracker())
     )
     metrics, told = sft_checks.check_start(trainer), None
     try:
@@ -131,6 +168,7 @@ def sft_session(values: dict, output: str, *callbacks) -> dict:
         "losses": [entry["loss"] for entry in trainer.state.log_history if "loss" in entry],
         "interrupted": told,
         "adapter": hashlib.sha256(Path(output, "adapter", "adapter_model.safetensors").read_bytes()).hexdigest(),
+        "samples": read_rows(file),
     }
 
 
@@ -298,14 +336,27 @@ if __name__ == "__main__":
         "sft": sft_session(given["sft"], "sft"),
         "sft_stopped": sft_session(given["sft"], "sft_run", Terminate()),
         "sft_resumed": sft_session(given["sft"], "sft_run"),
+        "sft_sampled": sft_session(given["sft"], "sft_sampled", sample_args=SAMPLES),
         "shared_prefix": session(dpo, "shared_prefix", shared_prefix=True),
+        "sampled": session(dpo, "sampled", sample_args=SAMPLES),
+        "sampled_checkpointed": session(
+            dpo | {"reference_adapter": None},
+            "sampled_checkpointed",
+            gradient_checkpointing=True,
+            max_steps=1,
+            sample_args=SAMPLES,
+        ),
         "kernel_obstacles": kernel_obstacles(dpo),
         "layouts": [both_layouts(dpo, checkpointing) for checkpointing in (False, True)],
         "evaluation": evaluation(given["evaluate"]),
     }
     texts = report["evaluation"]["texts"]
     report |= {"fused_logps": fused_log_probabilities(dpo, texts), "flash": with_flash_attention(dpo, texts)}
+    report["sampled_in_fp32"] = session(in_fp32(dpo), "sampled_in_fp32", bf16=False, max_steps=1, sample_args=SAMPLES)
+    adapters = {"policy": dpo["adapter"], "reference": dpo["reference_adapter"], "trained": "sampled_in_fp32/adapter"}
+    report["evaluated_samples"] = evaluated_samples(in_fp32(dpo), adapters, SAMPLES)
     report["tables"] = session(given["tables"], "tables")
+    report["tables_sampled"] = session(given["tables"], "tables_sampled", sample_args=SAMPLES)
     trained = given["tables"] | {"adapter": "tables/adapter"}
     report["tables_again"] = session(trained, "tables_again", max_steps=1)
     os.environ["UNSLOTH_BLOCK_COMPILE"] = "1"

@@ -1,10 +1,12 @@
-"""Links, paths, keys and names in README.md and docs/ must exist."""
+"""Links, paths, keys and names in the documents must exist."""
 
 import ast
 import re
+import tomllib
 
 import numpy as np
 import pytest
+import yaml
 from conftest import ROOT
 from documents import BLOCKS, DOCUMENTS, TEXTS, list_inline_code, list_make_targets
 
@@ -16,8 +18,8 @@ from response_generator.evaluation.comparison import estimate_preference
 from response_generator.evaluation.metrics import METRICS
 from response_generator.evaluation.predictions_file import GENERATED_FIELDS, SCORED_FIELDS
 
-MAX_README_WORDS = 1000
-CHECKED_PATHS = ("args/", "docs/", "response_generator/", "tests/", "requirements")
+MAX_README_WORDS = 1100
+CHECKED_PATHS = ("args/", "docs/", "notebooks/", "response_generator/", "tests/", "requirements")
 
 
 def list_keys(arguments: type[Section]) -> set[str]:
@@ -32,7 +34,14 @@ def list_keys(arguments: type[Section]) -> set[str]:
 
 
 # Named in the documents as what is not, or is no longer, a key.
-NO_KEYS = {"chat_template.marks", "dpo.output_dir", "generation.eos_token_id", "generation.jsonl", "preferences.jsonl"}
+NO_KEYS = {
+    "chat_template.marks",
+    "dpo.output_dir",
+    "generation.eos_token_id",
+    "generation.jsonl",
+    "preferences.jsonl",
+    "samples.jsonl",
+}
 
 
 @pytest.mark.parametrize("file", DOCUMENTS, ids=lambda file: file.name)
@@ -89,14 +98,27 @@ def test_the_readme_is_short():
 
 def test_the_readme_links_every_document():
     for file in DOCUMENTS[1:]:
-        assert f"(docs/{file.name})" in TEXTS[ROOT / "README.md"]
+        assert f"({file.relative_to(ROOT)})" in TEXTS[ROOT / "README.md"]
 
 
 def test_the_layout_names_every_folder_of_the_package():
-    layout = next(block.text for block in BLOCKS if block.language == "text" and block.file.name == "README.md")
+    layout = next(block.text for block in BLOCKS if block.language == "text" and block.file.name == "CONTRIBUTING.md")
     folders = {file.parent.name for file in (ROOT / "response_generator").glob("*/__init__.py")}
     assert set(re.findall(r"^  (\w+)/ ", layout, re.MULTILINE)) == folders
     assert all((ROOT / path).exists() for path in re.findall(r"^\S+", layout, re.MULTILINE))
+
+
+def test_the_citation_has_what_its_format_requires():
+    """Citation File Format 1.2.0: https://github.com/citation-file-format/citation-file-format"""
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert {"cff-version", "message", "title", "authors"} <= citation.keys()
+    assert (citation["version"], citation["license"]) == (project["version"], project["license"])
+    assert citation["authors"] == project["authors"]
+    assert len(citation["references"]) == 4
+    for reference in citation["references"]:
+        assert {"type", "title", "authors", "year", "url"} <= reference.keys()
+        assert all(author.keys() == {"family-names", "given-names"} for author in reference["authors"])
 
 
 def test_the_evaluation_page_defines_every_metric_and_field():

@@ -9,6 +9,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 import pytest
+import tensorboard.main
 from accelerate.commands.launch import launch_command_parser
 from conftest import ROOT
 from documents import BLOCKS, DOCUMENTS, list_inline_code, list_make_targets
@@ -36,6 +37,7 @@ PUBLISHED_ARGS = {
     ChatArguments: ROOT / "args" / "chat_arg.json",
 }
 CONFIGURED = {"response_generator.sft": SFTArguments, "response_generator.classifier": ClassifierArguments}
+OF_THE_SYSTEM = {"sudo", "wsl", "conda"}  # not in the environment, so they cannot be checked here
 LAUNCHERS = {"torchrun": build_torchrun_parser, "accelerate": launch_command_parser}
 
 
@@ -44,15 +46,16 @@ def in_repository(monkeypatch):
     monkeypatch.chdir(ROOT)
 
 
+NEXT_STEPS = ROOT / "response_generator" / "demo" / "next_steps.txt"  # printed by make demo
+
+
 def list_commands() -> list[tuple[str, str]]:
-    """`(document, command)` of every line in a `sh` block, with continuation lines joined."""
-    return [
-        (block.file.name, line)
-        for block in BLOCKS
-        if block.language == "sh"
-        for line in block.text.replace("\\\n", " ").splitlines()
-        if line.strip()
-    ]
+    """`(document, command)` of every line in a `sh` block, with continuation lines joined, and of the commands that
+    make demo prints."""
+    texts = [(block.file.name, block.text) for block in BLOCKS if block.language == "sh"]
+    printed = re.findall(r"^  \.venv/(?:.*\\\n)*.*\n", NEXT_STEPS.read_text(encoding="utf-8"), re.MULTILINE)
+    texts += [(NEXT_STEPS.name, text) for text in printed]
+    return [(name, line) for name, text in texts for line in text.replace("\\\n", " ").splitlines() if line.strip()]
 
 
 def label(value: object) -> str:
@@ -80,7 +83,10 @@ def read_published_args(arguments: type[ModelArguments], assignments: list[str])
 
 
 def check_module(module: str, options: list[str], monkeypatch) -> None:
-    """Checks a program of the package."""
+    """Checks a program of the package, or a call of pytest."""
+    if module == "pytest":
+        assert (ROOT / options[-1]).is_file()
+        return
     assert importlib.util.find_spec(module), f"there is no module {module}"
     if module == "response_generator.preferences":
         monkeypatch.setattr(sys, "argv", [module, *options])
@@ -106,6 +112,9 @@ def check_module(module: str, options: list[str], monkeypatch) -> None:
     if module == explain.__name__:
         monkeypatch.setattr(sys, "argv", [module, *options])
         explain.main()
+        return
+    if module == tensorboard.main.__name__:
+        tensorboard.program.TensorBoard().configure([module, *options])
         return
     if module != export.__name__:
         assert not [option for option in options if option.startswith("-")]
@@ -137,13 +146,19 @@ def test_every_command_is_accepted(document, command, monkeypatch):
         words = words[1:]
     outside = [word for word in words if word.rpartition("=")[2].startswith(("/", "~", ".."))]
     assert not outside, "a documented command must not need files outside the repository"
+    words[0] = words[0].removeprefix(".venv/bin/")
     if words[0] in LAUNCHERS:
         words = strip_launcher(words)
     program, *rest = words
+    if program in OF_THE_SYSTEM:
+        return
     if program == "make":
         assert set(rest) <= list_make_targets(), command
-    elif program.endswith("pip"):
-        assert Path(rest[rest.index("-r") + 1]).is_file()
+    elif program == "pip":
+        source = Path(rest[-1])
+        assert rest[0] == "install" and (source / "pyproject.toml" if rest[-2] == "-e" else source).is_file()
+    elif rest[:2] == ["-m", "venv"]:
+        assert rest[2:] == [".venv"]
     elif program.endswith("python") and rest[0] == "-m":
         check_module(rest[1], rest[2:], monkeypatch)
     elif program.endswith("python"):
@@ -189,7 +204,7 @@ def test_every_override_in_the_text_is_valid(file):
 def test_every_option_in_the_text_exists(file):
     sources = [ROOT / "evaluate.py", *(Path(program.__file__) for program in (command_line, preferences, chat))]
     written = "".join(source.read_text(encoding="utf-8") for source in sources)
-    known = {"--help", *re.findall(r'"(--\w+)"', written)}
-    known |= set(re.findall(r"--\w+", library_keywords.FILE.read_text(encoding="utf-8")))  # the libraries' own words
+    known = {"--help", "--no-deps", "--no-compile", *re.findall(r'"(--\w+)"', written)}  # two are of pip
+    known |= set(re.findall(r"--[\w-]+", library_keywords.FILE.read_text(encoding="utf-8")))  # the libraries' own words
     for code in list_inline_code(file):
-        assert set(re.findall(r"(?<!\S)--\w+", code)) <= known, code
+        assert set(re.findall(r"(?<!\S)--[\w-]+", code)) <= known, code

@@ -18,7 +18,15 @@ from response_generator.data.tokenization import tokenize_pairs
 from response_generator.modeling import loading
 from response_generator.modeling.tokenizer import load_tokenizer
 from response_generator.runs.tracking import Tracker
-from response_generator.training import batch_layout, dpo_config, reference, run_training, trainer_config, trainer_setup
+from response_generator.training import (
+    batch_layout,
+    dpo_config,
+    reference,
+    run_training,
+    samples,
+    trainer_config,
+    trainer_setup,
+)
 from response_generator.training.callbacks import LogFile
 from response_generator.training.dpo_trainer import ResumableDPOTrainer
 
@@ -37,16 +45,25 @@ class At(TrainerCallback):
             self.action()
 
 
-def session(tiny, run: Path, *callbacks, owner: dict | None = None, dtype: str | None = None, **dpo):
+def session(
+    tiny,
+    run: Path,
+    *callbacks,
+    owner: dict | None = None,
+    dtype: str | None = None,
+    sample_args: dict | None = None,
+    **dpo,
+):
     """One process's worth of fine_tune_dpo.py, up to the trained adapter: `(trainer, metrics)`."""
-    values = tiny.dpo(run)
+    values = tiny.dpo(run, samples=sample_args)
     values["dpo"] |= BASIS | dpo
     values["from_pretrained"] |= {"dtype": dtype}
     arguments = validate_arguments(DPOArguments, values, "args.json")
     config = dpo_config.build_dpo_config(arguments)
     start = loading.resolve_initial_adapter(arguments)
     tokenizer = load_tokenizer(arguments, start)
-    tokens = tokenize_pairs(PAIRS, ChatFormatter.of(tokenizer, arguments.chat_template), config.max_length)
+    formatter = ChatFormatter.of(tokenizer, arguments.chat_template)
+    tokens = tokenize_pairs(PAIRS, formatter, config.max_length)
     watchers = [LogFile(run / "log.jsonl", Tracker()), *trainer_config.build_early_stopping(arguments.dpo), *callbacks]
     policy = loading.load_policy(arguments, start)
     trainer = trainer_setup.build_trainer(
@@ -64,7 +81,14 @@ def session(tiny, run: Path, *callbacks, owner: dict | None = None, dtype: str |
     if dpo.get("precompute_ref_log_probs"):
         reference.precompute_ref_logps(trainer)
     run.mkdir(exist_ok=True)
-    return trainer, run_training.train(trainer)
+    requests = samples.choose_prompts(PAIRS, formatter, arguments.samples, context=512)
+    sample_replies = samples.SampleReplies(
+        trainer, requests, arguments.samples, arguments.seed, run / "samples.jsonl", Tracker()
+    )
+    trainer.add_callback(sample_replies)
+    metrics = run_training.train(trainer)
+    sample_replies.write_last(metrics.get("best_step", metrics["steps"]))
+    return trainer, metrics
 
 
 def stopped(tiny, run: Path, step: int, how: signal.Signals = signal.SIGTERM, **dpo) -> str:

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import signal
 import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace, RawDescriptionHelpFormatter
@@ -95,6 +96,7 @@ def run_main(main: Callable[[], None]) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):  # clusters send SIGTERM; it is handled like Ctrl-C
         signal.signal(number, signal.default_int_handler)
     distributed.silence_other_processes()
+    os.environ["MPLBACKEND"] = "agg"  # a notebook names a backend here that only its own environment has
     try:
         main()
     except InputError as error:

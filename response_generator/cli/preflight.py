@@ -54,7 +54,7 @@ def check_environment(arguments: ModelArguments, predictions: Path | None = None
     Raises:
         InputError: with all errors found.
     """
-    run = RunFolder.at(arguments.output_dir, arguments.model_dump(mode="json"))
+    run = RunFolder.of(arguments)
     if predictions is not None and not run.holds(predictions):
         run.arguments["from_predictions"] = str(predictions.absolute())
     errors = run.find_errors()
@@ -87,7 +87,7 @@ def check_environment(arguments: ModelArguments, predictions: Path | None = None
 
 def check_description(arguments: DescriptionArguments) -> RunFolder:
     """The same for a description of preference data."""
-    run = RunFolder.at(arguments.output_dir, arguments.model_dump(mode="json"))
+    run = RunFolder.of(arguments)
     models = list_classifiers(arguments.scoring) if arguments.scoring else {}
     datasets = {"dataset": arguments.dataset}
     errors = run.find_errors()
@@ -101,7 +101,7 @@ def check_description(arguments: DescriptionArguments) -> RunFolder:
 
 def check_classifier_training(arguments: ClassifierArguments) -> RunFolder:
     """The same for the training of a classifier."""
-    run = RunFolder.at(arguments.output_dir, arguments.model_dump(mode="json"))
+    run = RunFolder.of(arguments)
     errors = run.find_errors()
     if not errors and run.is_finished:
         return run

@@ -6,7 +6,6 @@ from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING
 
-import numpy as np
 from rich.table import Table
 from rich.text import Text
 from trl import DPOConfig, SFTConfig
@@ -14,11 +13,15 @@ from trl import DPOConfig, SFTConfig
 from response_generator.cli.data_preview import console
 from response_generator.constants import EMOTIONS
 from response_generator.data.chat_template import SAMPLE_HISTORY, ChatFormatter
-from response_generator.data.datasets import Pair
 from response_generator.data.dialogue_tokenization import TokenizedDialogues
-from response_generator.data.tokenization import TEXT, TokenizedPairs, global_batch_size
-from response_generator.preferences.description import describe_pairs
-from response_generator.preferences.description_table import build_rows, show_description
+from response_generator.data.tokenization import (
+    LENGTH_COLUMNS,
+    TEXT,
+    TokenizedPairs,
+    global_batch_size,
+    summarize_lengths,
+)
+from response_generator.preferences.description_table import Rows, show_description
 from response_generator.training.device_memory import describe_memory
 from response_generator.training.memory import MemoryEstimate, name_parts
 from response_generator.training.profiling import StepProfile, fits_in_memory
@@ -27,15 +30,19 @@ if TYPE_CHECKING:  # a script imports its own programs alone
     from response_generator.training.preparation import PreparedTraining
 
 
-def show_training(prepared: "PreparedTraining", pairs: list[Pair]) -> None:
-    """Prints the first pair, counts of dropped and truncated pairs, warnings and the number of steps."""
+def show_training(prepared: "PreparedTraining", description: Rows) -> None:
+    """Prints the first pair, counts of dropped and truncated pairs, warnings and the number of steps.
+
+    Args:
+        description: of the training pairs.
+    """
     formatter, train, held_out = prepared.formatter, prepared.train, prepared.held_out
     show_pairs("training", train, formatter)
     show_other_template(formatter)
     if held_out:
         show_counts("held out", held_out, formatter)
         show_shared_pairs(train, held_out)
-    show_description(build_rows(describe_pairs(pairs, [])))
+    show_description(description)
     for line in prepared.changed_settings:
         console.print(Text(line, style="yellow"), soft_wrap=True)
     show_steps(len(train.rows), "pairs", prepared.config)
@@ -197,9 +204,8 @@ def show_step_profile(profile: StepProfile) -> None:
 
 def build_length_table(tokens: TokenizedPairs | TokenizedDialogues) -> Table:
     table = Table(title="tokens", title_justify="left")
-    for heading in ("part", "min", "median", "p95", "max"):
-        table.add_column(heading, justify="left" if heading == "part" else "right")
-    for part, lengths in tokens.lengths().items():
-        statistics = (min(lengths), np.median(lengths), np.percentile(lengths, 95), max(lengths))
-        table.add_row(part, *(f"{value:.0f}" for value in statistics))
+    for heading in LENGTH_COLUMNS:
+        table.add_column(heading, justify="left" if heading == LENGTH_COLUMNS[0] else "right")
+    for row in summarize_lengths(tokens.lengths()):
+        table.add_row(*row)
     return table

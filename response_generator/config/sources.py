@@ -10,6 +10,7 @@ from pathlib import Path
 from response_generator.config import model_files, paths
 from response_generator.errors import InputError
 
+HUB_CACHE_FOLDER = re.compile(r".*/models--(?P<repository>[^/]+)/snapshots/(?P<commit>[0-9a-f]{40})/?")
 DATASET_SUFFIXES = (".json", ".jsonl", ".parquet")
 
 
@@ -40,6 +41,12 @@ def split_revision(name: str) -> tuple[str, str | None]:
         return name, None
     repository, _, revision = name.partition("@")
     return repository, revision
+
+
+def find_hub_revision(name: str) -> tuple[str, str | None]:
+    """`split_revision`, but a folder in the hub's cache is replaced by its repository and commit."""
+    found = HUB_CACHE_FOLDER.fullmatch(name)
+    return (found["repository"].replace("--", "/"), found["commit"]) if found else split_revision(name)
 
 
 def is_commit(revision: str | None) -> bool:

@@ -2,6 +2,9 @@
 
 from typing import Any, ClassVar, Literal
 
+from pydantic import Field
+
+from response_generator.config.ranges import MAX_COUNT
 from response_generator.config.schema import (
     DatasetArguments,
     HubArguments,
@@ -13,6 +16,8 @@ from response_generator.config.schema import (
     Source,
 )
 
+MAX_SAMPLE_PROMPTS = 50
+
 
 class ExportArguments(Section):
     path: LocalPath
@@ -21,6 +26,16 @@ class ExportArguments(Section):
     """The 16-bit base model to merge into; null: `base_model`."""
     dtype: Literal["bfloat16", "float16"] = "bfloat16"
     """Data type of the merged weights."""
+
+
+class SampleArguments(Section):
+    every_steps: int = Field(ge=1, le=MAX_COUNT)
+    """Optimizer steps from one set of replies to the next; there is also one before the first step and one at the
+    end."""
+    prompts: int = Field(default=3, ge=1, le=MAX_SAMPLE_PROMPTS)
+    """Number of prompts, the same at every step: from `eval_dataset`, or from `dataset` where there is none."""
+    max_new_tokens: int = Field(default=60, ge=1, le=MAX_COUNT)
+    """Greatest length of a reply, in tokens."""
 
 
 class AdapterTrainingArguments(ModelArguments):
@@ -32,6 +47,10 @@ class AdapterTrainingArguments(ModelArguments):
     """LoRA adapter that training starts from: hub id or folder; null: a new LoRA from the section `lora`."""
     lora: dict[str, Any] | None = None
     """Fields of PEFT's LoraConfig for a new LoRA; only when `adapter` is null."""
+    samples: SampleArguments | None = None
+    """Replies to a few prompts during training, to read what it changes; null: none."""
+    tensorboard: bool = False
+    """Write the log for TensorBoard too, into the folder `tensorboard` of the run folder."""
     push_to_hub: HubArguments | None = None
     """Hub repository to upload the adapter to after training, with the token in HF_TOKEN; null: no upload."""
 

@@ -114,6 +114,20 @@ def drop_nulls(model: type[BaseModel], values: dict[str, Any]) -> dict[str, Any]
     return kept
 
 
+def add_defaults(model: type[BaseModel], values: dict[str, Any]) -> dict[str, Any]:
+    """The values of an args.json, with the defaults of the keys that did not exist when it was written, also inside
+    sections. Keys that no longer exist stay."""
+    filled = dict(values)
+    for key, field in model.model_fields.items():
+        section = get_section_class(field)
+        if key not in values and not field.is_required():
+            default = field.get_default(call_default_factory=True)
+            filled[key] = default.model_dump(mode="json") if isinstance(default, BaseModel) else default
+        elif section and isinstance(values.get(key), dict):
+            filled[key] = add_defaults(section, values[key])
+    return filled
+
+
 def drop_null_keywords(section: str, values: dict[str, Any]) -> dict[str, Any]:
     accepted = library_keywords.accepted_json_types(section)
     floats = set()

@@ -5,6 +5,7 @@ import json
 from collections import Counter
 from dataclasses import dataclass, field
 
+import numpy as np
 from datasets import Dataset
 from transformers import TrainingArguments
 
@@ -17,6 +18,7 @@ TOO_LONG = "prompt too long"
 IDENTICAL = "chosen and rejected are the same"
 ONLY_EOS = "a completion is nothing but EOS"
 INNER_EOS = "EOS before the end of a completion"
+LENGTH_COLUMNS = ("part", "min", "median", "p95", "max")
 TEXT, MESSAGES = "text", "messages"  # form of a row's prompt
 
 
@@ -56,6 +58,15 @@ class TokenizedPairs:
         parts = {name: [len(row[f"{name}_ids"]) for row in self.rows] for name in ("prompt", "chosen", "rejected")}
         longer = [max(pair) for pair in zip(parts["chosen"], parts["rejected"], strict=True)]
         return parts | {"whole": [prompt + reply for prompt, reply in zip(parts["prompt"], longer, strict=True)]}
+
+
+def summarize_lengths(lengths: dict[str, list[int]]) -> list[tuple[str, ...]]:
+    """Rows of a table with the columns LENGTH_COLUMNS, from the token counts of each part."""
+    rows = []
+    for part, counts in lengths.items():
+        statistics = (min(counts), np.median(counts), np.percentile(counts, 95), max(counts))
+        rows.append((part, *(f"{value:.0f}" for value in statistics)))
+    return rows
 
 
 def global_batch_size(config: TrainingArguments) -> int:

@@ -1,5 +1,7 @@
 """Finished evaluations, read to be compared. They must have the same prompts and the same classifiers."""
 
+import os
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,8 +21,24 @@ SECTIONS_OF_OTHER_PROGRAMS = {"dpo", "reward"}  # training and building have a s
 
 
 @dataclass(frozen=True)
+class ComparedModel:
+    """A model of `--compare`: one run folder, or several of one recipe with different random seeds.
+
+    name: as it was given, or None. folders: as they were typed.
+    """
+
+    name: str | None
+    folders: list[Path]
+
+    def describe(self) -> str:
+        """The model with absolute paths, for args.json."""
+        folders = ",".join(str(folder.absolute()) for folder in self.folders)
+        return folders if self.name is None else f"{self.name}={folders}"
+
+
+@dataclass(frozen=True)
 class FinishedRuns:
-    """The adapters' predictions by model, and the args of every run by its folder as it was typed."""
+    """The adapters' predictions by model, and the args of every run by its short name."""
 
     rows: dict[str, list[Prediction]]
     arguments: dict[str, dict[str, Any]]
@@ -49,36 +67,44 @@ class FinishedRuns:
         return settings
 
 
-def parse_model(text: str) -> tuple[str, list[Path]]:
-    """A model of `--compare`: its name and its runs, from `RUN_FOLDER` or `NAME=RUN_FOLDER,RUN_FOLDER,…`."""
+def parse_model(text: str) -> ComparedModel:
+    """Reads `RUN_FOLDER`, `RUN_FOLDER,RUN_FOLDER,…`, or the same after `NAME=`."""
     name, equals, folders = text.partition("=")
     if not equals or Path(text).exists():
-        name = folders = text
+        name, folders = None, text
     if name in RESERVED_NAMES:
         name = f"./{name}"  # metrics.json uses it for something else
     try:
-        return name, [Path(paths.expand_path(folder)) for folder in folders.split(",")]
+        return ComparedModel(name, [Path(paths.expand_path(folder)) for folder in folders.split(",")])
     except ValueError as error:
         raise InputError(f"--compare: {text}: {error}") from error
 
 
-def describe_model(name: str, runs: list[Path]) -> str:
-    """The model with absolute paths, for args.json."""
-    folders = ",".join(str(run.absolute()) for run in runs)
-    return folders if [name] == [str(run) for run in runs] else f"{name}={folders}"
+def shorten_paths(folders: list[Path], taken: set[str]) -> dict[Path, str]:
+    """A name for each of the different folders: the last part of its path, and as many parts before it as make the
+    name different from those of the others and from `taken`."""
+    parts = {folder: Path(os.path.abspath(folder)).parts for folder in folders}
+    lengths = dict.fromkeys(folders, 1)
+    while True:
+        names = {folder: str(Path(*parts[folder][-lengths[folder] :])) for folder in folders}
+        counts = Counter([*names.values(), *taken])
+        too_short = [folder for folder in folders if counts[names[folder]] > 1 and lengths[folder] < len(parts[folder])]
+        if not too_short:
+            return names
+        for folder in too_short:
+            lengths[folder] += 1
 
 
-def read_runs(models: list[tuple[str, list[Path]]]) -> FinishedRuns:
+def read_runs(models: list[ComparedModel]) -> FinishedRuns:
     """Reads the runs of two or more models.
-
-    Args:
-        models: names and run folders. Several folders are runs of one recipe with different random seeds.
 
     Raises:
         InputError: with everything that keeps them from being compared.
     """
-    folders = [folder for _, runs in models for folder in runs]
-    if len(dict(models)) < max(2, len(models)) or len({folder.resolve() for folder in folders}) < len(folders):
+    folders = [folder for model in models for folder in model.folders]
+    given_names = [model.name for model in models if model.name]
+    has_duplicates = len(set(given_names)) < len(given_names) or len(set(map(Path.resolve, folders))) < len(folders)
+    if len(models) < 2 or has_duplicates:
         raise InputError("--compare: name two or more different run folders")
     errors = [message for folder in folders for message in find_run_errors(folder)]
     if errors:
@@ -90,8 +116,12 @@ def read_runs(models: list[tuple[str, list[Path]]]) -> FinishedRuns:
         errors += find_differing_classifiers(first, name, arguments) + find_differing_prompts(first, name, by_run)
     if errors:
         raise InputError(*errors)
-    rows = {name: join_runs([by_run[str(folder)] for folder in runs]) for name, runs in models}
-    return FinishedRuns(rows, arguments)
+    short = shorten_paths(folders, {*given_names, *RESERVED_NAMES})
+    rows = {}
+    for model in models:
+        name = model.name or ",".join(short[folder] for folder in model.folders)
+        rows[name] = join_runs([by_run[str(folder)] for folder in model.folders])
+    return FinishedRuns(rows, {short[folder]: arguments[str(folder)] for folder in folders})
 
 
 def join_runs(runs: list[list[Prediction]]) -> list[Prediction]:

@@ -14,6 +14,7 @@ from response_generator.constants import EMOTIONS
 from response_generator.evaluation.predictions_file import Prediction
 
 NEUTRAL = EMOTIONS[0]
+CLEAN = "clean"  # label of the gibberish classifier
 EMOTION, FORM, GIBBERISH = "emotion", "form", "gibberish classifier"  # sections of the report
 RECALL = "recall, by target emotion"
 PRECISION = "precision, by predicted emotion"
@@ -38,6 +39,7 @@ class Metric:
         paired_test: differences between two models also get a p-value.
         on_gold: also computed for the gold replies.
         phrase: completes "The adapter … more often than the baseline" in the conclusions.
+        is_key_figure: shown in a card at the top of the report.
         higher_is_better: the conclusions report a clear change as better or worse; None: they do not mention it.
     """
 
@@ -52,6 +54,7 @@ class Metric:
     paired_test: bool = False
     on_gold: bool = False
     phrase: str | None = None
+    is_key_figure: bool = False
     higher_is_better: bool | None = None
 
 
@@ -103,6 +106,7 @@ METRICS = (
         paired_test=True,
         on_gold=True,
         phrase="follows the target emotion",
+        is_key_figure=True,
     ),
     Metric(
         "non_neutral_accuracy",
@@ -153,6 +157,7 @@ METRICS = (
         is_proportion=False,
         in_percent=False,
         on_gold=True,
+        is_key_figure=True,
     ),
     Metric(
         "length_ratio",
@@ -186,6 +191,7 @@ METRICS = (
         transform=np.exp,
         is_proportion=False,
         in_percent=False,
+        is_key_figure=True,
         higher_is_better=False,
     ),
 )
@@ -196,10 +202,10 @@ def list_metrics(gibberish_labels: Sequence[str]) -> dict[str, Metric]:
     """`METRICS`, and those of each gibberish label and each emotion, by name."""
     found = list(METRICS)
     for label in gibberish_labels:
-        phrase = "writes clean replies" if label == "clean" else None
         is_label = lambda rows, label=label: read_column("gibberish_label")(rows) == label  # noqa: E731
+        of_clean = {"phrase": "writes clean replies", "is_key_figure": True} if label == CLEAN else {}
         found.append(
-            Metric(f"gibberish/{label}", label, GIBBERISH, is_label, paired_test=True, on_gold=True, phrase=phrase)
+            Metric(f"gibberish/{label}", label, GIBBERISH, is_label, paired_test=True, on_gold=True, **of_clean)
         )
     for emotion in EMOTIONS:
         target, prediction = has_target(emotion), has_prediction(emotion)

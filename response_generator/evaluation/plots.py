@@ -1,5 +1,6 @@
 """The plots of an evaluation, as PNG files and as SVG for report.html."""
 
+import math
 import textwrap
 from pathlib import Path
 
@@ -12,9 +13,10 @@ from response_generator.evaluation.comparison import GOLD, GOLD_TITLE, Compariso
 from response_generator.evaluation.estimates import Estimate
 from response_generator.evaluation.metric_totals import count_confusion
 from response_generator.evaluation.metrics import FORM, GIBBERISH
-from response_generator.reporting.pictures import COLORS, DARK_COLOR, escape_mathtext, write_pictures
+from response_generator.reporting.pictures import COLORS, DARK_COLOR, WIDTH, escape_mathtext, write_pictures
 
 TICK_LABEL_WIDTH = 14  # characters
+MAX_MATRICES_IN_A_ROW = 3
 
 
 def write_plots(comparison: Comparison, folder: Path) -> dict[str, bytes]:
@@ -23,6 +25,10 @@ def write_plots(comparison: Comparison, folder: Path) -> dict[str, bytes]:
     Returns:
         `{name: SVG}` of the same plots.
     """
+    return write_pictures(draw_pictures(comparison), folder)
+
+
+def draw_pictures(comparison: Comparison) -> dict[str, Picture]:
     pictures = {
         "emotions": plot_emotions(comparison),
         "confusion": plot_confusion(comparison),
@@ -31,11 +37,11 @@ def write_plots(comparison: Comparison, folder: Path) -> dict[str, bytes]:
     }
     if len(comparison.margins):
         pictures["margins"] = plot_margins(comparison)
-    return write_pictures(pictures, folder)
+    return pictures
 
 
 def plot_emotions(comparison: Comparison) -> Picture:
-    picture = Picture(figsize=(10, 4.5), layout="constrained")
+    picture = Picture(figsize=(WIDTH, 4.5), layout="constrained")
     axes = picture.subplots()
     present = [emotion for emotion in EMOTIONS if comparison.num_prompts_with_target(emotion)]
     names = ["emotion_accuracy", *(f"emotion/{emotion}/recall" for emotion in present)]
@@ -48,13 +54,14 @@ def plot_emotions(comparison: Comparison) -> Picture:
 
 
 def plot_form(comparison: Comparison) -> Picture:
-    picture = Picture(figsize=(10, 4), layout="constrained")
+    picture = Picture(figsize=(WIDTH, 4), layout="constrained")
     axes = picture.subplots()
     shown = [
         metric for metric in comparison.metrics.values() if metric.section in (FORM, GIBBERISH) and metric.is_proportion
     ]
     plot_bars(axes, comparison, [metric.name for metric in shown])
-    axes.set_xticks(range(len(shown)), [textwrap.fill(metric.title, TICK_LABEL_WIDTH) for metric in shown])
+    labels = [textwrap.fill(metric.title, TICK_LABEL_WIDTH) for metric in shown]
+    axes.set_xticks(range(len(shown)), labels, fontsize=9)  # points; in the default size, neighbors touch
     axes.set_title("form of the replies, and labels of the gibberish classifier (%, 95 % interval)", loc="left")
     return picture
 
@@ -94,9 +101,14 @@ def plot_bars(axes: Axes, comparison: Comparison, names: list[str]) -> None:
 def plot_confusion(comparison: Comparison) -> Picture:
     """One confusion matrix per model and one of the gold replies, colored by the share of each target emotion."""
     everyone = comparison.rows | {GOLD_TITLE: comparison.gold_predictions}
-    picture = Picture(figsize=(4.4 * len(everyone), 4.8), layout="constrained")
-    for axes, (model, rows) in zip(picture.subplots(1, len(everyone), squeeze=False)[0], everyone.items(), strict=True):
-        counts = count_confusion(rows)
+    columns = min(len(everyone), MAX_MATRICES_IN_A_ROW)
+    rows = math.ceil(len(everyone) / columns)
+    picture = Picture(figsize=(WIDTH, (WIDTH / columns + 0.6) * rows), layout="constrained")
+    places = picture.subplots(rows, columns, sharey=True, squeeze=False)
+    for axes in places.flat[len(everyone) :]:
+        axes.remove()
+    for axes, (model, predictions) in zip(places.flat, everyone.items(), strict=False):
+        counts = count_confusion(predictions)
         shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
         axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
         for target, predicted in np.argwhere(counts > 0):
@@ -106,12 +118,13 @@ def plot_confusion(comparison: Comparison) -> Picture:
         axes.set_yticks(range(len(EMOTIONS)), EMOTIONS)
         axes.set_title(escape_mathtext(model))
         axes.set_xlabel("predicted emotion")
-    picture.axes[0].set_ylabel("target emotion")
+    for axes in places[:, 0]:
+        axes.set_ylabel("target emotion")
     return picture
 
 
 def plot_lengths(comparison: Comparison) -> Picture:
-    picture = Picture(figsize=(10, 3.8), layout="constrained")
+    picture = Picture(figsize=(WIDTH, 3.8), layout="constrained")
     axes = picture.subplots()
     counts = {model: [row["new_tokens"] for row in rows] for model, rows in comparison.rows.items()}
     counts[GOLD_TITLE] = [row["gold_tokens"] for row in comparison.gold_predictions]
@@ -132,7 +145,7 @@ def plot_lengths(comparison: Comparison) -> Picture:
 
 
 def plot_margins(comparison: Comparison) -> Picture:
-    picture = Picture(figsize=(10, 3.6), layout="constrained")
+    picture = Picture(figsize=(WIDTH, 3.6), layout="constrained")
     axes = picture.subplots()
     axes.hist(comparison.margins, bins=min(40, max(5, len(comparison.margins) // 4)), color=COLORS[1], alpha=0.8)
     axes.axvline(0, color=DARK_COLOR, linewidth=1)

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from response_generator.constants import EMOTIONS
-from response_generator.evaluation import plots, table
+from response_generator.evaluation import cards, plots, table
 from response_generator.evaluation.comparison import Comparison
 from response_generator.evaluation.conclusions import draw_conclusions
 from response_generator.evaluation.predictions_file import group_by_run
@@ -21,22 +21,27 @@ PLOT_DESCRIPTIONS = {
 }
 
 
-def write_report(comparison: Comparison, settings: dict[str, str], folder: Path) -> list[Path]:
+def write_report(
+    comparison: Comparison, settings: dict[str, str], environment: dict[str, str], folder: Path
+) -> list[Path]:
     """Writes report.html, summary.md and the PNG files, and returns the PNG files.
 
     Args:
-        settings: `{key: value}` of the args, shown in the report.
+        settings, environment: `{key: value}` of the args and of environment.json, shown in the report.
     """
     vectors = plots.write_plots(comparison, folder)
     write_page(
         folder / "report.html",
         PAGE_FOLDER,
         conclusions=draw_conclusions(comparison),
+        cards=cards.build_cards(comparison),
+        cards_note=cards.describe_cards(comparison),
         header=table.build_header(comparison),
         sections=table.build_sections(comparison),
         preference=table.format_preference(comparison),
-        pictures={name: (PLOT_DESCRIPTIONS[name], to_data_url(vector)) for name, vector in vectors.items()},
+        pictures=[(name, PLOT_DESCRIPTIONS[name], to_data_url(vector)) for name, vector in vectors.items()],
         settings=settings,
+        environment=environment,
         emotions=EMOTIONS,
         models=comparison.models,
         prompts=comparison.prompts,

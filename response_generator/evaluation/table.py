@@ -30,6 +30,10 @@ class Section:
     title: str
     rows: list[list[str]]
 
+    @property
+    def is_by_emotion(self) -> bool:
+        return self.title in PER_EMOTION_SECTIONS
+
 
 def build_header(comparison: Comparison) -> list[str]:
     first, *others = comparison.models
@@ -63,14 +67,20 @@ def format_cells(metric: Metric, comparison: Comparison) -> list[str]:
 def format_cell(estimate: Estimate | None, in_percent: bool, signed: bool = False) -> str:
     if estimate is None:
         return "–"
+    return format_number(estimate.value, in_percent, signed) + format_bounds(estimate, in_percent)
+
+
+def format_number(number: float, in_percent: bool, signed: bool = False) -> str:
     scale, digits = (100, 1) if in_percent else (1, 2)
-    value, *bounds = (
-        None if number is None else round(number * scale, digits) + 0.0  # no "-0.0"
-        for number in (estimate.value, estimate.low, estimate.high)
-    )
-    text = f"{value:{'+' if signed else ''}.{digits}f}"
-    if None not in bounds:
-        text += f" [{bounds[0]:.{digits}f}, {bounds[1]:.{digits}f}]"
+    rounded = round(number * scale, digits) + 0.0  # no "-0.0"
+    return f"{rounded:{'+' if signed else ''}.{digits}f}"
+
+
+def format_bounds(estimate: Estimate, in_percent: bool) -> str:
+    """The interval and the p-value, each with a space before it, as far as there are any."""
+    text = ""
+    if estimate.low is not None:
+        text += f" [{format_number(estimate.low, in_percent)}, {format_number(estimate.high, in_percent)}]"
     return text + (f" p {format_p_value(estimate.p)}" if estimate.p is not None else "")
 
 
@@ -82,10 +92,14 @@ def format_preference(comparison: Comparison) -> list[list[str]]:
     ]
 
 
+def open_console() -> Console:
+    # No markup: a run folder may be called [a].
+    return Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else LOG_WIDTH)
+
+
 def show_table(comparison: Comparison, throughput: dict[str, dict[str, float]]) -> None:
     """Prints the table and the conclusions."""
-    # No markup: a run folder may be called [a].
-    console = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else LOG_WIDTH)
+    console = open_console()
     title = f"evaluation of {comparison.prompts} prompts, rates in %, [95 % interval]"
     table = Table(title=Text(title), title_justify="left")
     for number, heading in enumerate(build_header(comparison)):

@@ -18,6 +18,8 @@ from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedM
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
+from response_generator.modeling.backend import has_unsloth_forward
+
 GROUPED_SDPA = "grouped_sdpa"
 MAX_MEMORY_SHARE = 0.25  # of the free memory, for the dequantized weights
 
@@ -70,13 +72,14 @@ class DenseLinear(nn.Module):
 
 @contextmanager
 def fast_cpu_inference(model: PeftModel | PreTrainedModel) -> Iterator[None]:
-    """Speeds up forward passes of the active adapter inside the block; on a GPU it changes nothing.
+    """Speeds up forward passes of the active adapter inside the block. On a GPU it changes nothing, nor with unsloth's
+    code for GPUs, which reads the LoRA weights from PEFT's layers.
 
     LoRA is computed in the dtype of the base's activations, as unsloth's kernels do on a GPU. PEFT alone computes it in
     the dtype of the LoRA weights. The dequantized weights need two or four bytes each; where that is more than
     MAX_MEMORY_SHARE of the free memory, the weights stay in 4 bits.
     """
-    if model.device.type != "cpu":
+    if model.device.type != "cpu" or has_unsloth_forward(model):
         yield
         return
     base = model.get_base_model() if isinstance(model, PeftModel) else model

@@ -15,7 +15,7 @@ from transformers import (
 from response_generator.config import library_keywords
 from response_generator.config.hub import fetch_adapter
 from response_generator.config.schema import LoadingArguments
-from response_generator.config.sources import from_pretrained_keywords
+from response_generator.config.sources import find_hub_revision, from_pretrained_keywords, strip_local_folders
 from response_generator.config.training_schema import AdapterTrainingArguments, DPOArguments
 from response_generator.constants import POLICY_ADAPTER
 from response_generator.errors import InputError
@@ -144,7 +144,18 @@ def load_policy(
         # unsloth has fused LoRA kernels for Llama, Qwen and others. FastModel is its code for the rest: Gemma 3.
         patch = FastLanguageModel.patch_peft_model if has_unsloth_forward(base) else FastModel.post_patch_model
         policy = patch(policy, gradient_checkpointing)
+    name_base_model(policy, arguments)
     return policy
+
+
+def name_base_model(policy: PeftModel, arguments: AdapterTrainingArguments) -> None:
+    """Sets the name under which PEFT will look for the base model of the saved adapter: a hub id with its revision, or
+    the absolute path of a local folder. If the adapter is uploaded, a local folder is named without its path, which
+    means nothing elsewhere."""
+    name, revision = find_hub_revision(arguments.base_model)
+    config = policy.peft_config[POLICY_ADAPTER]
+    config.base_model_name_or_path = strip_local_folders(name) if arguments.push_to_hub else name
+    config.revision = revision
 
 
 def has_gradient_checkpointing(arguments: AdapterTrainingArguments) -> bool:

@@ -36,7 +36,7 @@ def main() -> None:
     args = command_line.read_arguments(PreferenceDataArguments, options)
     run = preflight.check_environment(args)
     if run.is_finished:
-        print(f"{run.path} is finished: see preferences.jsonl, report.html and metrics.json there")
+        print(run.describe_finished("preferences.jsonl, report.html and metrics.json"))
     else:
         build(args, run, options.dry_run)
 

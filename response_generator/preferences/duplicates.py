@@ -6,7 +6,7 @@ from scipy.sparse import csr_matrix
 from sklearn.feature_extraction.text import CountVectorizer
 
 from response_generator.data.datasets import Pair
-from response_generator.preferences.pair_text import get_prompt_text, get_reply_text
+from response_generator.data.pair_text import get_prompt_text, get_reply_text
 
 WORDS_PER_SEQUENCE = 3
 MIN_SHARED = 0.8

@@ -5,9 +5,9 @@ from typing import Any
 
 from response_generator.config.schema import FilterArguments
 from response_generator.data.datasets import Pair
+from response_generator.data.pair_text import find_target_emotion, get_prompt_text, get_reply_text
 from response_generator.errors import InputError, raise_row_errors
 from response_generator.preferences.duplicates import find_exact_duplicates, find_near_duplicates
-from response_generator.preferences.pair_text import find_target_emotion, get_prompt_text, get_reply_text
 from response_generator.scoring.rules import ends_with_punctuation
 
 FILTERED = "filtered"  # part of metric names

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 from response_generator.config.schema import FilterArguments, PairDatasetArguments, ScoringArguments
 from response_generator.data.datasets import Pair, ReplyLabels
+from response_generator.data.pair_text import get_reply_text
 from response_generator.preferences.filters import filter_pairs, needs_labels
-from response_generator.preferences.pair_text import get_reply_text
 
 
 def filter_dataset(

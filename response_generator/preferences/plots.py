@@ -5,9 +5,9 @@ from matplotlib.figure import Figure as Picture
 from matplotlib.ticker import MaxNLocator
 
 from response_generator.data.datasets import Pair
+from response_generator.data.pair_text import get_reply_text
 from response_generator.preferences.description import get_margins
-from response_generator.preferences.pair_text import get_reply_text
-from response_generator.reporting.pictures import COLORS, DARK_COLOR
+from response_generator.reporting.pictures import COLORS, DARK_COLOR, WIDTH
 
 MAX_BINS = 40
 
@@ -22,7 +22,7 @@ def draw_pictures(pairs: list[Pair]) -> dict[str, Picture]:
 
 def draw_margins(pairs: list[Pair]) -> Picture:
     margins = get_margins(pairs)
-    picture = Picture(figsize=(10, 4), layout="constrained")
+    picture = Picture(figsize=(WIDTH, 4), layout="constrained")
     axes = picture.subplots()
     axes.hist(margins, bins=count_bins(len(margins)), color=COLORS[1], alpha=0.8)
     for name, value, style in (("median", np.median(margins), "-"), ("mean", np.mean(margins), "--")):
@@ -52,7 +52,7 @@ def draw_lengths(pairs: list[Pair]) -> Picture:
 
 def draw_both(values: dict[str, list[float]], label: str, title: str) -> Picture:
     """Histograms of a number of the chosen and of the rejected replies, with common bins."""
-    picture = Picture(figsize=(10, 3.6), layout="constrained")
+    picture = Picture(figsize=(WIDTH, 3.6), layout="constrained")
     axes = picture.subplots()
     edges = np.histogram_bin_edges(np.concatenate(list(values.values())), bins=count_bins(len(values["chosen"])))
     for (name, numbers), color in zip(values.items(), (COLORS[2], COLORS[0]), strict=True):

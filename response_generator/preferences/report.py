@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Any
 
 from response_generator.data.datasets import Pair
+from response_generator.data.pair_text import find_target_emotion, get_reply_text
 from response_generator.preferences import plots
 from response_generator.preferences.description_table import Rows
-from response_generator.preferences.pair_text import find_target_emotion, get_reply_text
 from response_generator.reporting.page import to_data_url, write_page
 from response_generator.reporting.pictures import write_pictures
 
@@ -34,7 +34,7 @@ def write_report(
         folder / "report.html",
         PAGE_FOLDER,
         rows=rows,
-        pictures={name: (PLOT_DESCRIPTIONS[name], to_data_url(vector)) for name, vector in vectors.items()},
+        pictures=[(name, PLOT_DESCRIPTIONS[name], to_data_url(vector)) for name, vector in vectors.items()],
         failed=failed,
         settings=settings,
         pairs=[to_browser_row(pair) for pair in pairs[:MAX_BROWSER_PAIRS]],

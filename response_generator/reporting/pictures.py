@@ -11,6 +11,7 @@ from response_generator.runs import atomic_files
 matplotlib.rcParams["svg.hashsalt"] = "report"  # the same numbers give the same bytes
 COLORS = ("#7a8ca3", "#d9622b", "#2b8a6e", "#8a4fbf", "#b3892b", "#3b6fd4")
 DARK_COLOR = "#333333"
+WIDTH = 10  # inches; a page shows all pictures equally large, so their text has to be drawn in one scale
 
 
 def write_pictures(pictures: dict[str, Picture], folder: Path) -> dict[str, bytes]:

@@ -11,7 +11,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from response_generator.config import strict_json
+from response_generator.config import strict_json, validation
+from response_generator.config.schema import Section
 from response_generator.config.validation import RENAMED_KEYS
 from response_generator.constants import CANDIDATES_FOLDER, PAIR_LOGPS_FILE, PREDICTIONS_FILE, PREFERENCES_FILE
 from response_generator.errors import InputError
@@ -25,19 +26,37 @@ PACKAGES = "torch transformers trl peft unsloth unsloth_zoo bitsandbytes dataset
 
 @dataclass(frozen=True)
 class RunFolder:
-    """The folder of one run. `arguments` are the resolved arguments, as written to args.json."""
+    """The folder of one run.
+
+    arguments: the resolved arguments, as written to args.json. schema: their class, which knows the defaults of keys
+    that an earlier version of this program did not write.
+    """
 
     path: Path
     arguments: dict[str, Any]
+    schema: type[Section] | None = None
 
     @classmethod
-    def at(cls, output_dir: str, arguments: dict[str, Any]) -> "RunFolder":
-        return cls(Path(output_dir), arguments)
+    def of(cls, arguments: Section) -> "RunFolder":
+        return cls(Path(arguments.output_dir), arguments.model_dump(mode="json"), type(arguments))
 
     @property
     def is_finished(self) -> bool:
         """Whether metrics.json exists: it is written last."""
         return (self.path / "metrics.json").is_file()
+
+    def describe_finished(self, files: str) -> str:
+        """What a program prints when the run is finished already, with the commit where this checkout has another.
+
+        Args:
+            files: names of the files to look at.
+        """
+        text = f"{self.path} is finished and is kept: see {files} there"
+        made_at, here = read_json(self.path / "environment.json").get("commit"), find_checkout_commit()
+        if made_at and here and made_at != here:
+            text += f"\nit was made at commit {shorten_commit(made_at)}, this checkout is at {shorten_commit(here)}; "
+            text += "to make it anew, remove the folder or name another"
+        return text
 
     @property
     def has_results(self) -> bool:
@@ -87,7 +106,7 @@ class RunFolder:
             earlier = strict_json.read_object(file)
         except InputError as error:
             return [f"output_dir: {error}; move the folder away or name another"]
-        if earlier == self.arguments:
+        if self.is_same_run(earlier):
             return []
         if not self.has_results:
             return []  # the earlier start failed, perhaps because of these arguments
@@ -97,8 +116,17 @@ class RunFolder:
                 f"output_dir: {self.path}: was written by an earlier version of this program, whose args had other "
                 f"names ({', '.join(renamed_keys)}); name another folder"
             ]
-        keys = ", ".join(find_differing_keys(earlier, self.arguments))
-        return [f"output_dir: {self.path}: holds another run; differing: {keys}; name another folder"]
+        keys = ", ".join(find_differing_keys(self.add_defaults(earlier), self.arguments))
+        return [
+            f"output_dir: {self.path}: holds another run; differing: {keys}; name another folder, or remove this one"
+        ]
+
+    def is_same_run(self, earlier: dict[str, Any]) -> bool:
+        """Whether arguments that were written earlier are those of this run."""
+        return self.add_defaults(earlier) == self.arguments
+
+    def add_defaults(self, earlier: dict[str, Any]) -> dict[str, Any]:
+        return validation.add_defaults(self.schema, earlier) if self.schema else earlier
 
     def start(self) -> None:
         """Creates and locks the folder and writes args.json and environment.json. Only the main process does this.
@@ -110,7 +138,7 @@ class RunFolder:
             return
         self.path.mkdir(parents=True, exist_ok=True)
         run_lock.acquire(self.path)
-        if read_json(self.path / "args.json") != self.arguments:
+        if not self.is_same_run(read_json(self.path / "args.json")):
             for name in START_FILES:  # left by a failed start with other arguments
                 (self.path / name).unlink(missing_ok=True)
         self.write_json("args.json", self.arguments)
@@ -127,6 +155,10 @@ class RunFolder:
         known = read_json(self.path / "environment.json").get("commits", {})
         self.note_environment({"commits": known | commits})
 
+    def flatten_environment(self) -> dict[str, str]:
+        """environment.json as `{key: value}`, for a report."""
+        return flatten(read_json(self.path / "environment.json"))
+
     def write_json(self, name: str, value: Any) -> None:
         """Writes a JSON file atomically."""
         text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
@@ -141,10 +173,9 @@ def read_json(file: Path) -> dict[str, Any]:
 def find_differing_keys(old: dict, new: dict, prefix: str = "") -> list[str]:
     keys = []
     for key in sorted(set(old) | set(new)):
-        old_value, new_value = old.get(key), new.get(key)
-        if isinstance(old_value, dict) and isinstance(new_value, dict):
-            keys += find_differing_keys(old_value, new_value, f"{prefix}{key}.")
-        elif old_value != new_value:
+        if isinstance(old.get(key), dict) and isinstance(new.get(key), dict):
+            keys += find_differing_keys(old[key], new[key], f"{prefix}{key}.")
+        elif key not in old or key not in new or old[key] != new[key]:
             keys.append(prefix + key)
     return keys
 
@@ -188,6 +219,11 @@ def find_checkout_commit() -> str | None:
     except (OSError, subprocess.CalledProcessError):
         return None
     return head + ("+changes" if status.strip() else "")
+
+
+def shorten_commit(commit: str) -> str:
+    digits, plus, changes = commit.partition("+")
+    return digits[:8] + plus + changes
 
 
 def find_processor_name() -> str:

@@ -1,4 +1,4 @@
-"""Tracking with wandb. A failure of wandb prints one line and does not stop the run."""
+"""Tracking with wandb and TensorBoard. A failure of one of them prints one line and does not stop the run."""
 
 import secrets
 import sys
@@ -10,41 +10,61 @@ from response_generator.config.schema import WandbArguments
 from response_generator.runs import distributed
 from response_generator.runs.run_folder import WANDB_ID_FILE
 
+TENSORBOARD_FOLDER = "tensorboard"
+TOOLS = {"run": "wandb", "board": "tensorboard"}  # attributes of a Tracker
+
 
 class Tracker:
-    """Sends the resolved arguments, the log and the results of one run to wandb. Does nothing without a wandb run."""
+    """Sends the resolved arguments, the log and the results of one run to wandb, and the log to TensorBoard. Does
+    nothing without a wandb run or a TensorBoard writer."""
 
-    def __init__(self, run: Any | None = None):
+    def __init__(self, run: Any | None = None, board: Any | None = None):
         self.run = run
+        self.board = board
 
     @classmethod
-    def start(cls, settings: WandbArguments, folder: Path, config: dict[str, Any]) -> "Tracker":
+    def start(
+        cls, settings: WandbArguments, folder: Path, config: dict[str, Any], tensorboard_from: int | None = None
+    ) -> "Tracker":
+        """
+        Args:
+            tensorboard_from: the first step that this start of the run logs. TensorBoard forgets what an earlier start
+                has logged from this step on. None: no TensorBoard.
+        """
         tracker = cls()
         if settings.mode != "disabled" and distributed.is_main_process():
-            tracker.run = tracker.attempt(lambda: start_wandb(settings, folder, config))
+            tracker.run = tracker.attempt("run", lambda: start_wandb(settings, folder, config))
+        if tensorboard_from is not None and distributed.is_main_process():
+            tracker.board = tracker.attempt("board", lambda: start_tensorboard(folder, tensorboard_from))
         return tracker
 
-    def attempt(self, send: Callable[[], Any]) -> Any:
-        """Calls `send`; after any exception (network, disk, wandb itself) the run goes on without tracking."""
+    def attempt(self, tool: str, send: Callable[[], Any]) -> Any:
+        """Calls `send`; after any exception (network, disk, the tool itself) the run goes on without this tool.
+
+        Args:
+            tool: a key of TOOLS.
+        """
         try:
             return send()
         except Exception as error:
-            self.run = None
-            print(f"wandb: {type(error).__name__}: {error}; the run goes on without tracking", file=sys.stderr)
+            setattr(self, tool, None)
+            print(f"{TOOLS[tool]}: {type(error).__name__}: {error}; the run goes on without tracking", file=sys.stderr)
             return None
 
     def log(self, values: dict[str, Any], step: int | None = None) -> None:
         if self.run is not None:
-            self.attempt(lambda: self.run.log(values, step=step))
+            self.attempt("run", lambda: self.run.log(values, step=step))
+        if self.board is not None:
+            self.attempt("board", lambda: write_scalars(self.board, values, step))
 
-    def log_table(self, name: str, columns: list[str], rows: list[list[Any]]) -> None:
+    def log_table(self, name: str, columns: list[str], rows: list[list[Any]], step: int | None = None) -> None:
         def send():
             import wandb
 
-            self.run.log({name: wandb.Table(columns=columns, data=rows)})
+            self.run.log({name: wandb.Table(columns=columns, data=rows)}, step=step)
 
         if self.run is not None:
-            self.attempt(send)
+            self.attempt("run", send)
 
     def log_image(self, name: str, file: Path) -> None:
         def send():
@@ -53,15 +73,17 @@ class Tracker:
             self.run.log({name: wandb.Image(str(file))})
 
         if self.run is not None:
-            self.attempt(send)
+            self.attempt("run", send)
 
     def summarize(self, values: dict[str, Any]) -> None:
         if self.run is not None:
-            self.attempt(lambda: self.run.summary.update(values))
+            self.attempt("run", lambda: self.run.summary.update(values))
 
     def finish(self) -> None:
         if self.run is not None:
-            self.attempt(lambda: self.run.finish())
+            self.attempt("run", lambda: self.run.finish())
+        if self.board is not None:
+            self.attempt("board", lambda: self.board.close())
 
 
 def start_wandb(settings: WandbArguments, folder: Path, config: dict[str, Any]):
@@ -84,3 +106,16 @@ def read_wandb_id(folder: Path) -> str:
     if not file.is_file():
         file.write_text(secrets.token_hex(4) + "\n", encoding="utf-8")
     return file.read_text(encoding="utf-8").strip()
+
+
+def start_tensorboard(folder: Path, first_step: int):
+    from torch.utils.tensorboard import SummaryWriter
+
+    return SummaryWriter(str(folder / TENSORBOARD_FOLDER), purge_step=first_step)
+
+
+def write_scalars(board: Any, values: dict[str, Any], step: int | None) -> None:
+    for name, value in values.items():
+        if isinstance(value, (int, float)):
+            board.add_scalar(name, value, step)
+    board.flush()  # a killed run keeps the steps up to its last checkpoint

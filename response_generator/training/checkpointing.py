@@ -9,6 +9,7 @@ from typing import Any
 from response_generator.config import strict_json
 from response_generator.errors import InputError
 from response_generator.runs import atomic_files
+from response_generator.runs.run_folder import RunFolder
 
 RUN_IDENTITY_FILE = "run.json"  # the args and data of the checkpoint's run; written last, so it marks it as complete
 REQUIRED_FILES = (
@@ -40,16 +41,23 @@ def find_last_checkpoint(run: Path) -> Path | None:
     return max(complete_ones, key=parse_step, default=None)
 
 
-def check_run_identity(run: Path, run_identity: dict[str, Any]) -> None:
+def find_next_step(run: Path) -> int:
+    """The first step that a start of this run takes: the one after its last checkpoint."""
+    checkpoint = find_last_checkpoint(run)
+    return parse_step(checkpoint) + 1 if checkpoint else 0
+
+
+def check_run_identity(run: RunFolder, run_identity: dict[str, Any]) -> None:
     """Compares the args and data of the last checkpoint with those of this run.
 
     Raises:
         InputError: when the checkpoint belongs to another run.
     """
-    checkpoint = find_last_checkpoint(run)
+    checkpoint = find_last_checkpoint(run.path)
     if checkpoint is None:
         return
     written = strict_json.read_object(checkpoint / RUN_IDENTITY_FILE)
+    written["arguments"] = run.add_defaults(written["arguments"])
     different = sorted(key for key in run_identity if written.get(key) != run_identity[key])
     if different:
         raise InputError(

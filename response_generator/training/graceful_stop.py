@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from accelerate import Accelerator
-from tqdm.auto import tqdm
 from transformers import TrainerCallback, TrainerState
 
 from response_generator.training import checkpointing
@@ -39,7 +38,7 @@ class GracefulStopCallback(TrainerCallback):
             raise KeyboardInterrupt
         self.signal_received = True
         name = signal.Signals(number).name
-        tqdm.write(f"\n{name}: finishing this step and saving a checkpoint; please wait", file=sys.stderr)
+        print(f"{name}: finishing this step and saving a checkpoint; please wait", file=sys.stderr)
 
     def on_step_end(self, args, state, control, **kwargs):
         self.stopping = self.all_ranks_agree_to_stop()

@@ -1,12 +1,14 @@
 """Warnings of a run that goes wrong, from TRL's logged metrics, each with its usual cause."""
 
 import sys
+from pathlib import Path
 from typing import Any
 
-from tqdm.auto import tqdm
 from transformers import TrainerCallback
 
 from response_generator.data.tokenization import global_batch_size
+from response_generator.runs import json_lines
+from response_generator.training.step_files import drop_later_rows
 
 EARLY_STEPS = 10
 MAX_EARLY_MARGIN_NATS = 50.0  # a normal run needs hundreds of steps to reach a tenth of it
@@ -20,25 +22,31 @@ Log = list[dict[str, Any]]
 
 
 class TrainingHealthCallback(TrainerCallback):
-    """Prints each warning once, and keeps it for the end of the run in `findings`."""
+    """Prints each warning once, and appends it to a file with its step, for the end of the run and its report."""
 
-    def __init__(self, beta: float):
+    def __init__(self, beta: float, file: Path):
         self.beta = beta
-        self.findings: dict[str, str] = {}
+        self.file = file
+        self.found: set[str] = set()
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        if state.is_world_process_zero:
+            self.found = {row["check"] for row in drop_later_rows(self.file, state.global_step)}
 
     def on_log(self, args, state, control, logs=None, **kwargs):
         log = [entry for entry in state.log_history if "rewards/margins" in entry]
         if not log or not state.is_world_process_zero:
             return
-        found = {
+        messages = {
             "margins": check_margin_explosion(log, self.beta),
             "chosen": check_likelihood_displacement(log, self.beta),
             "accuracy": check_no_learning(log, global_batch_size(args), args.learning_rate),
         }
-        for name, message in found.items():
-            if message and name not in self.findings:
-                self.findings[name] = message
-                tqdm.write(f"\nwarning: {message}", file=sys.stderr)
+        for check, message in messages.items():
+            if message and check not in self.found:
+                self.found.add(check)
+                json_lines.append_jsonl(self.file, [{"step": state.global_step, "check": check, "message": message}])
+                print(f"warning: {message}", file=sys.stderr)
 
 
 def check_margin_explosion(log: Log, beta: float) -> str | None:

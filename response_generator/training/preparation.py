@@ -10,17 +10,20 @@ from response_generator.config.training_schema import DPOArguments
 from response_generator.data.chat_template import ChatFormatter
 from response_generator.data.datasets import Pair
 from response_generator.data.tokenization import TokenizedPairs, tokenize_pairs
-from response_generator.modeling import loading, merge
+from response_generator.generation.sampling import GenerationRequest
+from response_generator.modeling import inference, loading, merge
 from response_generator.modeling.adapters import AdapterFile
 from response_generator.modeling.tokenizer import load_tokenizer
 from response_generator.training.dpo_config import build_dpo_config
+from response_generator.training.samples import choose_prompts
 from response_generator.training.trainer_config import find_changed_settings
 
 
 @dataclass(frozen=True)
 class PreparedTraining:
     """`start` is the adapter that training starts from, None for a new LoRA. `reference` is None for a frozen copy of
-    it. `held_out` is None without an eval_dataset. `changed_settings` are lines about settings the device changes."""
+    it. `held_out` is None without an eval_dataset. `changed_settings` are lines about settings the device changes.
+    `sample_requests` are the prompts of the sample replies."""
 
     config: DPOConfig
     start: AdapterFile | None
@@ -30,6 +33,7 @@ class PreparedTraining:
     train: TokenizedPairs
     held_out: TokenizedPairs | None
     changed_settings: list[str]
+    sample_requests: list[GenerationRequest]
 
     def identify_run(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """What a checkpoint must agree with to be resumed: the resolved args, and a digest of the tokens."""
@@ -57,4 +61,7 @@ def prepare(args: DPOArguments, pairs: list[Pair], held_out_pairs: list[Pair]) -
         train=tokenize_pairs(pairs, formatter, config.max_length),
         held_out=tokenize_pairs(held_out_pairs, formatter, config.max_length) if held_out_pairs else None,
         changed_settings=find_changed_settings(args, config),
+        sample_requests=choose_prompts(
+            held_out_pairs or pairs, formatter, args.samples, inference.context_length(args)
+        ),
     )

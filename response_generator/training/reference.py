@@ -102,7 +102,7 @@ def compute_cache_key(trainer: ResumableDPOTrainer, dataset: Dataset, weights: s
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
     depends_on = {
         "weights": weights,
-        "adapter": to_texts(model.peft_config[REFERENCE_ADAPTER].to_dict()),
+        "adapter": to_texts(model.peft_config[REFERENCE_ADAPTER].to_dict() | {"base_model_name_or_path": None}),
         "model": to_texts(model.config.to_dict() | {"_name_or_path": None}),
         "attention": attention.get_attn_implementation(model.get_base_model()),
         "rows": [[row[f"{part}_ids"] for part in ("prompt", "chosen", "rejected")] for row in dataset],

@@ -20,7 +20,8 @@ SESSION_METRIC_SUFFIXES = (
     "_preparation_time",
     "_num_tokens",
 )  # of an evaluation, not of its result
-LAST_LOGGED = ("rewards/", "logps/")  # metrics of TRL whose last value is kept
+LAST_QUARTER = "last_quarter/"  # before TRL's name of a metric
+AVERAGED = ("loss", "mean_token_accuracy", "rewards/", "logps/")  # the beginnings of such names
 
 
 def train(trainer: ResumableTrainer, rows: str = "pairs") -> dict[str, float]:
@@ -30,9 +31,9 @@ def train(trainer: ResumableTrainer, rows: str = "pairs") -> dict[str, float]:
         rows: what the rows of the training data are.
 
     Returns:
-        `train_loss` (mean over all steps, also those before a resumption), TRL's last logged rewards and
-        log-probabilities in DPO, `eval_*` of the held-out rows, `ROWS_per_second` and `train_seconds` of this start,
-        and peak memory in GB.
+        `train_loss` (mean over all steps, also those before a resumption), `last_quarter/*` (means of TRL's logged
+        metrics over the last quarter of the steps), `eval_*` of the held-out rows, `ROWS_per_second` and
+        `train_seconds` of this start, and peak memory in GB.
 
     Raises:
         KeyboardInterrupt: after a signal; the message names the checkpoint that was saved.
@@ -54,19 +55,13 @@ def train(trainer: ResumableTrainer, rows: str = "pairs") -> dict[str, float]:
     if trainer.args.load_best_model_at_end and trainer.state.best_model_checkpoint:
         best = checkpointing.parse_step(Path(trainer.state.best_model_checkpoint))
         metrics |= {"best_step": best, "best_metric": trainer.state.best_metric}
-    last = next((entry for entry in reversed(trainer.state.log_history) if is_step_entry(entry)), {})
-    metrics |= {key: value for key, value in last.items() if key.startswith(LAST_LOGGED)}
+    metrics |= compute_last_quarter(trainer.state.log_history)
     if trainer.is_world_process_zero():
         checkpointing.remove_incomplete(run)
     if trainer.eval_dataset is not None:
         evaluated = trainer.evaluate()
         metrics |= {key: value for key, value in evaluated.items() if not key.endswith(SESSION_METRIC_SUFFIXES)}
     return metrics | {"peak_memory_gb": device_memory.get_peak_bytes() / 1e9}
-
-
-def is_step_entry(entry: dict[str, Any]) -> bool:
-    """Whether a log entry belongs to a step; the final summary also holds what was not logged before."""
-    return "loss" in entry and "train_loss" not in entry
 
 
 def find_resume_checkpoint(trainer: ResumableTrainer, run: Path) -> Path | None:
@@ -155,12 +150,28 @@ def compute_mean_loss(log: list[dict[str, Any]]) -> dict[str, float]:
 
     Empty when no loss was logged.
     """
-    entries = [(entry["step"], entry["loss"]) for entry in log if "loss" in entry]
-    if not entries:
-        return {}
-    starts = [0, *(step for step, _ in entries[:-1])]
-    total = sum((step - start) * loss for start, (step, loss) in zip(starts, entries, strict=True))
-    return {"train_loss": total / entries[-1][0]}
+    entries = count_steps(log)
+    return {"train_loss": compute_mean(entries, "loss")} if entries else {}
+
+
+def compute_last_quarter(log: list[dict[str, Any]]) -> dict[str, float]:
+    """`{"last_quarter/NAME"}`: means over the steps of the entries that end in the last quarter of the logged steps."""
+    entries = count_steps(log)
+    last = [(steps, entry) for steps, entry in entries if entry["step"] > 0.75 * entries[-1][1]["step"]]
+    names = [name for name in last[-1][1] if name.startswith(AVERAGED)] if last else []
+    return {LAST_QUARTER + name: compute_mean(last, name) for name in names}
+
+
+def count_steps(log: list[dict[str, Any]]) -> list[tuple[int, dict[str, Any]]]:
+    """Each entry with a loss, and the number of steps since the one before, whose mean it is. Other entries are
+    evaluations, and the final summary."""
+    entries = [entry for entry in log if "loss" in entry and "train_loss" not in entry]
+    starts = [0, *(entry["step"] for entry in entries)]
+    return [(entry["step"] - start, entry) for start, entry in zip(starts, entries, strict=False)]
+
+
+def compute_mean(entries: list[tuple[int, dict[str, Any]]], name: str) -> float:
+    return sum(steps * entry[name] for steps, entry in entries) / sum(steps for steps, _ in entries)
 
 
 def save_adapter(policy: PeftModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:

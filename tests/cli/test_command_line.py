@@ -83,3 +83,24 @@ def test_help_names_every_section():
     )
     for section in ("base_model", "adapter", "from_pretrained", "dataset", "dpo", "wandb", "--set", "--dry_run"):
         assert section in done.stdout
+
+
+@pytest.mark.slow
+def test_a_program_draws_pictures_when_a_notebook_starts_it():
+    """The kernel of a notebook sets MPLBACKEND to a backend that the programs' environment does not have."""
+    program = (
+        "from response_generator.cli import command_line\n"
+        "def main():\n"
+        "    import matplotlib\n"
+        "    print(matplotlib.get_backend())\n"
+        "raise SystemExit(command_line.run_main(main))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=ROOT,
+        env=script_environment() | {"MPLBACKEND": "module://matplotlib_inline.backend_inline"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout.strip().lower()) == (0, "agg"), done.stderr

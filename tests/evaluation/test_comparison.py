@@ -111,7 +111,7 @@ def test_what_nobody_asks_for_has_no_figure():
 def test_a_model_that_is_called_like_the_gold_replies_is_refused_by_its_name():
     from response_generator.evaluation.finished_runs import parse_model
 
-    assert [parse_model(name)[0] for name in ("gold", "runs/gold", "gold=a,b")] == ["./gold", "runs/gold", "./gold"]
+    assert [parse_model(name).name for name in ("gold", "runs/gold", "gold=a,b")] == [None, None, "./gold"]
 
 
 def test_an_undecided_preference_is_reported_as_chance():
@@ -126,7 +126,7 @@ def test_odd_names_of_runs_are_shown_as_they_are(tmp_path, capsys):
     found = compare_models(rows, LABELS, 200, seed=1)
     table.show_table(found, {})
     assert "runs/[a]x$\\frac$" in capsys.readouterr().out
-    report.write_report(found, {}, tmp_path)
+    report.write_report(found, {}, {}, tmp_path)
     assert "| _b\\|c |" in (tmp_path / "summary.md").read_text(encoding="utf-8")
 
 

@@ -3,6 +3,7 @@
 import json
 import shutil
 import sys
+from pathlib import Path
 
 import pytest
 from conftest import read_json, read_lines, write_rows
@@ -10,6 +11,7 @@ from sklearn.metrics import accuracy_score
 
 import evaluate
 from response_generator.cli import command_line
+from response_generator.evaluation.finished_runs import shorten_paths
 
 COMPARE = {
     "one run": (["{run}"], "name two or more different run folders"),
@@ -59,13 +61,48 @@ def test_finished_runs_are_compared_on_the_same_prompts(evaluated, tmp_path, mon
     own = read_json(run / "metrics.json")["adapter/emotion_accuracy"]
     rows = [row for row in read_lines(other / "predictions.jsonl") if row["model"] == "adapter"]
     better = accuracy_score([row["target_emotion"] for row in rows], [row["predicted_emotion"] for row in rows])
-    assert found[f"{run}/emotion_accuracy"] == own
+    assert found["run/emotion_accuracy"] == own
     assert found["difference/emotion_accuracy"] == pytest.approx(better - own)
-    assert f"{other} follows the target emotion more often than {run}: +" in capsys.readouterr().out
+    assert "other follows the target emotion more often than run: +" in capsys.readouterr().out
+    assert read_json(tmp_path / "comparison" / "args.json") == {"compare": [str(run), str(other)]}
     assert (tmp_path / "comparison" / "report.html").is_file()
     assert compared([run, other], tmp_path, monkeypatch) == 0  # once more in its own folder
     assert compared([other, run], tmp_path, monkeypatch) == 2  # another comparison
     assert "holds another run; differing: compare; name another with --output_dir" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("folders", "taken", "names"),
+    [
+        (["runs/demo/evaluate", "/x/other"], set(), ["evaluate", "other"]),
+        (["runs/a/evaluate", "runs/b/evaluate", "runs/c"], set(), ["a/evaluate", "b/evaluate", "c"]),
+        (["1/a/evaluate", "2/a/evaluate", "2/b/evaluate"], set(), ["1/a/evaluate", "2/a/evaluate", "b/evaluate"]),
+        (["runs/dpo", "runs/sft"], {"dpo"}, ["runs/dpo", "sft"]),
+        (["/evaluate", "/a/evaluate"], set(), ["/evaluate", "a/evaluate"]),
+        ([".", "..", "a/../b"], set(), ["d", "c", "b"]),
+    ],
+)
+def test_short_names_of_folders_have_as_many_parts_as_they_need(folders, taken, names, tmp_path, monkeypatch):
+    (tmp_path / "c" / "d").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "c" / "d")
+    folders = [Path(folder) for folder in folders]
+    assert list(shorten_paths(folders, taken).values()) == names
+
+
+def test_runs_are_shown_by_short_names(evaluated, tmp_path, monkeypatch):
+    folders = [copied(evaluated[0], tmp_path / place, lambda row: None) for place in ("a/run", "b/run", "c/gold")]
+    for folder, seed in zip(folders, (1, 2, 3), strict=True):
+        args = read_json(folder / "args.json") | {"seed": seed}
+        (folder / "args.json").write_text(json.dumps(args), encoding="utf-8")
+    assert compared(folders, tmp_path, monkeypatch) == 0
+    metrics = read_json(tmp_path / "comparison" / "metrics.json")
+    # "gold" alone is the group of the gold replies.
+    assert {"a/run/distinct_1", "c/gold/distinct_1", "gold/distinct_1", "difference of b/run/distinct_1"} <= set(
+        metrics
+    )
+    page = (tmp_path / "comparison" / "report.html").read_text(encoding="utf-8")
+    assert "<h1>Evaluation: a/run and b/run and c/gold</h1>" in page
+    assert "a/run: 1; b/run: 2; c/gold: 3" in page
 
 
 @pytest.mark.parametrize(

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from browser_pages import open_page
+from browser_pages import assert_fits_a_phone, open_page
 from test_metrics import LABELS, row
 
 from response_generator.constants import EMOTIONS
-from response_generator.evaluation import report
-from response_generator.evaluation.comparison import compare_models
+from response_generator.evaluation import plots, report
+from response_generator.evaluation.comparison import Comparison, compare_models
 
+ENVIRONMENT = {"commit": '"c0ffee"'}
 ATTACK = "</script><script>document.title = 'taken'</script><img src=x onerror=\"document.title = 'taken'\"> & \u2028"
 SETTINGS = {"seed": "42", "wandb.notes": '"<b>bold</b>"'}
 
@@ -43,9 +44,7 @@ def made_rows(count: int = 70, samples: int = 1) -> dict[str, list[dict]]:
 @pytest.fixture(scope="module")
 def written(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("report")
-    rows = made_rows()
-    found = compare_models(rows, LABELS, 500, seed=1, margins=np.linspace(-1, 2, 30))
-    pictures = report.write_report(found, SETTINGS, folder)
+    pictures = report.write_report(compare_made_rows(), SETTINGS, ENVIRONMENT, folder)
     assert {picture.name for picture in pictures} == {
         f"{name}.png" for name in ("emotions", "confusion", "quality", "lengths", "margins")
     }
@@ -77,8 +76,15 @@ def test_it_shows_the_conclusion_the_metrics_and_the_plots(page, written):
     widths = page.evaluate("[...document.images].map(image => image.naturalWidth)")
     assert len(widths) == 5 and min(widths) > 300  # every picture is drawn
     assert page.locator("#count").inner_text() == "70 of 70 rows"
-    page.locator("summary").click()
-    assert page.locator(".settings").inner_text().split("\n") == ["seed\t42", 'wandb.notes\t"<b>bold</b>"']
+    for title, text in (
+        ("Settings", 'seed\t42\nwandb.notes\t"<b>bold</b>"'),
+        ("Environment", 'commit\t"c0ffee"'),
+        ("Metrics by emotion", "recall, by target emotion"),
+    ):
+        folded = page.locator("details", has=page.locator("summary", has_text=title)).locator("table")
+        assert not folded.is_visible()
+        page.locator("summary", has_text=title).click()
+        assert text in folded.inner_text()
 
 
 def test_fifty_rows_at_once(page):
@@ -117,22 +123,108 @@ def test_replies_are_text_and_never_markup(page):
     assert page.locator("article img").count() == 0
 
 
-def test_it_fits_a_phone(page):
-    page.set_viewport_size({"width": 360, "height": 740})
-    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+def compare_made_rows() -> Comparison:
+    return compare_models(made_rows(), LABELS, 500, seed=1, margins=np.linspace(-1, 2, 30))
+
+
+def compare_four_runs() -> Comparison:
+    """Four models with two samples a prompt, the last one trained three times."""
+    rows = made_rows(count=8, samples=2)
+    recipe = [row | {"run": run} for row in rows["adapter"] for run in range(3)]
+    recipe.sort(key=lambda row: (row["index"], row["run"], row["sample"]))
+    folder = "a_folder_with_a_long_name/evaluate"
+    return compare_models(
+        {"runs/a": rows["baseline"], folder: rows["adapter"], "runs/c": rows["baseline"], "dpo": recipe},
+        LABELS,
+        100,
+        seed=1,
+    )
+
+
+def test_it_is_readable_on_a_phone(page):
+    assert_fits_a_phone(page, plots.draw_pictures(compare_made_rows()).values())
     assert page.locator("article").first.bounding_box()["width"] > 300
+
+
+@pytest.mark.parametrize("models", [1, 4])
+def test_one_model_and_four_are_readable_on_a_phone(browser, tmp_path, models):
+    found = compare_four_runs() if models == 4 else compare_models({"adapter": made_rows()["adapter"]}, LABELS, 100, 1)
+    report.write_report(found, SETTINGS, ENVIRONMENT, tmp_path)
+    with open_page(browser, tmp_path / "report.html") as page:
+        assert_fits_a_phone(page, plots.draw_pictures(found).values())
+
+
+def read_cards(page) -> dict[str, str]:
+    return {
+        card.locator("h2").inner_text(): " ".join(card.inner_text().split()) for card in page.locator(".card").all()
+    }
+
+
+def test_the_first_screen_shows_the_claim_four_key_figures_and_a_plot(page):
+    page.set_viewport_size({"width": 1280, "height": 900})
+    assert page.locator(".card").count() == 4
+    for part in (".conclusion", ".card >> nth=3", "figure >> nth=0"):
+        box = page.locator(part).bounding_box()
+        assert box["y"] + box["height"] <= 900, part
+
+
+def test_the_cards_hold_the_figures_of_metrics_json(page):
+    found = compare_made_rows().flatten()
+    cards = read_cards(page)
+    assert list(cards) == [
+        *("target emotion followed", "tokens per reply", "perplexity of the gold replies", "clean replies")
+    ]
+    for title, name, scale, digits, unit in (
+        ("target emotion followed", "emotion_accuracy", 100, 1, " %"),
+        ("tokens per reply", "mean_new_tokens", 1, 2, ""),
+        ("perplexity of the gold replies", "gold_perplexity", 1, 2, ""),
+        ("clean replies", "gibberish/clean", 100, 1, " %"),
+    ):
+        figures = {
+            key: f"{value * scale:.{digits}f}" for key, value in found.items() if key.partition("/")[2].startswith(name)
+        }
+        expected = f"{title} {figures[f'baseline/{name}']} → {figures[f'adapter/{name}']}{unit} +"
+        expected += figures[f"difference/{name}"] + (" points" if unit else "")
+        if f"difference/{name}/low" in figures:
+            expected += f" [{figures[f'difference/{name}/low']}, {figures[f'difference/{name}/high']}]"
+        assert cards[title].startswith(expected)
+    p = found["difference/emotion_accuracy/p"]
+    assert cards["target emotion followed"].endswith(f"p {p:.4f}: could be noise gold replies 100.0 %")
+
+
+def test_cards_of_one_model_and_of_four(browser, tmp_path):
+    report.write_report(compare_four_runs(), SETTINGS, ENVIRONMENT, tmp_path)
+    with open_page(browser, tmp_path / "report.html") as page:
+        rows = page.locator(".card").first.locator("dl div")
+        assert [" ".join(text.split()) for text in rows.all_inner_texts()][0] == "runs/a 50.0 %"
+        assert rows.all_inner_texts()[2].split()[:3] == ["runs/c", "50.0", "%"]
+        assert rows.count() == 5
+    alone = compare_models({"adapter": made_rows()["adapter"]}, LABELS, 100, 1)
+    report.write_report(alone, SETTINGS, ENVIRONMENT, tmp_path)
+    with open_page(browser, tmp_path / "report.html") as page:
+        low, high = (alone.flatten()[f"adapter/emotion_accuracy/{bound}"] * 100 for bound in ("low", "high"))
+        assert read_cards(page)["target emotion followed"] == (
+            f"target emotion followed 50.0 % [{low:.1f}, {high:.1f}] gold replies 100.0 %"
+        )
+
+
+def test_in_a_dark_browser_it_is_dark(page):
+    page.emulate_media(color_scheme="dark")
+    colors = page.evaluate("[getComputedStyle(document.body).backgroundColor, getComputedStyle(document.body).color]")
+    ground, ink = (sum(map(int, re.findall(r"\d+", color))) / 3 for color in colors)
+    assert ground < 50 and ink > 200
 
 
 def test_three_runs_and_several_samples(browser, tmp_path):
     rows = made_rows(count=8, samples=2)
     three = {"runs/a": rows["baseline"], "runs/b": rows["adapter"], "runs/c": rows["baseline"]}
-    report.write_report(compare_models(three, LABELS, 100, seed=1), SETTINGS, tmp_path)
+    report.write_report(compare_models(three, LABELS, 100, seed=1), SETTINGS, ENVIRONMENT, tmp_path)
     page = browser.new_page()
     page.goto((tmp_path / "report.html").as_uri())
     assert headings(page)[1].startswith("row 0, sample 1: target neutral, fixed, target probability +0.800")
     page.locator("[name=model]").select_option("runs/c")
     assert headings(page)[1].startswith("row 0, sample 1: target neutral, both wrong, target probability 0.000")
-    assert "2 comparisons with runs/a" in page.locator("header").inner_text()
+    assert "2 comparisons with runs/a" in page.locator("ul").inner_text()
     page.close()
 
 
@@ -144,9 +236,7 @@ def test_the_page_holds_its_rows_as_json_and_no_address(written):
 
 
 def test_a_report_of_the_same_metrics_has_the_same_bytes(written, tmp_path):
-    report.write_report(
-        compare_models(made_rows(), LABELS, 500, seed=1, margins=np.linspace(-1, 2, 30)), SETTINGS, tmp_path
-    )
+    report.write_report(compare_made_rows(), SETTINGS, ENVIRONMENT, tmp_path)
     for file in written.iterdir():
         assert (tmp_path / file.name).read_bytes() == file.read_bytes(), file.name
 

@@ -14,7 +14,7 @@ def params(tiny_formatter) -> SamplingParams:
 
 
 def test_a_measured_limit_is_read_again(tiny_model, tiny_requests, params, tmp_path, capsys):
-    run = RunFolder.at(str(tmp_path), {})
+    run = RunFolder(tmp_path, {})
     run.write_json("environment.json", {})
     assert batch_limit.read_batch_limit(run, "auto") is None
     assert batch_limit.read_batch_limit(run, 8) == BatchLimit(8)

@@ -242,6 +242,31 @@ def test_a_run_with_shared_prompts_starts_at_the_loss_of_trls_layout(on_gpu_code
     assert len(shared["losses"]) == 4
 
 
+@pytest.mark.parametrize(
+    ("sampled", "other"),
+    [
+        ("sampled", "whole"),
+        ("sampled_checkpointed", "checkpointed"),
+        ("tables_sampled", "tables"),
+        ("sft_sampled", "sft"),
+    ],
+)
+def test_training_is_the_same_with_sample_replies(sampled, other, on_gpu_code):
+    assert on_gpu_code[sampled]["losses"] == on_gpu_code[other]["losses"]
+    assert on_gpu_code[sampled]["adapter"] == on_gpu_code[other]["adapter"]
+    steps = [row["step"] for row in on_gpu_code[sampled]["samples"] if row["model"] == "policy"]
+    assert sorted(set(steps)) == list(range(on_gpu_code[sampled]["metrics"]["steps"] + 1))
+    assert on_gpu_code[other]["samples"] == []
+
+
+def test_sample_replies_are_those_of_the_adapters_in_an_evaluation(on_gpu_code):
+    """Of policy and reference before the first step, and of the trained policy after the last one."""
+    rows, expected = on_gpu_code["sampled_in_fp32"]["samples"], on_gpu_code["evaluated_samples"]
+    assert [row["response"] for row in rows[:3]] == expected["policy"]
+    assert [row["response"] for row in rows[3:6]] == expected["reference"]
+    assert [row["response"] for row in rows[-3:]] == expected["trained"] != expected["policy"]
+
+
 def test_embedding_tables_are_trained_in_fp32_and_start_another_run(on_gpu_code, published):
     for report in (on_gpu_code["tables"], on_gpu_code["tables_again"]):
         assert report["dtypes"] == ["torch.float32"]

@@ -3,10 +3,11 @@ whose layers are Conv1D, and GPT-NeoX."""
 
 import pytest
 import torch
-from conftest import read_json
+from conftest import HISTORY, read_json
 from peft import LoraConfig, get_peft_model
 from script_runs import run_here
 from tiny_families import FAMILIES, read_recipe, write_tiny_family
+from tiny_models import write_tiny_tokenizer
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -20,6 +21,8 @@ from transformers import (
 import evaluate
 import fine_tune_dpo
 from response_generator import sft
+from response_generator.config.schema import ChatTemplateArguments
+from response_generator.data.chat_template import ChatFormatter
 
 SIZES = {"num_hidden_layers": 2, "num_attention_heads": 4, "hidden_size": 64, "max_position_embeddings": 512}
 
@@ -91,3 +94,44 @@ def test_the_recipe_of_a_family_trains_and_evaluates(tiny, tmp_path, capsys, fam
         assert read_json(output / "metrics.json")["prompts"] == 2
     printed = capsys.readouterr()
     assert ("layers that do not attend to all earlier tokens" in printed.out + printed.err) == (family == "gemma3")
+
+
+RENDERED = {  # of HISTORY, then a reply with the target emotion fear
+    "llama3": (
+        "<|begin_of_text|><|start_header_id|>system<|end_header_id|>\n\nSYSTEM<|eot_id|>"
+        "<|start_header_id|>user happiness<|end_header_id|>\n\nI got the job !<|eot_id|>"
+        "<|start_header_id|>assistant surprise<|end_header_id|>\n\nReally ? Congratulations !<|eot_id|>"
+        "<|start_header_id|>user neutral<|end_header_id|>\n\nThank you .<|eot_id|>"
+        "<|start_header_id|>assistant fear<|end_header_id|>\n\n",
+        "Oh no .<|eot_id|>",
+    ),
+    "qwen3": (
+        "<|im_start|>system\nSYSTEM<|im_end|>\n"
+        "<|im_start|>user happiness\nI got the job !<|im_end|>\n"
+        "<|im_start|>assistant surprise\n<think>\n\n</think>\n\nReally ? Congratulations !<|im_end|>\n"
+        "<|im_start|>user neutral\nThank you .<|im_end|>\n"
+        "<|im_start|>assistant fear\n<think>\n\n</think>\n\n",
+        "Oh no .<|im_end|>",
+    ),
+    "gemma3": (
+        "<bos><start_of_turn>user happiness\nSYSTEM\n\nI got the job !<end_of_turn>\n"
+        "<start_of_turn>model surprise\nReally ? Congratulations !<end_of_turn>\n"
+        "<start_of_turn>user neutral\nThank you .<end_of_turn>\n"
+        "<start_of_turn>model fear\n",
+        "Oh no .<end_of_turn>",
+    ),
+}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_template_of_a_family(tmp_path, family):
+    """The expected text is written by hand after the families' own templates."""
+    tokenizer = write_tiny_tokenizer(tmp_path, FAMILIES[family].special_tokens, **FAMILIES[family].named)
+    recipe = read_recipe(family, "dpo", tmp_path, tmp_path)["chat_template"] | {"system_prompt": "SYSTEM"}
+    tokenizer.add_special_tokens(recipe["special_tokens"])
+    formatter = ChatFormatter.of(tokenizer, ChatTemplateArguments(**recipe))
+    prompt, reply = RENDERED[family]
+    assert formatter.prompt(HISTORY, "fear") == prompt
+    assert formatter.completion(HISTORY, "fear", {"emotion": "fear", "dialog": "Oh no ."}) == reply
+    assert formatter.missing_markers(prompt) == []
+    assert len(tokenizer) <= 600  # no token was added, so the embeddings stay those of the base model

@@ -3,12 +3,13 @@
 import re
 
 import pytest
-from browser_pages import open_page
+from browser_pages import assert_fits_a_phone, open_page
 from pairs import make_pair
 
 from response_generator.preferences import report
 from response_generator.preferences.description import describe_pairs
 from response_generator.preferences.description_table import build_rows
+from response_generator.preferences.plots import draw_pictures
 
 ATTACK = "</script><script>document.title = 'taken'</script><img src=x onerror=\"document.title = 'taken'\"> & \u2028"
 FAILED = [
@@ -82,8 +83,7 @@ def test_failed_prompts_are_listed_with_their_reasons(page):
 
 
 def test_it_is_readable_on_a_phone(page):
-    page.set_viewport_size({"width": 390, "height": 800})
-    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert_fits_a_phone(page, draw_pictures(make_pairs()).values())
 
 
 def test_without_scores_there_are_no_margins(browser, tmp_path):

@@ -4,19 +4,22 @@ import json
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from conftest import ROOT
 from script_runs import script_environment
 
+from response_generator.config.schema import Section
 from response_generator.errors import InputError
+from response_generator.runs import run_folder
 from response_generator.runs.run_folder import RunFolder, find_differing_keys
 
 ARGUMENTS = {"seed": 1, "dpo": {"beta": 0.1}}
 
 
 def test_a_new_folder_may_be_used_and_is_not_created_by_the_check(tmp_path):
-    run = RunFolder.at(str(tmp_path / "a" / "b"), ARGUMENTS)
+    run = RunFolder(tmp_path / "a" / "b", ARGUMENTS)
     assert run.find_errors() == []
     assert not (tmp_path / "a").exists()
 
@@ -29,7 +32,7 @@ def test_a_folder_with_results_is_refused_to_other_arguments(tmp_path):
     for result in ("log.jsonl", "predictions.jsonl"):
         (tmp_path / result).write_text("{}\n", encoding="utf-8")
         (message,) = other.find_errors()
-        assert "holds another run; differing: dpo.beta, seed; name another folder" in message
+        assert "holds another run; differing: dpo.beta, new, seed; name another folder, or remove this one" in message
         (tmp_path / result).unlink()
 
 
@@ -43,6 +46,51 @@ def test_a_folder_of_an_earlier_program_version_is_refused_as_such(tmp_path):
         f"output_dir: {tmp_path}: was written by an earlier version of this program, whose args had other names "
         f"(chat_template.marks is now required_markers); name another folder"
     ]
+
+
+class DataArguments(Section):
+    path: str
+    limit: int | None = None
+
+
+class RunArguments(Section):
+    seed: int
+    dataset: DataArguments
+    scoring: DataArguments = DataArguments(path="x")
+    count: int = 3
+
+
+def test_keys_that_an_earlier_version_did_not_have_make_no_other_run_at_their_defaults(tmp_path):
+    earlier = {"seed": 1, "dataset": {"path": "a"}}
+    RunFolder(tmp_path, earlier).write_json("args.json", earlier)
+    (tmp_path / "log.jsonl").write_text("{}\n", encoding="utf-8")
+    (tmp_path / "wandb_id").write_text("1", encoding="utf-8")
+
+    def open_run(**changes) -> RunFolder:
+        arguments = RunArguments(**{"seed": 1, "dataset": {"path": "a"}} | changes)
+        return RunFolder(tmp_path, arguments.model_dump(mode="json"), RunArguments)
+
+    assert open_run().find_errors() == []
+    for changes, key in (
+        ({"dataset": {"path": "a", "limit": 5}}, "dataset.limit"),
+        ({"count": 4}, "count"),
+        ({"scoring": {"path": "y"}}, "scoring.path"),
+        ({"seed": 2}, "seed"),
+    ):
+        (message,) = open_run(**changes).find_errors()
+        assert f"holds another run; differing: {key}; name another folder, or remove this one" in message
+    open_run().start()
+    assert (tmp_path / "wandb_id").exists()  # the run goes on
+    assert json.loads((tmp_path / "args.json").read_text(encoding="utf-8")) == open_run().arguments
+
+
+def test_a_key_that_no_longer_exists_makes_another_run(tmp_path):
+    earlier = {"seed": 1, "dataset": {"path": "a", "gone": None}}
+    RunFolder(tmp_path, earlier).write_json("args.json", earlier)
+    (tmp_path / "log.jsonl").write_text("{}\n", encoding="utf-8")
+    arguments = RunArguments(seed=1, dataset=DataArguments(path="a")).model_dump(mode="json")
+    (message,) = RunFolder(tmp_path, arguments, RunArguments).find_errors()
+    assert "differing: dataset.gone;" in message
 
 
 def test_a_start_with_other_arguments_removes_the_files_of_a_failed_start(tmp_path):
@@ -102,7 +150,7 @@ def test_a_folder_that_is_no_run_folder_is_refused(tmp_path):
 
 
 def test_a_folder_that_cannot_be_written_to_is_refused():
-    (message,) = RunFolder.at("/proc/run", ARGUMENTS).find_errors()
+    (message,) = RunFolder(Path("/proc/run"), ARGUMENTS).find_errors()
     assert "cannot be written" in message
 
 
@@ -112,6 +160,20 @@ def test_a_run_is_finished_when_metrics_json_exists(tmp_path):
     run.write_json("metrics.json", {})
     assert run.is_finished
     assert not list(tmp_path.glob("*.part"))
+
+
+def test_a_finished_run_names_the_commit_that_it_was_made_at_where_it_is_another_one(tmp_path, monkeypatch):
+    here = "89abcdef0123"
+    monkeypatch.setattr(run_folder, "find_checkout_commit", lambda: here)
+    run = RunFolder(tmp_path, ARGUMENTS)
+    finished = f"{tmp_path} is finished and is kept: see metrics.json there"
+    for commit in (None, here):
+        run.write_json("environment.json", {"commit": commit})
+        assert run.describe_finished("metrics.json") == finished
+    run.write_json("environment.json", {"commit": "0123456789abcdef+changes"})
+    hint = "it was made at commit 01234567+changes, this checkout is at 89abcdef; "
+    hint += "to make it anew, remove the folder or name another"
+    assert run.describe_finished("metrics.json") == f"{finished}\n{hint}"
 
 
 def test_start_writes_arguments_and_environment_without_secrets(tmp_path, monkeypatch):
@@ -129,7 +191,12 @@ def test_start_writes_arguments_and_environment_without_secrets(tmp_path, monkey
 
 @pytest.mark.parametrize(
     ("old", "new", "keys"),
-    [({"a": 1}, {"a": 1}, []), ({"a": {"b": 1, "c": 2}}, {"a": {"b": 2}}, ["a.b", "a.c"]), ({}, {"a": 0}, ["a"])],
+    [
+        ({"a": 1}, {"a": 1}, []),
+        ({"a": {"b": 1, "c": 2}}, {"a": {"b": 2}}, ["a.b", "a.c"]),
+        ({}, {"a": 0}, ["a"]),
+        ({"a": None}, {}, ["a"]),
+    ],
 )
 def test_differing_keys_are_found_in_sections_too(old, new, keys):
     assert find_differing_keys(old, new) == keys

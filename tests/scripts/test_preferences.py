@@ -178,7 +178,7 @@ def test_options_all_pairs_gold_and_windows(building, tiny, tmp_path):
 
 def test_a_finished_run_and_a_dry_run(built, building, tmp_path, capsys):
     assert run_here(preferences.main, building | {"output_dir": str(built[0])}, tmp_path) == 0
-    assert "is finished: see preferences.jsonl" in capsys.readouterr().out
+    assert "is finished and is kept: see preferences.jsonl" in capsys.readouterr().out
     assert run_here(preferences.main, building | {"output_dir": str(tmp_path / "dry")}, tmp_path, "--dry_run") == 0
     said = " ".join(capsys.readouterr().out.split())
     assert "72 candidates of up to 8 new tokens if every first attempt gives a pair, at most 360" in said

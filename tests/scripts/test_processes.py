@@ -55,6 +55,7 @@ def test_two_processes_have_the_losses_of_one_and_resume(alone, tiny, tmp_path):
     """With shared prompts, where the one has TRL's layout. Stopped in the second epoch by a signal to one of the two,
     then run to the end by another launcher."""
     values = args(tiny, tmp_path / "run", batch=2, train_sampling_strategy="group_by_length", shared_prefix=True)
+    values["samples"] = {"every_steps": 4, "prompts": 2, "max_new_tokens": 6}
     first = launched(TORCHRUN, values, tmp_path)
     once(logged(tmp_path / "run", 4), first)
     os.kill(child_of_rank(first.pid, 1), signal.SIGTERM)
@@ -69,9 +70,11 @@ def test_two_processes_have_the_losses_of_one_and_resume(alone, tiny, tmp_path):
     assert out.count("resuming from") == out.count("done: the adapter is in") == 1  # only the main process prints
     assert losses(tmp_path / "run") == pytest.approx(losses(alone), abs=1e-4)
     together, single = (read_json(run / "metrics.json") for run in (tmp_path / "run", alone))
-    for name in ("train_loss", "eval_loss", "rewards/margins", "initial_loss"):
+    for name in ("train_loss", "eval_loss", "last_quarter/rewards/margins", "initial_loss"):
         assert together[name] == pytest.approx(single[name], abs=1e-3), name
     assert [entry["step"] for entry in read_lines(tmp_path / "run" / "log.jsonl")] == list(range(1, 13))
+    written = [(row["step"], row["model"]) for row in read_lines(tmp_path / "run" / "samples.jsonl")]
+    assert written == [(0, "policy")] * 2 + [(0, "reference")] * 2 + [(step, "policy") for step in (4, 4, 8, 8, 12, 12)]
     facts = read_json(tmp_path / "run" / "environment.json")
     assert (facts["processes"], facts["model"]["four_bit"], facts["batch_layout"]) == (2, True, "shared prefix")
     assert read_json(alone / "environment.json")["batch_layout"] == "TRL"

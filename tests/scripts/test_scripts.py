@@ -12,7 +12,8 @@ import fine_tune_dpo
 
 def test_a_dpo_run_leaves_what_the_contract_says(trained):
     run, _ = trained
-    for name in ("args.json", "environment.json", "metrics.json", "log.jsonl", "training.png", "adapter", "wandb"):
+    files = ("args.json", "environment.json", "metrics.json", "log.jsonl", "training.png", "report.html")
+    for name in (*files, "adapter", "wandb"):
         assert (run / name).exists(), name
     assert sorted(path.name for path in run.glob("checkpoint-*")) == ["checkpoint-2", "checkpoint-4", "checkpoint-6"]
     saved = {path.name for path in (run / "adapter").iterdir()}
@@ -47,7 +48,8 @@ def test_it_shows_the_example_the_lengths_and_the_attention_really_used(trained)
     assert shown.count("attn_implementation: flash_attention_2 needs a CUDA device; using sdpa") == 1
     model = read_json(run / "environment.json")["model"]
     assert (model["attention"], model["four_bit"], model["class"]) == ("sdpa", True, "LlamaForCausalLM")
-    assert "pair/s" in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("24/24 pairs")
+    assert done.stderr.count("pairs") <= 1 + STEPS  # in a file, at most a line at each log line, and one at the end
 
 
 def test_a_finished_run_says_so_and_another_is_refused(trained, tiny):

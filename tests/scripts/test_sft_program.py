@@ -6,6 +6,7 @@ import pytest
 from conftest import read_json, read_lines, write_rows
 from PIL import Image
 from script_runs import run_here, start_script
+from tensorboard_events import read_scalars
 from tiny_models import demo_rows
 
 import fine_tune_dpo
@@ -81,7 +82,8 @@ def test_missing_and_empty_data_are_named(tiny, tmp_path, capsys):
 
 def test_a_killed_run_continues_from_its_last_checkpoint(tiny, tmp_path):
     rows = write_rows(tmp_path / "dialogues.jsonl", demo_rows("dialogues_train", 16))
-    values = tiny.sft(tmp_path / "run", dataset={"path": rows}, eval_dataset=None)
+    samples = {"every_steps": 4, "prompts": 2, "max_new_tokens": 6}
+    values = tiny.sft(tmp_path / "run", dataset={"path": rows}, eval_dataset=None, samples=samples, tensorboard=True)
     values["sft"] |= {"save_steps": 2}
     process = start_script(SCRIPT, values, tmp_path)
     while not (tmp_path / "run" / "checkpoint-2" / "run.json").exists():
@@ -96,3 +98,9 @@ def test_a_killed_run_continues_from_its_last_checkpoint(tiny, tmp_path):
     assert run_here(sft.main, json.loads(json.dumps(whole)), tmp_path) == 0
     files = [tmp_path / name / "adapter" / "adapter_model.safetensors" for name in ("run", "whole")]
     assert files[0].read_bytes() == files[1].read_bytes()
+    assert read_lines(tmp_path / "run" / "samples.jsonl") == read_lines(tmp_path / "whole" / "samples.jsonl")
+    for name in ("run", "whole"):
+        expected = [
+            (entry["step"], pytest.approx(entry["loss"])) for entry in read_lines(tmp_path / name / "log.jsonl")
+        ]
+        assert len(expected) == 16 and read_scalars(tmp_path / name, "loss") == expected

@@ -1,5 +1,6 @@
 """Whole runs of the script that used to look right and were not, in this process."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,20 @@ def test_everything_of_a_run_goes_where_its_path_leads(values, tmp_path, monkeyp
     monkeypatch.chdir(tmp_path)  # from another place, by another name: the same run
     assert run_here(fine_tune_dpo.main, values | {"output_dir": "home/run"}, tmp_path) == 0
     assert f"{run} is finished" in capsys.readouterr().out
+
+
+def test_an_unfinished_run_of_an_earlier_version_that_lacked_keys_goes_on(values, tmp_path, capsys):
+    assert run_here(fine_tune_dpo.main, values, tmp_path) == 0
+    run = tmp_path / "run"
+    (run / "metrics.json").unlink()
+    for file in (run / "args.json", run / "checkpoint-4" / "run.json"):
+        content = read_json(file)
+        arguments = content.get("arguments", content)
+        del arguments["lora"], arguments["dataset"]["filters"], arguments["dataset"]["offset"]
+        file.write_text(json.dumps(content), encoding="utf-8")
+    assert run_here(fine_tune_dpo.main, values, tmp_path) == 0
+    assert f"resuming from {run / 'checkpoint-4'}" in capsys.readouterr().out
+    assert read_json(run / "args.json")["lora"] is None
 
 
 def test_a_run_does_not_go_on_with_other_data(values, tmp_path, capsys):

@@ -10,6 +10,7 @@ from transformers import TrainerCallback
 
 from response_generator.cli import preflight
 from response_generator.errors import InputError, RunError
+from response_generator.runs.run_folder import RunFolder
 from response_generator.training import checkpointing
 
 
@@ -61,10 +62,10 @@ def test_a_full_disk_keeps_the_last_checkpoint(tiny, tmp_path):
 
 def test_a_checkpoint_of_other_arguments_or_data_is_not_resumed_from(tiny, tmp_path):
     run, owner = tmp_path / "run", {"arguments": {"seed": 1}, "data": ["a"]}
-    checkpointing.check_run_identity(run, owner)  # there is none
+    checkpointing.check_run_identity(RunFolder(run, {}), owner)  # there is none
     stopped(tiny, run, 2, owner=owner)
     assert read_json(run / "checkpoint-2" / "run.json") == owner
-    checkpointing.check_run_identity(run, owner)
+    checkpointing.check_run_identity(RunFolder(run, {}), owner)
     for other, words in (
         ({"data": ["b"]}, "other data,"),
         ({"data": [], "arguments": {}}, "other arguments and data,"),
@@ -72,7 +73,7 @@ def test_a_checkpoint_of_other_arguments_or_data_is_not_resumed_from(tiny, tmp_p
         with pytest.raises(
             InputError, match=f"checkpoint-2: belongs to a run with {words} so this run cannot be resumed"
         ):
-            checkpointing.check_run_identity(run, owner | other)
+            checkpointing.check_run_identity(RunFolder(run, {}), owner | other)
     (run / "checkpoint-2" / "run.json").unlink()  # then it is not complete, and not resumed from either
     assert checkpointing.find_last_checkpoint(run) is None
 

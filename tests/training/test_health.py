@@ -1,6 +1,7 @@
 """Signs of a run that goes wrong: told with their cause, once, and not for runs that are sound."""
 
 import pytest
+from conftest import read_lines
 
 from response_generator.training import health
 
@@ -49,6 +50,7 @@ class State:
 
     def __init__(self, log):
         self.log_history = log
+        self.global_step = log[-1]["step"]
 
 
 class Arguments:
@@ -56,11 +58,19 @@ class Arguments:
     per_device_train_batch_size, gradient_accumulation_steps, world_size = 8, 1, 1
 
 
-def test_each_warning_is_printed_once(capsys):
-    watch = health.TrainingHealthCallback(beta=0.1)
+def test_each_warning_is_printed_and_written_once_and_a_resumed_run_keeps_it(capsys, tmp_path):
+    file = tmp_path / "warnings.jsonl"
+    watch = health.TrainingHealthCallback(0.1, file)
     log = [line(2, margin=9.0)]
     watch.on_log(Arguments, State(log), None)
     watch.on_log(Arguments, State([*log, line(3, margin=9.5)]), None)
+    resumed = health.TrainingHealthCallback(0.1, file)
+    resumed.on_train_begin(Arguments, State(log), None)
+    resumed.on_log(Arguments, State([*log, line(3, margin=9.5)]), None)
     assert capsys.readouterr().err.count("warning: step 2: the reward margin is already 90 nats") == 1
-    assert list(watch.findings) == ["margins"]
+    (row,) = read_lines(file)
+    assert (row["step"], row["check"]) == (2, "margins")
+    # Resumed from a checkpoint before the warning, the run takes its step again.
+    resumed.on_train_begin(Arguments, State([line(1)]), None)
+    assert resumed.found == set() and read_lines(file) == []
     watch.on_log(Arguments, State([{"step": 4, "eval_loss": 1.0}]), None)

@@ -8,8 +8,8 @@ import torch
 from training_sessions import At, assert_same, log, session, stopped
 from transformers import TrainerCallback
 
-from response_generator.training.callbacks import read_log
 from response_generator.training.resumption import EpochSeededLengthSampler
+from response_generator.training.step_files import read_rows
 
 CASES = {
     # 12 pairs: 3 steps an epoch of batches of 4, 6 steps in all
@@ -45,7 +45,7 @@ def test_a_resumed_run_is_an_uninterrupted_one(case, tiny, tmp_path, monkeypatch
     resumed, metrics = session(tiny, tmp_path / "run", **dpo)
     assert_same(resumed, whole)
     assert log(tmp_path / "run") == log(tmp_path / "whole")
-    same = ("train_loss", "steps", "epoch", "eval_loss", "rewards/margins", "logps/chosen")
+    same = ("train_loss", "steps", "epoch", "eval_loss", "last_quarter/rewards/margins", "last_quarter/logps/chosen")
     assert {key: metrics[key] for key in same} == {key: expected[key] for key in same}
 
 
@@ -140,13 +140,13 @@ def test_pairs_a_second_counts_pairs_that_were_trained(tiny, tmp_path):
 
 def test_a_log_is_read_up_to_a_line_that_was_cut_off(tmp_path):
     log_file = tmp_path / "log.jsonl"
-    assert read_log(log_file) == []
+    assert read_rows(log_file) == []
     log_file.write_bytes(b'{"step": 1}\n{"step": 2}\n{"st\x00\xff')
-    assert [entry["step"] for entry in read_log(log_file)] == [1, 2]
+    assert [entry["step"] for entry in read_rows(log_file)] == [1, 2]
 
 
 def test_a_run_that_logs_nothing_comes_to_its_end(tiny, tmp_path):
     _, metrics = session(tiny, tmp_path / "run", logging_steps=50, max_steps=2)
     assert metrics["steps"] == 2
     assert "train_loss" not in metrics  # nothing was logged
-    assert read_log(tmp_path / "run" / "log.jsonl") == []
+    assert read_rows(tmp_path / "run" / "log.jsonl") == []

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import read_json
+from conftest import read_json, read_lines
 from script_runs import run_here
 from tiny_models import demo_rows
 from training_sessions import At, assert_same, log
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from response_generator import sft
-from response_generator.config.training_schema import SFTArguments
+from response_generator.config.training_schema import SampleArguments, SFTArguments
 from response_generator.config.validation import validate_arguments
 from response_generator.data.datasets import parse_dialogue
 from response_generator.data.dialogue_tokenization import IGNORED_LABEL
@@ -22,6 +22,7 @@ from response_generator.modeling import loading
 from response_generator.runs.tracking import Tracker
 from response_generator.training import run_training, sft_checks, trainer_setup
 from response_generator.training.callbacks import LogFile
+from response_generator.training.samples import SampleReplies
 from response_generator.training.sft_preparation import prepare
 from response_generator.training.sft_trainer import ResumableSFTTrainer
 
@@ -104,6 +105,29 @@ def test_a_resumed_run_is_an_uninterrupted_one(case, tiny, tmp_path):
     same = ("train_loss", "steps", "epoch", "eval_loss", "eval_mean_token_accuracy")
     assert {key: metrics[key] for key in same} == {key: expected[key] for key in same}
     assert expected["eval_loss"] < expected["train_loss"] - 0.2  # it learns
+
+
+def test_training_is_the_same_with_sample_replies(tiny, tmp_path):
+    """With embeddings that are trained too, in another data type than the base."""
+    values = tiny.sft(tmp_path)
+    changes = {
+        "lora": values["lora"] | {"modules_to_save": ["embed_tokens", "lm_head"]},
+        "chat_template": values["chat_template"]
+        | {"special_tokens": {"additional_special_tokens": ["<mood>", "</mood>"]}},
+    }
+    settings = {"every_steps": 2, "prompts": 3, "max_new_tokens": 6}
+    trainers = []
+    for name, sample_args in (("without", None), ("with", settings)):
+        trainer, prepared = build(tiny, tmp_path / name, samples=sample_args, **changes)
+        file = tmp_path / name / "samples.jsonl"
+        arguments = SampleArguments(**settings)
+        trainer.add_callback(SampleReplies(trainer, prepared.sample_requests, arguments, 42, file, Tracker()))
+        train(trainer)
+        trainers.append(trainer)
+    assert_same(*trainers)
+    assert log(tmp_path / "with") == log(tmp_path / "without")
+    rows = [(row["step"], row["model"]) for row in read_lines(tmp_path / "with" / "samples.jsonl")]
+    assert rows == [(step, "policy") for step in (0, 2, 4, 6) for _ in range(2)]  # two held-out dialogues
 
 
 def test_new_tokens_are_trained_with_the_embeddings(tiny, tmp_path):

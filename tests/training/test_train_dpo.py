@@ -131,6 +131,21 @@ def test_the_mean_loss_counts_steps():
     assert run_training.compute_mean_loss([]) == {}
 
 
+def test_the_last_quarter_is_a_mean_over_steps():
+    """Of 10 steps the last quarter begins after step 7.5: the entry of steps 7 and 8 counts, and those after it."""
+    log = [
+        {"step": 6, "loss": 9.0, "rewards/margins": 9.0, "learning_rate": 1.0},
+        {"step": 8, "loss": 1.0, "rewards/margins": 0.25, "learning_rate": 1.0},
+        {"step": 8, "eval_loss": 5.0},
+        {"step": 9, "loss": 4.0, "rewards/margins": 1.0, "learning_rate": 1.0},
+        {"step": 10, "loss": 2.0, "rewards/margins": 0.5, "learning_rate": 1.0},
+        {"step": 10, "loss": 7.0, "train_loss": 7.0},  # the final summary
+    ]
+    expected = {"last_quarter/loss": (2 * 1 + 4 + 2) / 4, "last_quarter/rewards/margins": (2 * 0.25 + 1 + 0.5) / 4}
+    assert run_training.compute_last_quarter(log) == expected
+    assert run_training.compute_last_quarter([]) == {}
+
+
 def test_values_that_do_not_go_together_are_refused(arguments):
     with pytest.raises(InputError, match="dpo: .*loss_weights"):
         set_up(arguments, loss_type=["sigmoid"], loss_weights=[1.0, 2.0])

@@ -1,0 +1,54 @@
+"""The key figures at the top of the report: how each of them differs between the models."""
+
+from response_generator.evaluation.comparison import GOLD, GOLD_TITLE, Comparison
+from response_generator.evaluation.conclusions import is_clear_change
+from response_generator.evaluation.estimates import Estimate
+from response_generator.evaluation.metrics import CLEAN, Metric
+from response_generator.evaluation.table import format_bounds, format_cell, format_number
+from response_generator.reporting.page import Card
+
+TITLES = {CLEAN: "clean replies"}  # in the table the label is below the name of its classifier
+
+
+def build_cards(comparison: Comparison) -> list[Card]:
+    first = comparison.models[0]
+    return [
+        build_card(metric, comparison)
+        for metric in comparison.metrics.values()
+        if metric.is_key_figure and metric.name in comparison.estimates[first]
+    ]
+
+
+def describe_cards(comparison: Comparison) -> str:
+    first, *others = comparison.models
+    if not others:
+        return "With 95 % intervals."
+    if len(others) == 1:
+        return f"{first} → {others[0]}; below, the difference with its 95 % interval."
+    return f"In brackets, the difference from {first} with its 95 % interval."
+
+
+def build_card(metric: Metric, comparison: Comparison) -> Card:
+    """One model: its value. Two: both values and the difference. More: a row for each model."""
+    first, *others = comparison.models
+    estimates = {model: comparison.estimates[model].get(metric.name) for model in (*comparison.models, GOLD)}
+    values = {model: format_number(each.value, metric.in_percent) for model, each in estimates.items() if each}
+    unit = " %" if metric.in_percent else ""
+    gold = [(GOLD_TITLE, values[GOLD] + unit)] if GOLD in values else []
+    title = TITLES.get(metric.title, metric.title)
+    if not others:
+        return Card(title, values[first] + unit, format_bounds(estimates[first], metric.in_percent).strip(), gold)
+    differences = {model: comparison.differences[model][metric.name] for model in others}
+    if len(others) == 1:
+        note = describe_difference(differences[others[0]], metric, comparison.prompts)
+        return Card(title, f"{values[first]} → {values[others[0]]}{unit}", note, gold)
+    rows = [(first, values[first] + unit)]
+    for model, difference in differences.items():
+        rows.append((model, f"{values[model]}{unit} ({format_cell(difference, metric.in_percent, signed=True)})"))
+    return Card(title, rows=[*rows, *gold])
+
+
+def describe_difference(difference: Estimate, metric: Metric, prompts: int) -> str:
+    text = format_number(difference.value, metric.in_percent, signed=True)
+    text += (" points" if metric.in_percent else "") + format_bounds(difference, metric.in_percent)
+    return text if is_clear_change(difference, prompts) else f"{text}: could be noise"

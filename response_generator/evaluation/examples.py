@@ -1,0 +1,47 @@
+"""Some replies of two models side by side, for the terminal."""
+
+from rich.table import Table
+from rich.text import Text
+
+from response_generator.evaluation.comparison import Comparison
+from response_generator.evaluation.predictions_file import Prediction, group_by_run
+from response_generator.evaluation.table import open_console
+
+MAX_EXAMPLES = 3
+
+
+def show_examples(comparison: Comparison) -> None:
+    """Prints the first prompts whose replies differ between the two models; nothing for another number of models."""
+    if len(comparison.models) != 2:
+        return
+    pairs = list_pairs(comparison)
+    different = [(one, other) for one, other in pairs if one["response"] != other["response"]]
+    console = open_console()
+    if not different:
+        console.print("both models gave the same reply to every prompt")
+        return
+    shown = different[:MAX_EXAMPLES]
+    title = f"the first {len(shown)} of {len(different)} prompts whose replies differ, with the classifier's label"
+    table = Table(title=Text(title), title_justify="left", show_lines=True)
+    for heading in ("last turn of the prompt", *comparison.models):
+        table.add_column(Text(heading), ratio=1)
+    for one, other in shown:
+        last_turn = one["history"][-1]["content"]["dialog"]
+        table.add_row(
+            describe_text(last_turn, f"target: {one['target_emotion']}"),
+            *(describe_text(row["response"], f"label: {row['predicted_emotion']}") for row in (one, other)),
+        )
+    console.print(table)
+
+
+def list_pairs(comparison: Comparison) -> list[tuple[Prediction, Prediction]]:
+    """Both models' first replies to each prompt, in the order of the data. Of a recipe that was trained several times,
+    the replies of the first run."""
+    one, other = ([row for row in group_by_run(rows)[0] if not row["sample"]] for rows in comparison.rows.values())
+    return list(zip(one, other, strict=True))
+
+
+def describe_text(text: str, label: str) -> Text:
+    """The text, and below it the label. Control characters that a model may generate are not sent to the terminal."""
+    printable = "".join(character if character.isprintable() else " " for character in text)
+    return Text.assemble(printable, "\n", (label, "bold"))

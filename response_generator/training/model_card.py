@@ -1,0 +1,82 @@
+"""The model card of a trained adapter: its result, its data and settings, and how to load it elsewhere."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from response_generator.config.sources import find_hub_revision, is_local, strip_local_folders
+from response_generator.modeling.adapters import AdapterFile
+from response_generator.reporting.markdown import format_table
+
+SAMPLE_MESSAGE = {"role": "user", "content": {"emotion": "neutral", "dialog": "I lost my keys again ."}}
+SAMPLE_EMOTION = "sadness"
+
+
+def write_model_card(
+    folder: Path, arguments: dict[str, Any], figures: dict[str, str], rows: int, picture: Path
+) -> None:
+    """Writes README.md, with the metadata that the hub reads, and the curves into the adapter's folder.
+
+    Args:
+        figures: `{title: value}` of the run's metrics.
+        rows: the number of pairs or dialogues that were trained on.
+    """
+    shutil.copy(picture, folder / picture.name)
+    method, unit = ("DPO", "pairs") if "dpo" in arguments else ("SFT", "dialogues")
+    start = f"`{strip_local_folders(arguments['adapter'])}`" if arguments["adapter"] else "a new LoRA"
+    # The hub accepts only hub ids as base_model, no folders.
+    repository = find_hub_revision(arguments["base_model"])[0]
+    base = "" if is_local(repository) else f"base_model: {repository}\n"
+    dataset, held_out = arguments["dataset"], arguments["eval_dataset"]
+    data = {
+        unit: f"{rows} of `{strip_local_folders(dataset['path'])}`, split {dataset['split']}",
+        "held out": f"`{strip_local_folders(held_out['path'])}`, split {held_out['split']}" if held_out else "none",
+        "base": f"`{strip_local_folders(arguments['base_model'])}`, {arguments['from_pretrained']}",
+        "seed": arguments["seed"],
+    }
+    if method == "DPO":
+        reference = arguments["reference_adapter"]
+        reference = strip_local_folders(reference) if reference else "a frozen copy of what training started from"
+        data["reference"] = reference
+    card = (
+        f"---\n{base}library_name: peft\npipeline_tag: text-generation\n"
+        f"tags: [{method.lower()}, lora, trl]\n---\n"
+        f"# Emotion-conditioned response generator, {'aligned with DPO' if method == 'DPO' else 'trained with SFT'}\n\n"
+        f"LoRA adapter, trained from {start}. Prompts are written by the chat template of this folder's tokenizer, "
+        f"with the wanted emotion as `target_emotion`.\n\n"
+        f"## Use\n\n```python\n{write_usage(folder, arguments)}```\n\n"
+        f"## Result\n\n{format_table(figures)}\n![curves of the training run]({picture.name})\n\n"
+        f"## Data and model\n\n{format_table(data)}\n## {method}\n\n{format_table(arguments[method.lower()])}"
+    )
+    (folder / "README.md").write_text(card, encoding="utf-8")
+
+
+def write_usage(folder: Path, arguments: dict[str, Any]) -> str:
+    """Python code that loads base and adapter with transformers and PEFT, and writes a reply."""
+    adapter = (arguments["push_to_hub"] or {}).get("repo_id") or "adapter"
+    base, revision = find_hub_revision(arguments["base_model"])
+    keywords = f", revision={revision!r}" if revision else ""
+    rows = AdapterFile.read(folder).embedding_rows
+    # A tokenizer with added tokens needs a base with as many embeddings; the adapter holds them.
+    resize = f"model.resize_token_embeddings({rows}, mean_resizing=False)\n" if rows else ""
+    system_prompt = arguments["chat_template"]["system_prompt"]
+    system = [{"role": "system", "content": system_prompt}] if system_prompt else []
+    return (
+        "from peft import PeftModel\n"
+        "from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast\n\n"
+        f"adapter = {adapter!r}  # this {'repository' if '/' in adapter else 'folder'}\n"
+        f"base = {strip_local_folders(base)!r}{'  # the folder of the base model' if is_local(base) else ''}\n"
+        "tokenizer = PreTrainedTokenizerFast.from_pretrained(adapter)\n"
+        f'model = AutoModelForCausalLM.from_pretrained(base, dtype="auto"{keywords})\n'
+        f"{resize}"
+        "model = PeftModel.from_pretrained(model, adapter).eval()\n\n"
+        f"messages = {[*system, SAMPLE_MESSAGE]!r}\n"
+        "prompt = tokenizer.apply_chat_template(\n"
+        f'    messages, target_emotion="{SAMPLE_EMOTION}", add_generation_prompt=True, return_dict=True,'
+        ' return_tensors="pt"\n'
+        ").to(model.device)\n"
+        "output = model.generate(\n"
+        "    **prompt, max_new_tokens=60, pad_token_id=tokenizer.pad_token_id, eos_token_id=tokenizer.eos_token_id\n"
+        ")\n"
+        'print(tokenizer.decode(output[0, prompt["input_ids"].shape[1] :], skip_special_tokens=True))\n'
+    )

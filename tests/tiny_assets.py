@@ -1,0 +1,27 @@
+"""Tiny models under the names that `make assets` and the demo give to the real ones."""
+
+from pathlib import Path
+from unittest import mock
+
+import tiny_models
+
+GIBBERISH_LABELS = ("clean", "noise")
+
+
+def write_tiny_assets(assets: Path) -> None:
+    """Writes a base model with SmolLM2's pad token, which the args files name, an encoder and four classifiers."""
+    from response_generator.constants import EMOTIONS
+
+    tokens = [*tiny_models.SPECIAL_TOKENS, "<|endoftext|>"]
+    with mock.patch.object(tiny_models, "SPECIAL_TOKENS", tokens):
+        tiny_models.write_tiny_base(assets / "base_model")
+    for name in ("encoder", "emotion_classifier", "pair_emotion_classifier"):
+        tiny_models.write_tiny_classifier(assets / name, assets / "base_model", EMOTIONS)
+    for name in ("gibberish_classifier", "pair_gibberish_classifier"):
+        tiny_models.write_tiny_classifier(assets / name, assets / "base_model", GIBBERISH_LABELS)
+
+
+def link_repository(folder: Path) -> None:
+    """Makes `folder` look like the repository to a program that reads its args files."""
+    for name in ("args", "response_generator", "fine_tune_dpo.py", "evaluate.py"):
+        (folder / name).symlink_to(tiny_models.ROOT / name)

@@ -1,0 +1,100 @@
+"""The code of a model card runs, and a saved adapter names its base model so that PEFT finds it."""
+
+import json
+import os
+import re
+from pathlib import Path
+
+import peft
+import pytest
+from conftest import read_json
+from script_runs import run_here
+
+import fine_tune_dpo
+from response_generator import sft
+from response_generator.config.sources import find_hub_revision
+from response_generator.config.training_schema import DPOArguments, SFTArguments
+from response_generator.config.validation import validate_arguments
+from response_generator.modeling import loading
+from response_generator.training import model_card
+
+
+def run_code(folder: Path, capsys, monkeypatch) -> str:
+    """What the code of the card in `folder/adapter` prints."""
+    monkeypatch.chdir(folder)
+    card = (folder / "adapter" / "README.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
+    capsys.readouterr()
+    exec(code, {})
+    return capsys.readouterr().out
+
+
+def test_the_code_of_the_card_writes_a_reply(tiny, tmp_path, capsys, monkeypatch):
+    run = tmp_path / "run"
+    values = tiny.dpo(run)
+    values["dpo"] |= {"max_steps": 1}
+    values["chat_template"]["system_prompt"] = "You're a bot ."
+    assert run_here(fine_tune_dpo.main, values, tmp_path) == 0
+    os.symlink(tiny.base, run / "base")  # what the card calls the folder of the base model
+    assert run_code(run, capsys, monkeypatch).strip()
+    card = (run / "adapter" / "README.md").read_text(encoding="utf-8")
+    assert "{'role': 'system', 'content': \"You're a bot .\"}" in card
+    assert str(tmp_path) not in card and str(tiny.folder) not in card
+    # PEFT alone finds the base of a local run, from any folder.
+    monkeypatch.chdir("/")
+    model = peft.AutoPeftModelForCausalLM.from_pretrained(run / "adapter")
+    assert model.get_base_model().config.hidden_size == 64
+
+
+def test_the_code_resizes_the_base_for_an_adapter_with_more_tokens(tiny, tmp_path, capsys, monkeypatch):
+    values = tiny.sft(tmp_path / "run")
+    values["lora"] |= {"modules_to_save": ["embed_tokens", "lm_head"]}
+    values["chat_template"]["special_tokens"] = {"additional_special_tokens": ["<mood>", "</mood>"]}
+    values["sft"] |= {"max_steps": 1}
+    assert run_here(sft.main, values, tmp_path) == 0
+    os.symlink(tiny.base, tmp_path / "run" / "base")
+    assert run_code(tmp_path / "run", capsys, monkeypatch).strip()
+    assert "resize_token_embeddings(602," in (tmp_path / "run" / "adapter" / "README.md").read_text(encoding="utf-8")
+
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("owner/base", ("owner/base", None)),
+        ("owner/base@v1", ("owner/base", "v1")),
+        (f"/cache/hub/models--owner--a-base/snapshots/{COMMIT}", ("owner/a-base", COMMIT)),
+        (f"/cache/hub/models--gpt2/snapshots/{COMMIT}/", ("gpt2", COMMIT)),
+        ("/models/snapshots/base", ("/models/snapshots/base", None)),
+    ],
+)
+def test_a_base_is_named_as_others_can_find_it(name, expected):
+    assert find_hub_revision(name) == expected
+
+
+def test_an_adapter_for_the_hub_names_no_folder_of_this_machine(tiny, tmp_path):
+    for changes, name in (({}, tiny.base), ({"push_to_hub": {"repo_id": "me/bot"}}, "base")):
+        args = validate_arguments(DPOArguments, tiny.dpo(tmp_path / "run", **changes), "args.json")
+        policy = loading.load_policy(args, loading.resolve_initial_adapter(args))
+        assert policy.peft_config["default"].base_model_name_or_path == name
+
+
+def test_the_code_names_hub_ids_with_their_revision(tiny, tmp_path):
+    values = tiny.sft(tmp_path / "run", base_model="owner/base@v1", push_to_hub={"repo_id": "me/bot"})
+    arguments = validate_arguments(SFTArguments, values, "args.json").model_dump(mode="json")
+    code = model_card.write_usage(tiny.folder / "adapter", arguments)
+    assert "adapter = 'me/bot'  # this repository\nbase = 'owner/base'\n" in code
+    assert """from_pretrained(base, dtype="auto", revision='v1')""" in code
+    compile(code, "card", "exec")
+
+
+def test_a_new_lora_and_a_loaded_adapter_name_the_base_alike(tiny, tmp_path):
+    values = tiny.sft(tmp_path / "run")
+    values["sft"] |= {"max_steps": 1}
+    assert run_here(sft.main, json.loads(json.dumps(values)), tmp_path) == 0
+    config = read_json(tmp_path / "run" / "adapter" / "adapter_config.json")
+    assert (config["base_model_name_or_path"], config["revision"]) == (tiny.base, None)
+    saved = read_json(tmp_path / "run" / "checkpoint-1" / "adapter_config.json")
+    assert saved["base_model_name_or_path"] == tiny.base
