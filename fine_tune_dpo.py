@@ -95,7 +95,7 @@ def show_cost(args: DPOArguments, prepared) -> None:
 
 def train(args: DPOArguments, run: RunFolder, prepared, tracker) -> dict[str, float]:
     """Trains, resuming where an earlier start was stopped, saves the adapter and returns the metrics."""
-    from response_generator.modeling import loading
+    from response_generator.modeling import base_model, loading
     from response_generator.training import (
         batch_layout,
         callbacks,
@@ -112,7 +112,7 @@ def train(args: DPOArguments, run: RunFolder, prepared, tracker) -> dict[str, fl
     from response_generator.training.dpo_trainer import ResumableDPOTrainer
 
     policy = loading.load_policy(args, prepared.start)
-    run.note_environment(loading.describe_model(policy))
+    run.note_environment(base_model.describe_model(policy))
     run.note_commits(commits.find_adapter_and_dataset_commits(args))
     trainer = trainer_setup.build_trainer(
         ResumableDPOTrainer,

@@ -63,7 +63,7 @@ def main() -> None:
 
 def train(args: SFTArguments, run: RunFolder, prepared, tracker) -> dict[str, float]:
     """Trains, resuming where an earlier start was stopped, saves the adapter and returns the metrics."""
-    from response_generator.modeling import loading
+    from response_generator.modeling import base_model, loading
     from response_generator.training import (
         callbacks,
         progress_bar,
@@ -78,7 +78,7 @@ def train(args: SFTArguments, run: RunFolder, prepared, tracker) -> dict[str, fl
     from response_generator.training.sft_trainer import ResumableSFTTrainer
 
     policy = loading.load_policy(args, prepared.start, vocabulary_size=len(prepared.tokenizer))
-    run.note_environment(loading.describe_model(policy))
+    run.note_environment(base_model.describe_model(policy))
     run.note_commits(commits.find_adapter_and_dataset_commits(args))
     trainer = trainer_setup.build_trainer(
         ResumableSFTTrainer,

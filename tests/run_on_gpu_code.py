@@ -36,7 +36,7 @@ from response_generator.data.tokenization import tokenize_pairs
 from response_generator.evaluation import models, pair_logprobs
 from response_generator.generation import decoding, method, sampling
 from response_generator.generation.with_generate import sample_tokens
-from response_generator.modeling import inference, loading
+from response_generator.modeling import base_model, inference, loading
 from response_generator.modeling.adapters import AdapterFile
 from response_generator.modeling.logprobs import completion_logps
 from response_generator.modeling.tokenizer import load_tokenizer
@@ -99,7 +99,7 @@ def session(values: dict, output: str, *callbacks, sample_args: dict | None = No
     run_training.save_adapter(policy, tokenizer, Path(output, "adapter"))
     return {
         "config": {name: str(value) for name, value in trainer.args.to_dict().items()},
-        "facts": loading.describe_model(policy)["model"],
+        "facts": base_model.describe_model(policy)["model"],
         "adapters": list(policy.peft_config),
         "layout": layout,
         "dtypes": sorted({str(weight.dtype) for name, weight in policy.named_parameters() if of_an_adapter(name)}),
@@ -216,7 +216,7 @@ def evaluation(values: dict) -> dict:
     pairs = tokenize_pairs(pairs, formatter, max_length=1024).rows
     model = inference.load_model(arguments, found)
     model.generation_config = model.get_base_model().generation_config = config
-    report = {"facts": loading.describe_model(model)["model"], "texts": texts}
+    report = {"facts": base_model.describe_model(model)["model"], "texts": texts}
     for name, adapter in found.items():
         with inference.use_adapter(model, adapter, name):
             report[name] = {
@@ -314,7 +314,7 @@ def with_flash_attention(values: dict, texts: list) -> dict:
     with mock.patch.multiple(attention_dispatch, **installed):
         policy = loading.load_policy(arguments, loading.resolve_initial_adapter(arguments)).train()
         completion_logps(policy, texts, pad=0)
-        return {"facts": loading.describe_model(policy)["model"], "calls": len(calls)}
+        return {"facts": base_model.describe_model(policy)["model"], "calls": len(calls)}
 
 
 if __name__ == "__main__":

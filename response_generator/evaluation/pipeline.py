@@ -13,7 +13,7 @@ from response_generator.data.datasets import Dialogue, Pair
 from response_generator.data.tokenization import TokenizedPairs, tokenize_pairs
 from response_generator.evaluation import models, pair_logprobs, predictions
 from response_generator.generation import batch_limit, method, sampling
-from response_generator.modeling import inference, loading
+from response_generator.modeling import base_model, inference
 from response_generator.modeling.cpu_inference import fast_cpu_inference
 from response_generator.modeling.tokenizer import load_tokenizer
 from response_generator.runs.run_folder import RunFolder
@@ -75,7 +75,7 @@ def generate_missing(args: EvaluateArguments, run: RunFolder, prepared: Prepared
     if remaining and remaining.is_empty:
         return False
     model = inference.load_model(args, prepared.adapters)
-    run.note_environment(loading.describe_model(model))
+    run.note_environment(base_model.describe_model(model))
     if not limit:
         with inference.use_adapter(model, prepared.adapters[ADAPTER], ADAPTER), fast_cpu_inference(model):
             limit = batch_limit.measure_batch_limit(run, model, prepared.requests, params)

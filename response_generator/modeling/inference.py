@@ -11,7 +11,7 @@ from response_generator.config.schema import LoadingArguments
 from response_generator.modeling.adapters import AdapterFile, add_adapter
 from response_generator.modeling.backend import has_unsloth_gpu_code
 from response_generator.modeling.base_config import load_config
-from response_generator.modeling.loading import load_base
+from response_generator.modeling.base_model import load_base
 
 Adapters = dict[str, AdapterFile | None]  # by the model's name; None for the bare base model
 

@@ -1,12 +1,7 @@
-"""Loads the base model, and the adapters that are trained or evaluated on it."""
+"""Finds the adapters that are trained or evaluated on a base model, and loads the policy of a training."""
 
-from typing import Any
-
-import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import (
-    AutoModelForCausalLM,
-    BitsAndBytesConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
     set_seed,
@@ -15,18 +10,16 @@ from transformers import (
 from response_generator.config import library_keywords
 from response_generator.config.hub import fetch_adapter
 from response_generator.config.schema import LoadingArguments
-from response_generator.config.sources import find_hub_revision, from_pretrained_keywords, strip_local_folders
+from response_generator.config.sources import find_hub_revision, strip_local_folders
 from response_generator.config.training_schema import AdapterTrainingArguments, DPOArguments
 from response_generator.constants import POLICY_ADAPTER
 from response_generator.errors import InputError
-from response_generator.modeling import attention
 from response_generator.modeling.adapters import EMBEDDING_MODULES, AdapterFile, add_adapter
 from response_generator.modeling.backend import has_unsloth_forward, has_unsloth_gpu_code
 from response_generator.modeling.base_config import check_loading, load_config
+from response_generator.modeling.base_model import load_base
 from response_generator.modeling.meta_model import build_meta_model
-from response_generator.modeling.precision import get_compute_dtype
 from response_generator.modeling.tokenizer import load_tokenizer
-from response_generator.runs import distributed, library_output
 
 
 def find_adapter(key: str, name: str, arguments: LoadingArguments) -> AdapterFile:
@@ -180,89 +173,3 @@ def check_vocabulary(tokenizer: PreTrainedTokenizerBase, adapter: AdapterFile | 
             f"the other tokens would be random; use the tokenizer and special_tokens that the model was trained with, "
             f'or train the embeddings in SFT of a new LoRA: lora.modules_to_save: ["embed_tokens", "lm_head"]'
         )
-
-
-def load_base(arguments: LoadingArguments) -> PreTrainedModel:
-    """Loads the base model with the backend that the args name, and freezes it."""
-    keywords = arguments.from_pretrained | from_pretrained_keywords(arguments.base_model)
-    requested_attention = keywords.get("attn_implementation")
-    if requested_attention is not None:
-        keywords["attn_implementation"] = attention.resolve_attn_implementation(requested_attention)
-    if keywords.get("dtype") is not None:
-        keywords["dtype"] = getattr(torch, keywords["dtype"])  # unsloth's GPU code does not accept a string
-    use_cache = keywords.pop("use_cache", None)  # set below: unsloth's loader of Gemma and others does not take it
-    load = load_with_unsloth if arguments.backend == "unsloth" else load_with_transformers
-    model = load(keywords)
-    if use_cache is not None:
-        model.config.use_cache = use_cache
-    if requested_attention is not None:
-        attention.print_attn_change(requested_attention, attention.get_attn_implementation(model))
-    print_loaded(model)
-    return model.requires_grad_(False)
-
-
-def print_loaded(model: PreTrainedModel) -> None:
-    bits = "4-bit" if getattr(model, "is_loaded_in_4bit", False) else "16-bit or more"
-    dtype = str(model.dtype).removeprefix("torch.")
-    attn = attention.get_attn_implementation(model)
-    print(f"loaded {type(model).__name__}: {bits} weights, computing in {dtype}, {attn} attention, on {model.device}")
-
-
-def load_with_unsloth(keywords: dict[str, Any]) -> PreTrainedModel:
-    from unsloth import FastLanguageModel
-
-    if "revision" in keywords:
-        # Otherwise unsloth may load its own pre-quantized copy, from a repository that does not have this revision.
-        keywords["use_exact_model_name"] = True
-    # The tokenizer that unsloth returns is not used: data, training and generation share that of `load_tokenizer`.
-    with library_output.hide_prints():
-        model, _ = FastLanguageModel.from_pretrained(keywords.pop("pretrained_model_name_or_path"), **keywords)
-    return model
-
-
-def load_with_transformers(keywords: dict[str, Any]) -> PreTrainedModel:
-    four_bit = keywords.pop("load_in_4bit", False)
-    unused = sorted(set(keywords) & library_keywords.unsloth_only_keywords())
-    if unused:
-        print(f"backend transformers: keywords of unsloth that are not used: {', '.join(unused)}")
-        keywords = {key: value for key, value in keywords.items() if key not in unused}
-    if keywords.get("dtype") is None:
-        keywords["dtype"] = get_compute_dtype()
-        if keywords["dtype"] == torch.float32:
-            print("dtype: this processor has no bfloat16 instructions; computing in float32")
-    if four_bit:
-        # The quantization that unsloth uses.
-        keywords["quantization_config"] = BitsAndBytesConfig(
-            load_in_4bit=True,
-            bnb_4bit_quant_type="nf4",
-            bnb_4bit_use_double_quant=True,
-            bnb_4bit_compute_dtype=get_compute_dtype(),
-        )
-    if not torch.cuda.is_available():
-        keywords["device_map"] = "cpu"
-    elif distributed.world_size() > 1:
-        # "auto" would split the model of each process over all GPUs.
-        keywords["device_map"] = {"": torch.cuda.current_device()}
-    model = AutoModelForCausalLM.from_pretrained(**keywords)
-    for layer in model.modules():
-        # On some CPUs, bitsandbytes repacks 4-bit weights in the first forward pass without gradients, and every later
-        # backward pass is wrong.
-        if hasattr(layer, "support_avx512bf16_for_cpu"):
-            layer.support_avx512bf16_for_cpu = False
-    return model
-
-
-def describe_model(adapted: PeftModel) -> dict[str, Any]:
-    """Describes the loaded base model for environment.json."""
-    model = adapted.get_base_model()
-    return {
-        "model": {
-            "class": type(model).__name__,
-            "loaded_from": model.config._name_or_path,
-            "commit": model.config._commit_hash,
-            "attention": attention.get_attn_implementation(model),
-            "four_bit": bool(getattr(model, "is_loaded_in_4bit", False)),
-            "dtype": str(model.dtype).removeprefix("torch."),
-            "device": str(model.device),
-        }
-    }

@@ -13,7 +13,7 @@ from response_generator.data.datasets import Dialogue
 from response_generator.errors import InputError
 from response_generator.generation import batch_limit, method
 from response_generator.generation.sampling import BatchLimit, SamplingParams, decode_reply
-from response_generator.modeling import inference, loading
+from response_generator.modeling import base_model, inference
 from response_generator.modeling.cpu_inference import fast_cpu_inference
 from response_generator.preferences.attempts import Attempt, Labels, find_early_failure, score_attempt
 from response_generator.preferences.preparation import PreparedBuilding
@@ -68,7 +68,7 @@ class CandidateSampler:
         if self.model is not None:
             return
         self.model = inference.load_model(self.args, {ADAPTER: self.prepared.adapter})
-        self.run.note_environment(loading.describe_model(self.model))
+        self.run.note_environment(base_model.describe_model(self.model))
         self.contexts.enter_context(inference.use_adapter(self.model, self.prepared.adapter, ADAPTER))
         self.method = method.choose_method(
             self.model,

@@ -13,7 +13,7 @@ from trl.trainer import utils as trl_utils
 from trl.trainer.dpo_trainer import DataCollatorForPreference
 
 from response_generator.config.training_schema import DPOArguments
-from response_generator.modeling import loading
+from response_generator.modeling import base_model, loading
 from response_generator.modeling.adapters import AdapterFile
 from response_generator.training import memory
 from response_generator.training.memory import Batch
@@ -77,7 +77,7 @@ def test_a_layer_in_four_bits_takes_what_bitsandbytes_holds(shape):
 
 
 def test_the_base_takes_what_the_loader_holds(tiny, tmp_path):
-    base = loading.load_base(in_16_bits(tiny.dpo(tmp_path)))
+    base = base_model.load_base(in_16_bits(tiny.dpo(tmp_path)))
     linear = [each for each in base.modules() if isinstance(each, Linear4bit)]
     assert len(linear) == 2 * 7
     states = [each.weight.quant_state for each in linear]

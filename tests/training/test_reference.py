@@ -12,6 +12,7 @@ from response_generator.config.validation import validate_arguments
 from response_generator.errors import InputError, RunError
 from response_generator.modeling import loading as models
 from response_generator.modeling.adapters import AdapterFile, add_adapter
+from response_generator.modeling.base_model import load_base
 from response_generator.modeling.precision import has_native_bf16
 from response_generator.training import reference, sanity_checks
 
@@ -54,7 +55,7 @@ def test_another_reference_speaks_as_a_model_with_that_adapter_alone(tiny, tmp_p
     assert list(trainer.model.peft_config) == ["default", "ref"]
     assert not any(weight.requires_grad for name, weight in trainer.model.named_parameters() if ".ref." in name)
 
-    alone = add_adapter(models.load_base(other), frozen, "alone").eval()
+    alone = add_adapter(load_base(other), frozen, "alone").eval()
     expected = torch.stack([plain_logps(alone, row) for row in trainer.train_dataset])
     assert reference_logps(trainer) == pytest.approx(expected, abs=0.6)  # bf16, other batches: tenths of a nat
     policy = torch.stack([plain_logps(trainer.model.eval(), row) for row in trainer.train_dataset])

@@ -14,7 +14,7 @@ from response_generator.data.datasets import parse_pair
 from response_generator.data.tokenization import tokenize_pairs
 from response_generator.errors import InputError, RunError
 from response_generator.evaluation import models
-from response_generator.modeling import base_config, loading
+from response_generator.modeling import base_config, base_model, loading
 from response_generator.modeling.adapters import AdapterFile, add_adapter
 from response_generator.modeling.tokenizer import load_tokenizer
 from response_generator.training import checkpointing, dpo_config, reference, run_training, sanity_checks, trainer_setup
@@ -96,7 +96,7 @@ def test_small_steps_are_not_rounded_away(arguments):
 
 def test_a_frozen_adapter_is_told_before_training(arguments, monkeypatch):
     frozen = add_adapter(
-        loading.load_base(arguments),
+        base_model.load_base(arguments),
         AdapterFile.read(loading.fetch_adapter(arguments.adapter)),
         loading.POLICY_ADAPTER,
         trainable=False,
