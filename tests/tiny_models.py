@@ -13,7 +13,7 @@ def demo_rows(name: str, count: int) -> list[dict]:
         return [json.loads(line) for _, line in zip(range(count), file, strict=False)]
 
 
-def write_tiny_tokenizer(folder: Path, special_tokens: list[str] = SPECIAL_TOKENS, **named: str):
+def write_tiny_tokenizer(folder: Path, special_tokens: list[str], **named: str):
     """Writes a byte-level BPE tokenizer of 600 tokens. `named`: bos_token, eos_token, pad_token."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
@@ -38,7 +38,8 @@ def write_tiny_base(folder: Path, hidden: int = 64) -> None:
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    tokenizer = write_tiny_tokenizer(folder, bos_token="<|im_start|>", eos_token="<|im_end|>", pad_token="<pad>")
+    named = {"bos_token": "<|im_start|>", "eos_token": "<|im_end|>", "pad_token": "<pad>"}
+    tokenizer = write_tiny_tokenizer(folder, SPECIAL_TOKENS, **named)
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=len(tokenizer),

@@ -1,5 +1,6 @@
 """docs/your-own-data.md, followed from top to bottom: its rows, its Python blocks and its commands, on tiny models."""
 
+import io
 import json
 import re
 import shlex
@@ -13,6 +14,7 @@ from tiny_assets import link_repository, write_tiny_assets
 import evaluate
 import fine_tune_dpo
 from response_generator import classifier, export, sft
+from response_generator.chat import __main__ as chat
 from response_generator.cli import command_line
 from response_generator.preferences import __main__ as preferences
 
@@ -22,6 +24,7 @@ PROGRAMS = {
     "response_generator.sft": sft.main,
     "response_generator.preferences": preferences.main,
     "response_generator.export": export.main,
+    "response_generator.chat": chat.main,
     "fine_tune_dpo.py": fine_tune_dpo.main,
     "evaluate.py": evaluate.main,
 }
@@ -32,6 +35,7 @@ OVERRIDES = {
     "sft_arg.json": {"lora.layers_to_transform": None, "sft.learning_rate": 0.01, "sft.num_train_epochs": 4},
     "preference_arg.json": {"filters": {}, "generation.max_new_tokens": 8, "max_attempts": 1},
     "evaluate_arg.json": {"generation.max_new_tokens": 8, "bootstrap_resamples": 1000},
+    "chat_arg.json": {"generation.max_new_tokens": 8},
 }
 MADE_IN_FIRST_STEP = ("make assets", "response_generator.demo.pair_classifiers")
 
@@ -76,6 +80,7 @@ def run_command(command: str, monkeypatch) -> None:
 
 
 def test_the_page_leads_to_an_aligned_adapter(folder, monkeypatch, capfd):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"Hello .\n/compare\n")))  # for the chat
     variables, counts = {}, {"sh": 0, "python": 0, "rows": 0}
     for kind, text in list_steps():
         if kind == "sh":
@@ -87,7 +92,7 @@ def test_the_page_leads_to_an_aligned_adapter(folder, monkeypatch, capfd):
             # One label of another name, which the page renames.
             (folder / kind).write_text(text.replace('"happiness"', '"joy"', 1), encoding="utf-8")
         counts[kind if kind in counts else "rows"] += 1
-    assert counts == {"sh": 13, "python": 2, "rows": 2}
+    assert counts == {"sh": 14, "python": 2, "rows": 2}
 
     runs = folder / "runs" / "own_data"
     splits = [read_lines(folder / "my_data" / f"{name}.jsonl") for name in ("train", "validation", "test")]
@@ -99,7 +104,9 @@ def test_the_page_leads_to_an_aligned_adapter(folder, monkeypatch, capfd):
     assert {"adapter/emotion_accuracy", "baseline/emotion_accuracy", "difference/emotion_accuracy"} <= metrics.keys()
     assert (runs / "evaluate" / "report.html").exists()
     assert (runs / "merged" / "model.safetensors").exists()
-    assert "warning: scoring.emotion_model" not in capfd.readouterr().out  # the pairs' classifier does not evaluate
+    printed = capfd.readouterr().out
+    assert "warning: scoring.emotion_model" not in printed  # the pairs' classifier does not evaluate
+    assert len(re.findall("^(SFT|DPO)\t", printed, re.MULTILINE)) == 3  # replies of the chat
     assert isinstance(variables["reply"], str)
 
 
