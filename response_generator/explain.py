@@ -18,6 +18,7 @@ from rich.text import Text
 
 from response_generator.cli import command_line
 from response_generator.config import json_schema, strict_json
+from response_generator.config.library_keywords import EARLY_STOPPING, SHARED_PREFIX
 from response_generator.config.programs import PROGRAMS, Program
 from response_generator.config.schema_text import describe_allowed, describe_default, find_section_name, shorten
 from response_generator.errors import InputError
@@ -31,6 +32,7 @@ LIBRARY_CLASSES = {
     "from_pretrained": "FastLanguageModel.from_pretrained of unsloth, or AutoModelForCausalLM.from_pretrained of "
     "transformers",
 }
+OTHER_CLASSES = dict.fromkeys(EARLY_STOPPING, "transformers' EarlyStoppingCallback") | {SHARED_PREFIX: "this program"}
 ARGS = Path(__file__).parents[1] / "args"
 LOG_WIDTH = 150  # characters, where the output is not a terminal
 
@@ -110,7 +112,7 @@ def show_setting(settings: list[Setting]) -> None:
         table.add_row("original recipe", Text("\n".join(published) or "not in its args files"))
     section, _, key = settings[0].path.partition(".")
     if key and section in LIBRARY_CLASSES:
-        table.add_row("goes to", Text(LIBRARY_CLASSES[section]))
+        table.add_row("goes to", Text(OTHER_CLASSES.get(key, LIBRARY_CLASSES[section])))
     console = build_console()
     console.print(Text(settings[0].path, style="bold"))
     console.print(table)

@@ -38,7 +38,7 @@ def show_training(prepared: "PreparedTraining", description: Rows) -> None:
     """
     formatter, train, held_out = prepared.formatter, prepared.train, prepared.held_out
     show_pairs("training", train, formatter)
-    show_other_template(formatter)
+    show_template_warnings(formatter)
     if held_out:
         show_counts("held out", held_out, formatter)
         show_shared_pairs(train, held_out)
@@ -127,8 +127,15 @@ def show_prompts_without_emotion(tokens: TokenizedPairs, formatter: ChatFormatte
         console.print(Text(message, style="yellow"), soft_wrap=True)
 
 
-def show_other_template(formatter: ChatFormatter) -> None:
-    """Warns when the adapter was trained with another template than the one in the args."""
+def show_template_warnings(formatter: ChatFormatter) -> None:
+    """Warns when the adapter was trained with another template than the one in the args, and when the template writes
+    special tokens that the tokenizer does not have."""
+    for marker, count in formatter.split_markers.items():
+        message = (
+            f"warning: {marker!r} of the chat template is no special token of this tokenizer: it becomes {count} "
+            f"ordinary tokens"
+        )
+        console.print(Text(message, style="yellow"), soft_wrap=True)
     if formatter.other_template:
         message = (
             f"warning: the adapter was saved with another chat template than {formatter.file}, so it was trained on "

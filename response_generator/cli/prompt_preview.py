@@ -7,7 +7,7 @@ import numpy as np
 from rich.text import Text
 
 from response_generator.cli.pair_classifier import find_pair_classifier
-from response_generator.cli.preview import console, show_counts, show_other_template, show_special_tokens
+from response_generator.cli.preview import console, show_counts, show_special_tokens, show_template_warnings
 from response_generator.config.preference_schema import PreferenceDataArguments
 from response_generator.config.schema import EvaluateArguments
 from response_generator.data.chat_template import ChatFormatter
@@ -23,7 +23,7 @@ def show_evaluation(args: EvaluateArguments, prepared: "PreparedEvaluation") -> 
     show_prompts(prepared.requests, prepared.formatter)
     replies = len(prepared.requests) * len(prepared.adapters) * args.samples_per_prompt
     console.print(f"{replies} replies of up to {prepared.generation_config.max_new_tokens} new tokens")
-    show_other_template(prepared.formatter)
+    show_template_warnings(prepared.formatter)
     show_shared_classifier(args)
     if prepared.held_out:
         show_counts("preferences", prepared.held_out, prepared.formatter)
@@ -37,7 +37,7 @@ def show_building(args: PreferenceDataArguments, prepared: "PreparedBuilding") -
         f"{once} candidates of up to {prepared.generation_config.max_new_tokens} new tokens if every first attempt "
         f"gives a pair, at most {once * args.max_attempts}"
     )
-    show_other_template(prepared.formatter)
+    show_template_warnings(prepared.formatter)
 
 
 def show_prompts(requests: list[GenerationRequest], formatter: ChatFormatter) -> None:

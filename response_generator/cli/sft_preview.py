@@ -10,9 +10,9 @@ from response_generator.cli.preview import (
     build_length_table,
     show_dropped,
     show_missing_markers,
-    show_other_template,
     show_special_tokens,
     show_steps,
+    show_template_warnings,
 )
 from response_generator.data.dialogue_tokenization import IGNORED_LABEL, TokenizedDialogues
 
@@ -25,7 +25,7 @@ def show_training(prepared: "PreparedSFT") -> None:
     show_first_dialogue(prepared)
     console.print(build_length_table(prepared.train))
     show_counts("training", prepared.train)
-    show_other_template(prepared.formatter)
+    show_template_warnings(prepared.formatter)
     if prepared.held_out:
         show_counts("held out", prepared.held_out)
     for line in prepared.changed_settings:

@@ -1,5 +1,6 @@
 """Renders dialogues with the chat template. Training and evaluation both use this formatter."""
 
+import os
 import re
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,6 +13,7 @@ from response_generator.constants import EMOTIONS
 from response_generator.data.datasets import Content, Message
 from response_generator.errors import InputError
 
+SPECIAL_TOKEN_PATTERN = re.compile(r"<\|[^|<>\s]+\|>|<[a-z_]+>|\[/?[A-Z]+\]")  # <|im_start|>, <think>, [INST]
 SAMPLE_TEXT = "Hello ."  # user text of the dialogue on which a template is checked
 SAMPLE_HISTORY = [{"role": "user", "content": {"emotion": "neutral", "dialog": SAMPLE_TEXT}}]
 
@@ -74,9 +76,12 @@ class ChatFormatter:
         prompt = self.prompt(history, target_emotion)
         dialogue = self.rendered([*history, {"role": "assistant", "content": content}], add_generation_prompt=False)
         if not dialogue.startswith(prompt):
+            same = len(os.path.commonprefix([dialogue, prompt]))
             raise InputError(
-                f"chat_template.file: {self.file}: a dialogue must start with its prompt; got {dialogue!r} for the "
-                f"prompt {prompt!r}"
+                f"chat_template.file: {self.file}: a dialogue must start with its prompt; after {prompt[:same]!r} the "
+                f"prompt goes on with {prompt[same:]!r} and the dialogue with {dialogue[same:]!r}; where "
+                f"add_generation_prompt is set, write what stands before a reply, with {{{{ target_emotion }}}} as its "
+                f"emotion"
             )
         reply, eos, _ = dialogue[len(prompt) :].partition(self.tokenizer.eos_token)
         if not eos:
@@ -101,6 +106,13 @@ class ChatFormatter:
     def endings(self) -> tuple[str, ...]:
         """The text after the last user message of a prompt for each target emotion, without trailing spaces."""
         return tuple(self.prompt(SAMPLE_HISTORY, emotion).rpartition(SAMPLE_TEXT)[2].rstrip() for emotion in EMOTIONS)
+
+    @cached_property
+    def split_markers(self) -> dict[str, int]:
+        """What looks like a special token in a prompt but is none of the tokenizer's, with its number of tokens."""
+        markers = SPECIAL_TOKEN_PATTERN.findall(self.prompt(SAMPLE_HISTORY, EMOTIONS[0]))
+        counts = {marker: len(self.encode(marker)) for marker in markers}
+        return {marker: count for marker, count in counts.items() if count > 1}
 
     def asks_for_emotion(self, prompt: str) -> bool:
         """Whether a prompt ends with a target emotion, as every prompt of an evaluation does."""

@@ -1,6 +1,7 @@
 """Finds the adapters that are trained or evaluated on a base model, and loads the policy of a training."""
 
 from peft import LoraConfig, PeftModel, get_peft_model
+from torch import nn
 from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -80,11 +81,28 @@ def add_new_lora(base: PreTrainedModel, arguments: AdapterTrainingArguments) -> 
     Raises:
         InputError: with the error of PEFT, when the settings conflict or do not fit the base model.
     """
+    check_target_modules(base, arguments.lora.get("target_modules"))
     set_seed(arguments.seed)
     try:
         return get_peft_model(base, LoraConfig(**arguments.lora, task_type="CAUSAL_LM"), adapter_name=POLICY_ADAPTER)
     except Exception as error:  # PEFT raises exceptions of many types
         raise InputError(f"lora: {error}") from error
+
+
+def check_target_modules(base: PreTrainedModel, targets: list[str] | str | None) -> None:
+    """PEFT ignores a name without a module as long as another one has some.
+
+    Raises:
+        InputError: when a name in the list is the end of no module's name.
+    """
+    names = [name for name, _ in base.named_modules()]
+    linear = {name.rpartition(".")[2] for name, module in base.named_modules() if isinstance(module, nn.Linear)}
+    for target in targets if isinstance(targets, list) else []:
+        if not any(f".{name}".endswith(f".{target}") for name in names):
+            raise InputError(
+                f"lora.target_modules: {target}: the base model has no such module; its linear layers are "
+                f"{', '.join(sorted(linear))}"
+            )
 
 
 def resolve_reference_adapter(arguments: DPOArguments, start: AdapterFile | None) -> AdapterFile | None:

@@ -41,9 +41,12 @@ def write_results(
     attempts = {outcome.prompt.index: outcome for outcome in outcomes}
     pairs, dropped = filter_set([pair for outcome in outcomes for pair in outcome.pairs], args.filters)
     if not pairs:
+        failures = sum((outcome.failures for outcome in outcomes), Counter())
+        counts = ", ".join(f"{name} {count}" for name, count in failures.most_common())
         raise RunError(
-            f"no prompt has a pair that passes the filters; {run.path / FAILED_PROMPTS_FILE} says which filters "
-            f"failed; loosen them in a run with another output_dir"
+            f"no prompt has a pair that passes the filters; attempts that failed a filter: {counts or 'none'} (each "
+            f"prompt's are in {run.path / FAILED_PROMPTS_FILE}); loosen these filters, or leave one out with --set "
+            f"filters.NAME=null, in a run with another output_dir"
         )
     json_lines.write_jsonl(run.path / PREFERENCES_FILE, [to_record(pair, attempts[pair.index]) for pair in pairs])
     metrics = count_outcomes(outcomes, args.candidates) | counts | count_filtered("pairs", dropped)

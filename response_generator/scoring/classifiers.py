@@ -68,7 +68,7 @@ def map_emotion_labels(scoring: ScoringArguments) -> list[str]:
         if unknown:
             raise InputError(
                 f"scoring.emotion_labels: got {', '.join(unknown)}; allowed: the labels of {scoring.emotion_model}: "
-                f"{', '.join(labels)}"
+                f"{', '.join(labels)}; null if these are emotion names"
             )
         return [mapping.get(label, label) for label in labels]
     if len(mapping) != len(labels):

@@ -45,6 +45,11 @@ def test_a_key_that_the_original_does_not_set(run):
     assert "original recipe not in its args files" in run("dpo.ld_alpha")[1]
 
 
+def test_keys_that_are_not_fields_of_the_library(run):
+    assert run("dpo.shared_prefix")[1].endswith("goes to this program")
+    assert run("sft.early_stopping_patience")[1].endswith("goes to transformers' EarlyStoppingCallback")
+
+
 def test_a_section_lists_its_keys(run):
     text = run("filters")[1]
     assert "filters.min_margin" in text and "filters.max_pairs_per_prompt" in text

@@ -1,5 +1,7 @@
 """Exact renderings of both templates; one BOS, one EOS and the required markers; bad templates are refused."""
 
+from pathlib import Path
+
 import pytest
 from conftest import CHATML, HISTORY, LLAMA2
 from transformers import AutoTokenizer
@@ -107,7 +109,34 @@ def test_another_template_than_the_one_of_training_gives_a_warning(tiny, tmp_pat
     trained.tokenizer.save_pretrained(tmp_path)
     for file, is_other in ((CHATML, False), (LLAMA2, True)):
         tokenizer = AutoTokenizer.from_pretrained(tmp_path)
-        preview.show_other_template(ChatFormatter.of(tokenizer, ChatTemplateArguments(file=file)))
+        preview.show_template_warnings(ChatFormatter.of(tokenizer, ChatTemplateArguments(file=file)))
         assert ("the adapter was saved with another chat template than" in capsys.readouterr().out) is is_other
-    preview.show_other_template(build_formatter(tiny, LLAMA2))  # the tokenizer of the base model has no template
+    preview.show_template_warnings(build_formatter(tiny, LLAMA2))  # the tokenizer of the base model has no template
     assert capsys.readouterr().out == ""
+
+
+def test_special_tokens_that_the_tokenizer_lacks_are_told(tiny, tmp_path, capsys):
+    text = Path(CHATML).read_text(encoding="utf-8")
+    file = tmp_path / "other.jinja"
+    file.write_text(text.replace("<|im_start|>", "<|turn|>"), encoding="utf-8")
+    formatter = build_formatter(tiny, str(file), "<|im_start|>", "<|im_end|>")
+    count = len(formatter.encode("<|turn|>"))
+    preview.show_template_warnings(formatter)
+    expected = (
+        f"'<|turn|>' of the chat template is no special token of this tokenizer: it becomes {count} ordinary tokens"
+    )
+    assert count > 1 and expected in capsys.readouterr().out
+
+
+def test_a_prompt_without_the_emotion_of_its_reply_shows_where_they_differ(tiny, tmp_path):
+    text = (
+        Path(CHATML)
+        .read_text(encoding="utf-8")
+        .replace("header('assistant', target_emotion)", "header('assistant', none)")
+    )
+    file = tmp_path / "other.jinja"
+    file.write_text(text, encoding="utf-8")
+    with pytest.raises(InputError) as error:
+        build_formatter(tiny, str(file), "<|im_start|>", "<|im_end|>")
+    assert r"the prompt goes on with '\n' and the dialogue with ' neutral\nHi ." in str(error.value)
+    assert "with {{ target_emotion }} as its emotion" in str(error.value)

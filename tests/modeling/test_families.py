@@ -21,6 +21,7 @@ from transformers import (
 import evaluate
 import fine_tune_dpo
 from response_generator import sft
+from response_generator.chat import __main__ as chat
 from response_generator.config.schema import ChatTemplateArguments
 from response_generator.data.chat_template import ChatFormatter
 
@@ -85,11 +86,17 @@ def test_the_recipe_of_a_family_trains_and_evaluates(tiny, tmp_path, capsys, fam
     metrics = read_json(tmp_path / "dpo" / "metrics.json")
     assert metrics["steps"] == 2 and metrics["initial_max_logp_gap"] < 0.1, metrics
 
-    adapters = {"adapter": str(tmp_path / "dpo" / "adapter"), "baseline_adapter": start}
+    trained = str(tmp_path / "dpo" / "adapter")
+    scoring = tiny.evaluate(tmp_path)["scoring"]
+    values = read_recipe(family, "chat", base, tmp_path, adapters={"SFT": start, "DPO": trained}, scoring=scoring)
+    del values["output_dir"], values["wandb"]
+    assert run_here(chat.main, values, tmp_path, "--dry_run") == 0
+
+    adapters = {"adapter": trained, "baseline_adapter": start}
     for backend in ("unsloth", "transformers"):
         output = tmp_path / backend
-        values = read_recipe(family, "evaluate", base, output, backend=backend, dataset=dialogues, **adapters)
-        values["scoring"] = tiny.evaluate(tmp_path)["scoring"]
+        changes = {"backend": backend, "dataset": dialogues, "scoring": scoring} | adapters
+        values = read_recipe(family, "evaluate", base, output, **changes)
         assert run_here(evaluate.main, values, tmp_path) == 0
         assert read_json(output / "metrics.json")["prompts"] == 2
     printed = capsys.readouterr()
@@ -135,3 +142,13 @@ def test_the_template_of_a_family(tmp_path, family):
     assert formatter.completion(HISTORY, "fear", {"emotion": "fear", "dialog": "Oh no ."}) == reply
     assert formatter.missing_markers(prompt) == []
     assert len(tokenizer) <= 600  # no token was added, so the embeddings stay those of the base model
+
+
+def test_each_target_module_must_exist(tiny, tmp_path, capsys):
+    values = tiny.sft(tmp_path / "run")
+    values["lora"]["target_modules"] = ["q_proj", "query_key_value"]
+    assert run_here(sft.main, values, tmp_path, "--dry_run") == 2
+    assert capsys.readouterr().err == (
+        "error: lora.target_modules: query_key_value: the base model has no such module; its linear layers are "
+        "down_proj, gate_proj, k_proj, lm_head, o_proj, q_proj, up_proj, v_proj\n"
+    )
