@@ -37,7 +37,7 @@ PUBLISHED_ARGS = {
     ChatArguments: ROOT / "args" / "chat_arg.json",
 }
 CONFIGURED = {"response_generator.sft": SFTArguments, "response_generator.classifier": ClassifierArguments}
-OF_THE_SYSTEM = {"sudo", "wsl", "conda"}  # not in the environment, so they cannot be checked here
+OF_THE_SYSTEM = {"sudo", "wsl", "conda", "mkdir"}  # not in the environment, so they cannot be checked here
 LAUNCHERS = {"torchrun": build_torchrun_parser, "accelerate": launch_command_parser}
 
 

@@ -59,7 +59,19 @@ def read_arguments(model: type[Arguments], options: Namespace) -> Arguments:
     values = strict_json.read_object(options.json_file)
     for assignment in options.set:
         apply_override(values, assignment)
-    return validate_arguments(model, values, str(options.json_file))
+    try:
+        return validate_arguments(model, values, str(options.json_file))
+    except InputError as error:
+        raise InputError(*(name_origin(message, options) for message in error.messages)) from error
+
+
+def name_origin(message: str, options: Namespace) -> str:
+    """Names `--set` instead of the args file in an error about a value that was set on the command line."""
+    for assignment in options.set:
+        path = assignment.partition("=")[0]
+        if message.startswith(f"{options.json_file}: {path}"):
+            return message.replace(str(options.json_file), "--set", 1)
+    return message
 
 
 def parse_path(written: str) -> Path:

@@ -55,6 +55,8 @@ OF_SEVERAL_TYPES = {
 }
 
 Schema = dict[str, Any]
+NULL = {"type": "null"}
+NUMBER_CONDITIONS = {"minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum"}
 
 
 def build_schema(arguments: type[Section]) -> Schema:
@@ -135,8 +137,25 @@ def allow_null(field: Schema) -> Schema:
     """A key that is not required may be null: its default applies then."""
     about = {key: field[key] for key in ("description", "default") if key in field}
     content = {key: value for key, value in field.items() if key not in about}
+    if not content:
+        return field
     options = content.get("anyOf", [content])
-    return field if {"type": "null"} in options or not content else about | {"anyOf": [*options, {"type": "null"}]}
+    options = options if NULL in options else [*options, NULL]
+    return about | (merge_types(options) or {"anyOf": options})
+
+
+def merge_types(options: list[Schema]) -> Schema | None:
+    """One schema for options that differ in type alone, so that an editor's message names the range and not `anyOf`;
+    None where they have other conditions than those of numbers."""
+    types, conditions = [], {}
+    for option in options:
+        rest = {key: value for key, value in option.items() if key != "type"}
+        differs = any(conditions.get(key, value) != value for key, value in rest.items())
+        if "type" not in option or differs or not set(rest) <= NUMBER_CONDITIONS:
+            return None
+        types.append(option["type"])
+        conditions |= rest
+    return {"type": types} | conditions
 
 
 def write_schemas() -> None:

@@ -3,10 +3,9 @@
 import json
 import re
 
-from response_generator.config.json_schema import Schema
+from response_generator.config.json_schema import NULL, Schema
 from response_generator.config.ranges import MAX_COUNT, MAX_SEED
 
-NULL = {"type": "null"}
 MAX_MEANING_CHARACTERS = 300
 
 

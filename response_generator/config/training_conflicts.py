@@ -127,7 +127,7 @@ def find_held_out_conflicts(section: str, training: dict[str, Any], has_eval_dat
     metric = training.get("metric_for_best_model")
     metrics = HELD_OUT_METRICS if section == "dpo" else SFT_HELD_OUT_METRICS
     if eval_strategy != "no" and not has_eval_dataset:
-        yield f"{section}.eval_strategy: needs held-out rows; name an eval_dataset"
+        yield f'{section}.eval_strategy: needs held-out rows; name an eval_dataset, or set it to "no"'
     if metric is not None and str(metric).removeprefix("eval_") not in metrics:
         yield f"{section}.metric_for_best_model: got {metric!r}; allowed: {', '.join(metrics)}"
     if save_strategy == "best":

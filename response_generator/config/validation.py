@@ -144,7 +144,10 @@ def describe_pydantic_error(model: type[BaseModel], error: dict) -> str:
     """Rewrites one entry of pydantic's `ValidationError.errors()` in the form of our other messages."""
     key = ".".join(str(part) for part in error["loc"] if part not in (LABELS_BY_ID, LABELS_BY_NAME))
     if error["type"] == "extra_forbidden":
-        return describe_unknown_key(key, list(find_section(model, error["loc"]).model_fields))
+        section = find_section(model, error["loc"])
+        if section is model and (places := find_in_sections(model, key)):
+            return f"{key}: unknown key; did you mean {' or '.join(places)}?"
+        return describe_unknown_key(key, list(section.model_fields))
     if error["type"] == "missing":
         return f"{key}: missing; it has no default"
     if error["type"] == "value_error":
@@ -157,6 +160,18 @@ def find_section(model: type[BaseModel], location: tuple) -> type[BaseModel]:
     for part in location[:-1]:
         model = get_section_class(model.model_fields[part])
     return model
+
+
+def find_in_sections(model: type[BaseModel], key: str) -> list[str]:
+    """The paths of a key in the sections of the args file."""
+    places = []
+    for name, field in model.model_fields.items():
+        section = get_section_class(field)
+        keys = section.model_fields if section else ()
+        if name in KEYWORD_SECTIONS:
+            keys = library_keywords.accepted_json_types(name)
+        places += [f"{name}.{key}"] if key in keys else []
+    return places
 
 
 def get_section_class(field: FieldInfo) -> type[BaseModel] | None:

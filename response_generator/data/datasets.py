@@ -11,7 +11,7 @@ from response_generator.config import strict_json
 from response_generator.config.schema import DatasetArguments
 from response_generator.constants import EMOTIONS
 from response_generator.data.raw_rows import describe_json_type, read_rows
-from response_generator.errors import InputError, raise_row_errors
+from response_generator.errors import MAX_SHOWN_ERRORS, InputError, raise_row_errors
 
 SKIPPED_ROWS = "skipped_rows"  # part of metric names
 LABEL_COLUMNS = ("chosen_emotion", "chosen_gibberish_label", "chosen_gibberish_score")
@@ -111,13 +111,28 @@ def parse_rows(
                 raise BadRow(": ".join(unusable[0]))
             rows.append(parse(index, row))
         except BadRow as error:
-            errors.append(f"{place} {error}")
+            errors.append((place, error))
             skipped[error.reason] += 1
     if not rows and not errors:
         raise InputError(f"{dataset.path} (split {dataset.split}): holds no rows")
     if not rows or not dataset.skip_bad_rows:
-        raise_row_errors(dataset.path, errors)
+        raise_row_errors(dataset.path, describe_bad_rows(errors, skipped))
     return rows, skipped
+
+
+def describe_bad_rows(errors: list[tuple[str, BadRow]], counts: Skipped) -> list[str]:
+    """A line for each bad row; where there are many, one for the first row of each reason, with the number of others.
+
+    Args:
+        counts: of the rows by reason.
+    """
+    if len(errors) <= MAX_SHOWN_ERRORS:
+        return [f"{place} {error}" for place, error in errors]
+    first = {error.reason: (place, error) for place, error in reversed(errors)}
+    return [
+        f"{first[reason][0]} {first[reason][1]}" + (f" (and {count - 1} more rows like this)" if count > 1 else "")
+        for reason, count in counts.most_common()
+    ]
 
 
 def count_skipped(key: str, dataset: DatasetArguments, skipped: Skipped) -> dict[str, int]:

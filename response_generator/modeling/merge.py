@@ -154,8 +154,9 @@ def merge_adapter(arguments: DPOArguments, adapter: Path) -> str:
         if not merge_kl <= MAX_KL_RATIO * adapter_kl:
             raise RunError(
                 f"the merged model differs from base + adapter: KL divergence {merge_kl:.1e} nats per token; allowed: "
-                f"{MAX_KL_RATIO} of that between base and base + adapter, which is {adapter_kl:.1e}; {target} was not "
-                f"written. An adapter with very small updates loses them in {arguments.export.dtype}"
+                f"{MAX_KL_RATIO * adapter_kl:.1e}, which is {MAX_KL_RATIO:.0%} of that between base and base + "
+                f"adapter; {target} was not written. An adapter with very small updates, such as one of a few steps, "
+                f"loses them in {arguments.export.dtype}: train longer"
             )
         os.replace(folder, target)
     size = sum(file.stat().st_size for file in target.iterdir()) / 1e9

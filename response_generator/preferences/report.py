@@ -33,6 +33,7 @@ def write_report(
     write_page(
         folder / "report.html",
         PAGE_FOLDER,
+        name=folder.name,
         rows=rows,
         pictures=[(name, PLOT_DESCRIPTIONS[name], to_data_url(vector)) for name, vector in vectors.items()],
         failed=failed,

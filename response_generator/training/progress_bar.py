@@ -116,7 +116,10 @@ class ProgressBar(TrainerCallback):
         parts = [f"{self.done}/{self.total} {self.unit}"]
         rate = (self.done - self.done_before) / (time.monotonic() - self.started or 1)
         if rate:
-            parts += [f"{rate:.1f}/s", f"{tqdm.format_interval((self.total - self.done) / rate)} left"]
+            parts += [
+                f"{rate:.1f}/s" if rate >= 1 else f"{rate:.2f}/s",
+                f"{tqdm.format_interval((self.total - self.done) / rate)} left",
+            ]
         parts += [" ".join(self.format_metrics(state.log_history)), f"{device_memory.get_peak_bytes() / 1e9:.1f} GB"]
         parts = [part for part in parts if part]
         if columns is None:

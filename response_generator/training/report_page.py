@@ -42,7 +42,7 @@ def write_report_page(
         run.path / "report.html",
         PAGE_FOLDER,
         title=title,
-        summary=describe_run(prepared, metrics),
+        summary=describe_run(run.arguments, prepared, metrics),
         cards=build_dpo_cards(metrics) if "dpo" in run.arguments else build_sft_cards(metrics),
         warnings=warnings,
         window=curves.describe_window(log),
@@ -56,8 +56,10 @@ def write_report_page(
     )
 
 
-def describe_run(prepared: Any, metrics: dict[str, float]) -> str:
-    text = f"{len(prepared.train.rows)} rows, {metrics['steps']} steps (epochs: {metrics['epoch']:.3g})"
+def describe_run(arguments: dict[str, Any], prepared: Any, metrics: dict[str, float]) -> str:
+    config = prepared.config
+    text = f"{len(prepared.train.rows)} rows, {metrics['steps']} steps (epochs: {metrics['epoch']:.3g}), learning rate "
+    text += f"{config.learning_rate:g}" + (f", beta {config.beta:g}" if "dpo" in arguments else "")
     if "best_step" in metrics:
         text += f"; the adapter of step {metrics['best_step']} was kept"
     return text

@@ -74,6 +74,8 @@ def find_resume_checkpoint(trainer: ResumableTrainer, run: Path) -> Path | None:
         checkpointing.remove_incomplete(run)
     trainer.accelerator.wait_for_everyone()
     if checkpoint is None:
+        if (run / "log.jsonl").exists():
+            print("the earlier start of this run saved no checkpoint; training starts again")
         return None
     print(f"resuming from {checkpoint}")
     return checkpoint

@@ -3,13 +3,15 @@
 import json
 import subprocess
 import sys
+from argparse import Namespace
 
 import pytest
 from conftest import ROOT
 from script_runs import script_environment
 
-from response_generator.cli.command_line import apply_override
+from response_generator.cli.command_line import apply_override, read_arguments
 from response_generator.config.strict_json import read_object
+from response_generator.config.training_schema import DPOArguments
 from response_generator.errors import InputError
 
 
@@ -25,6 +27,20 @@ def test_an_override_is_json_or_else_text():
 def test_an_override_without_key_or_value_is_refused(assignment):
     with pytest.raises(InputError, match="KEY.PATH=VALUE"):
         apply_override({}, assignment)
+
+
+def test_an_error_names_the_file_or_the_option_that_the_value_came_from(tmp_path):
+    values = read_object(ROOT / "args" / "dpo_arg.json") | {"sed": 1}
+    file = tmp_path / "args.json"
+    file.write_text(json.dumps(values), encoding="utf-8")
+    options = Namespace(json_file=file, set=["dpo.bta=0.3", "beta=0.3"], verbose=False)
+    with pytest.raises(InputError) as error:
+        read_arguments(DPOArguments, options)
+    assert sorted(error.value.messages) == [
+        "--set: beta: unknown key; did you mean dpo.beta?",
+        '--set: dpo.bta: unknown key; did you mean "beta"?',
+        f'{file}: sed: unknown key; did you mean "seed"?',
+    ]
 
 
 @pytest.mark.parametrize(

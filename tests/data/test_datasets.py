@@ -136,11 +136,12 @@ def test_skipped_rows_are_counted_by_reason(tmp_path):
         read_pairs(dataset(tmp_path, bad, "bad.jsonl", skip_bad_rows=True))
 
 
-def test_only_the_first_bad_rows_are_listed(tmp_path):
+def test_of_many_bad_rows_the_first_of_each_reason_is_listed(tmp_path):
     with pytest.raises(InputError) as error:
-        read_pairs(dataset(tmp_path, [{"prompt": HISTORY}] * 25))
-    assert len(error.value.messages) == 11
-    assert "and 15 more rows like these" in error.value.messages[-1]
+        read_pairs(dataset(tmp_path, [{"prompt": HISTORY}] * 25 + [[]]))
+    many, one = error.value.messages
+    assert many.endswith("line 1: has no chosen, rejected; its columns: prompt (and 24 more rows like this)")
+    assert one.endswith("line 26: is empty; needed: an object with chosen, prompt, rejected")
 
 
 def test_empty_and_broken_files_are_refused(tmp_path):

@@ -37,7 +37,7 @@ OVERRIDES = {
     "evaluate_arg.json": {"generation.max_new_tokens": 8, "bootstrap_resamples": 1000},
     "chat_arg.json": {"generation.max_new_tokens": 8},
 }
-MADE_IN_FIRST_STEP = ("make assets", "response_generator.demo.pair_classifiers")
+MADE_IN_FIRST_STEP = ("mkdir ", "make assets", "response_generator.demo.pair_classifiers")
 
 
 @pytest.fixture
@@ -92,7 +92,7 @@ def test_the_page_leads_to_an_aligned_adapter(folder, monkeypatch, capfd):
             # One label of another name, which the page renames.
             (folder / kind).write_text(text.replace('"happiness"', '"joy"', 1), encoding="utf-8")
         counts[kind if kind in counts else "rows"] += 1
-    assert counts == {"sh": 14, "python": 2, "rows": 2}
+    assert counts == {"sh": 15, "python": 3, "rows": 2}
 
     runs = folder / "runs" / "own_data"
     splits = [read_lines(folder / "my_data" / f"{name}.jsonl") for name in ("train", "validation", "test")]
