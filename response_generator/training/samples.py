@@ -178,12 +178,9 @@ class SampleReplies(TrainerCallback):
     def generate(self, adapter: str) -> list[Replies]:
         """The replies of one of the model's adapters to all prompts, in their order."""
         tokenizer = self.trainer.processing_class
-        config = GenerationConfig(
-            **SETTINGS,
-            max_new_tokens=self.settings.max_new_tokens,
-            pad_token_id=tokenizer.pad_token_id,
-            eos_token_id=tokenizer.eos_token_id,
-        )
+        settings = SETTINGS | {"max_new_tokens": self.settings.max_new_tokens}
+        # Not build_generation_config, which tries the settings with a random model.
+        config = GenerationConfig(**settings, pad_token_id=tokenizer.pad_token_id, eos_token_id=tokenizer.eos_token_id)
         params = SamplingParams(config, self.seed, samples=1)
         model, was_training = self.model, self.model.training
         # Not the PeftModel: accelerate lets its forward convert all outputs, the KV cache included, to float32.

@@ -24,7 +24,7 @@ from response_generator.training import dpo_config, trainer_config
             "from_pretrained.rope_scaling: the base cannot be built (KeyError",
         ),
         ("lora", '{"target_modules": "("}', "lora: missing ), unterminated subpattern"),
-        ("lora", '{"target_modules": ["qq"]}', "lora: Target modules {'qq'} not found in the base model"),
+        ("lora", '{"target_modules": ["qq"]}', "lora.target_modules: qq: the base model has no such module"),
     ],
 )
 def test_what_a_library_refuses_is_told_before_the_run_begins(tiny, tmp_path, capsys, key, value, words):
