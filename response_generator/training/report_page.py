@@ -154,7 +154,7 @@ def build_data_tables(
         if tokens is None:
             continue
         counts: Rows = [
-            ("rows read and not filtered out", str(tokens.read)),
+            ("rows read, after the filters", str(tokens.read)),
             ("rows used", str(len(tokens.rows))),
             ("truncated", str(tokens.truncated)),
         ]
