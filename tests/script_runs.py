@@ -56,6 +56,22 @@ def run_new_interpreter(
     )
 
 
+def run_on_gpu_code(script: str, args: dict, folder: Path) -> list[str]:
+    """Runs a script of tests/ on unsloth's GPU code, in a process of its own, with an args file that holds `args`, and
+    returns the lines that it prints."""
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "tests" / script), write_args(folder, args)],
+        cwd=folder,
+        env=script_environment() | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=500,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
 def write_args(folder: Path, args: dict) -> str:
     file = folder / "args_of_test.json"
     file.write_text(json.dumps(args), encoding="utf-8")

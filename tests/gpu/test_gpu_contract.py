@@ -1,15 +1,13 @@
 """What the GPU path promises, checked where there is no GPU: unsloth's GPU code, kernels apart."""
 
 import json
-import subprocess
-import sys
 
 import peft
 import pytest
 import torch
 import transformers
 from conftest import CHATML, ROOT, published_dpo
-from script_runs import script_environment
+from script_runs import run_on_gpu_code
 from tiny_models import write_tiny_adapter
 
 from response_generator.config.schema import ChatTemplateArguments, DatasetArguments
@@ -85,18 +83,7 @@ def contract_args(tiny, published, tmp_path_factory) -> dict[str, dict]:
 def on_gpu_code(contract_args, tmp_path_factory) -> dict:
     """What the process on unsloth's GPU code reports, and the lines that it printed before."""
     folder = tmp_path_factory.mktemp("gpu_code")
-    (folder / "args.json").write_text(json.dumps(contract_args), encoding="utf-8")
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "tests" / "run_on_gpu_code.py"), "args.json"],
-        cwd=folder,
-        env=script_environment() | {"PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    *lines, report = done.stdout.splitlines()
+    *lines, report = run_on_gpu_code("run_on_gpu_code.py", contract_args, folder)
     return json.loads(report) | {"printed": lines}
 
 

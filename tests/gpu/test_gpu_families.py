@@ -1,14 +1,11 @@
 """Llama 3, Qwen 3 and Gemma 3 on unsloth's GPU code, checked where there is no GPU: the recipes in args/FAMILY."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
 from peft import PeftModel
-from script_runs import script_environment
+from script_runs import run_on_gpu_code
 from tiny_families import FAMILIES, read_recipe, write_tiny_family
 from transformers import AutoModelForCausalLM
 
@@ -49,18 +46,7 @@ def family_args(tiny, tmp_path_factory) -> dict[str, dict]:
 @pytest.fixture(scope="module")
 def on_gpu_code(family_args, tmp_path_factory) -> dict:
     folder = tmp_path_factory.mktemp("families_on_gpu_code")
-    (folder / "args.json").write_text(json.dumps(family_args), encoding="utf-8")
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "tests" / "run_families_on_gpu_code.py"), "args.json"],
-        cwd=folder,
-        env=script_environment() | {"PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=500,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
+    return json.loads(run_on_gpu_code("run_families_on_gpu_code.py", family_args, folder)[-1])
 
 
 @pytest.mark.parametrize("family", FAMILIES)
