@@ -21,6 +21,7 @@ if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C during the imports below ends without a traceback
 
 from response_generator.cli import command_line, commits, preflight
+from response_generator.config import model_files
 from response_generator.config.schema import EvaluateArguments
 from response_generator.data.datasets import count_skipped, read_dialogues, read_pairs
 from response_generator.modeling.backend import import_backend
@@ -96,7 +97,7 @@ def evaluate(args: EvaluateArguments, run: RunFolder, dry_run: bool) -> None:
 def show_finished(args: EvaluateArguments, run: RunFolder) -> None:
     print(run.describe_finished("report.html, summary.md and metrics.json"))
     for key in ("adapter", "baseline_adapter"):
-        weights = Path(getattr(args, key) or "", "adapter_model.safetensors")
+        weights = Path(getattr(args, key) or "", model_files.ADAPTER_WEIGHTS)
         if weights.is_file() and weights.stat().st_mtime > (run.path / "metrics.json").stat().st_mtime:
             print(f"{key}: {weights.parent} is newer than this evaluation; to evaluate it, remove {run.path}")
     print(f"open {run.path / 'report.html'}")

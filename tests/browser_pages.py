@@ -14,19 +14,26 @@ FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-backgroun
 
 
 @contextmanager
-def open_page(browser, file: Path) -> Iterator:
-    """The page, opened from disk with no network; afterwards nothing may have gone wrong in it."""
-    context = browser.new_context(offline=True, viewport={"width": 1200, "height": 900})
+def watch_page(browser, address: str, **context_options) -> Iterator:
+    """The page at an address, and the addresses that it asks for; afterwards nothing may have gone wrong in it."""
+    context = browser.new_context(viewport={"width": 1200, "height": 900}, **context_options)
     page = context.new_page()
-    page.set_default_timeout(10_000)
+    page.set_default_timeout(20_000)
     complaints, addresses = [], []
     page.on("console", lambda message: complaints.append(message.text))
     page.on("pageerror", lambda error: complaints.append(str(error)))
     page.on("request", lambda request: addresses.append(request.url))
-    page.goto(file.as_uri())
-    yield page
+    page.goto(address)
+    yield page, addresses
     context.close()
     assert complaints == []
+
+
+@contextmanager
+def open_page(browser, file: Path) -> Iterator:
+    """The page, opened from disk with no network, which it may not ask for."""
+    with watch_page(browser, file.as_uri(), offline=True) as (page, addresses):
+        yield page
     assert [address for address in addresses if not address.startswith("data:")] == [file.as_uri()]
 
 

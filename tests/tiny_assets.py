@@ -1,7 +1,6 @@
 """Tiny models under the names that `make assets` and the demo give to the real ones."""
 
 from pathlib import Path
-from unittest import mock
 
 import tiny_models
 
@@ -13,8 +12,7 @@ def write_tiny_assets(assets: Path) -> None:
     from response_generator.constants import EMOTIONS
 
     tokens = [*tiny_models.SPECIAL_TOKENS, "<|endoftext|>"]
-    with mock.patch.object(tiny_models, "SPECIAL_TOKENS", tokens):
-        tiny_models.write_tiny_base(assets / "base_model")
+    tiny_models.write_tiny_base(assets / "base_model", special_tokens=tokens)
     for name in ("encoder", "emotion_classifier", "pair_emotion_classifier"):
         tiny_models.write_tiny_classifier(assets / name, assets / "base_model", EMOTIONS)
     for name in ("gibberish_classifier", "pair_gibberish_classifier"):

@@ -34,12 +34,12 @@ def write_tiny_tokenizer(folder: Path, special_tokens: list[str], **named: str):
     return tokenizer
 
 
-def write_tiny_base(folder: Path, hidden: int = 64) -> None:
+def write_tiny_base(folder: Path, hidden: int = 64, special_tokens: list[str] = SPECIAL_TOKENS) -> None:
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
     named = {"bos_token": "<|im_start|>", "eos_token": "<|im_end|>", "pad_token": "<pad>"}
-    tokenizer = write_tiny_tokenizer(folder, SPECIAL_TOKENS, **named)
+    tokenizer = write_tiny_tokenizer(folder, special_tokens, **named)
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=len(tokenizer),

@@ -69,7 +69,7 @@ def name_origin(message: str, options: Namespace) -> str:
     """Names `--set` instead of the args file in an error about a value that was set on the command line."""
     for assignment in options.set:
         path = assignment.partition("=")[0]
-        if message.startswith(f"{options.json_file}: {path}"):
+        if message.startswith((f"{options.json_file}: {path}:", f"{options.json_file}: {path}.")):
             return message.replace(str(options.json_file), "--set", 1)
     return message
 

@@ -116,7 +116,7 @@ def parse_rows(
     if not rows and not errors:
         raise InputError(f"{dataset.path} (split {dataset.split}): holds no rows")
     if not rows or not dataset.skip_bad_rows:
-        raise_row_errors(dataset.path, describe_bad_rows(errors, skipped))
+        raise_row_errors(dataset.path, describe_bad_rows(errors, skipped), "kinds of bad rows")
     return rows, skipped
 
 

@@ -19,5 +19,6 @@ def resolve_adapters(arguments: EvaluateArguments) -> Adapters:
         keys = {"baseline_adapter": BASELINE} | keys
         names = {"baseline_adapter": arguments.baseline_adapter} | names
     adapters = find_adapters(arguments, names)
-    load_shared_tokenizer(arguments, adapters, "adapter")  # checks that the baseline has embeddings for its tokens
+    if len(adapters) > 1:
+        load_shared_tokenizer(arguments, adapters, "adapter")  # checks that the baseline has embeddings for its tokens
     return {keys[key]: adapter for key, adapter in adapters.items()}

@@ -62,7 +62,9 @@ def resolve_initial_adapter(arguments: AdapterTrainingArguments) -> AdapterFile 
     base_config = load_config(arguments)
     if not trains_embeddings(arguments):
         check_vocabulary(load_tokenizer(arguments, None), None, base_config.vocab_size, "adapter")
-    add_new_lora(build_meta_model(base_config), arguments)
+    base = build_meta_model(base_config)
+    check_target_modules(base, arguments.lora.get("target_modules"))
+    add_new_lora(base, arguments)
     return None
 
 
@@ -81,7 +83,6 @@ def add_new_lora(base: PreTrainedModel, arguments: AdapterTrainingArguments) -> 
     Raises:
         InputError: with the error of PEFT, when the settings conflict or do not fit the base model.
     """
-    check_target_modules(base, arguments.lora.get("target_modules"))
     set_seed(arguments.seed)
     try:
         return get_peft_model(base, LoraConfig(**arguments.lora, task_type="CAUSAL_LM"), adapter_name=POLICY_ADAPTER)
@@ -95,10 +96,10 @@ def check_target_modules(base: PreTrainedModel, targets: list[str] | str | None)
     Raises:
         InputError: when a name in the list is the end of no module's name.
     """
-    names = [name for name, _ in base.named_modules()]
-    linear = {name.rpartition(".")[2] for name, module in base.named_modules() if isinstance(module, nn.Linear)}
+    modules = dict(base.named_modules())
     for target in targets if isinstance(targets, list) else []:
-        if not any(f".{name}".endswith(f".{target}") for name in names):
+        if not any(f".{name}".endswith(f".{target}") for name in modules):
+            linear = {name.rpartition(".")[2] for name, module in modules.items() if isinstance(module, nn.Linear)}
             raise InputError(
                 f"lora.target_modules: {target}: the base model has no such module; its linear layers are "
                 f"{', '.join(sorted(linear))}"

@@ -41,8 +41,9 @@ def load_shared_tokenizer(arguments: LoadingArguments, adapters: Adapters, key: 
         InputError: when another adapter has no embeddings for some of its tokens.
     """
     tokenizer = load_tokenizer(arguments, adapters[key])
+    base_rows = load_config(arguments).vocab_size
     for other, adapter in adapters.items():
-        check_vocabulary(tokenizer, adapter, load_config(arguments).vocab_size, other)
+        check_vocabulary(tokenizer, adapter, base_rows, other)
     return tokenizer
 
 

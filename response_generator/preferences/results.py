@@ -40,16 +40,14 @@ def write_results(
     json_lines.write_jsonl(run.path / FAILED_PROMPTS_FILE, failed)
     attempts = {outcome.prompt.index: outcome for outcome in outcomes}
     pairs, dropped = filter_set([pair for outcome in outcomes for pair in outcome.pairs], args.filters)
+    metrics = count_outcomes(outcomes, args.candidates) | counts | count_filtered("pairs", dropped)
     if not pairs:
-        failures = sum((outcome.failures for outcome in outcomes), Counter())
-        counts = ", ".join(f"{name} {count}" for name, count in failures.most_common())
         raise RunError(
-            f"no prompt has a pair that passes the filters; attempts that failed a filter: {counts or 'none'} (each "
-            f"prompt's are in {run.path / FAILED_PROMPTS_FILE}); loosen these filters, or leave one out with --set "
-            f"filters.NAME=null, in a run with another output_dir"
+            f"no prompt has a pair that passes the filters; attempts that failed a filter: {list_failures(metrics)} "
+            f"(each prompt's are in {run.path / FAILED_PROMPTS_FILE}); loosen these filters, or leave one out with "
+            f"--set filters.NAME=null, in a run with another output_dir"
         )
     json_lines.write_jsonl(run.path / PREFERENCES_FILE, [to_record(pair, attempts[pair.index]) for pair in pairs])
-    metrics = count_outcomes(outcomes, args.candidates) | counts | count_filtered("pairs", dropped)
     metrics |= describe_pairs(pairs, [])
     rows = list_outcome_rows(metrics) + build_rows(metrics)
     pictures = report.write_report(pairs, rows, failed, flatten(run.arguments), run.path)
@@ -114,17 +112,19 @@ def count_outcomes(outcomes: Sequence[Outcome], candidates: int) -> dict[str, fl
     } | {f"failed_attempts/{name}": count for name, count in failures.most_common()}
 
 
+def list_failures(metrics: dict[str, float]) -> str:
+    """The filters that attempts have failed, each with their number."""
+    prefix = "failed_attempts/"
+    failures = [f"{name.removeprefix(prefix)} {count}" for name, count in metrics.items() if name.startswith(prefix)]
+    return ", ".join(failures) or "none"
+
+
 def list_outcome_rows(metrics: dict[str, float]) -> Rows:
-    failures = {
-        name.removeprefix("failed_attempts/"): count
-        for name, count in metrics.items()
-        if name.startswith("failed_attempts/")
-    }
     return [
         ("prompts tried", str(metrics["tried_prompts"])),
         ("prompts with a pair", f"{metrics['accepted_prompts']} ({metrics['accepted_share']:.1%})"),
         ("attempts per prompt", f"{metrics['attempts_per_prompt']:.2f}"),
-        ("attempts that failed a filter", ", ".join(f"{name} {count}" for name, count in failures.items()) or "none"),
+        ("attempts that failed a filter", list_failures(metrics)),
     ]
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from response_generator.data.tokenization import LENGTH_COLUMNS, summarize_lengths
 from response_generator.reporting.page import Card, to_data_url, write_page
 from response_generator.reporting.pictures import render
-from response_generator.runs.run_folder import RunFolder, flatten, read_json
+from response_generator.runs.run_folder import RunFolder, flatten
 from response_generator.training import curves
 from response_generator.training.samples import POLICY, REFERENCE, get_turn_text
 
@@ -52,7 +52,7 @@ def write_report_page(
         length_columns=LENGTH_COLUMNS,
         max_shown_replies=MAX_SHOWN_REPLIES,
         settings=flatten(run.arguments),
-        environment=flatten(read_json(run.path / "environment.json")),
+        environment=run.flatten_environment(),
     )
 
 

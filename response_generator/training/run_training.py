@@ -13,6 +13,7 @@ from response_generator.modeling.adapters import write_adapter
 from response_generator.training import checkpointing, device_memory
 from response_generator.training.graceful_stop import GracefulStopCallback
 from response_generator.training.resumable_trainer import ResumableTrainer
+from response_generator.training.step_files import LOG_FILE
 
 SESSION_METRIC_SUFFIXES = (
     "_per_second",
@@ -74,7 +75,7 @@ def find_resume_checkpoint(trainer: ResumableTrainer, run: Path) -> Path | None:
         checkpointing.remove_incomplete(run)
     trainer.accelerator.wait_for_everyone()
     if checkpoint is None:
-        if (run / "log.jsonl").exists():
+        if (run / LOG_FILE).exists():
             print("the earlier start of this run saved no checkpoint; training starts again")
         return None
     print(f"resuming from {checkpoint}")

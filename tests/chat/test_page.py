@@ -4,6 +4,7 @@ import json
 import re
 
 import pytest
+from browser_pages import watch_page
 from test_server import serve
 
 from response_generator.config.schema import DatasetArguments
@@ -22,18 +23,9 @@ def address(chat_writer) -> str:
 @pytest.fixture
 def page(browser, address):
     """The page, ready for a message; afterwards nothing may have gone wrong in it or been loaded from elsewhere."""
-    context = browser.new_context(viewport={"width": 1200, "height": 900})
-    page = context.new_page()
-    page.set_default_timeout(20_000)
-    complaints, addresses = [], []
-    page.on("console", lambda message: complaints.append(message.text))
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.on("request", lambda request: addresses.append(request.url))
-    page.goto(address)
-    page.locator("[name=adapter] option").nth(2).wait_for(state="attached")
-    yield page
-    context.close()
-    assert complaints == []
+    with watch_page(browser, address) as (page, addresses):
+        page.locator("[name=adapter] option").nth(2).wait_for(state="attached")
+        yield page
     assert all(each.startswith((address, "data:", f"blob:{address}")) for each in addresses)
 
 

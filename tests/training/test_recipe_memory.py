@@ -5,15 +5,13 @@ import re
 import pytest
 from conftest import ROOT, read_json
 from peft import LoraConfig
+from test_memory import LLAMA_7B as LLAMA_2_7B
 from transformers import Gemma3TextConfig, LlamaConfig, PretrainedConfig, Qwen3Config
 from trl import DPOConfig
 
 from response_generator.training import memory
 
 PROMPT_TOKENS, REPLY_TOKENS = 448, 64  # of the longest pair, as docs/recipes.md says
-LLAMA_2_7B = LlamaConfig(
-    vocab_size=32000, hidden_size=4096, intermediate_size=11008, num_hidden_layers=32, num_attention_heads=32
-)
 LLAMA_31_8B = LlamaConfig(
     vocab_size=128256,
     hidden_size=4096,
