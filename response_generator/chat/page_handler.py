@@ -118,11 +118,13 @@ class PageHandler(BaseHTTPRequestHandler):
         elif self.path in changes:
             with self.server.one_at_a_time:
                 changes[self.path]()
-            self.send_json(HTTPStatus.OK, describe_dialogue(name, dialogue))
+                changed_dialogue = describe_dialogue(name, dialogue)
+            self.send_json(HTTPStatus.OK, changed_dialogue)
         elif self.path in replies:
             with self.server.one_at_a_time:
                 replies[self.path](self.show_text)
-            self.stream(describe_dialogue(name, dialogue))
+                changed_dialogue = describe_dialogue(name, dialogue)
+            self.stream(changed_dialogue)
         else:
             raise RequestError(HTTPStatus.NOT_FOUND, "there is no such action")
 

@@ -4,6 +4,7 @@ import http.client
 import json
 import socket
 import threading
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 
 import pytest
@@ -208,25 +209,18 @@ class WaitingWriter(StubWriter):
 
 @pytest.mark.parametrize(("path", "values"), [("/say", {"text": "two"}), ("/settings", {"adapter": "DPO"})])
 def test_one_reply_or_change_at_a_time(path, values):
-    writer, answers = WaitingWriter(), []
-    with serve(writer) as page:
+    """Each answer shows the dialogue as its own request left it, not what a waiting one did after it."""
+    writer = WaitingWriter()
+    with serve(writer) as page, ThreadPoolExecutor() as pool:
         name = open_dialogue(page)
-
-        def send(path, **values):
-            answers.append((path, *post(page, path, dialogue=name, **values)))
-
-        threads = [threading.Thread(target=send, args=["/say"], kwargs={"text": "one"})]
-        threads[0].start()
+        first = pool.submit(post, page, "/say", dialogue=name, text="one")
         assert writer.first.wait(30)
-        threads.append(threading.Thread(target=send, args=[path], kwargs=values))
-        threads[1].start()
+        second = pool.submit(post, page, path, dialogue=name, **values)
         assert post(page, "/show", dialogue=name)[1][0]["turns"] == []  # what only reads does not wait
-        threads[1].join(0.3)
-        assert threads[1].is_alive() and not writer.second.is_set()
+        assert wait([second], 0.3).not_done and not writer.second.is_set()
         writer.may_end.set()
-        for thread in threads:
-            thread.join(30)
-    (_, status, lines), (_, other_status, other_lines) = answers
+        status, lines = first.result(30)
+        other_status, other_lines = second.result(30)
     assert (status, other_status) == (200, 200)
     assert [turn["text"] for turn in lines[-1]["turns"]] == ["one"]
     assert [turn["text"] for turn in other_lines[-1]["turns"]] == ["one", "two"][: 2 if path == "/say" else 1]
