@@ -23,7 +23,8 @@ if __name__ == "__main__":
 from response_generator.cli import command_line, commits, preflight
 from response_generator.config import model_files
 from response_generator.config.schema import EvaluateArguments
-from response_generator.data.datasets import count_skipped, read_dialogues, read_pairs
+from response_generator.data.datasets import count_skipped
+from response_generator.data.reading import read_datasets
 from response_generator.modeling.backend import import_backend
 from response_generator.runs import distributed
 from response_generator.runs.run_folder import RunFolder
@@ -59,8 +60,8 @@ def read_options() -> Namespace:
 
 
 def evaluate(args: EvaluateArguments, run: RunFolder, dry_run: bool) -> None:
-    dialogues, skipped = read_dialogues(args.dataset)
-    pairs, skipped_pairs = read_pairs(args.preferences.dataset) if args.preferences else ([], {})
+    held_out = args.preferences.dataset if args.preferences else None
+    (dialogues, skipped), (pairs, skipped_pairs) = read_datasets(args.dataset, held_out)
 
     import_backend(args.backend)  # unsloth has to be imported before transformers, trl and peft
     from response_generator.cli import data_preview, prompt_preview
@@ -71,9 +72,7 @@ def evaluate(args: EvaluateArguments, run: RunFolder, dry_run: bool) -> None:
     prepared = pipeline.prepare(args, dialogues, pairs)
     prompt_preview.show_evaluation(args, prepared)
     data_preview.show_skipped({"dataset": skipped, "preferences.dataset": skipped_pairs})
-    data_preview.show_limits(
-        {"dataset": args.dataset, "preferences.dataset": args.preferences and args.preferences.dataset}
-    )
+    data_preview.show_limits({"dataset": args.dataset, "preferences.dataset": held_out})
     if dry_run:
         return
     from response_generator.evaluation.results import score_and_report  # imports matplotlib, which only results need

@@ -16,7 +16,8 @@ if __name__ == "__main__":
 
 from response_generator.cli import command_line, commits, preflight
 from response_generator.config.training_schema import DPOArguments
-from response_generator.data.datasets import count_skipped, read_pairs
+from response_generator.data.datasets import count_skipped
+from response_generator.data.reading import read_datasets
 from response_generator.modeling import merge
 from response_generator.modeling.backend import import_backend
 from response_generator.runs import distributed, hub
@@ -31,8 +32,7 @@ def main() -> None:
     if run.is_finished:
         show_finished(args, run)
         return
-    pairs, skipped = read_pairs(args.dataset)
-    held_out_pairs, skipped_held_out = read_pairs(args.eval_dataset) if args.eval_dataset else ([], {})
+    (pairs, skipped), (held_out_pairs, skipped_held_out) = read_datasets(args.dataset, args.eval_dataset)
 
     import_backend(args.backend)  # unsloth has to be imported before transformers, trl and peft
     from response_generator.cli import data_preview, preview

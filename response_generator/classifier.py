@@ -17,7 +17,8 @@ if __name__ == "__main__":
 from response_generator.cli import command_line, preflight
 from response_generator.config.classifier_schema import ClassifierArguments
 from response_generator.constants import EMOTIONS
-from response_generator.data.datasets import Dialogue, read_dialogues
+from response_generator.data.datasets import Dialogue
+from response_generator.data.reading import read_datasets
 from response_generator.runs import library_output
 from response_generator.runs.run_folder import RunFolder
 
@@ -32,10 +33,9 @@ def main() -> None:
         print(run.describe_finished("metrics.json"))
         return
     library_output.silence_loggers()
-    train = list_turns(read_dialogues(args.dataset)[0])
-    if args.extra_dataset:
-        train += list_turns(read_dialogues(args.extra_dataset)[0])
-    held_out = read_dialogues(args.eval_dataset)[0]
+    sources = args.dataset, args.extra_dataset, args.eval_dataset
+    (dialogues, _), (extra_dialogues, _), (held_out, _) = read_datasets(*sources)
+    train = list_turns([*dialogues, *extra_dialogues])
     turns, last_replies = list_turns(held_out), [(each.gold_response, each.target_emotion) for each in held_out]
     print(f"turns to learn from {len(train)}; held out: {len(turns)} turns, {len(last_replies)} last replies")
 

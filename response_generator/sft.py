@@ -15,7 +15,8 @@ if __name__ == "__main__":
 
 from response_generator.cli import command_line, commits, data_preview, preflight
 from response_generator.config.training_schema import SFTArguments
-from response_generator.data.datasets import count_skipped, read_dialogues
+from response_generator.data.datasets import count_skipped
+from response_generator.data.reading import read_datasets
 from response_generator.modeling.backend import import_backend
 from response_generator.runs import distributed, hub
 from response_generator.runs.run_folder import RunFolder
@@ -29,8 +30,7 @@ def main() -> None:
     if run.is_finished:
         print(run.describe_finished("report.html and metrics.json"))
         return
-    dialogues, skipped = read_dialogues(args.dataset)
-    held_out, skipped_held_out = read_dialogues(args.eval_dataset) if args.eval_dataset else ([], {})
+    (dialogues, skipped), (held_out, skipped_held_out) = read_datasets(args.dataset, args.eval_dataset)
 
     import_backend(args.backend)  # unsloth has to be imported before transformers, trl and peft
     from response_generator.cli import sft_preview

@@ -29,6 +29,7 @@ from response_generator.config.sources import (
     join_dataset_revision,
 )
 from response_generator.config.training_schema import AdapterTrainingArguments, DPOArguments
+from response_generator.data.reading import read_datasets
 from response_generator.errors import InputError
 from response_generator.modeling import merge
 from response_generator.runs import distributed, hub
@@ -81,7 +82,7 @@ def check_environment(arguments: ModelArguments, predictions: Path | None = None
         errors += hub.find_upload_errors(arguments.push_to_hub)
     errors += find_hub_errors(list_hub_sources(models, adapters, datasets))
     if errors:
-        raise InputError(*errors)
+        raise InputError(*errors, *find_row_errors(datasets))
     return run
 
 
@@ -95,7 +96,7 @@ def check_description(arguments: DescriptionArguments) -> RunFolder:
     errors += [message for key, data in datasets.items() for message in find_dataset_errors(key, data)]
     errors += find_hub_errors(list_hub_sources(models, {}, datasets))
     if errors:
-        raise InputError(*errors)
+        raise InputError(*errors, *find_row_errors(datasets))
     return run
 
 
@@ -112,7 +113,7 @@ def check_classifier_training(arguments: ClassifierArguments) -> RunFolder:
     errors += [message for key, data in datasets.items() for message in find_dataset_errors(key, data)]
     errors += find_hub_errors(list_hub_sources(models, {}, datasets))
     if errors:
-        raise InputError(*errors)
+        raise InputError(*errors, *find_row_errors(datasets))
     return run
 
 
@@ -138,6 +139,17 @@ def find_model_errors(key: str, name: str) -> list[str]:
 
 def find_dataset_errors(key: str, data: DatasetArguments) -> list[str]:
     return find_dataset_source_errors(key, data.path, data.revision, data.name)
+
+
+def find_row_errors(datasets: dict[str, DatasetArguments]) -> list[str]:
+    """Errors in the rows of local data sets. A run that starts reads them later anyway; one that other errors stop
+    reads them here, so that they are not the surprise of the next start."""
+    readable = [data for key, data in datasets.items() if is_local(data.path) and not find_dataset_errors(key, data)]
+    try:
+        read_datasets(*readable)
+    except InputError as error:
+        return error.messages
+    return []
 
 
 def find_process_count_errors(run_folder: Path) -> list[str]:

@@ -8,10 +8,10 @@ from response_generator.config.ranges import MAX_COUNT, MAX_NUMBER
 from response_generator.config.schema import (
     MAX_SAMPLES_PER_PROMPT,
     FilterArguments,
+    FilteredPairDatasetArguments,
     GenerationArguments,
     HubArguments,
     LocalPath,
-    PairDatasetArguments,
     ScoringArguments,
     Section,
     Source,
@@ -79,7 +79,7 @@ class DescriptionArguments(Section):
 
     output_dir: LocalPath = "preference_report"
     """Folder of the report."""
-    dataset: PairDatasetArguments
+    dataset: FilteredPairDatasetArguments
     """The preference pairs."""
     scoring: ScoringArguments | None = None
     """Classifiers for filters on emotion and gibberish, where the pairs have no labels of their own; null: none."""

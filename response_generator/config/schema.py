@@ -55,6 +55,8 @@ class ChatTemplateArguments(Section):
 
 
 class DatasetArguments(Section):
+    """A data set of dialogues."""
+
     path: Source
     """Hub id (`owner/name` or `owner/name@revision`), a local .json, .jsonl or .parquet file, a folder of such files
     named after their split, or a folder written by `save_to_disk`."""
@@ -103,6 +105,10 @@ class FilterArguments(Section):
 
 
 class PairDatasetArguments(DatasetArguments):
+    """A data set of preference pairs."""
+
+
+class FilteredPairDatasetArguments(PairDatasetArguments):
     filters: FilterArguments = FilterArguments()
     """Filters of the pairs."""
 
@@ -183,7 +189,7 @@ class HubArguments(Section):
 
 
 class PreferenceArguments(Section):
-    dataset: DatasetArguments
+    dataset: PairDatasetArguments
     """Held-out preference pairs, with the same keys as the section `dataset`."""
     beta: float = Field(gt=0, le=MAX_NUMBER)
     """Scale of the implicit reward, which is beta times (log-probability under the adapter - under the baseline)."""

@@ -7,10 +7,10 @@ from pydantic import Field
 from response_generator.config.ranges import MAX_COUNT
 from response_generator.config.schema import (
     DatasetArguments,
+    FilteredPairDatasetArguments,
     HubArguments,
     LocalPath,
     ModelArguments,
-    PairDatasetArguments,
     ScoringArguments,
     Section,
     Source,
@@ -76,11 +76,11 @@ class SFTArguments(AdapterTrainingArguments):
 class DPOArguments(AdapterTrainingArguments):
     section = "dpo"
 
-    dataset: PairDatasetArguments
+    dataset: FilteredPairDatasetArguments
     """The preference pairs."""
     reference_adapter: Source | None = None
     """Frozen reference: hub id or folder; null: a copy of `adapter`, or the bare base model for a new LoRA."""
-    eval_dataset: PairDatasetArguments | None = None
+    eval_dataset: FilteredPairDatasetArguments | None = None
     """Held-out pairs, evaluated after training, and during it with `dpo.eval_strategy`; null: none."""
     dpo: dict[str, Any]
     """Fields of TRL's DPOConfig; also `early_stopping_patience` and `early_stopping_threshold`."""

@@ -2,14 +2,14 @@
 
 from dataclasses import replace
 
-from response_generator.config.schema import FilterArguments, PairDatasetArguments, ScoringArguments
+from response_generator.config.schema import FilterArguments, FilteredPairDatasetArguments, ScoringArguments
 from response_generator.data.datasets import Pair, ReplyLabels
 from response_generator.data.pair_text import get_reply_text
 from response_generator.preferences.filters import filter_pairs, needs_labels
 
 
 def filter_dataset(
-    key: str, pairs: list[Pair], dataset: PairDatasetArguments, scoring: ScoringArguments | None
+    key: str, pairs: list[Pair], dataset: FilteredPairDatasetArguments, scoring: ScoringArguments | None
 ) -> tuple[list[Pair], dict[str, int]]:
     """Applies `filters` of a data set.
 

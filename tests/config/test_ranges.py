@@ -45,7 +45,12 @@ def test_every_number_in_the_schema_has_a_range():
             if {int, float} & types:
                 numeric[f"{section.__name__}.{key}"] = {type(bound) for bound in field.metadata}
     assert len(numeric) >= 8
-    unbounded = {"DatasetArguments.limit", "PairDatasetArguments.limit", "ScoringArguments.batch_size"}
+    unbounded = {
+        "DatasetArguments.limit",
+        "PairDatasetArguments.limit",
+        "FilteredPairDatasetArguments.limit",
+        "ScoringArguments.batch_size",
+    }
     for section in ("GenerationArguments", "EvaluateArguments", "PreferenceDataArguments"):
         numeric.pop(f"{section}.batch_size", None)  # an integer or "auto", tried below
     for name, bounds in numeric.items():

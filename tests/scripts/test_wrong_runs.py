@@ -8,7 +8,9 @@ from conftest import read_json, write_rows
 from script_runs import run_here
 from tiny_models import demo_rows
 
+import evaluate
 import fine_tune_dpo
+from response_generator import sft
 
 
 @pytest.fixture
@@ -68,3 +70,24 @@ def test_a_run_does_not_go_on_with_other_data(values, tmp_path, capsys):
     write_rows(tmp_path / "pairs.jsonl", rows[:12])
     assert run_here(fine_tune_dpo.main, values, tmp_path) == 0
     assert f"resuming from {tmp_path / 'run' / 'checkpoint-4'}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["dpo", "sft", "evaluate"])
+def test_bad_rows_are_reported_together_with_what_is_missing(name, tiny, tmp_path, capsys):
+    """One start is enough to see both. The training and the held-out rows have one bad row each."""
+    rows = [write_rows(tmp_path / f"{split}.jsonl", [{"text": split}]) for split in ("train", "validation")]
+    values = getattr(tiny, name)(tmp_path / "run", dataset={"path": rows[0]}, adapter=str(tmp_path / "absent"))
+    if name == "evaluate":
+        values["preferences"] = {"dataset": {"path": rows[1]}, "beta": 0.1}
+    else:
+        values["eval_dataset"] = {"path": rows[1]}
+    if name == "sft":  # it trains a new adapter
+        values |= {"adapter": None, "base_model": str(tmp_path / "absent")}
+    main = {"dpo": fine_tune_dpo, "sft": sft, "evaluate": evaluate}[name].main
+    assert run_here(main, values, tmp_path) == 2
+    missing, *bad_rows = capsys.readouterr().err.splitlines()
+    assert f"{tmp_path / 'absent'}: no such file or folder" in missing
+    assert [line.partition(":")[2].partition(": has no ")[0] for line in bad_rows] == [
+        f" {row}, line 1" for row in rows
+    ]
+    assert not (tmp_path / "run").exists()
