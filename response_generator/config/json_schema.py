@@ -122,7 +122,8 @@ def describe_library_value(section: str, key: str, json_types: list[str]) -> Sch
 def describe_type(json_type: str, values: Sequence[str] | None, bounds: Range | None) -> Schema:
     content = {"enum": list(values)} if values else describe_range(bounds) if bounds else {}
     if json_type == "list":
-        return {"type": "array", "items": content} if content else {"type": "array"}
+        conditions = {"items": content} if content else {}
+        return {"type": "array"} | conditions | ({"minItems": 1} if values else {})
     takes_content = json_type == "string" if values else json_type in ("integer", "number")
     return {"type": json_type} | (content if takes_content else {})
 

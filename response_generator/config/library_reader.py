@@ -14,6 +14,7 @@ from inspect import Parameter, signature
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from response_generator.config.excluded_keywords import EXCLUDED_KEYWORDS
 from response_generator.config.library_keywords import (
     EARLY_STOPPING,
     FILE,
@@ -36,73 +37,6 @@ JSON_TYPE_OF_DOCSTRING_WORD = {
 }
 
 COMMON_TO_BOTH = {"load_in_4bit", "dtype", "device_map", "trust_remote_code"}
-# Set by this program from other keys, so that no value has two sources. `token` must not be written into a file.
-SET_BY_THIS_PROGRAM = {  # of the fields that DPO and SFT share
-    "output_dir",
-    "seed",
-    "report_to",
-    "run_name",
-    "project",
-    "hub_token",
-    "disable_tqdm",
-    "model_init_kwargs",
-    "resume_from_checkpoint",
-    "restore_callback_states_from_checkpoint",
-    "dataset_num_proc",
-    "push_to_hub",
-    "hub_model_id",
-    "hub_strategy",
-    "hub_private_repo",
-    "hub_always_push",
-    "hub_revision",
-    "pad_token",
-}
-KEYWORDS_NOT_ACCEPTED = {
-    "dpo": SET_BY_THIS_PROGRAM,
-    "sft": SET_BY_THIS_PROGRAM
-    | {
-        "assistant_only_loss",
-        "chat_template_path",
-        "completion_only_loss",
-        "dataset_kwargs",
-        "dataset_text_field",
-        "eos_token",
-        "eval_packing",
-        "packing_strategy",
-        "shuffle_dataset",
-    },
-    "trainer": SET_BY_THIS_PROGRAM
-    | {
-        "save_strategy",
-        "save_steps",
-        "save_total_limit",
-        "logging_strategy",
-        "logging_steps",
-        "eval_strategy",
-        "use_cpu",
-    },
-    "lora": {
-        "peft_type",
-        "peft_version",
-        "auto_mapping",
-        "base_model_name_or_path",
-        "revision",
-        "inference_mode",
-        "task_type",
-        "runtime_config",
-    },
-    "generation": {
-        "pad_token_id",
-        "eos_token_id",
-        "bos_token_id",
-        "num_return_sequences",
-        "transformers_version",
-        "return_dict_in_generate",
-        "stop_strings",
-        "token_healing",
-    },
-    "from_pretrained": {"model_name", "token", "args", "kwargs", "on_model_resolved", "revision", "tokenizer_name"},
-}
 
 
 Keyword = dict[str, Any]  # "types", "meaning" and, where the library has one, "default"
@@ -131,7 +65,7 @@ def read_from_libraries() -> dict[str, Any]:
             sections[section][key]["default"] = value
     sections["from_pretrained"], unsloth_only = read_loaders()
     accepted = {
-        section: {name: keywords[name] for name in sorted(set(keywords) - KEYWORDS_NOT_ACCEPTED[section])}
+        section: {name: keywords[name] for name in sorted(set(keywords) - EXCLUDED_KEYWORDS[section])}
         for section, keywords in sections.items()
     }
     return accepted | {"unsloth_only": sorted(unsloth_only & set(accepted["from_pretrained"]))}
@@ -212,7 +146,7 @@ def read_loaders() -> tuple[dict[str, Keyword], set[str]]:
             types.setdefault(name, json_types_of_default(parameter.default))
             defaults[name] = parameter.default  # of FastLanguageModel, which both have
     types["use_gradient_checkpointing"] = ["boolean", "string"]
-    not_accepted = KEYWORDS_NOT_ACCEPTED["from_pretrained"]
+    not_accepted = EXCLUDED_KEYWORDS["from_pretrained"]
     keywords = {
         name: describe_keyword(types[name], meanings[name], defaults.get(name, MISSING))
         for name in set(types) - not_accepted

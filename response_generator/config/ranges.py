@@ -64,7 +64,6 @@ TRAINING_RANGES: dict[str, Range] = {  # of the fields that DPO and SFT share
     "gradient_accumulation_steps": COUNT,
     "label_smoothing_factor": right_open_range(0, 1),
     "learning_rate": left_open_range(0, 10),
-    "local_rank": closed_range(-1, MAX_COUNT),
     "logging_steps": STEPS,
     "max_grad_norm": NOT_NEGATIVE,
     "max_length": closed_range(2, MAX_COUNT),  # at least one token of the prompt and one of the reply
@@ -121,7 +120,6 @@ RANGES: dict[str, dict[str, Range]] = {
         "max_length": COUNT,
         "max_matching_ngram_size": COUNT,
         "max_new_tokens": COUNT,
-        "max_time": POSITIVE,
         "min_length": COUNT_OR_ZERO,
         "min_new_tokens": COUNT_OR_ZERO,
         "min_p": SHARE,

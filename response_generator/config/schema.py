@@ -60,11 +60,11 @@ class DatasetArguments(Section):
     path: Source
     """Hub id (`owner/name` or `owner/name@revision`), a local .json, .jsonl or .parquet file, a folder of such files
     named after their split, or a folder written by `save_to_disk`."""
-    name: str | None = None
+    name: str | None = Field(default=None, min_length=1)
     """Configuration name of a hub data set."""
     split: Annotated[str, AfterValidator(check_split)] = "train"
     """Split to read. It is ignored for a single local file."""
-    revision: str | None = None
+    revision: str | None = Field(default=None, min_length=1)
     """Branch, tag or commit of a hub data set. `@revision` in `path` does the same."""
     num_proc: int | None = Field(default=None, ge=1, le=MAX_WORKERS)
     """Number of processes that load a hub data set."""

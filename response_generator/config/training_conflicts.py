@@ -79,6 +79,8 @@ def find_refused_keys(section: str) -> dict[str, str]:
 
 def find_loss_conflicts(dpo: dict[str, Any]) -> Iterator[str]:
     losses = dpo.get("loss_type", ["sigmoid"])
+    if losses == []:
+        yield f"dpo.loss_type: got []; needed: at least one of {', '.join(LOSS_TYPES)}"
     losses = losses if isinstance(losses, list) else []
     divergence = dpo.get("f_divergence_type", F_DIVERGENCES[0])
     for loss in losses:

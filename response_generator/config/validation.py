@@ -25,6 +25,8 @@ KEYS_SET_ELSEWHERE = {
     "push_to_hub": "write the section push_to_hub at the top level",
     "hub_model_id": "write push_to_hub.repo_id at the top level",
     "resume_from_checkpoint": "to resume, run the same command again",
+    "local_rank": "torchrun and accelerate tell each process its rank",
+    "max_time": "replies would depend on the speed of the machine; use max_new_tokens",
 }
 SCRIPT_OF_SECTION = {
     "dpo": "fine_tune_dpo.py",
@@ -152,6 +154,8 @@ def describe_pydantic_error(model: type[BaseModel], error: dict) -> str:
         return f"{key}: missing; it has no default"
     if error["type"] == "value_error":
         return f"{key}: got {describe_value(error['input'])}; {error['ctx']['error']}"
+    if error["type"] == "string_too_short":
+        return f"{key}: is empty; write a text, or null"
     allowed = error["msg"].replace("Input should be ", "").replace("a valid ", "").replace("dictionary", "object")
     return f"{key}: got {describe_value(error['input'])}; allowed: {allowed}"
 

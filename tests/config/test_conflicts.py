@@ -31,6 +31,8 @@ def errors_of(changes: dict, section: str | None = None) -> list[str]:
         ({"export": {"path": "x", "dtype": "float32"}}, "export.dtype: got 'float32'"),
         ({"adapter": None, "lora": {"target_modules": ["q_proj", "lm_head"]}}, "would not train it"),
         ({"push_to_hub": {"repo": "me/it"}}, 'did you mean "repo_id"?'),
+        ({"dataset": {"path": "x", "name": ""}}, "dataset.name: is empty; write a text, or null"),
+        ({"eval_dataset": {"path": "x", "revision": ""}}, "eval_dataset.revision: is empty"),
     ],
 )
 def test_conflicting_training_values_are_refused(changes, words):
@@ -48,6 +50,7 @@ def test_conflicting_training_values_are_refused(changes, words):
         ),
         ({"samples_per_prompt": 0}, "samples_per_prompt: got 0"),
         ({"scoring": {"emotion_model": "x", "gibberish_model": "x"}}, "tells clean text from gibberish"),
+        ({"generation": {"max_new_tokens": 9, "max_time": 2.0}}, "on the speed of the machine; use max_new_tokens"),
         ({"bootstrap_resamples": 5}, "greater than or equal to 100"),
         ({"preferences": {"dataset": {"path": "x"}, "beta": 0.0}}, "preferences.beta: got 0.0"),
         ({"scoring": {"emotion_model": "x", "gibberish_model": "y", "emotion_labels": ["joy"]}}, "labels.0: got 'joy'"),
