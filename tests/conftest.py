@@ -37,7 +37,8 @@ from response_generator.constants import ADAPTER  # noqa: E402
 from response_generator.data.chat_template import ChatFormatter  # noqa: E402
 from response_generator.data.datasets import read_dialogues  # noqa: E402
 from response_generator.generation.sampling import GenerationRequest  # noqa: E402
-from response_generator.modeling.adapters import AdapterFile, add_adapter  # noqa: E402
+from response_generator.modeling.adapter_file import AdapterFile  # noqa: E402
+from response_generator.modeling.adapters import add_adapter  # noqa: E402
 
 CHATML = str(ROOT / "response_generator" / "data" / "templates" / "chatml_emotion.jinja")
 LLAMA2 = str(ROOT / "response_generator" / "data" / "templates" / "llama2_emotion.jinja")

@@ -37,7 +37,7 @@ from response_generator.evaluation import models, pair_logprobs
 from response_generator.generation import decoding, method, sampling
 from response_generator.generation.with_generate import sample_tokens
 from response_generator.modeling import base_model, inference, loading
-from response_generator.modeling.adapters import AdapterFile
+from response_generator.modeling.adapter_file import AdapterFile
 from response_generator.modeling.logprobs import completion_logps
 from response_generator.modeling.tokenizer import load_tokenizer
 from response_generator.runs.tracking import Tracker

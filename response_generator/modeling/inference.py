@@ -8,7 +8,8 @@ from transformers import PreTrainedModel
 
 from response_generator.config.library_keywords import read_default
 from response_generator.config.schema import LoadingArguments
-from response_generator.modeling.adapters import AdapterFile, add_adapter
+from response_generator.modeling.adapter_file import AdapterFile
+from response_generator.modeling.adapters import add_adapter
 from response_generator.modeling.backend import has_unsloth_gpu_code
 from response_generator.modeling.base_config import load_config
 from response_generator.modeling.base_model import load_base

@@ -15,7 +15,8 @@ from response_generator.config.sources import find_hub_revision, strip_local_fol
 from response_generator.config.training_schema import AdapterTrainingArguments, DPOArguments
 from response_generator.constants import POLICY_ADAPTER
 from response_generator.errors import InputError
-from response_generator.modeling.adapters import EMBEDDING_MODULES, AdapterFile, add_adapter
+from response_generator.modeling.adapter_file import EMBEDDING_MODULES, AdapterFile
+from response_generator.modeling.adapters import add_adapter
 from response_generator.modeling.backend import has_unsloth_forward, has_unsloth_gpu_code
 from response_generator.modeling.base_config import check_loading, load_config
 from response_generator.modeling.base_model import load_base

@@ -18,7 +18,7 @@ from response_generator.errors import InputError, RunError
 from response_generator.runs import distributed
 
 if TYPE_CHECKING:  # `find_export_errors` runs before torch is imported
-    from response_generator.modeling.adapters import AdapterFile
+    from response_generator.modeling.adapter_file import AdapterFile
 
 # The largest allowed KL divergence between merged model and base + adapter, divided by that between base and
 # base + adapter. Rounding to 16 bits gives about 0.001; without the adapter the ratio is 1.
@@ -139,7 +139,7 @@ def merge_adapter(arguments: DPOArguments, adapter: Path) -> str:
 
     import_backend("transformers")
     from response_generator.data.chat_template import ChatFormatter
-    from response_generator.modeling.adapters import AdapterFile
+    from response_generator.modeling.adapter_file import AdapterFile
     from response_generator.modeling.tokenizer import load_tokenizer
 
     source = AdapterFile.read(adapter)

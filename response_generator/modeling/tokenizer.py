@@ -8,7 +8,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedToken
 from response_generator.config.schema import LoadingArguments
 from response_generator.config.sources import from_pretrained_keywords
 from response_generator.errors import InputError
-from response_generator.modeling.adapters import AdapterFile
+from response_generator.modeling.adapter_file import AdapterFile
 
 TOKENIZER_FILE = "tokenizer.json"
 

@@ -12,7 +12,7 @@ from response_generator.data.datasets import Dialogue
 from response_generator.errors import InputError
 from response_generator.generation import sampling
 from response_generator.modeling import inference, loading
-from response_generator.modeling.adapters import AdapterFile
+from response_generator.modeling.adapter_file import AdapterFile
 from response_generator.modeling.base_config import check_loading
 from response_generator.modeling.tokenizer import load_tokenizer
 from response_generator.preferences.reward import CLEAN

@@ -12,7 +12,7 @@ from peft import LoraConfig, get_peft_model
 from transformers import PretrainedConfig, PreTrainedModel
 from trl import DPOConfig
 
-from response_generator.modeling.adapters import AdapterFile
+from response_generator.modeling.adapter_file import AdapterFile
 from response_generator.modeling.meta_model import build_meta_model
 
 Shapes = dict[str, tuple[int, ...]]  # shapes of an adapter's tensors, by their names in its file

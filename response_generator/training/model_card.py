@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from response_generator.config.sources import find_hub_revision, is_local, strip_local_folders
-from response_generator.modeling.adapters import AdapterFile
+from response_generator.modeling.adapter_file import AdapterFile
 from response_generator.reporting.markdown import format_table
 
 SAMPLE_MESSAGE = {"role": "user", "content": {"emotion": "neutral", "dialog": "I lost my keys again ."}}

@@ -12,7 +12,7 @@ from response_generator.data.datasets import Pair
 from response_generator.data.tokenization import TokenizedPairs, tokenize_pairs
 from response_generator.generation.sampling import GenerationRequest
 from response_generator.modeling import inference, loading, merge
-from response_generator.modeling.adapters import AdapterFile
+from response_generator.modeling.adapter_file import AdapterFile
 from response_generator.modeling.tokenizer import load_tokenizer
 from response_generator.training.dpo_config import build_dpo_config
 from response_generator.training.samples import choose_prompts

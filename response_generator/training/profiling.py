@@ -16,7 +16,7 @@ from response_generator.config.training_schema import DPOArguments
 from response_generator.data.tokenization import TokenizedPairs, global_batch_size
 from response_generator.errors import RunError
 from response_generator.modeling import attention, base_config, loading
-from response_generator.modeling.adapters import AdapterFile
+from response_generator.modeling.adapter_file import AdapterFile
 from response_generator.modeling.backend import has_unsloth_gpu_code
 from response_generator.training import batch_layout, device_memory, dpo_config, memory, trainer_setup
 from response_generator.training.dpo_trainer import ResumableDPOTrainer

@@ -18,7 +18,8 @@ from trl.trainer.utils import disable_dropout_in_model, hash_module
 
 from response_generator.constants import POLICY_ADAPTER, REFERENCE_ADAPTER
 from response_generator.modeling import attention
-from response_generator.modeling.adapters import AdapterFile, load_whole_modules
+from response_generator.modeling.adapter_file import AdapterFile
+from response_generator.modeling.adapters import load_whole_modules
 from response_generator.training.dpo_trainer import ResumableDPOTrainer
 
 SIDES = ("chosen", "rejected")

@@ -6,7 +6,8 @@ from trl.trainer.utils import use_adapter
 
 from response_generator.constants import POLICY_ADAPTER, REFERENCE_ADAPTER
 from response_generator.errors import RunError
-from response_generator.modeling.adapters import AdapterFile, to_model_key
+from response_generator.modeling.adapter_file import AdapterFile
+from response_generator.modeling.adapters import to_model_key
 from response_generator.modeling.dpo_loss import dpo_loss, reward_margins
 from response_generator.modeling.logprobs import completion_logps
 from response_generator.training.dpo_trainer import ResumableDPOTrainer

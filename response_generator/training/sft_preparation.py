@@ -12,7 +12,7 @@ from response_generator.data.datasets import Dialogue
 from response_generator.data.dialogue_tokenization import TokenizedDialogues, tokenize_dialogues
 from response_generator.generation.sampling import GenerationRequest
 from response_generator.modeling import inference, loading
-from response_generator.modeling.adapters import AdapterFile
+from response_generator.modeling.adapter_file import AdapterFile
 from response_generator.modeling.tokenizer import load_tokenizer
 from response_generator.training.samples import choose_prompts
 from response_generator.training.sft_config import build_sft_config

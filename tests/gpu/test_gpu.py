@@ -16,7 +16,7 @@ from script_runs import run_script, script_environment
 from test_interruptions import logged, once
 from tiny_models import write_tiny_adapter
 
-from response_generator.modeling.adapters import AdapterFile
+from response_generator.modeling.adapter_file import AdapterFile
 
 pytestmark = [
     pytest.mark.gpu,

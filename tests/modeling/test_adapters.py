@@ -5,7 +5,8 @@ from tiny_models import write_tiny_adapter, write_tiny_base
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from response_generator.errors import InputError
-from response_generator.modeling.adapters import AdapterFile, to_model_key
+from response_generator.modeling.adapter_file import AdapterFile
+from response_generator.modeling.adapters import to_model_key
 
 
 def test_an_adapter_fits_its_own_base(tiny):

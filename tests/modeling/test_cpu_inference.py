@@ -8,7 +8,8 @@ from tiny_models import write_tiny_adapter
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
 from response_generator.modeling import cpu_inference
-from response_generator.modeling.adapters import AdapterFile, add_adapter
+from response_generator.modeling.adapter_file import AdapterFile
+from response_generator.modeling.adapters import add_adapter
 from response_generator.modeling.cpu_inference import DenseLinear, fast_cpu_inference
 
 IDS = torch.tensor([[3, 50, 60, 70, 80, 90], [0, 0, 3, 51, 61, 71]])

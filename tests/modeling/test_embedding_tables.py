@@ -20,7 +20,8 @@ from response_generator.data.chat_template import ChatFormatter
 from response_generator.data.tokenization import tokenize_pairs
 from response_generator.evaluation import models
 from response_generator.modeling import inference, loading, merge
-from response_generator.modeling.adapters import AdapterFile, to_model_key
+from response_generator.modeling.adapter_file import AdapterFile
+from response_generator.modeling.adapters import to_model_key
 from response_generator.modeling.logprobs import completion_logps
 from response_generator.modeling.tokenizer import load_tokenizer
 from response_generator.training import dpo_config, memory, reference, run_training, sanity_checks, trainer_setup

@@ -15,7 +15,7 @@ from response_generator.data.chat_template import ChatFormatter
 from response_generator.data.datasets import parse_pair
 from response_generator.data.tokenization import tokenize_pairs
 from response_generator.errors import InputError
-from response_generator.modeling.adapters import AdapterFile
+from response_generator.modeling.adapter_file import AdapterFile
 from response_generator.modeling.tokenizer import check_token_ids, load_tokenizer
 
 TEXTS = (

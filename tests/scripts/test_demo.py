@@ -15,7 +15,7 @@ from response_generator.constants import EMOTIONS
 from response_generator.data.datasets import read_dialogues, read_pairs
 from response_generator.demo import classifiers, pair_classifiers
 from response_generator.demo.base_model import write_base_model
-from response_generator.modeling.adapters import AdapterFile
+from response_generator.modeling.adapter_file import AdapterFile
 from response_generator.preferences import __main__ as preferences
 from response_generator.preferences.filters import filter_pairs
 

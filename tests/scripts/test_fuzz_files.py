@@ -23,7 +23,7 @@ from response_generator.evaluation.predictions_file import (
     group_by_model,
     read_predictions,
 )
-from response_generator.modeling.adapters import AdapterFile
+from response_generator.modeling.adapter_file import AdapterFile
 from response_generator.modeling.base_config import load_config
 
 CONFIG_FIELDS = {(name,): kinds for name, kinds in accepted_json_types("lora").items()} | {

@@ -14,7 +14,7 @@ from trl.trainer.dpo_trainer import DataCollatorForPreference
 
 from response_generator.config.training_schema import DPOArguments
 from response_generator.modeling import base_model, loading
-from response_generator.modeling.adapters import AdapterFile
+from response_generator.modeling.adapter_file import AdapterFile
 from response_generator.training import memory
 from response_generator.training.memory import Batch
 

@@ -11,7 +11,8 @@ from response_generator.config.training_schema import DPOArguments
 from response_generator.config.validation import validate_arguments
 from response_generator.errors import InputError, RunError
 from response_generator.modeling import loading as models
-from response_generator.modeling.adapters import AdapterFile, add_adapter
+from response_generator.modeling.adapter_file import AdapterFile
+from response_generator.modeling.adapters import add_adapter
 from response_generator.modeling.base_model import load_base
 from response_generator.modeling.precision import has_native_bf16
 from response_generator.training import reference, sanity_checks

@@ -17,7 +17,7 @@ from response_generator.data.datasets import parse_dialogue, parse_pair
 from response_generator.errors import InputError
 from response_generator.generation import method, sampling
 from response_generator.modeling import inference
-from response_generator.modeling.adapters import AdapterFile
+from response_generator.modeling.adapter_file import AdapterFile
 from response_generator.modeling.cpu_inference import fast_cpu_inference
 from response_generator.training import run_training, samples
 

@@ -15,7 +15,8 @@ from response_generator.data.tokenization import tokenize_pairs
 from response_generator.errors import InputError, RunError
 from response_generator.evaluation import models
 from response_generator.modeling import base_config, base_model, loading
-from response_generator.modeling.adapters import AdapterFile, add_adapter
+from response_generator.modeling.adapter_file import AdapterFile
+from response_generator.modeling.adapters import add_adapter
 from response_generator.modeling.tokenizer import load_tokenizer
 from response_generator.training import checkpointing, dpo_config, reference, run_training, sanity_checks, trainer_setup
 from response_generator.training.dpo_trainer import ResumableDPOTrainer
