@@ -12,11 +12,16 @@ from response_generator.errors import InputError
 
 HUB_CACHE_FOLDER = re.compile(r".*/models--(?P<repository>[^/]+)/snapshots/(?P<commit>[0-9a-f]{40})/?")
 DATASET_SUFFIXES = (".json", ".jsonl", ".parquet")
+DEMO_MODELS_FOLDER = "assets"
 
 
 def looks_like_path(name: str) -> bool:
     repository = name.partition("@")[0]  # a revision may contain slashes: refs/pr/1
-    return name.startswith((".", "/")) or repository.count("/") > 1 or name.endswith(DATASET_SUFFIXES)
+    return (
+        name.startswith((".", "/", f"{DEMO_MODELS_FOLDER}/"))
+        or repository.count("/") > 1
+        or name.endswith(DATASET_SUFFIXES)
+    )
 
 
 def is_local(name: str) -> bool:
@@ -118,5 +123,8 @@ def describe_missing(name: str) -> str:
         local_path = name.partition("@")[0]
         if local_path != name and Path(local_path).exists():
             return f"{local_path} is a local path and has no revision; remove {name.removeprefix(local_path)}"
+        if path.parent.name == DEMO_MODELS_FOLDER:
+            command = "python -m response_generator.demo.pair_classifiers" if "pair_" in path.name else "make assets"
+            return f"no such file or folder; {command} writes it"
         return "no such file or folder"
     return "is a folder with other content" if path.is_dir() else "is a file"

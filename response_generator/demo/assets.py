@@ -7,7 +7,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-ASSETS = Path("assets")
+from response_generator.config.sources import DEMO_MODELS_FOLDER
+
+ASSETS = Path(DEMO_MODELS_FOLDER)
 
 
 def prepare_asset(name: str, write: Callable[[Path], None]) -> Path:

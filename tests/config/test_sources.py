@@ -24,6 +24,8 @@ from response_generator.config.sources import (
         ("./checkpoints/adapter", True),
         ("a/b/c", True),
         ("rows.jsonl", True),
+        ("assets/base_model", True),  # also before it is made
+        ("assets2/base_model", False),
     ],
 )
 def test_local_paths_are_told_from_hub_ids(name, local):
@@ -44,6 +46,18 @@ def test_folders_with_the_wrong_content_are_refused(tmp_path):
     for key, value in (("revision", "v1"), ("name", "small")):
         (message,) = find_dataset_source_errors("dataset", str(empty), **{key: value})
         assert f"dataset.{key}: got '{value}'" in message and f"only hub data sets have a {key}" in message
+
+
+@pytest.mark.parametrize(
+    ("name", "command"),
+    [
+        ("base_model", "make assets"),
+        ("pair_emotion_classifier", "python -m response_generator.demo.pair_classifiers"),
+    ],
+)
+def test_the_error_of_a_missing_model_of_the_demo_names_the_command_that_writes_it(tmp_path, name, command):
+    (message,) = find_model_source_errors("base_model", str(tmp_path / "assets" / name))
+    assert f"assets/{name}: no such file or folder; {command} writes it; needed: a folder" in message
 
 
 @pytest.mark.slow
