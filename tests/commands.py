@@ -40,17 +40,16 @@ PROGRAMS = {
     "response_generator.config.json_schema": json_schema.write_schemas,
     "response_generator.demo.pair_classifiers": pair_classifiers.main,
 }
-
-INSTALLS = "installs packages; test_installation.py and make test itself cover what it installs"
+INSTALLS = "installs packages; test_installation.py covers the package itself"
 CHANGES_THE_SYSTEM = "changes the system, and is not in the environment of the tests"
 RUNS_TESTS = "runs tests, as here"
-TRAINS_FOR_MINUTES = "trains the demo's classifiers for minutes; test_demo.py trains a small one in the same way"
-NOT_EXECUTED = {
+MAKES_ASSETS = "builds and trains the demo's models for minutes; test_demo.py covers the parts"
+NOT_EXECUTED = {  # with the reason
     "make .venv/installed": INSTALLS,
     "python3 -m venv .venv": INSTALLS,
     ".venv/bin/pip install -e .": INSTALLS,
     ".venv/bin/pip install --no-deps -r requirements-no-deps.txt": INSTALLS,
-    ".venv/bin/pip install --no-build-isolation -r requirements-gpu.txt": INSTALLS,
+    ".venv/bin/pip install --no-build-isolation -r requirements-gpu.txt": "compiles for a GPU",
     "conda create -y -p .venv -c conda-forge python=3.11 pip c-compiler": CHANGES_THE_SYSTEM,
     "wsl --install -d Ubuntu-24.04": CHANGES_THE_SYSTEM,
     "sudo apt-get update": CHANGES_THE_SYSTEM,
@@ -59,11 +58,11 @@ NOT_EXECUTED = {
     "make test": RUNS_TESTS,
     "make test-gpu": RUNS_TESTS,
     ".venv/bin/python -m pytest -q -m 'not gpu' tests/evaluation/test_report.py": RUNS_TESTS,
-    "make style": "checks lint and formatting, of which nothing else depends",
+    "make style": "checks lint and formatting, as .ci/run does before the tests",
     "mkdir -p my_data": "test_your_own_data.py makes the folder",
-    "make assets": TRAINS_FOR_MINUTES,
-    ".venv/bin/python -m response_generator.demo": TRAINS_FOR_MINUTES,
-    ".venv/bin/python -m response_generator.demo.pair_classifiers --train runs/pair_classifiers": TRAINS_FOR_MINUTES,
+    "make assets": MAKES_ASSETS,
+    ".venv/bin/python -m response_generator.demo": MAKES_ASSETS,
+    ".venv/bin/python -m response_generator.demo.pair_classifiers --train runs/pair_classifiers": "takes long",
     "make daily_dialog": "takes hours; test_your_own_data.py runs the same programs with the same settings",
 }
 
