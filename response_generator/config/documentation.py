@@ -116,6 +116,10 @@ def build_key_table(schema: json_schema.Schema, keys: list[str] | None = None) -
     return "\n".join(lines) + "\n"
 
 
-if __name__ == "__main__":
+def write_page() -> None:
     FILE.write_text(build_page(), encoding="utf-8")
     print(f"wrote {FILE}")
+
+
+if __name__ == "__main__":
+    write_page()

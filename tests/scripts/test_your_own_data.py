@@ -1,33 +1,16 @@
 """docs/your-own-data.md, followed from top to bottom: its rows, its Python blocks and its commands, on tiny models."""
 
 import io
-import json
 import re
-import shlex
 import sys
 
 import pytest
+from commands import NOT_EXECUTED, run_program, split_command, to_options
 from conftest import ROOT, read_json, read_lines
 from documents import TEXTS
 from tiny_assets import link_repository, write_tiny_assets
 
-import evaluate
-import fine_tune_dpo
-from response_generator import classifier, export, sft
-from response_generator.chat import __main__ as chat
-from response_generator.cli import command_line
-from response_generator.preferences import __main__ as preferences
-
 PAGE = TEXTS[ROOT / "docs" / "your-own-data.md"]
-PROGRAMS = {
-    "response_generator.classifier": classifier.main,
-    "response_generator.sft": sft.main,
-    "response_generator.preferences": preferences.main,
-    "response_generator.export": export.main,
-    "response_generator.chat": chat.main,
-    "fine_tune_dpo.py": fine_tune_dpo.main,
-    "evaluate.py": evaluate.main,
-}
 # Tiny models have two layers, write nothing that passes a filter, and need large updates to survive a 16-bit merge.
 OVERRIDES = {
     "emotion_classifier_arg.json": {"frozen_layers": 1, "extra_dataset": None},
@@ -37,7 +20,7 @@ OVERRIDES = {
     "evaluate_arg.json": {"generation.max_new_tokens": 8, "bootstrap_resamples": 1000},
     "chat_arg.json": {"generation.max_new_tokens": 8},
 }
-MADE_IN_FIRST_STEP = ("mkdir ", "make assets", "response_generator.demo.pair_classifiers")
+PAIR_CLASSIFIERS = ".venv/bin/python -m response_generator.demo.pair_classifiers"  # executed for docs/demo.md
 
 
 @pytest.fixture
@@ -67,16 +50,11 @@ def list_steps() -> list[tuple[str, str]]:
 
 
 def run_command(command: str, monkeypatch) -> None:
-    words = shlex.split(command)
-    assert words.pop(0) == ".venv/bin/python"
-    if words[0] == "-m":
-        words.pop(0)
-    program, *options = words
+    program, options = split_command(command)
     for name, changes in OVERRIDES.items():
         if any(option.endswith(f"/{name}") for option in options):
-            options += [word for key, value in changes.items() for word in ("--set", f"{key}={json.dumps(value)}")]
-    monkeypatch.setattr(sys, "argv", [program, *options])
-    assert command_line.run_main(PROGRAMS[program]) == 0, command
+            options += to_options(changes)
+    run_program(program, options, monkeypatch)
 
 
 def test_the_page_leads_to_an_aligned_adapter(folder, monkeypatch, capfd):
@@ -84,7 +62,7 @@ def test_the_page_leads_to_an_aligned_adapter(folder, monkeypatch, capfd):
     variables, counts = {}, {"sh": 0, "python": 0, "rows": 0}
     for kind, text in list_steps():
         if kind == "sh":
-            if not any(words in text for words in MADE_IN_FIRST_STEP):
+            if text not in {*NOT_EXECUTED, PAIR_CLASSIFIERS}:
                 run_command(text, monkeypatch)
         elif kind == "python":
             exec(compile(text, "docs/your-own-data.md", "exec"), variables)

@@ -1,0 +1,52 @@
+"""A folder in which the commands of the documents run: args files and templates are the repository's own; the demo's
+rows are a few, models are tiny, and what is on the hub is a folder of the same name."""
+
+import shutil
+from pathlib import Path
+
+from published_models import write_published_adapter, write_published_base
+from tiny_assets import write_tiny_assets
+from tiny_families import write_tiny_family
+from tiny_models import DEMO_DATA, ROOT, write_tiny_adapter, write_tiny_classifier
+
+ROWS = 8  # of each data set: one batch
+SPLITS = ("train", "validation", "test")
+PUBLISHED_ADAPTER = "hermeschen1116/response_generator_for_emotion_chat_bot@bbe8102695f6cceed52aeca9a1d1588a61a8e9e3"
+# The published emotion classifier has a label that is not an emotion; the args files map it.
+PUBLISHED_LABELS = ("neutral", "anger", "disgust", "fear", "joy", "sadness", "surprise")
+
+
+def write_small_repository(folder: Path) -> None:
+    for name in ("args", "fine_tune_dpo.py", "evaluate.py"):
+        (folder / name).symlink_to(ROOT / name)
+    package = folder / "response_generator"
+    (package / "demo" / "data").mkdir(parents=True)
+    (package / "data").symlink_to(ROOT / "response_generator" / "data")
+    for file in DEMO_DATA.glob("*.jsonl"):
+        copy_rows(file.stem, package / "demo" / "data" / file.name)
+    write_tiny_assets(folder / "assets")
+    write_tiny_adapter(folder / "assets" / "base_model", package / "demo" / "sft_adapter")
+    write_hub_repositories(folder)
+
+
+def write_hub_repositories(folder: Path) -> None:
+    for owner in ("unsloth", "hermeschen1116", "Shotaro30678", "madhurjindal", "owner"):
+        (folder / owner).mkdir()
+    base = folder / "unsloth" / "llama-2-7b"
+    write_published_base(base)
+    shutil.copytree(base, folder / "unsloth" / "llama-2-7b-bnb-4bit")
+    write_published_adapter(base, folder / PUBLISHED_ADAPTER, copies=True)
+    write_tiny_family("qwen3", folder / "unsloth" / "Qwen3-8B-bnb-4bit")
+    for name in ("Shotaro30678/emotion_text_classifier_on_dd_v1", "owner/another-classifier"):
+        write_tiny_classifier(folder / name, folder / "assets" / "base_model", PUBLISHED_LABELS)
+    gibberish = folder / "madhurjindal" / "autonlp-Gibberish-Detector-492513457"
+    shutil.copytree(folder / "assets" / "gibberish_classifier", gibberish)
+    for split in SPLITS:
+        copy_rows(f"dialogues_{split}", folder / "hermeschen1116" / "daily_dialog_for_RG" / f"{split}.jsonl")
+    copy_rows("preferences_train", folder / "Shotaro30678" / "rlhf-RG-trl-style-v3" / "train.jsonl")
+
+
+def copy_rows(name: str, file: Path) -> None:
+    file.parent.mkdir(exist_ok=True)
+    with open(DEMO_DATA / f"{name}.jsonl", encoding="utf-8") as rows:
+        file.write_text("".join(row for _, row in zip(range(ROWS), rows, strict=False)), encoding="utf-8")
