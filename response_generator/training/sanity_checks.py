@@ -10,6 +10,7 @@ from response_generator.modeling.adapters import AdapterFile, to_model_key
 from response_generator.modeling.dpo_loss import dpo_loss, reward_margins
 from response_generator.modeling.logprobs import completion_logps
 from response_generator.training.dpo_trainer import ResumableDPOTrainer
+from response_generator.training.initial_loss import LOSS_PARTS, uses_plain_dpo_loss
 from response_generator.training.reference import REF_LOGPS_COLUMNS, SIDES
 
 # How far two computations of one log-probability may differ. A precomputed reference was computed in other batches; in
@@ -35,8 +36,9 @@ def check_start(
         reference: the adapter of `reference_adapter`; None for a frozen copy of `start`.
 
     Returns:
-        `initial_loss`: mean loss as TRL computes it. `initial_max_logp_gap`: largest difference between policy and
-        reference, in nats a completion.
+        `initial_loss`: mean loss as TRL computes it. `initial_loss/TYPE`: where several losses are added, each of them
+        without its weight. `initial_max_logp_gap`: largest difference between policy and reference, in nats a
+        completion.
 
     Raises:
         RunError: when the reference is not the adapter that it should be, or TRL's loss is not DPO's.
@@ -57,17 +59,9 @@ def check_start(
             f"before the first step policy and reference differ by {gap:.3f} nats (loss {loss:.4f}, expected "
             f"0.6931): the reference is not the adapter that training starts from"
         )
-    if uses_plain_dpo_loss(trainer) and not abs(loss - expected) <= 2 * trainer.beta * max_gap:
+    if uses_plain_dpo_loss(trainer.args) and not abs(loss - expected) <= 2 * trainer.beta * max_gap:
         raise RunError(f"before the first step TRL computes a loss of {loss:.4f}; the DPO loss is {expected:.4f}")
-    return {"initial_loss": loss, "initial_max_logp_gap": gap}
-
-
-def uses_plain_dpo_loss(trainer: ResumableDPOTrainer) -> bool:
-    """Whether the args ask for the loss of `dpo_loss`; other losses have other values."""
-    args = trainer.args
-    is_sigmoid = trainer.loss_types == ["sigmoid"] and trainer.loss_weights == [1.0]
-    has_variant = args.use_weighting or args.ld_alpha is not None or args.f_divergence_type != "reverse_kl"
-    return is_sigmoid and not has_variant
+    return {"initial_loss": loss, **compute_loss_parts(trainer, rows), "initial_max_logp_gap": gap}
 
 
 def compute_pair_logps(trainer: ResumableDPOTrainer, rows: list[dict]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -115,6 +109,19 @@ def compute_trl_loss(trainer: ResumableDPOTrainer, rows: list[dict]) -> float:
         trainer._metrics["eval"].clear()  # compute_loss adds to what the next evaluation logs
         model.train(was_training)
     return sum(losses) / len(losses)
+
+
+def compute_loss_parts(trainer: ResumableDPOTrainer, rows: list[dict]) -> dict[str, float]:
+    """`{"initial_loss/TYPE"}`: each of several losses, without its weight; empty for a single loss."""
+    types, weights = trainer.loss_types, trainer.loss_weights
+    parts = {}
+    try:
+        for each in types if len(types) > 1 else []:
+            trainer.loss_types, trainer.loss_weights = [each], [1.0]
+            parts[LOSS_PARTS + each] = compute_trl_loss(trainer, rows)
+    finally:
+        trainer.loss_types, trainer.loss_weights = types, weights
+    return parts
 
 
 def check_reference(policy: PeftModel, adapter: AdapterFile | None) -> None:
