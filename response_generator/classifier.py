@@ -105,16 +105,17 @@ def describe_low_accuracy(metrics: dict[str, float]) -> str | None:
         return None
     counts = {emotion: metrics[f"examples/{emotion}"] for emotion in EMOTIONS if f"examples/{emotion}" in metrics}
     most_frequent, majority_recall = max(counts, key=counts.get), 1 / len(counts)
-    text = (
+    if recall > majority_recall:
+        conclusion = f"it recognizes other emotions, but takes too many turns that are {most_frequent} for them"
+    else:
+        conclusion = (
+            "nothing shows that the classifier tells emotions apart. Label more dialogues, train longer, or change "
+            "trainer.learning_rate or frozen_layers"
+        )
+    return (
         f"the accuracy on all held-out turns ({accuracy:.1%}) is not better than that of always answering "
         f"{most_frequent}, the most frequent emotion ({majority:.1%}). The mean recall of the emotions is {recall:.1%} "
-        f"instead of {majority_recall:.1%}: "
-    )
-    if recall > majority_recall:
-        return text + f"it recognizes other emotions, but takes too many turns that are {most_frequent} for them"
-    return text + (
-        "nothing shows that the classifier has learned to tell emotions apart. Label more dialogues, train longer, or "
-        "change trainer.learning_rate or frozen_layers"
+        f"instead of {majority_recall:.1%}: {conclusion}"
     )
 
 

@@ -35,6 +35,7 @@ PUBLISHED_ARGS = {
     EvaluateArguments: ROOT / "args" / "evaluate_arg.json",
     PreferenceDataArguments: ROOT / "args" / "preference_arg.json",
     ChatArguments: ROOT / "args" / "chat_arg.json",
+    SFTArguments: ROOT / "args" / "sft_arg.json",
 }
 CONFIGURED = {"response_generator.sft": SFTArguments, "response_generator.classifier": ClassifierArguments}
 OF_THE_SYSTEM = {"sudo", "wsl", "conda", "mkdir"}  # not in the environment, so they cannot be checked here

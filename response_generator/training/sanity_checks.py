@@ -47,7 +47,8 @@ def check_start(
     rows = list(trainer.train_dataset.select(range(min(NUM_CHECKED_PAIRS, len(trainer.train_dataset)))))
     policy, ref = compute_pair_logps(trainer, rows)
     gap = (policy - ref).abs().max().item()
-    loss = compute_trl_loss(trainer, rows)
+    parts = compute_loss_parts(trainer, rows)
+    loss = sum(weight * parts[each] for each, weight in zip(trainer.loss_types, trainer.loss_weights, strict=True))
     expected = dpo_loss(reward_margins(*policy.T, *ref.T, beta=trainer.beta)).mean().item()
     longest = max(len(row[f"{side}_ids"]) for row in rows for side in SIDES)
     max_gap = max(MAX_LOGP_GAP_NATS, MAX_LOGP_GAP_NATS_PER_TOKEN * longest)
@@ -61,7 +62,8 @@ def check_start(
         )
     if uses_plain_dpo_loss(trainer.args) and not abs(loss - expected) <= 2 * trainer.beta * max_gap:
         raise RunError(f"before the first step TRL computes a loss of {loss:.4f}; the DPO loss is {expected:.4f}")
-    return {"initial_loss": loss, **compute_loss_parts(trainer, rows), "initial_max_logp_gap": gap}
+    metrics = {"initial_loss": loss, "initial_max_logp_gap": gap}
+    return metrics | ({LOSS_PARTS + each: part for each, part in parts.items()} if len(parts) > 1 else {})
 
 
 def compute_pair_logps(trainer: ResumableDPOTrainer, rows: list[dict]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -112,13 +114,13 @@ def compute_trl_loss(trainer: ResumableDPOTrainer, rows: list[dict]) -> float:
 
 
 def compute_loss_parts(trainer: ResumableDPOTrainer, rows: list[dict]) -> dict[str, float]:
-    """`{"initial_loss/TYPE"}`: each of several losses, without its weight; empty for a single loss."""
+    """Mean loss of the pairs as TRL computes it, for each of the loss types without its weight."""
     types, weights = trainer.loss_types, trainer.loss_weights
     parts = {}
     try:
-        for each in types if len(types) > 1 else []:
+        for each in types:
             trainer.loss_types, trainer.loss_weights = [each], [1.0]
-            parts[LOSS_PARTS + each] = compute_trl_loss(trainer, rows)
+            parts[each] = compute_trl_loss(trainer, rows)
     finally:
         trainer.loss_types, trainer.loss_weights = types, weights
     return parts

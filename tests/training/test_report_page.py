@@ -118,7 +118,8 @@ def test_sft_has_its_own_cards_and_panels(browser, sft_run):
         assert page.locator("figure").count() == 4
         assert page.locator("article").count() == 2
         assert "reference" not in page.locator("article").first.inner_text()
-        assert "The health checks found nothing" in page.locator("body").inner_text()
+        text = page.locator("body").inner_text()
+        assert "The health checks found nothing to warn of; they know the loss nll alone" in text
 
 
 def test_the_picture_has_all_panels(dpo_run):

@@ -43,6 +43,7 @@ def test_of_combined_losses_each_is_reported_and_only_known_values_are_named(arg
     chosen = sanity_checks.compute_pair_logps(trainer, rows)[0][:, 0]
     tokens = torch.tensor([len(row["chosen_ids"]) for row in rows])
     assert sft == pytest.approx((-chosen / tokens).mean().item(), rel=1e-2)  # the mean of a pair's tokens
+    assert metrics["initial_loss"] == pytest.approx(sanity_checks.compute_trl_loss(trainer, rows), abs=1e-5)
     assert metrics["initial_loss"] == pytest.approx(sigmoid + 0.2 * sft, abs=1e-5)
     assert trainer.loss_types == ["sigmoid", "sft"] and trainer.loss_weights == [1.0, 0.2]
     known = "ln 2 = 0.6931 where policy and reference are the same"
