@@ -56,6 +56,16 @@ def test_the_cards_are_the_metrics(page, dpo_run):
     assert page.locator("h1").inner_text() == "DPO: some/run"
 
 
+def test_the_card_of_a_combined_loss_has_its_parts():
+    metrics = {"initial_loss": 1.1, "initial_loss/sigmoid": 0.6931, "initial_loss/sft": 2.03, "last_quarter/loss": 0.9}
+    card = report_page.build_loss_card(metrics)
+    assert card.value == "1.100 → 0.900"
+    assert card.rows == [
+        ("sigmoid alone, before the first step", "0.693"),
+        ("sft alone, before the first step", "2.030"),
+    ]
+
+
 def test_every_panel_is_drawn(page):
     assert page.locator("figure").count() == 6
     sizes = page.evaluate("[...document.images].map(image => [image.naturalWidth, image.naturalHeight])")
