@@ -56,6 +56,14 @@ def test_the_cards_are_the_metrics(page, dpo_run):
     assert page.locator("h1").inner_text() == "DPO: some/run"
 
 
+def test_the_figures_name_what_is_expected_of_the_first_loss(dpo_run):
+    metrics = read_json(dpo_run / "metrics.json")
+    card = (dpo_run / "adapter" / "README.md").read_text(encoding="utf-8")
+    title = "loss before the first step (ln 2 = 0.6931 where policy and reference are the same)"
+    assert f"| {title} | {metrics['initial_loss']:.4f} |" in card
+    assert not any(name.startswith("initial_loss/") for name in metrics)
+
+
 def test_the_card_of_a_combined_loss_has_its_parts():
     metrics = {"initial_loss": 1.1, "initial_loss/sigmoid": 0.6931, "initial_loss/sft": 2.03, "last_quarter/loss": 0.9}
     card = report_page.build_loss_card(metrics)
