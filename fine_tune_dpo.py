@@ -99,6 +99,7 @@ def train(args: DPOArguments, run: RunFolder, prepared, tracker) -> dict[str, fl
     from response_generator.training import (
         batch_layout,
         callbacks,
+        dpo_health,
         health,
         progress_bar,
         reference,
@@ -114,6 +115,7 @@ def train(args: DPOArguments, run: RunFolder, prepared, tracker) -> dict[str, fl
     policy = loading.load_policy(args, prepared.start)
     run.note_environment(base_model.describe_model(policy))
     run.note_commits(commits.find_adapter_and_dataset_commits(args))
+    progress = progress_bar.ProgressBar(len(prepared.train.rows), "pairs", progress_bar.DPO_METRICS)
     trainer = trainer_setup.build_trainer(
         ResumableDPOTrainer,
         policy,
@@ -123,8 +125,8 @@ def train(args: DPOArguments, run: RunFolder, prepared, tracker) -> dict[str, fl
         prepared.held_out,
         callbacks=[
             callbacks.LogFile(run.path / step_files.LOG_FILE, tracker),
-            progress_bar.ProgressBar(len(prepared.train.rows), "pairs", progress_bar.DPO_METRICS),
-            health.TrainingHealthCallback(prepared.config.beta, run.path / step_files.WARNINGS_FILE),
+            progress,
+            health.TrainingHealthCallback(dpo_health.find_dpo_warnings, run.path / step_files.WARNINGS_FILE),
             *trainer_config.build_early_stopping(args.dpo),
         ],
         run_identity=prepared.identify_run(run.arguments),
@@ -136,7 +138,13 @@ def train(args: DPOArguments, run: RunFolder, prepared, tracker) -> dict[str, fl
     if args.dpo.get("precompute_ref_log_probs"):
         reference.precompute_ref_logps(trainer)
     sample_replies = samples.SampleReplies(
-        trainer, prepared.sample_requests, args.samples, args.seed, run.path / step_files.SAMPLES_FILE, tracker
+        trainer,
+        prepared.sample_requests,
+        args.samples,
+        args.seed,
+        run.path / step_files.SAMPLES_FILE,
+        tracker,
+        progress,
     )
     trainer.add_callback(sample_replies)
     metrics = sanity_checks.check_start(trainer, prepared.start, prepared.reference)

@@ -52,7 +52,8 @@ def main() -> None:
         return
 
     run.start()
-    trainer = text_classifier.fit_classifier(model, tokenizer, train, settings)
+    trainer = text_classifier.fit_classifier(model, tokenizer, train, settings, "turns")
+    print("classifying the held-out turns …", flush=True)
     metrics = text_classifier.measure_classifier(trainer, tokenizer, turns)
     for name, value in text_classifier.measure_classifier(trainer, tokenizer, last_replies).items():
         metrics[f"last_replies/{name}"] = value
@@ -75,13 +76,13 @@ def show_metrics(run: RunFolder, metrics: dict[str, float]) -> None:
     """Prints the accuracy of all turns and of last replies, and for each emotion how well it is recognized."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     console = Console()
     for prefix, title in (("", "all held-out turns"), ("last_replies/", "last replies")):
-        accuracy, macro_f1 = metrics[f"{prefix}accuracy"], metrics[f"{prefix}macro_f1"]
-        table = Table(
-            title=f"{title}: accuracy {accuracy:.1%}, macro F1 {macro_f1:.3f}", title_justify="left", show_edge=False
-        )
+        accuracy, majority, f1 = (metrics[prefix + name] for name in ("accuracy", "majority_accuracy", "macro_f1"))
+        print(f"{title}: accuracy {accuracy:.1%} (always the most frequent emotion: {majority:.1%}), macro F1 {f1:.3f}")
+        table = Table(show_edge=False)
         for heading in ("emotion", *SHOWN):
             table.add_column(heading, justify="left" if heading == "emotion" else "right")
         for emotion in EMOTIONS:
@@ -91,7 +92,31 @@ def show_metrics(run: RunFolder, metrics: dict[str, float]) -> None:
                     emotion, *(f"{value:.3f}" if isinstance(value, float) else str(value) for value in values)
                 )
         console.print(table)
+    warning = describe_low_accuracy(metrics)
+    if warning:
+        console.print(Text(f"warning: {warning}", style="yellow"), soft_wrap=True)
     print(f"done: the classifier is in {run.path / 'classifier'}")
+
+
+def describe_low_accuracy(metrics: dict[str, float]) -> str | None:
+    """What to say of a classifier that is right no more often than always the most frequent emotion; else None."""
+    accuracy, majority, recall = (metrics[name] for name in ("accuracy", "majority_accuracy", "macro_recall"))
+    if accuracy > majority:
+        return None
+    counts = {emotion: metrics[f"examples/{emotion}"] for emotion in EMOTIONS if f"examples/{emotion}" in metrics}
+    most_frequent, majority_recall = max(counts, key=counts.get), 1 / len(counts)
+    if recall > majority_recall:
+        conclusion = f"it recognizes other emotions, but takes too many turns that are {most_frequent} for them"
+    else:
+        conclusion = (
+            "nothing shows that the classifier tells emotions apart. Label more dialogues, train longer, or change "
+            "trainer.learning_rate or frozen_layers"
+        )
+    return (
+        f"the accuracy on all held-out turns ({accuracy:.1%}) is not better than that of always answering "
+        f"{most_frequent}, the most frequent emotion ({majority:.1%}). The mean recall of the emotions is {recall:.1%} "
+        f"instead of {majority_recall:.1%}: {conclusion}"
+    )
 
 
 if __name__ == "__main__":

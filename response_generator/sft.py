@@ -66,11 +66,13 @@ def train(args: SFTArguments, run: RunFolder, prepared, tracker) -> dict[str, fl
     from response_generator.modeling import base_model, loading
     from response_generator.training import (
         callbacks,
+        health,
         progress_bar,
         run_training,
         samples,
         sanity_checks,
         sft_checks,
+        sft_health,
         step_files,
         trainer_config,
         trainer_setup,
@@ -80,6 +82,7 @@ def train(args: SFTArguments, run: RunFolder, prepared, tracker) -> dict[str, fl
     policy = loading.load_policy(args, prepared.start, vocabulary_size=len(prepared.tokenizer))
     run.note_environment(base_model.describe_model(policy))
     run.note_commits(commits.find_adapter_and_dataset_commits(args))
+    progress = progress_bar.ProgressBar(len(prepared.train.rows), "dialogues", progress_bar.SFT_METRICS)
     trainer = trainer_setup.build_trainer(
         ResumableSFTTrainer,
         policy,
@@ -89,14 +92,21 @@ def train(args: SFTArguments, run: RunFolder, prepared, tracker) -> dict[str, fl
         prepared.held_out,
         callbacks=[
             callbacks.LogFile(run.path / step_files.LOG_FILE, tracker),
-            progress_bar.ProgressBar(len(prepared.train.rows), "dialogues", progress_bar.SFT_METRICS),
+            progress,
+            health.TrainingHealthCallback(sft_health.find_sft_warnings, run.path / step_files.WARNINGS_FILE),
             *trainer_config.build_early_stopping(args.sft),
         ],
         run_identity=prepared.identify_run(run.arguments),
         save_total_limit=args.sft.get("save_total_limit"),
     )
     sample_replies = samples.SampleReplies(
-        trainer, prepared.sample_requests, args.samples, args.seed, run.path / step_files.SAMPLES_FILE, tracker
+        trainer,
+        prepared.sample_requests,
+        args.samples,
+        args.seed,
+        run.path / step_files.SAMPLES_FILE,
+        tracker,
+        progress,
     )
     trainer.add_callback(sample_replies)
     metrics = sft_checks.check_start(trainer)

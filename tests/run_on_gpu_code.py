@@ -46,6 +46,7 @@ from response_generator.training import (
     dpo_config,
     prefix_kernel,
     profiling,
+    progress_bar,
     reference,
     run_training,
     samples,
@@ -85,7 +86,8 @@ def session(values: dict, output: str, *callbacks, sample_args: dict | None = No
     told = None
     requests = samples.choose_prompts(rows, formatter, arguments.samples, inference.context_length(arguments))
     file = Path(output, "samples.jsonl")
-    sample_replies = samples.SampleReplies(trainer, requests, arguments.samples, arguments.seed, file, Tracker())
+    bar = progress_bar.ProgressBar(len(pairs.rows), "pairs", progress_bar.DPO_METRICS)
+    sample_replies = samples.SampleReplies(trainer, requests, arguments.samples, arguments.seed, file, Tracker(), bar)
     trainer.add_callback(sample_replies)
     layout = batch_layout.choose_layout(trainer, arguments.dpo)
     metrics = sanity_checks.check_start(trainer, start, frozen)
@@ -152,8 +154,9 @@ def sft_session(values: dict, output: str, *callbacks, sample_args: dict | None 
         list(callbacks),
     )
     file = Path(output, "samples.jsonl")
+    bar = progress_bar.ProgressBar(len(prepared.train.rows), "dialogues", progress_bar.SFT_METRICS)
     trainer.add_callback(
-        samples.SampleReplies(trainer, prepared.sample_requests, args.samples, args.seed, file, Tracker())
+        samples.SampleReplies(trainer, prepared.sample_requests, args.samples, args.seed, file, Tracker(), bar)
     )
     metrics, told = sft_checks.check_start(trainer), None
     try:

@@ -28,6 +28,7 @@ PUBLISHED_ARGS = {
     EvaluateArguments: ROOT / "args" / "evaluate_arg.json",
     PreferenceDataArguments: ROOT / "args" / "preference_arg.json",
     ChatArguments: ROOT / "args" / "chat_arg.json",
+    SFTArguments: ROOT / "args" / "sft_arg.json",
 }
 ARGUMENTS = {program.schema_name: program.arguments for program in PROGRAMS}
 COMMANDS = list(dict.fromkeys(command for _, command in list_commands()))

@@ -29,9 +29,13 @@ from response_generator.training import (
 )
 from response_generator.training.callbacks import LogFile
 from response_generator.training.dpo_trainer import ResumableDPOTrainer
+from response_generator.training.progress_bar import DPO_METRICS, ProgressBar
 
 PAIRS = [parse_pair(number, row) for number, row in enumerate(demo_rows("written_pairs_train", 12))]
 BASIS = {"num_train_epochs": 2, "per_device_train_batch_size": 4, "save_strategy": "steps", "save_steps": 100}
+
+
+NO_BAR = ProgressBar(len(PAIRS), "pairs", DPO_METRICS)  # one that is not given to the trainer prints lines alone
 
 
 class At(TrainerCallback):
@@ -83,7 +87,7 @@ def session(
     run.mkdir(exist_ok=True)
     requests = samples.choose_prompts(PAIRS, formatter, arguments.samples, context=512)
     sample_replies = samples.SampleReplies(
-        trainer, requests, arguments.samples, arguments.seed, run / "samples.jsonl", Tracker()
+        trainer, requests, arguments.samples, arguments.seed, run / "samples.jsonl", Tracker(), NO_BAR
     )
     trainer.add_callback(sample_replies)
     metrics = run_training.train(trainer)

@@ -120,7 +120,6 @@ def build_settings(folder: Path) -> dict[str, Any]:
         "weight_decay": 0.01,
         "use_cpu": not torch.cuda.is_available(),
         "save_strategy": "no",
-        "logging_strategy": "no",
         "report_to": [],
     }
 

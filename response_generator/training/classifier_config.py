@@ -21,7 +21,6 @@ def build_settings(arguments: ClassifierArguments) -> dict[str, Any]:
         "seed": arguments.seed,
         "use_cpu": not torch.cuda.is_available(),
         "save_strategy": "no",
-        "logging_strategy": "no",
         "report_to": [],
     }
     settings.setdefault("bf16", has_native_bf16())

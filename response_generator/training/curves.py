@@ -8,11 +8,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Picture
 
 from response_generator.reporting.pictures import COLORS, escape_mathtext
+from response_generator.training.initial_loss import LN_2
 
 HELD_OUT = "eval_"
 MIN_WINDOW_LINES = 3
 SMOOTHED_SHARE = 1 / 15  # of the log lines, in the window of the running mean
-LN_2 = 0.6931
 WARNING_COLOR = "#b3361e"
 
 Log = Sequence[dict[str, Any]]
@@ -28,10 +28,10 @@ class Panel:
     limits: tuple[float, float] | None = None
 
 
-def list_dpo_panels(loss_types: Sequence[str]) -> list[Panel]:
+def list_dpo_panels(has_plain_loss: bool) -> list[Panel]:
     """The panels of DPO. The line in the panel of the loss is where the plain DPO loss starts."""
     return [
-        Panel("loss", {"loss": "training", "eval_loss": "held out"}, LN_2 if list(loss_types) == ["sigmoid"] else None),
+        Panel("loss", {"loss": "training", "eval_loss": "held out"}, LN_2 if has_plain_loss else None),
         Panel("implicit rewards", {"rewards/chosen": "chosen", "rewards/rejected": "rejected"}, 0.0),
         Panel("reward margin", {"rewards/margins": "training", "eval_rewards/margins": "held out"}, 0.0),
         Panel(

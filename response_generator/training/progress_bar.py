@@ -17,6 +17,7 @@ from response_generator.training import device_memory
 
 DPO_METRICS = {"loss": "loss", "rewards/margins": "margin", "rewards/accuracies": "acc"}
 SFT_METRICS = {"loss": "loss", "mean_token_accuracy": "token acc"}
+LOSS_METRIC = {"loss": "loss"}
 WINDOW_LOG_LINES = 5  # over which the shown metrics are averaged
 SECONDS_BETWEEN_LINES = 10  # where the output is a file, which keeps every line
 SEPARATOR = "  "
@@ -59,6 +60,7 @@ class ProgressBar(TrainerCallback):
         self.unit = unit
         self.metrics = metrics
         self.bar: tqdm | None = None
+        self.status = ""
         self.output = ExitStack()
         self.is_shown = False
 
@@ -100,8 +102,22 @@ class ProgressBar(TrainerCallback):
         self.output.close()
         if self.bar is not None:
             self.bar.close()
+            self.bar = None
         elif self.printed_done != self.done:
             self.print_line(state)
+
+    @contextmanager
+    def show_status(self, status: str, state) -> Iterator[None]:
+        """Says what the run is doing while it takes no steps: in the bar, or as a line where there is no bar."""
+        if self.bar is None:
+            print(status, file=sys.stderr, flush=True)
+        self.status = status
+        self.show(state)
+        try:
+            yield
+        finally:
+            self.status = ""
+            self.show(state)
 
     def show(self, state) -> None:
         if self.bar is not None:
@@ -115,7 +131,9 @@ class ProgressBar(TrainerCallback):
         """The line. What does not fit into `columns` is left out: first the bar, then the memory, then the metrics."""
         parts = [f"{self.done}/{self.total} {self.unit}"]
         rate = (self.done - self.done_before) / (time.monotonic() - self.started or 1)
-        if rate:
+        if self.status:
+            parts.append(self.status)
+        elif rate:
             parts += [
                 f"{rate:.1f}/s" if rate >= 1 else f"{rate:.2f}/s",
                 f"{tqdm.format_interval((self.total - self.done) / rate)} left",

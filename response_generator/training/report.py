@@ -12,12 +12,11 @@ from response_generator.reporting.pictures import render
 from response_generator.runs import atomic_files
 from response_generator.runs.run_folder import RunFolder
 from response_generator.runs.tracking import Tracker
-from response_generator.training import curves, report_page
+from response_generator.training import curves, initial_loss, report_page
 from response_generator.training.model_card import write_model_card
 from response_generator.training.step_files import LOG_FILE, SAMPLES_FILE, WARNINGS_FILE, read_rows
 
 DPO_TITLES = {
-    "initial_loss": "loss before the first step (plain DPO: ln 2 = 0.6931)",
     "train_loss": "loss, mean of all steps",
     "last_quarter/loss": "loss, mean of the last quarter of the steps",
     "last_quarter/rewards/margins": "reward margin, mean of the last quarter of the steps",
@@ -58,8 +57,11 @@ def write_results(
         prepared: what the run was prepared with, PreparedTraining or PreparedSFT.
         description: `(title, value)` of what is known of the training data.
     """
-    titles = DPO_TITLES if method == "DPO" else SFT_TITLES
-    panels = curves.list_dpo_panels(prepared.config.loss_type) if method == "DPO" else curves.SFT_PANELS
+    if method == "DPO":
+        titles = initial_loss.list_titles(prepared.config) | DPO_TITLES
+        panels = curves.list_dpo_panels(initial_loss.uses_plain_dpo_loss(prepared.config))
+    else:
+        titles, panels = SFT_TITLES, curves.SFT_PANELS
     warnings = read_rows(run.path / WARNINGS_FILE)
     log = [*read_rows(run.path / LOG_FILE), to_log_entry(metrics)]
     picture = run.path / "training.png"

@@ -9,7 +9,8 @@ from response_generator.data.tokenization import LENGTH_COLUMNS, summarize_lengt
 from response_generator.reporting.page import Card, to_data_url, write_page
 from response_generator.reporting.pictures import render
 from response_generator.runs.run_folder import RunFolder, flatten
-from response_generator.training import curves
+from response_generator.training import curves, dpo_health, sft_health
+from response_generator.training.initial_loss import LOSS_PARTS
 from response_generator.training.samples import POLICY, REFERENCE, get_turn_text
 
 PAGE_FOLDER = Path(__file__).with_name("page")
@@ -45,6 +46,7 @@ def write_report_page(
         summary=describe_run(run.arguments, prepared, metrics),
         cards=build_dpo_cards(metrics) if "dpo" in run.arguments else build_sft_cards(metrics),
         warnings=warnings,
+        unchecked_note=(dpo_health if "dpo" in run.arguments else sft_health).UNCHECKED_NOTE,
         window=curves.describe_window(log),
         pictures=pictures,
         samples=group_samples(samples),
@@ -95,7 +97,13 @@ def build_metric_card(title: str, metrics: dict[str, float], name: str, form: st
 def build_loss_card(metrics: dict[str, float]) -> Card:
     last = metrics.get("last_quarter/loss")
     value = f"{metrics['initial_loss']:.3f}" + ("" if last is None else f" → {last:.3f}")
-    rows = [("held out", f"{metrics['eval_loss']:.3f}")] if "eval_loss" in metrics else []
+    rows = [
+        (f"{name.removeprefix(LOSS_PARTS)} alone, before the first step", f"{part:.3f}")
+        for name, part in metrics.items()
+        if name.startswith(LOSS_PARTS)
+    ]
+    if "eval_loss" in metrics:
+        rows.append(("held out", f"{metrics['eval_loss']:.3f}"))
     return Card("loss", value, f"before the first step → {LAST_QUARTER_NOTE}", rows)
 
 

@@ -32,6 +32,7 @@ from response_generator.generation.sampling import (
 from response_generator.modeling.cpu_inference import fast_cpu_inference
 from response_generator.runs import json_lines
 from response_generator.runs.tracking import Tracker
+from response_generator.training.progress_bar import ProgressBar
 from response_generator.training.resumable_trainer import ResumableTrainer
 from response_generator.training.step_files import drop_later_rows, read_rows
 
@@ -40,6 +41,8 @@ ADAPTERS = {POLICY: POLICY_ADAPTER, REFERENCE: REFERENCE_ADAPTER}
 # As in the evaluation of the original recipe.
 SETTINGS = SAMPLING_DEFAULTS | {"do_sample": True, "top_k": 3, "top_p": 0.9, "repetition_penalty": 1.1}
 SEARCHED_ROWS = 200
+TURN_SEPARATOR = " | "
+STATUS = "writing sample replies …"
 COLUMNS_OF_FILE = 160  # of a line where the output is not a terminal
 TABLE_COLUMNS = ("step", "target_emotion", "prompt", "model", "response")  # of the tracker's table
 
@@ -96,6 +99,7 @@ class SampleReplies(TrainerCallback):
     Args:
         requests: the prompts; none: no replies.
         seed: of the run.
+        progress: says that replies are being written.
     """
 
     def __init__(
@@ -106,6 +110,7 @@ class SampleReplies(TrainerCallback):
         seed: int,
         file: Path,
         tracker: Tracker,
+        progress: ProgressBar,
     ):
         self.trainer = trainer
         self.requests = requests if trainer.is_world_process_zero() else []
@@ -113,6 +118,7 @@ class SampleReplies(TrainerCallback):
         self.seed = seed
         self.file = file
         self.tracker = tracker
+        self.progress = progress
         self.model = trainer.accelerator.unwrap_model(trainer.model)
         if self.requests and not has_full_attention(self.model.get_base_model()):
             self.stop("the model has layers that do not attend to all earlier tokens")
@@ -125,7 +131,7 @@ class SampleReplies(TrainerCallback):
         if state.is_world_process_zero:
             drop_later_rows(self.file, state.global_step)
         for number, request in enumerate(self.requests, 1):
-            print_short(f"sample prompt {number}: {get_turn_text(request.dialogue.history[-1])}")
+            show_prompt(number, request.dialogue.history)
         if state.global_step == 0:
             self.write(0, [name for name, adapter in ADAPTERS.items() if adapter in self.model.peft_config])
 
@@ -146,7 +152,8 @@ class SampleReplies(TrainerCallback):
         if not self.requests:
             return
         try:
-            rows = [row for model in models for row in self.build_rows(step, model)]
+            with self.progress.show_status(STATUS, self.trainer.state):
+                rows = [row for model in models for row in self.build_rows(step, model)]
         except RuntimeError as error:
             if not is_oom(error):
                 raise
@@ -209,8 +216,23 @@ def to_cells(row: dict[str, Any]) -> list[Any]:
     return [texts[name] for name in TABLE_COLUMNS]
 
 
+def show_prompt(number: int, turns: Sequence[dict[str, Any]]) -> None:
+    """Prints one line with the end of a dialogue: as much as the terminal has columns for."""
+    title = f"sample prompt {number}: "
+    text = to_one_line(TURN_SEPARATOR.join(f"{turn['role']}: {get_turn_text(turn)}" for turn in turns))
+    columns = max(1, count_columns() - len(title))
+    print(title + (text if len(text) <= columns else "…" + text[len(text) - columns + 1 :]), file=sys.stderr)
+
+
 def print_short(text: str) -> None:
     """Prints one line, which ends where the terminal does."""
-    text = " ".join(text.split())
-    columns = shutil.get_terminal_size((COLUMNS_OF_FILE, 0)).columns - 1
+    text, columns = to_one_line(text), count_columns()
     print(text if len(text) <= columns else text[: columns - 1] + "…", file=sys.stderr)
+
+
+def to_one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def count_columns() -> int:
+    return shutil.get_terminal_size((COLUMNS_OF_FILE, 0)).columns - 1

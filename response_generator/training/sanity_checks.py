@@ -11,6 +11,7 @@ from response_generator.modeling.adapters import to_model_key
 from response_generator.modeling.dpo_loss import dpo_loss, reward_margins
 from response_generator.modeling.logprobs import completion_logps
 from response_generator.training.dpo_trainer import ResumableDPOTrainer
+from response_generator.training.initial_loss import LOSS_PARTS, uses_plain_dpo_loss
 from response_generator.training.reference import REF_LOGPS_COLUMNS, SIDES
 
 # How far two computations of one log-probability may differ. A precomputed reference was computed in other batches; in
@@ -36,8 +37,9 @@ def check_start(
         reference: the adapter of `reference_adapter`; None for a frozen copy of `start`.
 
     Returns:
-        `initial_loss`: mean loss as TRL computes it. `initial_max_logp_gap`: largest difference between policy and
-        reference, in nats a completion.
+        `initial_loss`: mean loss as TRL computes it. `initial_loss/TYPE`: where several losses are added, each of them
+        without its weight. `initial_max_logp_gap`: largest difference between policy and reference, in nats a
+        completion.
 
     Raises:
         RunError: when the reference is not the adapter that it should be, or TRL's loss is not DPO's.
@@ -46,7 +48,8 @@ def check_start(
     rows = list(trainer.train_dataset.select(range(min(NUM_CHECKED_PAIRS, len(trainer.train_dataset)))))
     policy, ref = compute_pair_logps(trainer, rows)
     gap = (policy - ref).abs().max().item()
-    loss = compute_trl_loss(trainer, rows)
+    parts = compute_loss_parts(trainer, rows)
+    loss = sum(weight * parts[each] for each, weight in zip(trainer.loss_types, trainer.loss_weights, strict=True))
     expected = dpo_loss(reward_margins(*policy.T, *ref.T, beta=trainer.beta)).mean().item()
     longest = max(len(row[f"{side}_ids"]) for row in rows for side in SIDES)
     max_gap = max(MAX_LOGP_GAP_NATS, MAX_LOGP_GAP_NATS_PER_TOKEN * longest)
@@ -58,17 +61,10 @@ def check_start(
             f"before the first step policy and reference differ by {gap:.3f} nats (loss {loss:.4f}, expected "
             f"0.6931): the reference is not the adapter that training starts from"
         )
-    if uses_plain_dpo_loss(trainer) and not abs(loss - expected) <= 2 * trainer.beta * max_gap:
+    if uses_plain_dpo_loss(trainer.args) and not abs(loss - expected) <= 2 * trainer.beta * max_gap:
         raise RunError(f"before the first step TRL computes a loss of {loss:.4f}; the DPO loss is {expected:.4f}")
-    return {"initial_loss": loss, "initial_max_logp_gap": gap}
-
-
-def uses_plain_dpo_loss(trainer: ResumableDPOTrainer) -> bool:
-    """Whether the args ask for the loss of `dpo_loss`; other losses have other values."""
-    args = trainer.args
-    is_sigmoid = trainer.loss_types == ["sigmoid"] and trainer.loss_weights == [1.0]
-    has_variant = args.use_weighting or args.ld_alpha is not None or args.f_divergence_type != "reverse_kl"
-    return is_sigmoid and not has_variant
+    metrics = {"initial_loss": loss, "initial_max_logp_gap": gap}
+    return metrics | ({LOSS_PARTS + each: part for each, part in parts.items()} if len(parts) > 1 else {})
 
 
 def compute_pair_logps(trainer: ResumableDPOTrainer, rows: list[dict]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -116,6 +112,19 @@ def compute_trl_loss(trainer: ResumableDPOTrainer, rows: list[dict]) -> float:
         trainer._metrics["eval"].clear()  # compute_loss adds to what the next evaluation logs
         model.train(was_training)
     return sum(losses) / len(losses)
+
+
+def compute_loss_parts(trainer: ResumableDPOTrainer, rows: list[dict]) -> dict[str, float]:
+    """Mean loss of the pairs as TRL computes it, for each of the loss types without its weight."""
+    types, weights = trainer.loss_types, trainer.loss_weights
+    parts = {}
+    try:
+        for each in types:
+            trainer.loss_types, trainer.loss_weights = [each], [1.0]
+            parts[each] = compute_trl_loss(trainer, rows)
+    finally:
+        trainer.loss_types, trainer.loss_weights = types, weights
+    return parts
 
 
 def check_reference(policy: PeftModel, adapter: AdapterFile | None) -> None:

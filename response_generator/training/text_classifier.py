@@ -13,7 +13,6 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
     PrinterCallback,
-    ProgressCallback,
     Trainer,
     TrainingArguments,
     set_seed,
@@ -21,15 +20,10 @@ from transformers import (
 
 from response_generator.config.sources import from_pretrained_keywords
 from response_generator.errors import InputError
+from response_generator.training.progress_bar import LOSS_METRIC, ProgressBar
 
 Example = tuple[str, str]  # text, label
-
-
-class ProgressBarCallback(ProgressCallback):
-    """transformers' progress bar without the log entries that it prints as dicts."""
-
-    def on_log(self, args, state, control, logs=None, **kwargs):
-        pass
+STEPS_BETWEEN_LOSSES = 5  # in the progress line
 
 
 def load_for_training(
@@ -75,23 +69,32 @@ def freeze_first_layers(model: PreTrainedModel, count: int) -> None:
 
 
 def fit_classifier(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, train: list[Example], settings: dict[str, Any]
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    train: list[Example],
+    settings: dict[str, Any],
+    unit: str = "texts",
 ) -> Trainer:
     """Trains a classifier and returns its trainer, which can also predict.
 
     Args:
         settings: fields of TrainingArguments.
+        unit: what the examples are, in the plural, for the progress line.
     """
+    logging = {"logging_strategy": "steps", "logging_steps": STEPS_BETWEEN_LOSSES, "disable_tqdm": True}
     trainer = Trainer(
         model=model,
-        args=TrainingArguments(**settings),
+        args=TrainingArguments(**settings, **logging),
         train_dataset=encode_examples(train, model, tokenizer),
         data_collator=DataCollatorWithPadding(tokenizer),
     )
-    trainer.remove_callback(ProgressCallback)
-    trainer.remove_callback(PrinterCallback)
-    trainer.add_callback(ProgressBarCallback)
-    trainer.train()
+    trainer.remove_callback(PrinterCallback)  # it prints every log entry as a dict across the progress bar
+    progress = ProgressBar(len(train), unit, LOSS_METRIC)
+    trainer.add_callback(progress)
+    try:
+        trainer.train()
+    finally:
+        progress.on_train_end(trainer.args, trainer.state, trainer.control)  # after an error the bar ends as well
     trainer.args.train_sampling_strategy = "random"  # or `predict` would return the rows in another order
     return trainer
 
@@ -108,8 +111,9 @@ def measure_classifier(
     """Measures a classifier on held-out examples.
 
     Returns:
-        `accuracy`, `macro_f1` (over the labels of the examples), `held_out` (their number), and for each of these
-        labels `precision/LABEL`, `recall/LABEL`, `f1/LABEL` and `examples/LABEL`.
+        `accuracy`, `majority_accuracy` (that of answering every example with the most frequent label), `macro_recall`
+        and `macro_f1` (means over the labels of the examples), `held_out` (their number), and for each of these labels
+        `precision/LABEL`, `recall/LABEL`, `f1/LABEL` and `examples/LABEL`.
     """
     names = trainer.model.config.id2label
     predicted = trainer.predict(encode_examples(held_out, trainer.model, tokenizer)).predictions.argmax(-1)
@@ -120,6 +124,8 @@ def measure_classifier(
     )
     metrics: dict[str, float | int] = {
         "accuracy": sum(names[label] == name for label, name in zip(predicted, gold, strict=True)) / len(gold),
+        "majority_accuracy": max(map(gold.count, labels)) / len(gold),
+        "macro_recall": report["macro avg"]["recall"],
         "macro_f1": report["macro avg"]["f1-score"],
         "held_out": len(gold),
     }

@@ -40,13 +40,49 @@ def test_the_accuracy_is_that_of_the_saved_classifier(base, tiny, tmp_path, caps
         right = [turn["emotion"] == label for turn, label in zip(turns, found, strict=True)]
         assert metrics[f"{prefix}held_out"] == len(turns)
         assert metrics[f"{prefix}accuracy"] == pytest.approx(sum(right) / len(right))
+        gold = [turn["emotion"] for turn in turns]
+        most_frequent = max(gold, key=gold.count)
+        assert metrics[f"{prefix}majority_accuracy"] == sum(each == most_frequent for each in gold) / len(gold)
+        recalls = [value for name, value in metrics.items() if name.startswith(f"{prefix}recall/")]
+        assert metrics[f"{prefix}macro_recall"] == pytest.approx(sum(recalls) / len(set(gold)))
         happy = [
             label == "happiness" for label, turn in zip(found, turns, strict=True) if turn["emotion"] == "happiness"
         ]
         if happy:
             assert metrics[f"{prefix}recall/happiness"] == pytest.approx(sum(happy) / len(happy))
     assert metrics["accuracy"] > 0.5  # it learns; one of seven would be right by chance
-    assert "all held-out turns: accuracy" in capsys.readouterr().out
+    shown = capsys.readouterr()
+    assert "all held-out turns: accuracy" in shown.out and "warning" not in shown.out
+    count = 8 * len(contents)  # epochs; a file gets one line at the end, as the run takes less than ten seconds
+    (line,) = [line for line in shown.err.splitlines() if line.startswith(f"{count}/{count} turns  ")]
+    assert " loss 0." in line or " loss 1." in line
+    assert "it/s" not in shown.err and "{'loss'" not in shown.out + shown.err
+
+
+def test_a_classifier_that_is_no_better_than_one_constant_answer_is_kept_with_a_warning(tiny, tmp_path, capsys):
+    values = values_of(tiny, tmp_path / "run", str(tiny.folder / "emotion"))
+    values["trainer"] |= {"num_train_epochs": 1, "learning_rate": 1e-9}  # the head stays random
+    assert run_here(classifier.main, values, tmp_path) == 0
+    metrics = read_json(tmp_path / "run" / "metrics.json")
+    assert metrics["accuracy"] <= metrics["majority_accuracy"]
+    assert (
+        f"warning: the accuracy on all held-out turns ({metrics['accuracy']:.1%}) is not better than that of always "
+        in capsys.readouterr().out
+    )
+    assert (tmp_path / "run" / "classifier" / "model.safetensors").exists()
+
+
+def test_the_warning_says_whether_other_emotions_are_recognized():
+    metrics = {"accuracy": 0.6, "majority_accuracy": 0.6, "macro_recall": 0.25}
+    metrics |= {"examples/anger": 60, "examples/fear": 20, "examples/neutral": 10, "examples/sadness": 10}
+    words = classifier.describe_low_accuracy(metrics)
+    assert words.startswith(
+        "the accuracy on all held-out turns (60.0%) is not better than that of always answering anger, the most "
+        "frequent emotion (60.0%). The mean recall of the emotions is 25.0% instead of 25.0%: nothing shows that"
+    )
+    words = classifier.describe_low_accuracy(metrics | {"macro_recall": 0.4})
+    assert words.endswith("it recognizes other emotions, but takes too many turns that are anger for them")
+    assert classifier.describe_low_accuracy(metrics | {"accuracy": 0.61}) is None
 
 
 def test_frozen_layers_are_not_trained(tiny, tmp_path, capsys):

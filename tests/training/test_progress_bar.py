@@ -120,6 +120,37 @@ def test_nothing_that_is_printed_breaks_the_line():
     assert (printed, logged) == ("printed after training", "logged after training")
 
 
+def test_the_bar_says_what_is_done_between_two_steps():
+    with terminal() as shown:
+        bar, state = start(rows=16, steps=2)
+        state.add(1, 2, loss=0.6, margin=0.1, accuracy=0.5)
+        bar.on_step_end(ARGUMENTS, state, None)
+        with bar.show_status("writing replies …", state):
+            print("a reply")
+            *_, reply, during = shown.screen()
+        after = shown.screen()[-1]
+        with pytest.raises(RuntimeError), bar.show_status("writing replies …", state):
+            raise RuntimeError
+        after_error = shown.screen()[-1]
+        bar.on_train_end(ARGUMENTS, state, None)
+        with bar.show_status("writing the last replies …", state):
+            last = shown.screen()[-1]
+    assert reply == "a reply"
+    assert during.startswith("8/16 pairs  ") and during.endswith(
+        "  writing replies …  loss 0.600 margin 0.100 acc 50%  4.0 GB"
+    )
+    for line in (after, after_error):
+        assert line.startswith("8/16 pairs") and " left  loss" in line and "replies" not in line
+    assert last == "writing the last replies …"  # after the bar, which is not drawn again
+
+
+def test_a_file_gets_a_line_for_what_is_done_between_two_steps(capsys):
+    bar, state = start(rows=16, steps=2)
+    with bar.show_status("writing replies …", state):
+        assert capsys.readouterr().err == "writing replies …\n"
+    assert capsys.readouterr().err == ""
+
+
 def test_a_file_gets_few_lines(monkeypatch, capsys):
     clock = [0.0]
     monkeypatch.setattr(progress_bar.time, "monotonic", lambda: clock[0])

@@ -56,6 +56,24 @@ def test_the_cards_are_the_metrics(page, dpo_run):
     assert page.locator("h1").inner_text() == "DPO: some/run"
 
 
+def test_the_figures_name_what_is_expected_of_the_first_loss(dpo_run):
+    metrics = read_json(dpo_run / "metrics.json")
+    card = (dpo_run / "adapter" / "README.md").read_text(encoding="utf-8")
+    title = "loss before the first step (ln 2 = 0.6931 where policy and reference are the same)"
+    assert f"| {title} | {metrics['initial_loss']:.4f} |" in card
+    assert not any(name.startswith("initial_loss/") for name in metrics)
+
+
+def test_the_card_of_a_combined_loss_has_its_parts():
+    metrics = {"initial_loss": 1.1, "initial_loss/sigmoid": 0.6931, "initial_loss/sft": 2.03, "last_quarter/loss": 0.9}
+    card = report_page.build_loss_card(metrics)
+    assert card.value == "1.100 → 0.900"
+    assert card.rows == [
+        ("sigmoid alone, before the first step", "0.693"),
+        ("sft alone, before the first step", "2.030"),
+    ]
+
+
 def test_every_panel_is_drawn(page):
     assert page.locator("figure").count() == 6
     sizes = page.evaluate("[...document.images].map(image => [image.naturalWidth, image.naturalHeight])")
@@ -118,7 +136,8 @@ def test_sft_has_its_own_cards_and_panels(browser, sft_run):
         assert page.locator("figure").count() == 4
         assert page.locator("article").count() == 2
         assert "reference" not in page.locator("article").first.inner_text()
-        assert "The health checks found nothing" in page.locator("body").inner_text()
+        text = page.locator("body").inner_text()
+        assert "The health checks found nothing to warn of; they know the loss nll alone" in text
 
 
 def test_the_picture_has_all_panels(dpo_run):
@@ -140,12 +159,12 @@ def test_what_is_drawn_is_the_log():
         {"step": 8, "loss": 1.0},
         {"step": 8, "eval_loss": 1},
     ]
-    panel = curves.list_dpo_panels(["sigmoid"])[0]
+    panel = curves.list_dpo_panels(has_plain_loss=True)[0]
     (axes,) = curves.draw_one(log, panel, [{"step": 8, "message": "x"}]).axes
     raw, smoothed, held_out, start, warning = [line.get_xydata().tolist() for line in axes.lines]
     assert raw == [[4, 2.0], [8, 1.0]] and smoothed == [[4, 2.0], [8, 1.5]] and held_out == [[4, 1.5], [8, 1.0]]
-    assert start[0][1] == curves.LN_2 and warning[0][0] == 8
-    assert curves.list_dpo_panels(["sigmoid", "sft"])[0].line is None
+    assert start[0][1] == pytest.approx(0.6931, abs=1e-4) and warning[0][0] == 8
+    assert curves.list_dpo_panels(has_plain_loss=False)[0].line is None
     assert curves.describe_panel(log, panel) == "loss against steps: training from 2 to 1, held out from 1.5 to 1"
 
 

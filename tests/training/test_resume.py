@@ -35,12 +35,14 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_a_resumed_run_is_an_uninterrupted_one(case, tiny, tmp_path, monkeypatch):
+def test_a_resumed_run_is_an_uninterrupted_one(case, tiny, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     step, dpo = CASES[case]
     whole, expected = session(tiny, tmp_path / "whole", **dpo)
     said = stopped(tiny, tmp_path / "run", step, **dpo)
     assert said == f"{tmp_path / 'run' / f'checkpoint-{step}'} is saved; run the same command again to continue from it"
+    told = capsys.readouterr().err.splitlines()
+    assert told.count("SIGTERM: finishing this step and saving a checkpoint; please wait") == 1
     torch.rand(7)  # a new process does not have the generator's state either
     resumed, metrics = session(tiny, tmp_path / "run", **dpo)
     assert_same(resumed, whole)

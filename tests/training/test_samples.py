@@ -6,7 +6,7 @@ import pytest
 import torch
 from conftest import CHATML, read_lines
 from tiny_models import demo_rows
-from training_sessions import PAIRS, assert_same, log, session, stopped
+from training_sessions import NO_BAR, PAIRS, assert_same, log, session, stopped
 
 from response_generator.config.schema import ChatTemplateArguments, EvaluateArguments
 from response_generator.config.training_schema import SampleArguments
@@ -63,12 +63,31 @@ def test_the_rows_name_steps_models_and_prompts(tiny, tmp_path, capsys, monkeypa
         pair = PAIRS[row["index"]]
         assert (row["prompt"], row["target_emotion"]) == (pair.prompt, pair.chosen["emotion"])
         assert row["hit_max_new_tokens"] == (row["new_tokens"] == 8)
-    printed = [line for line in capsys.readouterr().err.splitlines() if line.startswith(("step ", "sample prompt "))]
+    lines = capsys.readouterr().err.splitlines()
+    assert lines.count("writing sample replies …") == 3  # a line each time, as there is no bar
+    printed = [line for line in lines if line.startswith(("step ", "sample prompt "))]
     assert [line.partition(":")[0] for line in printed[:4]] == [
         *(f"sample prompt {number}" for number in (1, 2, 3)),
         f"step 0, reply 1 ({rows[0]['target_emotion']})",
     ]
     assert len(printed) == 3 + 3 * 3 and all(len(line) < 80 for line in printed)
+
+
+def test_a_prompt_is_shown_from_its_end_with_its_speakers(monkeypatch, capsys):
+    turns = [
+        {"role": "user", "content": {"emotion": "neutral", "dialog": "Is it  late ?"}},
+        {"role": "assistant", "content": {"emotion": "anger", "dialog": "Yes !"}},
+        {"role": "user", "content": "I am\nsorry ."},
+    ]
+    for columns, shown in (
+        (76, "user: Is it late ? | assistant: Yes ! | user: I am sorry ."),  # the last column stays empty
+        (75, "…er: Is it late ? | assistant: Yes ! | user: I am sorry ."),
+        (56, "…assistant: Yes ! | user: I am sorry ."),
+        (36, "…ser: I am sorry ."),
+    ):
+        monkeypatch.setenv("COLUMNS", str(columns))
+        samples.show_prompt(1, turns)
+        assert capsys.readouterr().err == f"sample prompt 1: {shown}\n"
 
 
 def test_the_replies_are_those_of_an_evaluation_with_the_same_random_numbers(tiny, tmp_path):
@@ -122,7 +141,8 @@ def test_nothing_that_training_uses_is_changed(tiny, tmp_path):
     arguments = SampleArguments(**ARGS)
     formatter = ChatFormatter.of(trainer.processing_class, ChatTemplateArguments(file=CHATML))
     requests = samples.choose_prompts(PAIRS, formatter, arguments, context=512)
-    written = samples.SampleReplies(trainer, requests, arguments, 42, tmp_path / "samples.jsonl", tracker=NoTracker())
+    file = tmp_path / "samples.jsonl"
+    written = samples.SampleReplies(trainer, requests, arguments, 42, file, NoTracker(), NO_BAR)
     trainer.model.train()
     note()
     written.write(1, [samples.POLICY, samples.REFERENCE])

@@ -12,7 +12,7 @@ from response_generator.config.validation import validate_arguments
 from response_generator.errors import RunError
 from response_generator.modeling import loading
 from response_generator.modeling.dpo_loss import dpo_loss, reward_margins
-from response_generator.training import sanity_checks, trainer_setup
+from response_generator.training import initial_loss, sanity_checks, trainer_setup
 
 
 @pytest.fixture
@@ -32,6 +32,50 @@ def test_the_start_is_ln_2_and_a_wrong_reference_stops_the_run(arguments):
     shift(trainer.model, "ref", 1e-6)
     with pytest.raises(RunError, match="the reference is not .*adapter "):
         sanity_checks.check_start(trainer, source, None)
+
+
+def test_of_combined_losses_each_is_reported_and_only_known_values_are_named(arguments):
+    trainer, source, _ = set_up(arguments, loss_type=["sigmoid", "sft"], loss_weights=[1.0, 0.2])
+    metrics = sanity_checks.check_start(trainer, source, None)
+    sigmoid, sft = metrics["initial_loss/sigmoid"], metrics["initial_loss/sft"]
+    assert sigmoid == pytest.approx(math.log(2), abs=1e-6)
+    rows = list(trainer.train_dataset.select(range(4)))
+    chosen = sanity_checks.compute_pair_logps(trainer, rows)[0][:, 0]
+    tokens = torch.tensor([len(row["chosen_ids"]) for row in rows])
+    assert sft == pytest.approx((-chosen / tokens).mean().item(), rel=1e-2)  # the mean of a pair's tokens
+    assert metrics["initial_loss"] == pytest.approx(sanity_checks.compute_trl_loss(trainer, rows), abs=1e-5)
+    assert metrics["initial_loss"] == pytest.approx(sigmoid + 0.2 * sft, abs=1e-5)
+    assert trainer.loss_types == ["sigmoid", "sft"] and trainer.loss_weights == [1.0, 0.2]
+    known = "ln 2 = 0.6931 where policy and reference are the same"
+    assert initial_loss.list_titles(trainer.args) == {
+        "initial_loss": "loss before the first step: 1 × sigmoid + 0.2 × sft",
+        "initial_loss/sigmoid": f"loss before the first step: sigmoid alone ({known})",
+        "initial_loss/sft": "loss before the first step: sft alone",
+    }
+
+
+def build_config(folder, **dpo) -> DPOConfig:
+    return DPOConfig(output_dir=str(folder), use_cpu=True, report_to=[], **dpo)
+
+
+@pytest.mark.parametrize(
+    ("dpo", "title"),
+    [
+        ({}, "loss before the first step (ln 2 = 0.6931 where policy and reference are the same)"),
+        ({"loss_type": ["ipo"]}, "loss before the first step: 1 × ipo"),
+        ({"loss_weights": [0.5]}, "loss before the first step: 0.5 × sigmoid"),
+        ({"use_weighting": True}, "loss before the first step: 1 × sigmoid"),
+    ],
+)
+def test_the_title_of_a_single_loss(dpo, title, tmp_path):
+    config = build_config(tmp_path, **dpo)
+    assert initial_loss.list_titles(config) == {"initial_loss": title}
+    assert initial_loss.uses_plain_dpo_loss(config) is ("ln 2" in title)
+
+
+def test_weighted_pairs_have_no_known_value(tmp_path):
+    config = build_config(tmp_path, loss_type=["sigmoid", "hinge"], use_weighting=True)
+    assert not any("ln 2" in title for title in initial_loss.list_titles(config).values())
 
 
 def test_the_written_out_loss_is_trls(arguments, monkeypatch):
@@ -89,7 +133,7 @@ def test_a_reference_from_other_batches_may_differ_as_much_as_the_policy_does_al
         return policy, torch.full((len(rows), 2), -22.0)
 
     monkeypatch.setattr(sanity_checks, "compute_pair_logps", compute)
-    monkeypatch.setattr(sanity_checks, "uses_plain_dpo_loss", lambda trainer: False)
+    monkeypatch.setattr(sanity_checks, "uses_plain_dpo_loss", lambda config: False)
     assert sanity_checks.check_start(trainer, source, None)["initial_max_logp_gap"] == pytest.approx(2)
     rounding = 0.3
     with pytest.raises(RunError, match=r"policy and reference differ by 2\.000 nats"):

@@ -9,7 +9,7 @@ import torch
 from conftest import read_json, read_lines
 from script_runs import run_here
 from tiny_models import demo_rows
-from training_sessions import At, assert_same, log
+from training_sessions import NO_BAR, At, assert_same, log
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from response_generator import sft
@@ -121,7 +121,7 @@ def test_training_is_the_same_with_sample_replies(tiny, tmp_path):
         trainer, prepared = build(tiny, tmp_path / name, samples=sample_args, **changes)
         file = tmp_path / name / "samples.jsonl"
         arguments = SampleArguments(**settings)
-        trainer.add_callback(SampleReplies(trainer, prepared.sample_requests, arguments, 42, file, Tracker()))
+        trainer.add_callback(SampleReplies(trainer, prepared.sample_requests, arguments, 42, file, Tracker(), NO_BAR))
         train(trainer)
         trainers.append(trainer)
     assert_same(*trainers)
