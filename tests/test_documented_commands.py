@@ -18,7 +18,7 @@ from response_generator.config.chat_schema import ChatArguments
 from response_generator.config.preference_schema import PreferenceDataArguments
 from response_generator.config.programs import PROGRAMS
 from response_generator.config.schema import EvaluateArguments, ModelArguments
-from response_generator.config.training_schema import DPOArguments
+from response_generator.config.training_schema import DPOArguments, SFTArguments
 from response_generator.config.validation import validate_arguments
 from response_generator.data.datasets import parse_dialogue, parse_pair
 from response_generator.preferences import __main__ as preferences
