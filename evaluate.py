@@ -128,7 +128,7 @@ def report_again(args: EvaluateArguments, run: RunFolder, options: Namespace) ->
 
 
 def compare(names: list[str], output_dir: str | Path) -> None:
-    from response_generator.evaluation import comparison, examples, finished_runs, report, table
+    from response_generator.evaluation import comparison, examples, finished_runs, report, terminal_table
 
     if not distributed.is_main_process():
         return
@@ -140,7 +140,7 @@ def compare(names: list[str], output_dir: str | Path) -> None:
     run.start()
     report.write_report(found, runs.settings(), run.flatten_environment(), run.path)
     run.write_json("metrics.json", found.flatten())
-    table.show_table(found, {})
+    terminal_table.show_table(found, {})
     examples.show_examples(found)
     print(f"done: open {run.path / 'report.html'}; metrics and pictures are beside it")
 

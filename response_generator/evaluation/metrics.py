@@ -57,6 +57,11 @@ class Metric:
     is_key_figure: bool = False
     higher_is_better: bool | None = None
 
+    @property
+    def carries_conclusions(self) -> bool:
+        """Whether the conclusions or the cards may mention it."""
+        return self.phrase is not None or self.is_key_figure or self.higher_is_better is not None
+
 
 def read_column(name: str) -> Column:
     return lambda rows: np.array([row[name] for row in rows])

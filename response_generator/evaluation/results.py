@@ -2,7 +2,7 @@
 
 from response_generator.config.schema import EvaluateArguments
 from response_generator.constants import PREDICTIONS_FILE
-from response_generator.evaluation import examples, pair_logprobs, predictions, predictions_file, report, table
+from response_generator.evaluation import examples, pair_logprobs, predictions, predictions_file, report, terminal_table
 from response_generator.evaluation.comparison import compare_models
 from response_generator.runs import json_lines, run_folder
 from response_generator.runs.run_folder import RunFolder
@@ -39,7 +39,7 @@ def score_and_report(
     metrics = comparison.flatten() | counts
     metrics |= {f"{model}/{key}": value for model, speed in throughput.items() for key, value in speed.items()}
     run.write_json("metrics.json", metrics)
-    table.show_table(comparison, throughput)
+    terminal_table.show_table(comparison, throughput)
     examples.show_examples(comparison)
     tracker.log_table("predictions", *predictions_file.to_tracker_table(scored))
     for picture in pictures:

@@ -6,7 +6,7 @@ from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar
 from test_metrics import LABELS, row
 
-from response_generator.evaluation import report, table
+from response_generator.evaluation import report, table, terminal_table
 from response_generator.evaluation.comparison import GOLD, compare_models
 from response_generator.evaluation.conclusions import draw_conclusions
 
@@ -124,7 +124,7 @@ def test_an_undecided_preference_is_reported_as_chance():
 def test_odd_names_of_runs_are_shown_as_they_are(tmp_path, capsys):
     rows = {"runs/[a]x$\\frac$": rows_of(BASELINE), "_b|c": rows_of(ADAPTER)}
     found = compare_models(rows, LABELS, 200, seed=1)
-    table.show_table(found, {})
+    terminal_table.show_table(found, {})
     assert "runs/[a]x$\\frac$" in capsys.readouterr().out
     report.write_report(found, {}, {}, tmp_path)
     assert "| _b\\|c |" in (tmp_path / "summary.md").read_text(encoding="utf-8")
