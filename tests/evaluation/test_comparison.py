@@ -8,7 +8,8 @@ from test_metrics import LABELS, row
 
 from response_generator.evaluation import report, table, terminal_table
 from response_generator.evaluation.comparison import GOLD, compare_models
-from response_generator.evaluation.conclusions import draw_conclusions
+from response_generator.evaluation.conclusions import draw_conclusions, explain_noise, is_clear_change
+from response_generator.evaluation.estimates import Estimate
 
 RESAMPLES = 4_000
 
@@ -136,12 +137,38 @@ def test_a_claim_says_what_can_be_said():
     assert better.endswith("p = 0.0046, n = 60.")
     worse = draw_conclusions(evaluated(ADAPTER, BASELINE))[0]
     assert worse.startswith("The adapter follows the target emotion less often than the baseline: -28.3 points, 95 %")
-    noise = draw_conclusions(evaluated([True, False] * 20, [False, True] * 20))[0]
-    assert "could be noise (+0.0 points, 95 % CI [-" in noise and "p = 1.0000, n = 40)." in noise
+    assert NOISE not in better + worse
+
+
+NOISE = "the difference could be noise, because "
+
+
+def test_what_could_be_noise_says_whether_the_interval_or_the_test_does_not_exclude_it():
+    neither = draw_conclusions(evaluated([True, False] * 20, [False, True] * 20))[0]
+    assert f"{NOISE}the interval includes 0 and p is not below 0.05 (+0.0 points, 95 % CI [-" in neither
+    assert "p = 1.0000, n = 40)." in neither
     # Four prompts gained, none lost: the resamples are all above zero, the exact test says that a coin does it too.
     found = evaluated([True] * 50 + [False] * 4, [True] * 54)
     assert found.differences["adapter"]["emotion_accuracy"].low > 0
-    assert "could be noise (+7.4 points" in draw_conclusions(found)[0] and "p = 0.1250" in draw_conclusions(found)[0]
+    by_test = draw_conclusions(found)[0]
+    assert f"{NOISE}p is not below 0.05, although the interval excludes 0 (+7.4 points" in by_test
+    assert "p = 0.1250" in by_test
+
+
+@pytest.mark.parametrize(
+    ("difference", "reason"),
+    [
+        (Estimate(0.1, 0.0, 0.2, 0.04), "the interval includes 0, although p is below 0.05"),
+        (Estimate(0.1, None, None, 0.3), "there is no interval and p is not below 0.05"),
+        (Estimate(0.1, None, None, 0.01), "there is no interval, although p is below 0.05"),
+        (Estimate(0.1, -0.1, 0.3), "the interval includes 0"),
+        (Estimate(-0.1, -0.2, -0.05), "there are fewer than 30 prompts"),
+        (Estimate(0.1), "there is no interval"),
+    ],
+)
+def test_each_reason_to_doubt_a_difference(difference, reason):
+    assert not is_clear_change(difference, prompts=29)
+    assert explain_noise(difference) == reason
 
 
 def test_clear_losses_are_said_as_gains_are():

@@ -10,8 +10,10 @@ from browser_pages import assert_fits_a_phone, open_page
 from test_metrics import LABELS, row
 
 from response_generator.constants import EMOTIONS
-from response_generator.evaluation import plots, report
+from response_generator.evaluation import cards, plots, report
 from response_generator.evaluation.comparison import Comparison, compare_models
+from response_generator.evaluation.estimates import Estimate
+from response_generator.evaluation.metrics import METRICS
 
 ENVIRONMENT = {"commit": '"c0ffee"'}
 ATTACK = "</script><script>document.title = 'taken'</script><img src=x onerror=\"document.title = 'taken'\"> & \u2028"
@@ -190,6 +192,16 @@ def test_the_cards_hold_the_figures_of_metrics_json(page):
         assert cards[title].startswith(expected)
     p = found["difference/emotion_accuracy/p"]
     assert cards["target emotion followed"].endswith(f"p {p:.4f}: could be noise gold replies 100.0 %")
+
+
+def test_a_card_says_why_a_difference_whose_interval_excludes_0_could_be_noise():
+    accuracy = METRICS[0]
+    by_test = cards.describe_difference(Estimate(0.074, 0.019, 0.148, 0.125), accuracy, 54)
+    assert by_test == "+7.4 points [1.9, 14.8] p 0.1250: could be noise, because " + (
+        "p is not below 0.05, although the interval excludes 0"
+    )
+    by_interval = cards.describe_difference(Estimate(0.01, -0.02, 0.04, 0.6), accuracy, 54)
+    assert by_interval == "+1.0 points [-2.0, 4.0] p 0.6000: could be noise"
 
 
 def test_cards_of_one_model_and_of_four(browser, tmp_path):
