@@ -3,10 +3,10 @@
 from response_generator.constants import ADAPTER, BASELINE, EMOTIONS
 from response_generator.evaluation.comparison import GOLD, Comparison
 from response_generator.evaluation.estimates import Estimate
+from response_generator.evaluation.intervals import MIN_PROMPTS
 from response_generator.evaluation.metrics import Metric
 
 SIGNIFICANCE_LEVEL = 0.05
-MIN_PROMPTS = 30  # with fewer, a bootstrap interval alone is too narrow to conclude from
 
 
 def draw_conclusions(comparison: Comparison) -> list[str]:

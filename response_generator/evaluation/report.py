@@ -7,6 +7,7 @@ from response_generator.constants import EMOTIONS
 from response_generator.evaluation import cards, plots, table
 from response_generator.evaluation.comparison import Comparison
 from response_generator.evaluation.conclusions import draw_conclusions
+from response_generator.evaluation.intervals import MIN_PROMPTS
 from response_generator.evaluation.predictions_file import group_by_run
 from response_generator.reporting.page import to_data_url, write_page
 from response_generator.runs import atomic_files
@@ -46,6 +47,7 @@ def write_report(
         models=comparison.models,
         prompts=comparison.prompts,
         samples=comparison.samples,
+        min_prompts=MIN_PROMPTS,
         several_runs=max(comparison.runs.values()) > 1,
         replies=collect_browser_rows(comparison),
     )
