@@ -23,17 +23,19 @@ PLOT_DESCRIPTIONS = {
 
 
 def write_report(
-    comparison: Comparison, settings: dict[str, str], environment: dict[str, str], folder: Path
+    comparison: Comparison, title: str, settings: dict[str, str], environment: dict[str, str], folder: Path
 ) -> list[Path]:
     """Writes report.html, summary.md and the PNG files, and returns the PNG files.
 
     Args:
+        title: of the page; it names the run and the adapters.
         settings, environment: `{key: value}` of the args and of environment.json, shown in the report.
     """
     vectors = plots.write_plots(comparison, folder)
     write_page(
         folder / "report.html",
         PAGE_FOLDER,
+        title=title,
         conclusions=draw_conclusions(comparison),
         cards=cards.build_cards(comparison),
         cards_note=cards.describe_cards(comparison),

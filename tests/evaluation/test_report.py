@@ -17,6 +17,7 @@ from response_generator.evaluation.metrics import METRICS
 
 ENVIRONMENT = {"commit": '"c0ffee"'}
 ATTACK = "</script><script>document.title = 'taken'</script><img src=x onerror=\"document.title = 'taken'\"> & \u2028"
+TITLE = "Evaluation: demo/evaluate (adapter dpo, baseline <b>sft</b>)"
 SETTINGS = {"seed": "42", "wandb.notes": '"<b>bold</b>"'}
 
 
@@ -46,7 +47,7 @@ def made_rows(count: int = 70, samples: int = 1) -> dict[str, list[dict]]:
 @pytest.fixture(scope="module")
 def written(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("report")
-    pictures = report.write_report(compare_made_rows(), SETTINGS, ENVIRONMENT, folder)
+    pictures = report.write_report(compare_made_rows(), TITLE, SETTINGS, ENVIRONMENT, folder)
     assert {picture.name for picture in pictures} == {
         f"{name}.png" for name in ("emotions", "confusion", "quality", "lengths", "margins")
     }
@@ -121,7 +122,7 @@ def test_replies_are_text_and_never_markup(page):
     page.locator("[name=search]").fill("onerror")
     assert numbers(page) == [5]
     assert page.locator("article .answer p").nth(1).inner_text().startswith("</script><script>document.title")
-    assert page.title() == "Evaluation: baseline and adapter"
+    assert page.title() == page.locator("h1").inner_text() == TITLE
     assert page.locator("article img").count() == 0
 
 
@@ -151,7 +152,7 @@ def test_it_is_readable_on_a_phone(page):
 @pytest.mark.parametrize("models", [1, 4])
 def test_one_model_and_four_are_readable_on_a_phone(browser, tmp_path, models):
     found = compare_four_runs() if models == 4 else compare_models({"adapter": made_rows()["adapter"]}, LABELS, 100, 1)
-    report.write_report(found, SETTINGS, ENVIRONMENT, tmp_path)
+    report.write_report(found, TITLE, SETTINGS, ENVIRONMENT, tmp_path)
     with open_page(browser, tmp_path / "report.html") as page:
         assert_fits_a_phone(page, plots.draw_pictures(found).values())
 
@@ -205,14 +206,14 @@ def test_a_card_says_why_a_difference_whose_interval_excludes_0_could_be_noise()
 
 
 def test_cards_of_one_model_and_of_four(browser, tmp_path):
-    report.write_report(compare_four_runs(), SETTINGS, ENVIRONMENT, tmp_path)
+    report.write_report(compare_four_runs(), TITLE, SETTINGS, ENVIRONMENT, tmp_path)
     with open_page(browser, tmp_path / "report.html") as page:
         rows = page.locator(".card").first.locator("dl div")
         assert [" ".join(text.split()) for text in rows.all_inner_texts()][0] == "runs/a 50.0 %"
         assert rows.all_inner_texts()[2].split()[:3] == ["runs/c", "50.0", "%"]
         assert rows.count() == 5
     alone = compare_models({"adapter": made_rows()["adapter"]}, LABELS, 100, 1)
-    report.write_report(alone, SETTINGS, ENVIRONMENT, tmp_path)
+    report.write_report(alone, TITLE, SETTINGS, ENVIRONMENT, tmp_path)
     with open_page(browser, tmp_path / "report.html") as page:
         low, high = (alone.flatten()[f"adapter/emotion_accuracy/{bound}"] * 100 for bound in ("low", "high"))
         assert read_cards(page)["target emotion followed"] == (
@@ -230,7 +231,7 @@ def test_in_a_dark_browser_it_is_dark(page):
 def test_three_runs_and_several_samples(browser, tmp_path):
     rows = made_rows(count=8, samples=2)
     three = {"runs/a": rows["baseline"], "runs/b": rows["adapter"], "runs/c": rows["baseline"]}
-    report.write_report(compare_models(three, LABELS, 100, seed=1), SETTINGS, ENVIRONMENT, tmp_path)
+    report.write_report(compare_models(three, LABELS, 100, seed=1), TITLE, SETTINGS, ENVIRONMENT, tmp_path)
     page = browser.new_page()
     page.goto((tmp_path / "report.html").as_uri())
     assert headings(page)[1].startswith("row 0, sample 1: target neutral, fixed, target probability +0.800")
@@ -248,7 +249,7 @@ def test_the_page_holds_its_rows_as_json_and_no_address(written):
 
 
 def test_a_report_of_the_same_metrics_has_the_same_bytes(written, tmp_path):
-    report.write_report(compare_made_rows(), SETTINGS, ENVIRONMENT, tmp_path)
+    report.write_report(compare_made_rows(), TITLE, SETTINGS, ENVIRONMENT, tmp_path)
     for file in written.iterdir():
         assert (tmp_path / file.name).read_bytes() == file.read_bytes(), file.name
 
