@@ -1,5 +1,7 @@
 """What an evaluation allows to be said, in sentences: a difference between models, or that it may be chance."""
 
+import re
+
 from response_generator.constants import ADAPTER, BASELINE, EMOTIONS
 from response_generator.evaluation.comparison import GOLD, Comparison
 from response_generator.evaluation.estimates import Estimate
@@ -7,6 +9,10 @@ from response_generator.evaluation.intervals import MIN_PROMPTS
 from response_generator.evaluation.metrics import Metric
 
 SIGNIFICANCE_LEVEL = 0.05
+# Where a page or a terminal breaks no line: intervals, p-values, percentages and numbers of prompts.
+UNBROKEN = re.compile(
+    r"\[[-.\d]+, [-.\d]+\]|\bp (?:= )?\d[-.\de]*|\d[.\d]* -> \d[.\d]*(?: %)?|\d[.\d]* %(?: CI)?|\bn = [\d,]*\d"
+)
 
 
 def draw_conclusions(comparison: Comparison) -> list[str]:

@@ -1,6 +1,5 @@
 """The table of an evaluation on a terminal of any width: the metrics that the conclusions are drawn from."""
 
-import re
 import sys
 import textwrap
 
@@ -10,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from response_generator.evaluation.comparison import Comparison
-from response_generator.evaluation.conclusions import draw_conclusions
+from response_generator.evaluation.conclusions import UNBROKEN, draw_conclusions
 from response_generator.evaluation.estimates import Estimate
 from response_generator.evaluation.table import (
     Section,
@@ -55,9 +54,9 @@ def show_table(comparison: Comparison, throughput: dict[str, dict[str, float]]) 
 
 
 def wrap_sentence(sentence: str, width: int) -> str:
-    """An item of a list, wrapped between words, but not inside of an interval or before a percent sign."""
-    joined = re.sub(r"\[[^]]*\]|\d %", lambda part: part[0].replace(" ", NO_BREAK_SPACE), sentence)
-    wrapped = textwrap.fill(joined, width, initial_indent="- ", subsequent_indent="  ")
+    """An item of a list, wrapped between words, but not inside of an interval or another part of UNBROKEN."""
+    joined = UNBROKEN.sub(lambda part: part[0].replace(" ", NO_BREAK_SPACE), sentence)
+    wrapped = textwrap.fill(joined, width, initial_indent="- ", subsequent_indent="  ", break_on_hyphens=False)
     return wrapped.replace(NO_BREAK_SPACE, " ")
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from browser_pages import assert_fits_a_phone, open_page
+from browser_pages import PHONE, assert_fits_a_phone, open_page
 from test_metrics import LABELS, row
 
 from response_generator.constants import EMOTIONS
@@ -147,6 +147,58 @@ def compare_four_runs() -> Comparison:
 def test_it_is_readable_on_a_phone(page):
     assert_fits_a_phone(page, plots.draw_pictures(compare_made_rows()).values())
     assert page.locator("article").first.bounding_box()["width"] > 300
+
+
+def test_on_a_phone_tables_and_plots_are_folded_but_not_the_claim_the_cards_and_the_replies(browser, written):
+    with open_page(browser, written / "report.html", viewport=PHONE) as page:
+        assert page.locator("summary").all_inner_texts() == [
+            *("Metrics", "Metrics by emotion", "Plots", "Settings", "Environment")
+        ]
+        assert page.locator("details[open]").count() == 0
+        for part in (".conclusion", ".card >> nth=3", "figure >> nth=0", "ul", "#filters", "article >> nth=0"):
+            assert page.locator(part).is_visible(), part
+        assert not page.locator("figure").nth(1).is_visible()
+        assert numbers(page) == list(range(10))
+        assert page.evaluate("document.documentElement.scrollHeight") < 10 * PHONE["height"]
+        page.locator("#more").click()
+        assert numbers(page) == list(range(20))
+        page.locator("summary", has_text="Plots").click()
+        assert page.locator("figure").nth(1).is_visible()
+
+
+def test_on_a_wide_screen_metrics_and_plots_are_open(page):
+    assert page.locator("details[open] > summary").all_inner_texts() == ["Metrics", "Plots"]
+
+
+def test_no_line_of_a_conclusion_is_broken_inside_of_an_interval(browser, written):
+    with open_page(browser, written / "report.html", viewport={"width": 320, "height": 844}) as page:
+        unbroken = page.locator(".conclusion .unbroken, .card .unbroken, li .unbroken")
+        texts = unbroken.all_inner_texts()
+        text = " ".join(page.locator(".conclusion, .card .note, li").all_inner_texts())
+        for form in (r"\[[^]]*\]", r"p = \S+\d", r" p \d\S+\d", r"n = \d+"):
+            found = [match.strip() for match in re.findall(form, text)]
+            assert found and set(found) <= set(texts), form
+        assert page.evaluate("[...document.querySelectorAll('.unbroken')].every(e => e.getClientRects().length === 1)")
+
+
+def test_each_number_with_its_sign_is_kept_unbroken():
+    sentence = "Worse & [a: 67.4 -> 89.8 %, 95 % CI of it [-0.3, 31.4], p = 8.4e-06, n = 1,260."
+    marked = report.keep_unbroken(sentence)
+    assert re.findall(r"<span class=\"unbroken\">(.*?)</span>", marked) == [
+        *("67.4 -&gt; 89.8 %", "95 % CI", "[-0.3, 31.4]", "p = 8.4e-06", "n = 1,260")
+    ]
+    assert marked.startswith("Worse &amp; [a: <span")
+
+
+def test_a_name_with_brackets_or_markup_is_text_in_the_conclusions(browser, tmp_path):
+    rows = made_rows()
+    found = compare_models({"runs/[a": rows["baseline"], "<b>b</b>": rows["adapter"]}, LABELS, 100, seed=1)
+    report.write_report(found, TITLE, SETTINGS, ENVIRONMENT, tmp_path)
+    with open_page(browser, tmp_path / "report.html", viewport=PHONE) as page:
+        assert "whether <b>b</b> follows the target emotion more or less often than runs/[a: the" in (
+            page.locator(".conclusion").inner_text()
+        )
+        assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
 
 
 @pytest.mark.parametrize("models", [1, 4])

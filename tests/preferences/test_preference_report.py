@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from browser_pages import assert_fits_a_phone, open_page
+from browser_pages import PHONE, assert_fits_a_phone, open_page
 from pairs import make_pair
 
 from response_generator.preferences import report
@@ -85,6 +85,15 @@ def test_failed_prompts_are_listed_with_their_reasons(page):
 
 def test_it_is_readable_on_a_phone(page):
     assert_fits_a_phone(page, draw_pictures(make_pairs()).values())
+
+
+def test_on_a_phone_the_plots_are_folded_and_ten_pairs_are_shown_at_once(browser, written):
+    with open_page(browser, written / "report.html", viewport=PHONE) as page:
+        assert not page.locator("figure").first.is_visible()
+        assert page.locator("table").first.is_visible()
+        assert numbers(page) == list(range(10))
+        page.locator("summary", has_text="Plots").click()
+        assert page.locator("figure").first.is_visible()
 
 
 def test_without_scores_there_are_no_margins(browser, tmp_path):
