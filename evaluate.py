@@ -127,7 +127,8 @@ def report_again(args: EvaluateArguments, run: RunFolder, options: Namespace) ->
 
 
 def compare(names: list[str], output_dir: str | Path) -> None:
-    from response_generator.evaluation import comparison, examples, finished_runs, report, table
+    from response_generator.evaluation import comparison, examples, finished_runs, report, terminal_table
+    from response_generator.runs.short_names import build_page_title
 
     if not distributed.is_main_process():
         return
@@ -137,9 +138,10 @@ def compare(names: list[str], output_dir: str | Path) -> None:
     finished_runs.check_output_folder(run)
     found = comparison.compare_models(runs.rows, [], runs.bootstrap_resamples, runs.seed)
     run.start()
-    report.write_report(found, runs.settings(), run.flatten_environment(), run.path)
+    title = build_page_title("Evaluation", run.path, found.models)
+    report.write_report(found, title, runs.settings(), run.flatten_environment(), run.path)
     run.write_json("metrics.json", found.flatten())
-    table.show_table(found, {})
+    terminal_table.show_table(found, {})
     examples.show_examples(found)
     print(f"done: open {run.path / 'report.html'}; metrics and pictures are beside it")
 

@@ -16,7 +16,7 @@ FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-backgroun
 @contextmanager
 def watch_page(browser, address: str, **context_options) -> Iterator:
     """The page at an address, and the addresses that it asks for; afterwards nothing may have gone wrong in it."""
-    context = browser.new_context(viewport={"width": 1200, "height": 900}, **context_options)
+    context = browser.new_context(**({"viewport": {"width": 1200, "height": 900}} | context_options))
     page = context.new_page()
     page.set_default_timeout(20_000)
     complaints, addresses = [], []
@@ -30,14 +30,15 @@ def watch_page(browser, address: str, **context_options) -> Iterator:
 
 
 @contextmanager
-def open_page(browser, file: Path) -> Iterator:
+def open_page(browser, file: Path, **context_options) -> Iterator:
     """The page, opened from disk with no network, which it may not ask for."""
-    with watch_page(browser, file.as_uri(), offline=True) as (page, addresses):
+    with watch_page(browser, file.as_uri(), offline=True, **context_options) as (page, addresses):
         yield page
     assert [address for address in addresses if not address.startswith("data:")] == [file.as_uri()]
 
 
 PHONE_WIDTH, MIN_FONT_SIZE, MIN_TOUCH_HEIGHT = 390, 9, 44  # px
+PHONE = {"width": PHONE_WIDTH, "height": 844}
 PX_PER_POINT = 96 / 72
 
 
@@ -48,7 +49,7 @@ def assert_fits_a_phone(page, pictures: Iterable[Picture]) -> None:
     Args:
         pictures: the plots in the order of the page.
     """
-    page.set_viewport_size({"width": PHONE_WIDTH, "height": 844})
+    page.set_viewport_size(PHONE)
     page.evaluate("document.querySelectorAll('details').forEach(each => { each.open = true; })")
     assert page.evaluate("document.documentElement.scrollWidth") <= PHONE_WIDTH
     cells = page.evaluate("[...document.querySelectorAll('td, th')].map(cell => cell.getBoundingClientRect().right)")

@@ -1,7 +1,7 @@
 """The key figures at the top of the report: how each of them differs between the models."""
 
 from response_generator.evaluation.comparison import GOLD, GOLD_TITLE, Comparison
-from response_generator.evaluation.conclusions import is_clear_change
+from response_generator.evaluation.conclusions import excludes_zero, explain_noise, is_clear_change
 from response_generator.evaluation.estimates import Estimate
 from response_generator.evaluation.metrics import CLEAN, Metric
 from response_generator.evaluation.table import format_bounds, format_cell, format_number
@@ -51,4 +51,7 @@ def build_card(metric: Metric, comparison: Comparison) -> Card:
 def describe_difference(difference: Estimate, metric: Metric, prompts: int) -> str:
     text = format_number(difference.value, metric.in_percent, signed=True)
     text += (" points" if metric.in_percent else "") + format_bounds(difference, metric.in_percent)
-    return text if is_clear_change(difference, prompts) else f"{text}: could be noise"
+    if is_clear_change(difference, prompts):
+        return text
+    # An interval that includes 0 is seen at a glance; one that excludes it calls for the reason.
+    return f"{text}: could be noise" + (f", because {explain_noise(difference)}" if excludes_zero(difference) else "")

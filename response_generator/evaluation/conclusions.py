@@ -1,12 +1,18 @@
 """What an evaluation allows to be said, in sentences: a difference between models, or that it may be chance."""
 
+import re
+
 from response_generator.constants import ADAPTER, BASELINE, EMOTIONS
 from response_generator.evaluation.comparison import GOLD, Comparison
 from response_generator.evaluation.estimates import Estimate
+from response_generator.evaluation.intervals import MIN_PROMPTS
 from response_generator.evaluation.metrics import Metric
 
 SIGNIFICANCE_LEVEL = 0.05
-MIN_PROMPTS = 30  # with fewer, a bootstrap interval alone is too narrow to conclude from
+# Where a page or a terminal breaks no line: intervals, p-values, percentages and numbers of prompts.
+UNBROKEN = re.compile(
+    r"\[[-.\d]+, [-.\d]+\]|\bp (?:= )?\d[-.\de]*|\d[.\d]* -> \d[.\d]*(?: %)?|\d[.\d]* %(?: CI)?|\bn = [\d,]*\d"
+)
 
 
 def draw_conclusions(comparison: Comparison) -> list[str]:
@@ -44,7 +50,8 @@ def describe_difference(model: str, first: str, metric: Metric, comparison: Comp
         )
     return (
         f"It is not clear whether {name_model(model, False)} {metric.phrase} more or less often than "
-        f"{name_model(first, False)}: the difference could be noise ({numbers}, {size})."
+        f"{name_model(first, False)}: the difference could be noise, because "
+        f"{explain_noise(difference)} ({numbers}, {size})."
     )
 
 
@@ -81,6 +88,20 @@ def is_clear_change(difference: Estimate, prompts: int) -> bool:
     if difference.p is not None:
         return is_significant(difference)
     return excludes_zero(difference) and prompts >= MIN_PROMPTS
+
+
+def explain_noise(difference: Estimate) -> str:
+    """Why a difference is no clear change: which of the interval and the test does not exclude "no difference"."""
+    if excludes_zero(difference):
+        if difference.p is None:
+            return f"there are fewer than {MIN_PROMPTS} prompts"
+        return f"p is not below {SIGNIFICANCE_LEVEL}, although the interval excludes 0"
+    interval = "there is no interval" if difference.low is None else "the interval includes 0"
+    if difference.p is None:
+        return interval
+    if difference.p < SIGNIFICANCE_LEVEL:
+        return f"{interval}, although p is below {SIGNIFICANCE_LEVEL}"
+    return f"{interval} and p is not below {SIGNIFICANCE_LEVEL}"
 
 
 def excludes_zero(difference: Estimate) -> bool:

@@ -5,7 +5,7 @@ from rich.text import Text
 
 from response_generator.evaluation.comparison import Comparison
 from response_generator.evaluation.predictions_file import Prediction, group_by_run
-from response_generator.evaluation.table import open_console
+from response_generator.evaluation.terminal_table import open_console
 
 MAX_EXAMPLES = 3
 

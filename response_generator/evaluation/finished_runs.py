@@ -1,7 +1,5 @@
 """Finished evaluations, read to be compared. They must have the same prompts and the same classifiers."""
 
-import os
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ from response_generator.evaluation import predictions_file
 from response_generator.evaluation.comparison import RESERVED_NAMES
 from response_generator.evaluation.predictions_file import GENERATED_FIELDS, SCORED_FIELDS, Prediction
 from response_generator.runs import run_folder
+from response_generator.runs.short_names import shorten_paths
 
 CLASSIFIER_KEYS = ("emotion_model", "emotion_labels", "gibberish_model", "clean_up_tokenization_spaces")
 SECTIONS_OF_OTHER_PROGRAMS = {"dpo", "reward"}  # training and building have a section scoring, too
@@ -78,21 +77,6 @@ def parse_model(text: str) -> ComparedModel:
         return ComparedModel(name, [Path(paths.expand_path(folder)) for folder in folders.split(",")])
     except ValueError as error:
         raise InputError(f"--compare: {text}: {error}") from error
-
-
-def shorten_paths(folders: list[Path], taken: set[str]) -> dict[Path, str]:
-    """A name for each of the different folders: the last part of its path, and as many parts before it as make the
-    name different from those of the others and from `taken`."""
-    parts = {folder: Path(os.path.abspath(folder)).parts for folder in folders}
-    lengths = dict.fromkeys(folders, 1)
-    while True:
-        names = {folder: str(Path(*parts[folder][-lengths[folder] :])) for folder in folders}
-        counts = Counter([*names.values(), *taken])
-        too_short = [folder for folder in folders if counts[names[folder]] > 1 and lengths[folder] < len(parts[folder])]
-        if not too_short:
-            return names
-        for folder in too_short:
-            lengths[folder] += 1
 
 
 def read_runs(models: list[ComparedModel]) -> FinishedRuns:

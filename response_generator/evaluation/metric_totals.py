@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 
 from response_generator.constants import EMOTIONS
-from response_generator.evaluation.metrics import Metric
+from response_generator.evaluation.metrics import Column, Metric
 from response_generator.evaluation.predictions_file import Prediction
 from response_generator.scoring.rules import ends_with_punctuation
 
@@ -17,12 +17,13 @@ from response_generator.scoring.rules import ends_with_punctuation
 class MetricTotals:
     """Means over each prompt's replies, from which every metric follows for any choice of prompts.
 
-    ratios: `{metric: (numerator, denominator)}`, each (prompts,). confusion: the share of replies by target and
-    predicted emotion, (prompts, 7, 7).
+    numerators: `{metric: (prompts,)}` of the ratios. denominators: the same of all metrics; 0 where a prompt does not
+    count. confusion: the share of replies by target and predicted emotion, (prompts, 7, 7).
     """
 
     metrics: dict[str, Metric]
-    ratios: dict[str, tuple[np.ndarray, np.ndarray]]
+    numerators: dict[str, np.ndarray]
+    denominators: dict[str, np.ndarray]
     confusion: np.ndarray
 
     @classmethod
@@ -32,28 +33,35 @@ class MetricTotals:
         confusion = np.zeros((len(rows), len(EMOTIONS), len(EMOTIONS)))
         for number, row in enumerate(rows):
             confusion[number, EMOTIONS.index(row["target_emotion"]), EMOTIONS.index(row["predicted_emotion"])] = 1
-        ratios = {
-            name: tuple(
-                np.asarray(column(rows), float).reshape(prompts, -1).mean(1)
-                for column in (metric.numerator, metric.denominator)
-            )
-            for name, metric in metrics.items()
-            if metric.numerator
-        }
-        return cls(metrics, ratios, confusion.reshape(prompts, -1, *confusion.shape[1:]).mean(1))
+
+        def mean_by_prompt(column: Column) -> np.ndarray:
+            return np.asarray(column(rows), float).reshape(prompts, -1).mean(1)
+
+        return cls(
+            metrics,
+            {name: mean_by_prompt(metric.numerator) for name, metric in metrics.items() if metric.numerator},
+            {name: mean_by_prompt(metric.denominator) for name, metric in metrics.items()},
+            confusion.reshape(prompts, -1, *confusion.shape[1:]).mean(1),
+        )
 
     @classmethod
     def mean(cls, runs: list["MetricTotals"]) -> "MetricTotals":
         """Of several training runs of one recipe, on the same prompts."""
-        ratios = {
-            name: tuple(np.mean(parts, axis=0) for parts in zip(*(run.ratios[name] for run in runs), strict=True))
-            for name in runs[0].ratios
-        }
-        return cls(runs[0].metrics, ratios, np.mean([run.confusion for run in runs], axis=0))
+        first = runs[0]
+        return cls(
+            first.metrics,
+            {name: np.mean([run.numerators[name] for run in runs], axis=0) for name in first.numerators},
+            {name: np.mean([run.denominators[name] for run in runs], axis=0) for name in first.denominators},
+            np.mean([run.confusion for run in runs], axis=0),
+        )
 
     @property
     def prompts(self) -> int:
         return len(self.confusion)
+
+    def count_prompts(self, name: str) -> int:
+        """Prompts that count in a metric: for the recall of an emotion, those with that target."""
+        return int((self.denominators[name] > 0).sum())
 
     def compute(self, weights: np.ndarray) -> dict[str, np.ndarray]:
         """Every ratio and F1, once for each row of `weights` (resamples, prompts): how often each prompt counts.
@@ -63,8 +71,9 @@ class MetricTotals:
         """
         found = {}
         with np.errstate(divide="ignore", invalid="ignore"):
-            for name, (numerator, denominator) in self.ratios.items():
-                found[name] = self.metrics[name].transform((weights @ numerator) / (weights @ denominator))
+            for name, numerator in self.numerators.items():
+                ratio = (weights @ numerator) / (weights @ self.denominators[name])
+                found[name] = self.metrics[name].transform(ratio)
             confusions = weights @ self.confusion.reshape(self.prompts, -1)
             found |= compute_f1(confusions.reshape(-1, len(EMOTIONS), len(EMOTIONS)))
         return found

@@ -32,7 +32,8 @@ class Metric:
         title: in the table and the report.
         section: the part of the table it is listed in.
         numerator, denominator: one number a reply. A metric without a numerator is computed in
-            metric_totals.py: F1 from the confusion matrix, distinct-n from n-grams.
+            metric_totals.py: F1 from the confusion matrix, distinct-n from n-grams. Its denominator only says which
+            replies count.
         transform: applied to the ratio, for example `np.exp` for a perplexity.
         is_proportion: the ratio is a share of replies. It gets exact bounds where all prompts agree.
         in_percent: shown times 100. Without it the number is shown as it is, with two digits.
@@ -56,6 +57,11 @@ class Metric:
     phrase: str | None = None
     is_key_figure: bool = False
     higher_is_better: bool | None = None
+
+    @property
+    def carries_conclusions(self) -> bool:
+        """Whether the conclusions or the cards may mention it."""
+        return self.phrase is not None or self.is_key_figure or self.higher_is_better is not None
 
 
 def read_column(name: str) -> Column:
@@ -128,8 +134,20 @@ METRICS = (
     Metric("emotion_f1_weighted", "emotion F1, weighted", EMOTION, higher_is_better=True, **F1_METRICS),
     Metric("emotion_f1_macro", "emotion F1, macro", EMOTION, higher_is_better=True, **F1_METRICS),
     Metric("emotion_f1_micro_without_neutral", "emotion F1, micro without neutral", EMOTION, **F1_METRICS),
-    Metric("non_neutral_f1_weighted", "F1 on targets other than neutral, weighted", EMOTION, **F1_METRICS),
-    Metric("non_neutral_f1_macro", "F1 on targets other than neutral, macro", EMOTION, **F1_METRICS),
+    Metric(
+        "non_neutral_f1_weighted",
+        "F1 on targets other than neutral, weighted",
+        EMOTION,
+        denominator=is_non_neutral,
+        **F1_METRICS,
+    ),
+    Metric(
+        "non_neutral_f1_macro",
+        "F1 on targets other than neutral, macro",
+        EMOTION,
+        denominator=is_non_neutral,
+        **F1_METRICS,
+    ),
     Metric(
         "ends_with_punctuation",
         "ends with punctuation",
@@ -213,6 +231,6 @@ def list_metrics(gibberish_labels: Sequence[str]) -> dict[str, Metric]:
         found += [
             Metric(f"emotion/{emotion}/recall", emotion, RECALL, both, target, on_gold=True),
             Metric(f"emotion/{emotion}/precision", emotion, PRECISION, both, prediction, on_gold=True),
-            Metric(f"emotion/{emotion}/f1", emotion, F1, **F1_METRICS),
+            Metric(f"emotion/{emotion}/f1", emotion, F1, denominator=target, **F1_METRICS),
         ]
     return {metric.name: metric for metric in found}

@@ -1,12 +1,16 @@
 """Writes report.html, summary.md and the plots of an evaluation. Needs no model."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+from markupsafe import Markup
 
 from response_generator.constants import EMOTIONS
 from response_generator.evaluation import cards, plots, table
 from response_generator.evaluation.comparison import Comparison
-from response_generator.evaluation.conclusions import draw_conclusions
+from response_generator.evaluation.conclusions import UNBROKEN, draw_conclusions
+from response_generator.evaluation.intervals import MIN_PROMPTS
 from response_generator.evaluation.predictions_file import group_by_run
 from response_generator.reporting.page import to_data_url, write_page
 from response_generator.runs import atomic_files
@@ -22,19 +26,21 @@ PLOT_DESCRIPTIONS = {
 
 
 def write_report(
-    comparison: Comparison, settings: dict[str, str], environment: dict[str, str], folder: Path
+    comparison: Comparison, title: str, settings: dict[str, str], environment: dict[str, str], folder: Path
 ) -> list[Path]:
     """Writes report.html, summary.md and the PNG files, and returns the PNG files.
 
     Args:
+        title: of the page; it names the run and the adapters.
         settings, environment: `{key: value}` of the args and of environment.json, shown in the report.
     """
     vectors = plots.write_plots(comparison, folder)
     write_page(
         folder / "report.html",
         PAGE_FOLDER,
-        conclusions=draw_conclusions(comparison),
-        cards=cards.build_cards(comparison),
+        title=title,
+        conclusions=[keep_unbroken(conclusion) for conclusion in draw_conclusions(comparison)],
+        cards=[replace(card, note=keep_unbroken(card.note)) for card in cards.build_cards(comparison)],
         cards_note=cards.describe_cards(comparison),
         header=table.build_header(comparison),
         sections=table.build_sections(comparison),
@@ -46,11 +52,22 @@ def write_report(
         models=comparison.models,
         prompts=comparison.prompts,
         samples=comparison.samples,
+        min_prompts=MIN_PROMPTS,
         several_runs=max(comparison.runs.values()) > 1,
         replies=collect_browser_rows(comparison),
     )
     atomic_files.atomic_write(folder / "summary.md", format_summary(comparison).encode("utf-8"))
     return [folder / f"{name}.png" for name in vectors]
+
+
+def keep_unbroken(text: str) -> Markup:
+    """The text for a page in which no line is broken inside of an interval or another part of UNBROKEN."""
+    marked, end = Markup(), 0
+    for part in UNBROKEN.finditer(text):
+        marked += text[end : part.start()]  # Markup escapes what is added to it
+        marked += Markup('<span class="unbroken">{}</span>').format(part[0])
+        end = part.end()
+    return marked + text[end:]
 
 
 def collect_browser_rows(comparison: Comparison) -> list[dict[str, Any]]:

@@ -15,6 +15,7 @@ set, and leaves report.html, pictures and metrics.json. Its other keys are those
 import signal
 import sys
 from argparse import Namespace
+from pathlib import Path
 
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C during the imports below ends without a traceback
@@ -96,6 +97,7 @@ def describe(args: DescriptionArguments, dry_run: bool) -> None:
     from response_generator.preferences import description, description_table, report
     from response_generator.preferences.filters import count_filtered
     from response_generator.preferences.labels import filter_dataset
+    from response_generator.runs.short_names import build_page_title
 
     pairs, dropped = filter_dataset("dataset", pairs, args.dataset, args.scoring)
     metrics = count_skipped("dataset", args.dataset, skipped) | count_filtered("dataset", dropped)
@@ -108,7 +110,8 @@ def describe(args: DescriptionArguments, dry_run: bool) -> None:
     if dry_run or not distributed.is_main_process():
         return
     run.start()
-    report.write_report(pairs, rows, [], flatten(run.arguments), run.path)
+    title = build_page_title("Preference pairs", run.path, [f"data {Path(args.dataset.path).name}"])
+    report.write_report(title, pairs, rows, [], flatten(run.arguments), run.path)
     run.write_json("metrics.json", metrics)
     print(f"done: open {run.path / 'report.html'}; metrics and pictures are beside it")
 

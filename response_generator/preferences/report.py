@@ -20,11 +20,12 @@ MAX_BROWSER_PAIRS = 5000  # keeps the page under some 5 MB
 
 
 def write_report(
-    pairs: list[Pair], rows: Rows, failed: list[dict[str, Any]], settings: dict[str, str], folder: Path
+    title: str, pairs: list[Pair], rows: Rows, failed: list[dict[str, Any]], settings: dict[str, str], folder: Path
 ) -> list[Path]:
     """Writes report.html and the PNG files, and returns the PNG files.
 
     Args:
+        title: of the page; it names the run, and the adapter or the data.
         rows: the table of the description.
         failed: prompts without a pair, with the reasons.
         settings: `{key: value}` of the args.
@@ -33,7 +34,7 @@ def write_report(
     write_page(
         folder / "report.html",
         PAGE_FOLDER,
-        name=folder.name,
+        title=title,
         rows=rows,
         pictures=[(name, PLOT_DESCRIPTIONS[name], to_data_url(vector)) for name, vector in vectors.items()],
         failed=failed,

@@ -18,6 +18,7 @@ from response_generator.preferences.sampling_rounds import Outcome
 from response_generator.reporting.markdown import format_table
 from response_generator.runs import atomic_files, json_lines
 from response_generator.runs.run_folder import RunFolder, flatten
+from response_generator.runs.short_names import build_page_title, name_adapters
 from response_generator.runs.tracking import Tracker
 
 
@@ -50,7 +51,8 @@ def write_results(
     json_lines.write_jsonl(run.path / PREFERENCES_FILE, [to_record(pair, attempts[pair.index]) for pair in pairs])
     metrics |= describe_pairs(pairs, [])
     rows = list_outcome_rows(metrics) + build_rows(metrics)
-    pictures = report.write_report(pairs, rows, failed, flatten(run.arguments), run.path)
+    title = build_page_title("Preference pairs", run.path, name_adapters({"adapter": args.adapter}))
+    pictures = report.write_report(title, pairs, rows, failed, flatten(run.arguments), run.path)
     atomic_files.atomic_write(run.path / "README.md", format_card(args, rows).encode("utf-8"))
     run.write_json("metrics.json", metrics)
     show_description(rows)

@@ -1,7 +1,10 @@
 "use strict";
 // What the pages with a list of rows share. Texts of models and data are added to a page as text nodes only, never as
 // markup.
-const ROWS_AT_ONCE = 50;
+const isPhone = matchMedia("(max-width: 50rem)").matches; // as in report.css
+const ROWS_AT_ONCE = isPhone ? 10 : 50;
+
+if (isPhone) for (const part of document.querySelectorAll(".folded-on-phones")) part.open = false;
 
 function createElement(tag, text, style) {
   const element = document.createElement(tag);

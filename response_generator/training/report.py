@@ -1,7 +1,6 @@
 """The results of a training run: table, curves, page, model card and metrics. Needs no model."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -11,6 +10,7 @@ from rich.text import Text
 from response_generator.reporting.pictures import render
 from response_generator.runs import atomic_files
 from response_generator.runs.run_folder import RunFolder
+from response_generator.runs.short_names import build_page_title
 from response_generator.runs.tracking import Tracker
 from response_generator.training import curves, initial_loss, report_page
 from response_generator.training.model_card import write_model_card
@@ -65,7 +65,7 @@ def write_results(
     warnings = read_rows(run.path / WARNINGS_FILE)
     log = [*read_rows(run.path / LOG_FILE), to_log_entry(metrics)]
     picture = run.path / "training.png"
-    title = f"{method}: {name_run(run.path)}"
+    title = build_page_title(method, run.path)
     content = render(curves.draw_all(log, panels, warnings, title), "png", {"Software": None})
     atomic_files.atomic_write(picture, content)
     report_page.write_report_page(
@@ -87,11 +87,6 @@ def write_results(
     tracker.summarize(metrics)
     tracker.finish()
     print(f"done: the adapter is in {run.path / 'adapter'}; open {run.path / 'report.html'}")
-
-
-def name_run(folder: Path) -> str:
-    """The last two parts of the run folder's path: many runs are called dpo."""
-    return "/".join(folder.absolute().parts[-2:])
 
 
 def to_log_entry(metrics: dict[str, float]) -> dict[str, float]:

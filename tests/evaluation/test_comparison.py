@@ -4,11 +4,13 @@ import numpy as np
 import pytest
 from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar
+from statsmodels.stats.proportion import proportion_confint
 from test_metrics import LABELS, row
 
-from response_generator.evaluation import report, table
-from response_generator.evaluation.comparison import GOLD, compare_models
-from response_generator.evaluation.conclusions import draw_conclusions
+from response_generator.evaluation import intervals, report, table, terminal_table
+from response_generator.evaluation.comparison import GOLD, Comparison, compare_models
+from response_generator.evaluation.conclusions import draw_conclusions, explain_noise, is_clear_change
+from response_generator.evaluation.estimates import Estimate
 
 RESAMPLES = 4_000
 
@@ -77,12 +79,12 @@ def test_every_rate_and_mean_has_an_interval_around_it():
         each["gold_emotion"] = "fear" if number % 7 == 0 else "anger"
         each |= {"new_tokens": 10 + number % 7, "gold_tokens": 5 + number % 3, "gold_logp": -10.0 - number % 7}
         each["target_probability"] = number % 11 / 10
-    found = compare_models(rows, LABELS, RESAMPLES, seed=1, margins=np.array([0.5, -0.2, 1.0, 0.1]))
+    found = compare_models(rows, LABELS, RESAMPLES, seed=1, margins=np.tile([0.5, -0.2, 1.0, 0.1], 8))
     groups = [*found.estimates.values(), found.differences["adapter"]]
     for estimates in groups:
         for name, estimate in estimates.items():
-            if name.endswith(("/f1", "/precision")) and estimate.value in (0, 1):
-                continue  # all prompts have the same value
+            if name.endswith(("/f1", "/precision")) and (estimate.value in (0, 1) or "/fear/" in name):
+                continue  # all prompts have the same value, or are few
             assert estimate.low is not None and estimate.low <= estimate.value <= estimate.high, name
     assert found.preference["reward_accuracy"].value == 3 / 4
     assert found.preference["margin_mean"].value == pytest.approx(0.35)
@@ -98,6 +100,59 @@ def test_few_prompts_that_agree_prove_little():
     assert gained.low == pytest.approx(2 * 0.025 ** (1 / 3) - 1)  # -0.42
     assert "could be noise" in draw_conclusions(found)[0]
     assert "could be noise" in draw_conclusions(evaluated([True], [False]))[0]
+
+
+def compare_with_few(emotion: str, few: int) -> Comparison:
+    """60 neutral prompts and a few of another emotion, of which the adapter follows all but one, the baseline none;
+    neither model says it of a neutral prompt."""
+    rows = {}
+    for model in ("baseline", "adapter"):
+        rows[model] = [row(index, "neutral", "neutral" if index % 4 else "anger") for index in range(60)]
+        rows[model] += [
+            row(60 + number, emotion, emotion if model == "adapter" and number else "neutral") for number in range(few)
+        ]
+    return compare_models(rows, LABELS, RESAMPLES, seed=1, margins=np.linspace(-1, 1, few))
+
+
+def test_with_few_prompts_a_share_is_exact_and_what_has_no_such_interval_has_none():
+    found = compare_with_few("fear", 4)
+    exact = stats.binomtest(3, 4).proportion_ci(method="exact")
+    adapter = found.estimates["adapter"]
+    recall = adapter["emotion/fear/recall"]
+    assert (recall.low, recall.high) == pytest.approx((exact.low, exact.high))
+    assert adapter["emotion/fear/precision"].low == pytest.approx(0.025 ** (1 / 3))  # three predictions, all right
+    assert (adapter["emotion/fear/f1"].value, adapter["emotion/fear/f1"].low) == (pytest.approx(6 / 7), None)
+    assert adapter["non_neutral_f1_macro"].low is None
+    assert adapter["emotion/neutral/f1"].low is not None and adapter["emotion_f1_macro"].low is not None
+    gained = found.differences["adapter"]["emotion/fear/recall"]
+    assert (gained.low, gained.high) == intervals.score_difference_interval(np.array([0, 1, 1, 1]))
+    assert found.differences["adapter"]["emotion/neutral/precision"].low is not None
+    margins = found.preference
+    assert (margins["reward_accuracy"].low, margins["margin_mean"].low) == (pytest.approx(0.0676, abs=1e-4), None)
+    assert compare_with_few("fear", 29).estimates["adapter"]["emotion/fear/f1"].low is None
+    enough = compare_with_few("fear", 30)
+    assert enough.estimates["adapter"]["emotion/fear/f1"].low is not None
+    assert enough.preference["margin_mean"].low is not None
+
+
+def test_in_a_small_evaluation_only_shares_and_their_differences_have_intervals():
+    found = evaluated([True, False, False, True, False] * 4, [True, True, True, True, False] * 4)
+    shares = {name for name in found.estimates["adapter"] if found.metrics[name].is_proportion}
+    for estimates, exceptions in (
+        (found.estimates["adapter"], set()),
+        (found.differences["adapter"], {"emotion/anger/precision", "emotion/fear/precision"}),
+    ):
+        with_interval = {name for name, estimate in estimates.items() if estimate.low is not None}
+        assert with_interval == shares - exceptions
+    gained = found.differences["adapter"]["emotion_accuracy"]
+    assert (gained.low, gained.high) == intervals.score_difference_interval(np.array([0, 1, 1, 0, 0] * 4))
+    assert draw_conclusions(found)[0].startswith("The adapter follows the target emotion more often than the baseline")
+
+
+def test_several_replies_to_few_prompts_count_as_their_share():
+    rows = [row(index, "anger", "anger" if sample < 2 else "fear", sample) for index in range(5) for sample in range(4)]
+    accuracy = compare_models({"adapter": rows}, LABELS, 200, seed=1).estimates["adapter"]["emotion_accuracy"]
+    assert (accuracy.low, accuracy.high) == pytest.approx(proportion_confint(2.5, 5, method="beta"))
 
 
 def test_what_nobody_asks_for_has_no_figure():
@@ -124,9 +179,9 @@ def test_an_undecided_preference_is_reported_as_chance():
 def test_odd_names_of_runs_are_shown_as_they_are(tmp_path, capsys):
     rows = {"runs/[a]x$\\frac$": rows_of(BASELINE), "_b|c": rows_of(ADAPTER)}
     found = compare_models(rows, LABELS, 200, seed=1)
-    table.show_table(found, {})
+    terminal_table.show_table(found, {})
     assert "runs/[a]x$\\frac$" in capsys.readouterr().out
-    report.write_report(found, {}, {}, tmp_path)
+    report.write_report(found, "title", {}, {}, tmp_path)
     assert "| _b\\|c |" in (tmp_path / "summary.md").read_text(encoding="utf-8")
 
 
@@ -136,12 +191,38 @@ def test_a_claim_says_what_can_be_said():
     assert better.endswith("p = 0.0046, n = 60.")
     worse = draw_conclusions(evaluated(ADAPTER, BASELINE))[0]
     assert worse.startswith("The adapter follows the target emotion less often than the baseline: -28.3 points, 95 %")
-    noise = draw_conclusions(evaluated([True, False] * 20, [False, True] * 20))[0]
-    assert "could be noise (+0.0 points, 95 % CI [-" in noise and "p = 1.0000, n = 40)." in noise
+    assert NOISE not in better + worse
+
+
+NOISE = "the difference could be noise, because "
+
+
+def test_what_could_be_noise_says_whether_the_interval_or_the_test_does_not_exclude_it():
+    neither = draw_conclusions(evaluated([True, False] * 20, [False, True] * 20))[0]
+    assert f"{NOISE}the interval includes 0 and p is not below 0.05 (+0.0 points, 95 % CI [-" in neither
+    assert "p = 1.0000, n = 40)." in neither
     # Four prompts gained, none lost: the resamples are all above zero, the exact test says that a coin does it too.
     found = evaluated([True] * 50 + [False] * 4, [True] * 54)
     assert found.differences["adapter"]["emotion_accuracy"].low > 0
-    assert "could be noise (+7.4 points" in draw_conclusions(found)[0] and "p = 0.1250" in draw_conclusions(found)[0]
+    by_test = draw_conclusions(found)[0]
+    assert f"{NOISE}p is not below 0.05, although the interval excludes 0 (+7.4 points" in by_test
+    assert "p = 0.1250" in by_test
+
+
+@pytest.mark.parametrize(
+    ("difference", "reason"),
+    [
+        (Estimate(0.1, 0.0, 0.2, 0.04), "the interval includes 0, although p is below 0.05"),
+        (Estimate(0.1, None, None, 0.3), "there is no interval and p is not below 0.05"),
+        (Estimate(0.1, None, None, 0.01), "there is no interval, although p is below 0.05"),
+        (Estimate(0.1, -0.1, 0.3), "the interval includes 0"),
+        (Estimate(-0.1, -0.2, -0.05), "there are fewer than 30 prompts"),
+        (Estimate(0.1), "there is no interval"),
+    ],
+)
+def test_each_reason_to_doubt_a_difference(difference, reason):
+    assert not is_clear_change(difference, prompts=29)
+    assert explain_noise(difference) == reason
 
 
 def test_clear_losses_are_said_as_gains_are():

@@ -3,7 +3,6 @@
 import json
 import shutil
 import sys
-from pathlib import Path
 
 import pytest
 from conftest import read_json, read_lines, write_rows
@@ -11,7 +10,6 @@ from sklearn.metrics import accuracy_score
 
 import evaluate
 from response_generator.cli import command_line
-from response_generator.evaluation.finished_runs import shorten_paths
 
 COMPARE = {
     "one run": (["{run}"], "name two or more different run folders"),
@@ -71,24 +69,6 @@ def test_finished_runs_are_compared_on_the_same_prompts(evaluated, tmp_path, mon
     assert "holds another run; differing: compare; name another with --output_dir" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    ("folders", "taken", "names"),
-    [
-        (["runs/demo/evaluate", "/x/other"], set(), ["evaluate", "other"]),
-        (["runs/a/evaluate", "runs/b/evaluate", "runs/c"], set(), ["a/evaluate", "b/evaluate", "c"]),
-        (["1/a/evaluate", "2/a/evaluate", "2/b/evaluate"], set(), ["1/a/evaluate", "2/a/evaluate", "b/evaluate"]),
-        (["runs/dpo", "runs/sft"], {"dpo"}, ["runs/dpo", "sft"]),
-        (["/evaluate", "/a/evaluate"], set(), ["/evaluate", "a/evaluate"]),
-        ([".", "..", "a/../b"], set(), ["d", "c", "b"]),
-    ],
-)
-def test_short_names_of_folders_have_as_many_parts_as_they_need(folders, taken, names, tmp_path, monkeypatch):
-    (tmp_path / "c" / "d").mkdir(parents=True)
-    monkeypatch.chdir(tmp_path / "c" / "d")
-    folders = [Path(folder) for folder in folders]
-    assert list(shorten_paths(folders, taken).values()) == names
-
-
 def test_runs_are_shown_by_short_names(evaluated, tmp_path, monkeypatch):
     folders = [copied(evaluated[0], tmp_path / place, lambda row: None) for place in ("a/run", "b/run", "c/gold")]
     for folder, seed in zip(folders, (1, 2, 3), strict=True):
@@ -101,7 +81,8 @@ def test_runs_are_shown_by_short_names(evaluated, tmp_path, monkeypatch):
         metrics
     )
     page = (tmp_path / "comparison" / "report.html").read_text(encoding="utf-8")
-    assert "<h1>Evaluation: a/run and b/run and c/gold</h1>" in page
+    title = f"Evaluation: {tmp_path.name}/comparison (a/run, b/run, c/gold)"
+    assert f"<title>{title}</title>" in page and f"<h1>{title}</h1>" in page
     assert "a/run: 1; b/run: 2; c/gold: 3" in page
 
 

@@ -5,6 +5,8 @@ from itertools import product
 import numpy as np
 import pytest
 from scipy import stats
+from scipy.optimize import minimize_scalar
+from scipy.special import xlogy
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.proportion import proportion_confint
 
@@ -50,7 +52,7 @@ def test_resamples_that_are_all_alike_are_no_interval():
     assert intervals.percentile_interval(np.full(50, 0.3)) is None
 
 
-@pytest.mark.parametrize(("hits", "prompts"), [(126, 126), (0, 40), (3, 10)])
+@pytest.mark.parametrize(("hits", "prompts"), [(126, 126), (0, 40), (3, 10), (2.5, 4)])
 def test_exact_bounds_are_statsmodels(hits, prompts):
     assert intervals.clopper_pearson_interval(hits, prompts) == pytest.approx(
         proportion_confint(hits, prompts, method="beta")
@@ -65,6 +67,50 @@ def test_where_every_prompt_differs_alike_the_bounds_are_what_could_have_hidden(
     assert intervals.exact_difference_interval(-np.ones(30)) == pytest.approx((-1, 2 * hidden - 1))
     assert intervals.exact_difference_interval(np.array([1.0, 0.0])) is None
     assert intervals.exact_difference_interval(np.array([0.5, 0.5])) is None
+
+
+def count_differences(gained: int, lost: int, prompts: int) -> np.ndarray:
+    return np.array([1.0] * gained + [-1.0] * lost + [0.0] * (prompts - gained - lost))
+
+
+@pytest.mark.parametrize(("gained", "lost", "prompts"), [(12, 2, 50), (1, 0, 2), (8, 0, 20), (3, 5, 11), (4, 1, 5)])
+def test_the_score_interval_ends_where_the_score_test_rejects(gained, lost, prompts):
+    interval = intervals.score_difference_interval(count_differences(gained, lost, prompts))
+    for difference, sign in zip(interval, (1, -1), strict=True):
+
+        def log_likelihood(q, d=difference):
+            return xlogy(gained, q + d) + xlogy(lost, q) + xlogy(prompts - gained - lost, 1 - 2 * q - d)
+
+        bounds = max(0, -difference), (1 - difference) / 2
+        found = minimize_scalar(lambda q: -log_likelihood(q), bounds=bounds, method="bounded", options={"xatol": 1e-12})
+        variance = prompts * (2 * found.x + difference - difference**2)
+        assert (gained - lost - prompts * difference) / np.sqrt(variance) == pytest.approx(sign * 1.959964, rel=1e-3)
+    reverse = intervals.score_difference_interval(count_differences(lost, gained, prompts))
+    assert reverse == pytest.approx((-interval[1], -interval[0]))
+
+
+def test_where_all_prompts_have_the_same_difference_there_is_no_score_interval():
+    assert intervals.score_difference_interval(np.full(5, 0.5)) is None
+
+
+@pytest.mark.parametrize(("prompts", "by_bootstrap"), [(5, 0.83), (18, 0.93)])
+def test_with_few_prompts_the_score_interval_holds_the_true_difference_more_often_than_the_bootstrap(
+    prompts, by_bootstrap
+):
+    """Exactly, over all outcomes, where 20 % of prompts are gained and 7 % lost."""
+    weights = np.concatenate(list(intervals.draw_resamples(prompts, 2_000, seed=0)))
+    covered = covered_by_bootstrap = 0.0
+    for gained in range(prompts + 1):
+        for lost in range(prompts + 1 - gained):
+            differences = count_differences(gained, lost, prompts)
+            probability = stats.multinomial.pmf([gained, lost, prompts - gained - lost], prompts, [0.2, 0.07, 0.73])
+            exact = intervals.exact_difference_interval(differences)
+            low, high = exact or intervals.score_difference_interval(differences)
+            covered += probability * (low <= 0.13 <= high)
+            low, high = exact or intervals.percentile_interval(weights @ differences / prompts)
+            covered_by_bootstrap += probability * (low <= 0.13 <= high)
+    assert covered >= 0.95
+    assert covered_by_bootstrap == pytest.approx(by_bootstrap, abs=0.01)
 
 
 @pytest.mark.parametrize(("better", "worse", "same"), [(12, 3, 20), (5, 5, 0), (1, 0, 50), (0, 9, 4)])

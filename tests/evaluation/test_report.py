@@ -6,15 +6,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from browser_pages import assert_fits_a_phone, open_page
+from browser_pages import PHONE, assert_fits_a_phone, open_page
 from test_metrics import LABELS, row
 
 from response_generator.constants import EMOTIONS
-from response_generator.evaluation import plots, report
+from response_generator.evaluation import cards, plots, report
 from response_generator.evaluation.comparison import Comparison, compare_models
+from response_generator.evaluation.estimates import Estimate
+from response_generator.evaluation.metrics import METRICS
 
 ENVIRONMENT = {"commit": '"c0ffee"'}
 ATTACK = "</script><script>document.title = 'taken'</script><img src=x onerror=\"document.title = 'taken'\"> & \u2028"
+TITLE = "Evaluation: demo/evaluate (adapter dpo, baseline <b>sft</b>)"
 SETTINGS = {"seed": "42", "wandb.notes": '"<b>bold</b>"'}
 
 
@@ -44,7 +47,7 @@ def made_rows(count: int = 70, samples: int = 1) -> dict[str, list[dict]]:
 @pytest.fixture(scope="module")
 def written(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("report")
-    pictures = report.write_report(compare_made_rows(), SETTINGS, ENVIRONMENT, folder)
+    pictures = report.write_report(compare_made_rows(), TITLE, SETTINGS, ENVIRONMENT, folder)
     assert {picture.name for picture in pictures} == {
         f"{name}.png" for name in ("emotions", "confusion", "quality", "lengths", "margins")
     }
@@ -119,7 +122,7 @@ def test_replies_are_text_and_never_markup(page):
     page.locator("[name=search]").fill("onerror")
     assert numbers(page) == [5]
     assert page.locator("article .answer p").nth(1).inner_text().startswith("</script><script>document.title")
-    assert page.title() == "Evaluation: baseline and adapter"
+    assert page.title() == page.locator("h1").inner_text() == TITLE
     assert page.locator("article img").count() == 0
 
 
@@ -146,10 +149,62 @@ def test_it_is_readable_on_a_phone(page):
     assert page.locator("article").first.bounding_box()["width"] > 300
 
 
+def test_on_a_phone_tables_and_plots_are_folded_but_not_the_claim_the_cards_and_the_replies(browser, written):
+    with open_page(browser, written / "report.html", viewport=PHONE) as page:
+        assert page.locator("summary").all_inner_texts() == [
+            *("Metrics", "Metrics by emotion", "Plots", "Settings", "Environment")
+        ]
+        assert page.locator("details[open]").count() == 0
+        for part in (".conclusion", ".card >> nth=3", "figure >> nth=0", "ul", "#filters", "article >> nth=0"):
+            assert page.locator(part).is_visible(), part
+        assert not page.locator("figure").nth(1).is_visible()
+        assert numbers(page) == list(range(10))
+        assert page.evaluate("document.documentElement.scrollHeight") < 10 * PHONE["height"]
+        page.locator("#more").click()
+        assert numbers(page) == list(range(20))
+        page.locator("summary", has_text="Plots").click()
+        assert page.locator("figure").nth(1).is_visible()
+
+
+def test_on_a_wide_screen_metrics_and_plots_are_open(page):
+    assert page.locator("details[open] > summary").all_inner_texts() == ["Metrics", "Plots"]
+
+
+def test_no_line_of_a_conclusion_is_broken_inside_of_an_interval(browser, written):
+    with open_page(browser, written / "report.html", viewport={"width": 320, "height": 844}) as page:
+        unbroken = page.locator(".conclusion .unbroken, .card .unbroken, li .unbroken")
+        texts = unbroken.all_inner_texts()
+        text = " ".join(page.locator(".conclusion, .card .note, li").all_inner_texts())
+        for form in (r"\[[^]]*\]", r"p = \S+\d", r" p \d\S+\d", r"n = \d+"):
+            found = [match.strip() for match in re.findall(form, text)]
+            assert found and set(found) <= set(texts), form
+        assert page.evaluate("[...document.querySelectorAll('.unbroken')].every(e => e.getClientRects().length === 1)")
+
+
+def test_each_number_with_its_sign_is_kept_unbroken():
+    sentence = "Worse & [a: 67.4 -> 89.8 %, 95 % CI of it [-0.3, 31.4], p = 8.4e-06, n = 1,260."
+    marked = report.keep_unbroken(sentence)
+    assert re.findall(r"<span class=\"unbroken\">(.*?)</span>", marked) == [
+        *("67.4 -&gt; 89.8 %", "95 % CI", "[-0.3, 31.4]", "p = 8.4e-06", "n = 1,260")
+    ]
+    assert marked.startswith("Worse &amp; [a: <span")
+
+
+def test_a_name_with_brackets_or_markup_is_text_in_the_conclusions(browser, tmp_path):
+    rows = made_rows()
+    found = compare_models({"runs/[a": rows["baseline"], "<b>b</b>": rows["adapter"]}, LABELS, 100, seed=1)
+    report.write_report(found, TITLE, SETTINGS, ENVIRONMENT, tmp_path)
+    with open_page(browser, tmp_path / "report.html", viewport=PHONE) as page:
+        assert "whether <b>b</b> follows the target emotion more or less often than runs/[a: the" in (
+            page.locator(".conclusion").inner_text()
+        )
+        assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+
+
 @pytest.mark.parametrize("models", [1, 4])
 def test_one_model_and_four_are_readable_on_a_phone(browser, tmp_path, models):
     found = compare_four_runs() if models == 4 else compare_models({"adapter": made_rows()["adapter"]}, LABELS, 100, 1)
-    report.write_report(found, SETTINGS, ENVIRONMENT, tmp_path)
+    report.write_report(found, TITLE, SETTINGS, ENVIRONMENT, tmp_path)
     with open_page(browser, tmp_path / "report.html") as page:
         assert_fits_a_phone(page, plots.draw_pictures(found).values())
 
@@ -192,15 +247,25 @@ def test_the_cards_hold_the_figures_of_metrics_json(page):
     assert cards["target emotion followed"].endswith(f"p {p:.4f}: could be noise gold replies 100.0 %")
 
 
+def test_a_card_says_why_a_difference_whose_interval_excludes_0_could_be_noise():
+    accuracy = METRICS[0]
+    by_test = cards.describe_difference(Estimate(0.074, 0.019, 0.148, 0.125), accuracy, 54)
+    assert by_test == "+7.4 points [1.9, 14.8] p 0.1250: could be noise, because " + (
+        "p is not below 0.05, although the interval excludes 0"
+    )
+    by_interval = cards.describe_difference(Estimate(0.01, -0.02, 0.04, 0.6), accuracy, 54)
+    assert by_interval == "+1.0 points [-2.0, 4.0] p 0.6000: could be noise"
+
+
 def test_cards_of_one_model_and_of_four(browser, tmp_path):
-    report.write_report(compare_four_runs(), SETTINGS, ENVIRONMENT, tmp_path)
+    report.write_report(compare_four_runs(), TITLE, SETTINGS, ENVIRONMENT, tmp_path)
     with open_page(browser, tmp_path / "report.html") as page:
         rows = page.locator(".card").first.locator("dl div")
         assert [" ".join(text.split()) for text in rows.all_inner_texts()][0] == "runs/a 50.0 %"
         assert rows.all_inner_texts()[2].split()[:3] == ["runs/c", "50.0", "%"]
         assert rows.count() == 5
     alone = compare_models({"adapter": made_rows()["adapter"]}, LABELS, 100, 1)
-    report.write_report(alone, SETTINGS, ENVIRONMENT, tmp_path)
+    report.write_report(alone, TITLE, SETTINGS, ENVIRONMENT, tmp_path)
     with open_page(browser, tmp_path / "report.html") as page:
         low, high = (alone.flatten()[f"adapter/emotion_accuracy/{bound}"] * 100 for bound in ("low", "high"))
         assert read_cards(page)["target emotion followed"] == (
@@ -218,7 +283,7 @@ def test_in_a_dark_browser_it_is_dark(page):
 def test_three_runs_and_several_samples(browser, tmp_path):
     rows = made_rows(count=8, samples=2)
     three = {"runs/a": rows["baseline"], "runs/b": rows["adapter"], "runs/c": rows["baseline"]}
-    report.write_report(compare_models(three, LABELS, 100, seed=1), SETTINGS, ENVIRONMENT, tmp_path)
+    report.write_report(compare_models(three, LABELS, 100, seed=1), TITLE, SETTINGS, ENVIRONMENT, tmp_path)
     page = browser.new_page()
     page.goto((tmp_path / "report.html").as_uri())
     assert headings(page)[1].startswith("row 0, sample 1: target neutral, fixed, target probability +0.800")
@@ -236,7 +301,7 @@ def test_the_page_holds_its_rows_as_json_and_no_address(written):
 
 
 def test_a_report_of_the_same_metrics_has_the_same_bytes(written, tmp_path):
-    report.write_report(compare_made_rows(), SETTINGS, ENVIRONMENT, tmp_path)
+    report.write_report(compare_made_rows(), TITLE, SETTINGS, ENVIRONMENT, tmp_path)
     for file in written.iterdir():
         assert (tmp_path / file.name).read_bytes() == file.read_bytes(), file.name
 

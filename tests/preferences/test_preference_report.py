@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from browser_pages import assert_fits_a_phone, open_page
+from browser_pages import PHONE, assert_fits_a_phone, open_page
 from pairs import make_pair
 
 from response_generator.preferences import report
@@ -12,6 +12,7 @@ from response_generator.preferences.description_table import build_rows
 from response_generator.preferences.plots import draw_pictures
 
 ATTACK = "</script><script>document.title = 'taken'</script><img src=x onerror=\"document.title = 'taken'\"> & \u2028"
+TITLE = "Preference pairs: demo/preferences (adapter <b>sft</b>)"
 FAILED = [
     {
         "index": 9,
@@ -38,7 +39,7 @@ def make_pairs() -> list:
 def written(tmp_path_factory):
     folder = tmp_path_factory.mktemp("report")
     pairs = make_pairs()
-    pictures = report.write_report(pairs, build_rows(describe_pairs(pairs, [])), FAILED, {"seed": "42"}, folder)
+    pictures = report.write_report(TITLE, pairs, build_rows(describe_pairs(pairs, [])), FAILED, {"seed": "42"}, folder)
     assert [picture.name for picture in pictures] == ["margins.png", "scores.png", "lengths.png"]
     return folder
 
@@ -60,7 +61,7 @@ def test_it_shows_description_plots_and_pairs(page):
     assert "row 8, target happiness, margin 56.000" in page.locator("article h3").all_inner_texts()
     page.locator("#more").click()
     assert numbers(page) == list(range(60))
-    assert page.title().startswith("Preference pairs: ")  # the texts of the data are no markup
+    assert page.title() == page.locator("h1").inner_text() == TITLE  # the texts of the data are no markup
 
 
 def test_order_search_and_emotion(page):
@@ -86,9 +87,18 @@ def test_it_is_readable_on_a_phone(page):
     assert_fits_a_phone(page, draw_pictures(make_pairs()).values())
 
 
+def test_on_a_phone_the_plots_are_folded_and_ten_pairs_are_shown_at_once(browser, written):
+    with open_page(browser, written / "report.html", viewport=PHONE) as page:
+        assert not page.locator("figure").first.is_visible()
+        assert page.locator("table").first.is_visible()
+        assert numbers(page) == list(range(10))
+        page.locator("summary", has_text="Plots").click()
+        assert page.locator("figure").first.is_visible()
+
+
 def test_without_scores_there_are_no_margins(browser, tmp_path):
     pairs = [make_pair(index, chosen_score=None, rejected_score=None) for index in range(3)]
-    pictures = report.write_report(pairs, build_rows(describe_pairs(pairs, [])), [], {}, tmp_path)
+    pictures = report.write_report(TITLE, pairs, build_rows(describe_pairs(pairs, [])), [], {}, tmp_path)
     assert [picture.name for picture in pictures] == ["lengths.png"]
     with open_page(browser, tmp_path / "report.html") as page:
         assert page.locator("[name=order] option").count() == 3

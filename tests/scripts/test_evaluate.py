@@ -18,7 +18,7 @@ import evaluate
 from response_generator.runs.run_folder import RunFolder
 
 
-def test_it_leaves_what_the_contract_says(evaluated):
+def test_it_leaves_what_the_contract_says(evaluated, trained, tiny):
     run, done = evaluated
     for name in ("args.json", "environment.json", "metrics.json", "predictions.jsonl", "report.html", "summary.md"):
         assert (run / name).is_file(), name
@@ -26,6 +26,9 @@ def test_it_leaves_what_the_contract_says(evaluated):
         assert (run / f"{name}.png").read_bytes().startswith(b"\x89PNG")
     assert list(run.glob("wandb/offline-run-*/*.wandb"))
     assert "reply/s" in done.stderr
+    adapters = f"adapter {trained[0].name}, baseline {tiny.folder.name}"
+    title = f"<title>Evaluation: {run.parent.name}/{run.name} ({adapters})</title>"
+    assert title in (run / "report.html").read_text(encoding="utf-8")
     assert "p = " in done.stdout and "n = 24 prompts with 2 replies each" in done.stdout
     assert (run / "summary.md").read_text(encoding="utf-8").splitlines()[0].strip("*") in done.stdout
     assert read_json(run / "environment.json")["model"]["four_bit"] is True

@@ -44,12 +44,14 @@ def describe(place, *options: str) -> int:
         return command_line.run_main(preferences.main)
 
 
-def test_it_leaves_what_the_contract_says(built):
+def test_it_leaves_what_the_contract_says(built, tiny):
     run, done = built
     for name in ("args.json", "environment.json", "metrics.json", "preferences.jsonl", "report.html", "README.md"):
         assert (run / name).stat().st_size, name
     for name in ("margins", "scores", "lengths"):
         assert (run / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+    title = f"<title>Preference pairs: {run.parent.name}/{run.name} (adapter {tiny.folder.name})</title>"
+    assert title in (run / "report.html").read_text(encoding="utf-8")
     assert f"done: {len(read_lines(run / 'preferences.jsonl'))} pairs are in" in done.stdout
     assert "accepted=" in done.stderr
     assert "Traceback" not in done.stderr
@@ -236,7 +238,9 @@ def test_describing_a_run(built, tmp_path, capsys):
     assert describe(run / "preferences.jsonl", "--set", f"output_dir={output}") == 0
     described, metrics = read_json(output / "metrics.json"), read_json(run / "metrics.json")
     assert described == {key: metrics[key] for key in described}
-    assert (output / "margins.png").is_file() and (output / "report.html").is_file()
+    assert (output / "margins.png").is_file()
+    title = f"<title>Preference pairs: {tmp_path.name}/described (data preferences.jsonl)</title>"
+    assert title in (output / "report.html").read_text(encoding="utf-8")
     assert "chosen_score - rejected_score" in capsys.readouterr().out
     assert describe(run / "preferences.jsonl", "--set", f"output_dir={output}") == 0  # again
 

@@ -1,0 +1,143 @@
+"""The table of an evaluation on a terminal of any width: the metrics that the conclusions are drawn from."""
+
+import sys
+import textwrap
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from response_generator.evaluation.comparison import Comparison
+from response_generator.evaluation.conclusions import UNBROKEN, draw_conclusions
+from response_generator.evaluation.estimates import Estimate
+from response_generator.evaluation.table import (
+    Section,
+    build_header,
+    format_cell,
+    format_interval,
+    format_number,
+    format_p,
+    group_rows,
+)
+
+LOG_WIDTH = 150  # characters, where the output is not a terminal
+NO_BREAK_SPACE = "\u00a0"
+GAP = 2  # characters between columns
+MIN_TITLE_WIDTH = 14  # characters, the longest word in the title of a row; titles are wrapped between words
+MIN_HEADING_WIDTH = 12  # characters; a longer word of a heading, such as a path, is broken where it does not fit
+
+
+def open_console() -> Console:
+    # No markup: a run folder may be called [a].
+    return Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else LOG_WIDTH)
+
+
+def show_table(comparison: Comparison, throughput: dict[str, dict[str, float]]) -> None:
+    """Prints the table and the conclusions."""
+    console = open_console()
+    title = f"evaluation of {comparison.prompts} prompts; rates in %, differences in points, [95 % interval]"
+    console.print(title, "", sep="\n")
+    for table in build_tables(comparison, console.width):
+        console.print(table, "", sep="\n")
+    console.print("All metrics, also those of each emotion, are in report.html.")
+    for model, speed in throughput.items():
+        console.print(
+            f"{model}: {speed['replies_per_second']:.2f} replies/s, {speed['new_tokens_per_second']:.1f} new tokens/s"
+        )
+    console.print()
+    for conclusion in draw_conclusions(comparison):
+        # In a file a sentence is one line, which can be searched for.
+        text = wrap_sentence(conclusion, console.width) if console.is_terminal else f"- {conclusion}"
+        console.print(text, soft_wrap=True)
+    console.print()
+
+
+def wrap_sentence(sentence: str, width: int) -> str:
+    """An item of a list, wrapped between words, but not inside of an interval or another part of UNBROKEN."""
+    joined = UNBROKEN.sub(lambda part: part[0].replace(" ", NO_BREAK_SPACE), sentence)
+    wrapped = textwrap.fill(joined, width, initial_indent="- ", subsequent_indent="  ", break_on_hyphens=False)
+    return wrapped.replace(NO_BREAK_SPACE, " ")
+
+
+def build_tables(comparison: Comparison, width: int) -> list[Table]:
+    """One table where all columns fit, if need be with each interval below its value. Otherwise the models and the gold
+    replies come first, and the differences in a table below, in as many parts as it takes."""
+    header = build_header(comparison)
+    metrics = [metric for metric in comparison.metrics.values() if metric.carries_conclusions]
+    columns = list(range(1, len(header)))
+    sections = group_rows(comparison, metrics, format_cell)
+    widths = measure_columns(header, sections)
+    if fits(widths, columns, width, title_width=widths[0]):
+        return [build_table(header, sections, widths, columns, width)]
+    sections = group_rows(comparison, metrics, format_in_two_lines)
+    widths = measure_columns(header, sections)
+    if fits(widths, columns, width):
+        return [build_table(header, sections, widths, columns, width)]
+    *differences, gold = columns[len(comparison.models) :]
+    groups = [[*columns[: len(comparison.models)], gold], differences]
+    parts = [part for group in groups for part in split_columns(widths, group, width)]
+    return [build_table(header, sections, widths, part, width) for part in parts]
+
+
+def format_in_two_lines(estimate: Estimate | None, in_percent: bool, signed: bool = False) -> str:
+    """The value with its p-value, and the interval below."""
+    if estimate is None:
+        return "–"
+    first = f"{format_number(estimate.value, in_percent, signed)} {format_p(estimate)}".rstrip()
+    return f"{first}\n{format_interval(estimate, in_percent)}".rstrip()
+
+
+def measure_columns(header: list[str], sections: list[Section]) -> list[int]:
+    """The least width of each column: that of its cells, which are not broken, and of the heading's short words."""
+    rows = [row for section in sections for row in section.rows]
+    return [
+        max(
+            *(len(line) for row in rows for line in row[column].splitlines()),
+            *(min(len(word), MIN_HEADING_WIDTH) for word in heading.split()),
+        )
+        for column, heading in enumerate(header)
+    ]
+
+
+def fits(widths: list[int], columns: list[int], width: int, title_width: int = MIN_TITLE_WIDTH) -> bool:
+    return title_width + sum(GAP + widths[column] for column in columns) <= width
+
+
+def split_columns(widths: list[int], columns: list[int], width: int) -> list[list[int]]:
+    """As many columns in each part as fit beside the titles, and at least one."""
+    parts: list[list[int]] = []
+    for column in columns:
+        if parts and fits(widths, [*parts[-1], column], width):
+            parts[-1].append(column)
+        else:
+            parts.append([column])
+    return parts
+
+
+def build_table(header: list[str], sections: list[Section], widths: list[int], columns: list[int], width: int) -> Table:
+    """Some columns of the table. Width that is left goes to long words of the headings, then to the titles of the rows,
+    then to whole headings."""
+    longest_words = {column: max(map(len, header[column].split())) for column in columns}
+    wanted = [*longest_words.items(), (0, widths[0]), *((column, len(header[column])) for column in columns)]
+    shown = {column: widths[column] for column in columns} | {0: MIN_TITLE_WIDTH}
+    left = width - GAP * len(columns) - sum(shown.values())
+    for column, wish in wanted:
+        more = max(0, min(left, wish - shown[column]))
+        shown[column] += more
+        left -= more
+    table = Table(box=box.SIMPLE, show_edge=False, pad_edge=False, padding=(0, GAP - 1, 0, 0))
+    table.add_column(width=shown[0])
+    for column in columns:
+        table.add_column(Text(header[column]), justify="right", width=shown[column], overflow="fold")
+    for section in sections:
+        table.add_section()
+        table.add_row(Text(section.title, style="bold"))
+        for row in section.rows:
+            table.add_row(Text(row[0]), *(dim_second_line(row[column]) for column in columns))
+    return table
+
+
+def dim_second_line(cell: str) -> Text:
+    first, newline, second = cell.partition("\n")
+    return Text.assemble(first, newline, (second, "dim"))
