@@ -15,6 +15,7 @@ from pathlib import Path
 from unittest import mock
 
 ROOT = Path(__file__).parents[1]
+HANG_SECONDS = 900  # no process takes so long on a slow machine, unless it hangs
 FORKSERVER = multiprocessing.get_context("forkserver")
 FORKSERVER.set_forkserver_preload(["script_process_imports"])
 
@@ -53,7 +54,7 @@ class ScriptProcess:
     def pid(self) -> int:
         return self.process.pid
 
-    def wait(self, timeout: float = 300) -> int:
+    def wait(self, timeout: float = HANG_SECONDS) -> int:
         self.process.join(timeout)
         if self.process.exitcode is None:
             raise subprocess.TimeoutExpired("script", timeout)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from script_process import ROOT, ScriptProcess
+from script_process import HANG_SECONDS, ROOT, ScriptProcess
 
 
 def script_environment() -> dict[str, str]:
@@ -51,7 +51,7 @@ def run_new_interpreter(
         env=script_environment() | variables,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=HANG_SECONDS,
         check=False,
     )
 
@@ -65,7 +65,7 @@ def run_on_gpu_code(script: str, args: dict, folder: Path) -> list[str]:
         env=script_environment() | {"PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
-        timeout=500,
+        timeout=HANG_SECONDS,
         check=False,
     )
     assert done.returncode == 0, done.stderr

@@ -7,6 +7,7 @@ import sys
 
 import pexpect
 import pytest
+from script_process import HANG_SECONDS
 from script_runs import script_environment, write_args
 from stub_writer import start_dialogue
 from tiny_models import ROOT
@@ -31,7 +32,7 @@ def terminal(tiny, tmp_path_factory):
         env=script_environment() | {"PYTHONPATH": str(ROOT), "TERM": "xterm-256color", "INPUTRC": "/dev/null"},
         encoding="utf-8",
         dimensions=(60, 120),
-        timeout=120,
+        timeout=HANG_SECONDS,
     )
     program.expect(PROMPT)
     yield program

@@ -10,6 +10,7 @@ import threading
 
 import pytest
 from conftest import ROOT
+from script_process import HANG_SECONDS
 from script_runs import script_environment
 from small_hub import FILES, REPOSITORY, SECRET, SmallHub
 
@@ -60,7 +61,9 @@ def push_in_another_process(folder, endpoint: str, home) -> subprocess.Completed
     environ = environment(home, endpoint) | {
         "HF_HUB_DISABLE_IMPLICIT_TOKEN": "1"
     }  # so only our code can send the token
-    return subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(
+        command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=HANG_SECONDS, check=False
+    )
 
 
 @pytest.fixture
@@ -178,7 +181,7 @@ def test_the_printed_command_uploads_the_adapter(adapter, small_hub, tmp_path):
     server = small_hub()
     command = shlex.split(hub.upload_command(adapter, HubArguments(repo_id=REPOSITORY), "model", None))
     environ = environment(tmp_path, server.url)
-    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=HANG_SECONDS, check=False)
     assert done.returncode == 0, done.stderr
     check_uploaded(server, "private")
 

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 from conftest import EVALUATED_PROMPTS, evaluated_in, read_json, read_lines, write_rows
+from script_process import HANG_SECONDS
 from script_runs import run_here, run_new_interpreter, run_script, start_script, start_two_processes
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
 from test_interruptions import once
@@ -145,7 +146,7 @@ def test_two_processes_stopped_and_resumed_write_the_file_of_one(evaluated, eval
     assert "run the same command again to continue" in processes[0].read_stderr()
     assert not (run / "metrics.json").exists()
     second = started(ACCELERATE, evaluation, tmp_path)
-    out, said = second.communicate(timeout=300)
+    out, said = second.communicate(timeout=HANG_SECONDS)
     assert second.returncode == 0, said
     assert out.count("done: open") == out.count("replies are already there") == 1  # only the main process prints
     assert (run / "predictions.jsonl").read_bytes() == (evaluated[0] / "predictions.jsonl").read_bytes()

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from accelerate.commands.config.config_args import load_config_from_file
 from conftest import ROOT, losses, read_json, read_lines
+from script_process import HANG_SECONDS
 from script_runs import run_script, script_environment
 from test_interruptions import logged, once
 
@@ -59,13 +60,13 @@ def test_two_processes_have_the_losses_of_one_and_resume(alone, tiny, tmp_path):
     first = launched(TORCHRUN, values, tmp_path)
     once(logged(tmp_path / "run", 4), first)
     os.kill(child_of_rank(first.pid, 1), signal.SIGTERM)
-    _, said = first.communicate(timeout=300)
+    _, said = first.communicate(timeout=HANG_SECONDS)
     assert "is saved; run the same command again to continue from it" in said
     saved = [folder.name for folder in (tmp_path / "run").glob("checkpoint-*")]
     assert saved and not (tmp_path / "run" / "adapter").exists()
 
     second = launched(ACCELERATE, values, tmp_path)
-    out, said = second.communicate(timeout=300)
+    out, said = second.communicate(timeout=HANG_SECONDS)
     assert second.returncode == 0, said
     assert out.count("resuming from") == out.count("done: the adapter is in") == 1  # only the main process prints
     assert losses(tmp_path / "run") == pytest.approx(losses(alone), abs=1e-4)
