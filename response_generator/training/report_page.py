@@ -98,7 +98,7 @@ def build_loss_card(metrics: dict[str, float]) -> Card:
     last = metrics.get("last_quarter/loss")
     value = f"{metrics['initial_loss']:.3f}" + ("" if last is None else f" → {last:.3f}")
     rows = [
-        (f"{name.removeprefix(LOSS_PARTS)} alone, before the first step", f"{part:.3f}")
+        (f"{name.removeprefix(LOSS_PARTS)}, at the start", f"{part:.3f}")
         for name, part in metrics.items()
         if name.startswith(LOSS_PARTS)
     ]

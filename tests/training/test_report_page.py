@@ -69,8 +69,8 @@ def test_the_card_of_a_combined_loss_has_its_parts():
     card = report_page.build_loss_card(metrics)
     assert card.value == "1.100 → 0.900"
     assert card.rows == [
-        ("sigmoid alone, before the first step", "0.693"),
-        ("sft alone, before the first step", "2.030"),
+        ("sigmoid, at the start", "0.693"),
+        ("sft, at the start", "2.030"),
     ]
 
 
