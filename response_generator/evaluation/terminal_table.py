@@ -11,6 +11,7 @@ from rich.text import Text
 from response_generator.evaluation.comparison import Comparison
 from response_generator.evaluation.conclusions import UNBROKEN, draw_conclusions
 from response_generator.evaluation.estimates import Estimate
+from response_generator.evaluation.intervals import MIN_PROMPTS
 from response_generator.evaluation.table import (
     Section,
     build_header,
@@ -40,6 +41,8 @@ def show_table(comparison: Comparison, throughput: dict[str, dict[str, float]]) 
     console.print(title, "", sep="\n")
     for table in build_tables(comparison, console.width):
         console.print(table, "", sep="\n")
+    if comparison.prompts < MIN_PROMPTS:
+        console.print(f"With fewer than {MIN_PROMPTS} prompts only shares and their differences have intervals.")
     console.print("All metrics, also those of each emotion, are in report.html.")
     for model, speed in throughput.items():
         console.print(

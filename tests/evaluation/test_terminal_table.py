@@ -130,6 +130,13 @@ def test_the_metrics_of_the_conclusions_are_shown_and_the_others_are_in_the_repo
     assert max(map(len, sentences)) > terminal_table.LOG_WIDTH  # in a file a sentence is one line
 
 
+@pytest.mark.parametrize(("prompts", "is_noted"), [(29, True), (30, False)])
+def test_a_small_evaluation_says_why_intervals_are_missing(prompts, is_noted, capsys):
+    terminal_table.show_table(compare_models({"adapter": make_rows(4)[:prompts]}, LABELS, 100, seed=1), {})
+    note = "With fewer than 30 prompts only shares and their differences have intervals.\n"
+    assert (note in capsys.readouterr().out) == is_noted
+
+
 def test_a_sentence_is_wrapped_between_words_but_not_inside_of_an_interval():
     sentence = "It is so: +1.0 points, 95 % CI [-2.9, 2.9], 70.6 % and no more."
     assert terminal_table.wrap_sentence(sentence, 40).splitlines() == [
