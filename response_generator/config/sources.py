@@ -123,7 +123,7 @@ def describe_missing(name: str) -> str:
         local_path = name.partition("@")[0]
         if local_path != name and Path(local_path).exists():
             return f"{local_path} is a local path and has no revision; remove {name.removeprefix(local_path)}"
-        if path.parent.name == DEMO_MODELS_FOLDER:
+        if path.parent.absolute() == Path(DEMO_MODELS_FOLDER).absolute():  # not another folder of this name
             command = "python -m response_generator.demo.pair_classifiers" if "pair_" in path.name else "make assets"
             return f"no such file or folder; {command} writes it"
         return "no such file or folder"
