@@ -79,9 +79,7 @@ def build_program(measurement: dict, prepared, load: Callable) -> Callable:
 
     def generate(requests: list) -> dict:
         with fast_cpu_inference(model) if measurement["way"] == method.DECODING else nullcontext():
-            replies = method.generate(
-                measurement["way"], model, prepared.tokenizer, requests, params, limit, lambda finished: None
-            )
+            replies = method.generate(measurement["way"], model, requests, params, limit, lambda finished: None)
         return {each.request.dialogue.index: each.samples for each in replies}
 
     return generate

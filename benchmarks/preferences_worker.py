@@ -86,8 +86,8 @@ def build_one_by_one(args: PreferenceDataArguments, prepared) -> tuple[int, int,
     with inference.use_adapter(model, prepared.adapter, ADAPTER):
         for request in prepared.requests:
             for _ in range(args.max_attempts):
-                prompts = [request.prompt] * args.candidates
-                tokens = sample_tokens(model, prepared.tokenizer, prompts, prepared.generation_config)
+                prompts = [request.prompt_ids] * args.candidates
+                tokens = sample_tokens(model, prompts, prepared.generation_config)
                 texts = [decode_reply(each, prepared.tokenizer) for each in tokens]
                 labels = {text: (emotions.classify([text])[0], gibberish.classify([text])[0]) for text in texts if text}
                 attempts += 1

@@ -68,9 +68,9 @@ def generate_replies(values: dict) -> dict:
     model.generation_config = model.get_base_model().generation_config = config
     params = sampling.SamplingParams(config, seed=0, samples=1)
     with inference.use_adapter(model, adapters["adapter"], "adapter"):
-        chosen = method.choose_method(model, tokenizer, config, "auto", requests)
+        chosen = method.choose_method(model, config, "auto", requests)
         limit = sampling.BatchLimit(len(requests))
-        replies = method.generate(chosen, model, tokenizer, requests, params, limit, report=lambda finished: None)
+        replies = method.generate(chosen, model, requests, params, limit, report=lambda finished: None)
         texts = [(request.prompt_ids, request.gold_ids) for request in requests]
         logps = completion_logps(model, texts, tokenizer.pad_token_id)
     return {"method": chosen, "replies": [each.samples[0] for each in replies], "logps": logps}

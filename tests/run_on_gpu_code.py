@@ -224,12 +224,12 @@ def evaluation(values: dict) -> dict:
         with inference.use_adapter(model, adapter, name):
             report[name] = {
                 "logps": completion_logps(model, texts, tokenizer.pad_token_id),
-                "replies": sample_tokens(model, tokenizer, [each.prompt for each in requests], config),
+                "replies": sample_tokens(model, [each.prompt_ids for each in requests], config),
                 "decoded": decode(model, requests, config),
                 "pairs": pair_logprobs.compute_pair_logps(model, tokenizer.pad_token_id, pairs),
                 "pairs_apart": pair_logprobs.compute_pair_logps_apart(model, tokenizer.pad_token_id, pairs),
             }
-            report[name]["agree"] = method.replies_agree(model, tokenizer, config, requests)
+            report[name]["agree"] = method.replies_agree(model, config, requests)
     return report
 
 

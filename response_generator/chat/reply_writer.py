@@ -9,6 +9,7 @@ from response_generator.chat.reply import Labels, Reply, ShowText
 from response_generator.config.chat_schema import ChatArguments
 from response_generator.data.chat_template import SAMPLE_HISTORY, ChatFormatter
 from response_generator.data.datasets import Message
+from response_generator.data.prompt_tokens import tokenize_prompt
 from response_generator.errors import InputError
 from response_generator.generation import sampling
 from response_generator.generation.oom import split_on_oom
@@ -62,7 +63,7 @@ class ReplyWriter:
         self.formatter = ChatFormatter.of(self.tokenizer, arguments.chat_template)
         self.config: GenerationConfig = sampling.build_generation_config(arguments.generation, self.tokenizer)
         self.context = inference.context_length(arguments)
-        if len(self.formatter.encode(self.sample_prompt)) > self.room:
+        if len(tokenize_prompt(self.sample_prompt, self.formatter)) > self.room:
             raise InputError(
                 f"generation.max_new_tokens: got {self.config.max_new_tokens}; the model's context of {self.context} "
                 f"tokens leaves no room for a prompt; set a smaller number"
@@ -109,37 +110,36 @@ class ReplyWriter:
                 f"the message holds {', '.join(sorted(special))}, which the model cannot tell from the chat template; "
                 f"write it in another way"
             )
-        prompt, left_out = self.fit(history, emotion)
+        prompt_ids, left_out = self.fit(history, emotion)
 
-        def sample(prompts: list[str]) -> list[sampling.Tokens]:
+        def sample(prompts: list[sampling.Tokens]) -> list[sampling.Tokens]:
             torch.manual_seed(draw_seed(seed, 0, len(history)))
             streamer = TextStreamer(self.tokenizer, lambda text: show(name, text))
-            return sample_tokens(self.model, self.tokenizer, prompts, self.config, streamer)
+            return sample_tokens(self.model, prompts, self.config, streamer)
 
         adapter = inference.use_adapter(self.model, self.adapters[name], self.peft_name(name))
         with adapter, fast_cpu_inference(self.model):
-            (tokens,) = split_on_oom(sample, [prompt])
+            (tokens,) = split_on_oom(sample, [prompt_ids])
         text = sampling.decode_reply(tokens, self.tokenizer)
         is_cut = tokens[-1] != self.config.eos_token_id
         return Reply(name, emotion, seed, text, len(tokens), is_cut, left_out, self.label(text, emotion))
 
-    def fit(self, history: list[Message], emotion: str) -> tuple[str, int]:
-        """Renders the prompt, without the oldest turns if it does not fit into the context together with a reply.
+    def fit(self, history: list[Message], emotion: str) -> tuple[sampling.Tokens, int]:
+        """Tokenizes the prompt, without the oldest turns if it does not fit into the context together with a reply.
 
         Returns:
-            The prompt and the number of turns that were left out.
+            The prompt's token ids and the number of turns that were left out.
 
         Raises:
             InputError: when not even the last message fits.
         """
         for start in range(0, len(history), 2):
-            prompt = self.formatter.prompt(history[start:], emotion)
-            length = len(self.formatter.encode(prompt))
-            if length <= self.room:
-                return prompt, start
+            prompt_ids = tokenize_prompt(self.formatter.prompt(history[start:], emotion), self.formatter)
+            if len(prompt_ids) <= self.room:
+                return prompt_ids, start
         raise InputError(
-            f"the prompt of the last message alone has {length} tokens; the model's context of {self.context} has room "
-            f"for {self.room} beside generation.max_new_tokens ({self.config.max_new_tokens})"
+            f"the prompt of the last message alone has {len(prompt_ids)} tokens; the model's context of {self.context} "
+            f"has room for {self.room} beside generation.max_new_tokens ({self.config.max_new_tokens})"
         )
 
     def label(self, text: str, emotion: str) -> Labels | None:

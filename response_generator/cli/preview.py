@@ -73,8 +73,8 @@ def show_counts(name: str, tokens: TokenizedPairs, formatter: ChatFormatter) -> 
         console.print("[yellow]a truncated completion has no EOS: raise max_length, or remove such pairs[/yellow]")
     if tokens.merged:
         console.print(
-            f"[yellow]in {tokens.merged} pairs one token spans the end of the prompt and the start of a completion; it "
-            f"counts as part of the completion[/yellow]"
+            f"[yellow]in {tokens.merged} pairs one token would span the end of the prompt and the start of a "
+            f"completion; the completion is tokenized alone[/yellow]"
         )
     if formatter.required_markers and not tokens.missing_markers:
         console.print(

@@ -54,5 +54,10 @@ def show_counts(name: str, tokens: TokenizedDialogues) -> None:
     show_dropped(tokens)
     if tokens.truncated:
         console.print("[yellow]replies beyond sft.max_length are not learned: raise it[/yellow]")
+    if tokens.merged:
+        console.print(
+            f"[yellow]{tokens.merged} earlier replies are not learned: one token spans the end of their prompt and "
+            f'their start; replies: "last" learns one reply a row[/yellow]'
+        )
     show_missing_markers(tokens)
     show_special_tokens(tokens.special_tokens, "dialogues")

@@ -3,14 +3,15 @@
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from datasets import Dataset
 
 from response_generator.data.chat_template import ChatFormatter
 from response_generator.data.datasets import Dialogue, Message
-from response_generator.data.tokenization import TOO_LONG, tokenize_prompt_and_completions
+from response_generator.data.prompt_tokens import tokenize_prompt_and_completions
+from response_generator.data.tokenization import TOO_LONG
 from response_generator.errors import InputError
 
 IGNORED_LABEL = -100  # of torch's cross entropy
@@ -30,6 +31,7 @@ class TokenizedDialogues:
     replies: int = 0
     dropped: Counter = field(default_factory=Counter)  # by reason
     truncated: int = 0
+    merged: int = 0  # earlier replies left out of the loss: one token spans the end of their prompt and their start
     missing_markers: Counter = field(default_factory=Counter)  # by marker
     special_tokens: Counter = field(default_factory=Counter)  # special tokens in message text, by token
 
@@ -51,6 +53,15 @@ class TokenizedDialogues:
             "dialogue": [len(row["input_ids"]) for row in self.rows],
             "replies": [sum(label != IGNORED_LABEL for label in row["labels"]) for row in self.rows],
         }
+
+
+@dataclass(frozen=True)
+class TokenizedReply:
+    """The text of a prompt and its reply, and the token ids of both, as they are in generation."""
+
+    text: str
+    prompt_ids: list[int]
+    reply_ids: list[int]
 
 
 def tokenize_dialogues(
@@ -77,14 +88,15 @@ def tokenize_dialogues(
         prompt = formatter.prompt(turns[:last], gold["emotion"])
         tokens.missing_markers.update(formatter.missing_markers(prompt))
         tokens.special_tokens.update(formatter.special_tokens_in(turns))
-        input_ids, labels = label_replies(turns, places, formatter)
+        input_ids, labels, merged = label_replies(turns, places, formatter)
         if max_length is not None and len(input_ids) > max_length:
             tokens.truncated += 1
             input_ids, labels = input_ids[:max_length], labels[:max_length]
         if all(label == IGNORED_LABEL for label in labels):
             tokens.dropped[TOO_LONG] += 1
             continue
-        tokens.replies += len(places)
+        tokens.replies += len(places) - merged
+        tokens.merged += merged
         tokens.rows.append({"input_ids": input_ids, "labels": labels})
     if not tokens.rows:
         raise InputError(
@@ -93,30 +105,39 @@ def tokenize_dialogues(
     return tokens
 
 
-def label_replies(turns: list[Message], places: Iterator[int], formatter: ChatFormatter) -> tuple[list[int], list[int]]:
+def label_replies(
+    turns: list[Message], places: Sequence[int], formatter: ChatFormatter
+) -> tuple[list[int], list[int], int]:
     """Token ids and labels of a dialogue, up to the EOS of its last reply.
 
     Args:
         places: the turns with labels, in ascending order; the last turn is one of them.
+
+    Returns:
+        The token ids, the labels, and the number of earlier replies without labels because one token spans the end of
+        their prompt and their start, so that they have other tokens than when they are generated.
     """
     *earlier, last = [tokenize_reply(turns, place, formatter) for place in places]
-    input_ids = [*last[0], *last[1]]
+    input_ids = [*last.prompt_ids, *last.reply_ids]
     labels = [IGNORED_LABEL] * len(input_ids)
-    for prompt_ids, reply_ids in (*earlier, last):
-        start, end = len(prompt_ids), len(prompt_ids) + len(reply_ids)
-        if input_ids[:end] != [*prompt_ids, *reply_ids]:
+    merged = 0
+    for reply in (*earlier, last):
+        if not last.text.startswith(reply.text):
             raise InputError(
                 f"chat_template.file: {formatter.file}: renders an earlier reply in another way than when it is "
                 f'generated, so one row cannot train all replies; set replies: "last"'
             )
-        labels[start:end] = reply_ids
-    return input_ids, labels
+        start, end = len(reply.prompt_ids), len(reply.prompt_ids) + len(reply.reply_ids)
+        if input_ids[:end] == [*reply.prompt_ids, *reply.reply_ids]:
+            labels[start:end] = reply.reply_ids
+        else:
+            merged += 1
+    return input_ids, labels, merged
 
 
-def tokenize_reply(turns: list[Message], place: int, formatter: ChatFormatter) -> tuple[list[int], list[int]]:
-    """Token ids of the prompt and of the reply of one turn, as they are in generation."""
+def tokenize_reply(turns: list[Message], place: int, formatter: ChatFormatter) -> TokenizedReply:
     content = turns[place]["content"]
     prompt = formatter.prompt(turns[:place], content["emotion"])
     reply = formatter.completion(turns[:place], content["emotion"], content)
-    prompt_ids, (reply_ids,) = tokenize_prompt_and_completions(prompt, (reply,), formatter)
-    return prompt_ids, reply_ids
+    prompt_ids, (reply_ids,), _ = tokenize_prompt_and_completions(prompt, (reply,), formatter)
+    return TokenizedReply(prompt + reply, prompt_ids, reply_ids)

@@ -11,6 +11,7 @@ from transformers import TrainingArguments
 
 from response_generator.data.chat_template import ChatFormatter
 from response_generator.data.datasets import Pair
+from response_generator.data.prompt_tokens import tokenize_prompt_and_completions
 from response_generator.errors import InputError
 
 DROPPED_PAIRS = "dropped_pairs"  # part of metric names
@@ -34,7 +35,7 @@ class TokenizedPairs:
     read: int = 0
     dropped: Counter = field(default_factory=Counter)  # by reason
     truncated: int = 0
-    merged: int = 0  # a token spans the end of the prompt and the start of a completion
+    merged: int = 0  # together, a token would span the end of the prompt's ids and the start of a completion
     missing_markers: Counter = field(default_factory=Counter)  # by marker
     special_tokens: Counter = field(default_factory=Counter)  # special tokens in message text, by token
     prompts_without_emotion: Counter = field(default_factory=Counter)  # by TEXT or MESSAGES
@@ -97,8 +98,9 @@ def tokenize_pairs(pairs: list[Pair], formatter: ChatFormatter, max_length: int 
         if reason:
             tokens.dropped[reason] += 1
             continue
-        prompt_ids, (chosen_ids, rejected_ids) = tokenize_prompt_and_completions(prompt, (chosen, rejected), formatter)
-        tokens.merged += len(prompt_ids) < len(formatter.encode(prompt))
+        prompt_ids, completions, is_merged = tokenize_prompt_and_completions(prompt, (chosen, rejected), formatter)
+        chosen_ids, rejected_ids = completions
+        tokens.merged += is_merged
         room = max_length - len(prompt_ids) if max_length is not None else max(len(chosen_ids), len(rejected_ids))
         if room <= 0:
             tokens.dropped[TOO_LONG] += 1
@@ -141,22 +143,3 @@ def render_pair(pair: Pair, formatter: ChatFormatter) -> tuple[str, str, str]:
     target = pair.chosen["emotion"] if isinstance(pair.chosen, dict) else None
     chosen, rejected = (formatter.completion(pair.prompt, target, reply) for reply in (pair.chosen, pair.rejected))
     return formatter.prompt(pair.prompt, target), chosen, rejected
-
-
-def tokenize_prompt_and_completions(
-    prompt: str, completions: tuple[str, ...], formatter: ChatFormatter
-) -> tuple[list[int], list[list[int]]]:
-    """Tokenizes the prompt together with each completion.
-
-    A token may span the end of the prompt and the start of a completion. Such a token belongs to the completion: the
-    prompt ids are those that all tokenizations share.
-    """
-    prompt_ids = formatter.encode(prompt)
-    sequences = [formatter.encode(prompt + completion) for completion in completions]
-    shared = min((count_common_start(prompt_ids, sequence) for sequence in sequences), default=len(prompt_ids))
-    return prompt_ids[:shared], [sequence[shared:] for sequence in sequences]
-
-
-def count_common_start(first: list[int], second: list[int]) -> int:
-    pairs = zip(first, second, strict=False)
-    return next((position for position, (left, right) in enumerate(pairs) if left != right), len(first))

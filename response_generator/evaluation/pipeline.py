@@ -109,11 +109,11 @@ def generate(
     """Generates the remaining replies of every model and computes the log-probabilities of the remaining pairs."""
     tokenizer = prepared.tokenizer
     with inference.use_adapter(model, prepared.adapters[ADAPTER], ADAPTER):
-        chosen = method.choose_method(model, tokenizer, params.config, args.generation_method, prepared.requests)
+        chosen = method.choose_method(model, params.config, args.generation_method, prepared.requests)
     run.note_environment({"generation_method": chosen})
 
     def generate_batch(batch: predictions.Batch, report: predictions.Report) -> list[sampling.Replies]:
-        return method.generate(chosen, model, tokenizer, batch, params, limit, report)
+        return method.generate(chosen, model, batch, params, limit, report)
 
     compute_logps = partial(
         pair_logprobs.compute_pair_logps if chosen == method.DECODING else pair_logprobs.compute_pair_logps_apart,

@@ -7,7 +7,7 @@ from typing import Literal
 
 from peft import PeftModel
 from tqdm.auto import tqdm
-from transformers import GenerationConfig, PreTrainedTokenizerBase
+from transformers import GenerationConfig
 
 from response_generator.generation.decoding import write_replies
 from response_generator.generation.kv_cache import has_full_attention
@@ -38,7 +38,6 @@ MAX_ROUNDING_GAP = 0.5  # nats, between two tokens of which rounding in 16 bits 
 
 def choose_method(
     model: PeftModel,
-    tokenizer: PreTrainedTokenizerBase,
     config: GenerationConfig,
     requested: str,
     requests: Sequence[GenerationRequest],
@@ -49,7 +48,7 @@ def choose_method(
         requested: `generation_method` of the args.
         requests: some of them are tried in both ways on a GPU.
     """
-    reason = "the args ask for it" if requested == GENERATE else find_obstacle(model, tokenizer, config, requests)
+    reason = "the args ask for it" if requested == GENERATE else find_obstacle(model, config, requests)
     if reason:
         tqdm.write(f"generating with `generate`, one forward pass over a prompt for each sample: {reason}", sys.stderr)
     return GENERATE if reason else DECODING
@@ -58,7 +57,6 @@ def choose_method(
 def generate(
     method: Method,
     model: PeftModel,
-    tokenizer: PreTrainedTokenizerBase,
     requests: Sequence[GenerationRequest],
     params: SamplingParams,
     limit: BatchLimit,
@@ -88,13 +86,12 @@ def generate(
     else:
         rows = limit.count_rows(max(request.length for request in requests) + params.config.max_new_tokens)
         for batch in make_batches(requests, rows, lambda request: request.length):
-            add(split_on_oom(lambda part: generate_replies(model, tokenizer, part, params), batch))
+            add(split_on_oom(lambda part: generate_replies(model, part, params), batch))
     return [replies[request.dialogue.index] for request in requests]
 
 
 def find_obstacle(
     model: PeftModel,
-    tokenizer: PreTrainedTokenizerBase,
     config: GenerationConfig,
     requests: Sequence[GenerationRequest],
 ) -> str | None:
@@ -104,7 +101,7 @@ def find_obstacle(
         return f"only it knows {', '.join(f'generation.{name}' for name in settings)}"
     if not has_full_attention(model):
         return "this model has layers that do not attend to all earlier tokens"
-    if model.device.type != "cpu" and not replies_agree(model, tokenizer, config, requests[:PROBE_REQUESTS]):
+    if model.device.type != "cpu" and not replies_agree(model, config, requests[:PROBE_REQUESTS]):
         return f"on this GPU the first {PROBE_TOKENS} tokens without sampling are others than those of `generate`"
     return None
 
@@ -121,7 +118,6 @@ def find_unknown_settings(config: GenerationConfig) -> list[str]:
 
 def replies_agree(
     model: PeftModel,
-    tokenizer: PreTrainedTokenizerBase,
     config: GenerationConfig,
     requests: Sequence[GenerationRequest],
 ) -> bool:
@@ -135,7 +131,7 @@ def replies_agree(
     params = SamplingParams(probe, seed=0, samples=1)
     replies = write_replies(model, requests, params, BatchLimit(len(requests)))
     written = {each.request.dialogue.index: each.samples[0] for each in replies}
-    generated = sample_tokens(model, tokenizer, [request.prompt for request in requests], probe)
+    generated = sample_tokens(model, [request.prompt_ids for request in requests], probe)
     for request, theirs in zip(requests, generated, strict=True):
         ours = written[request.dialogue.index]
         if ours != theirs:

@@ -10,6 +10,7 @@ from transformers import Cache, PreTrainedModel
 from response_generator.generation.kv_cache import Layers, build_cache, read_layers
 from response_generator.generation.sampling import Tokens
 from response_generator.modeling.backend import has_unsloth_forward
+from response_generator.modeling.padding import pad_rows
 
 # Tokens, padding included, of the prompts that are computed in one forward pass. On a processor more is not faster.
 PREFILL_TOKENS = {"cpu": 1024, "gpu": 8192}
@@ -38,7 +39,7 @@ class Prefix:
     @torch.inference_mode()
     def completion_logps(self, completions: Sequence[Tokens], pad_token_id: int) -> list[float]:
         """Computes the log-probability (nats) of one more completion after each prompt, summed over its tokens."""
-        ids, mask = pad_right(completions, pad_token_id, self.ids.device)
+        ids, mask = pad_rows(completions, pad_token_id, "right", self.ids.device)
         logits = self.model(
             input_ids=ids,
             attention_mask=torch.cat([self.mask, mask], 1),
@@ -63,8 +64,8 @@ def compute_prefix(
         The prompts' prefix, and the log-probability (nats) of each completion, summed over its tokens.
     """
     completions = [[] for _ in prompts] if completions is None else completions
-    prompt_ids, prompt_mask = pad_left(prompts, pad_token_id, model.device)
-    completion_ids, completion_mask = pad_right(completions, pad_token_id, model.device)
+    prompt_ids, prompt_mask = pad_rows(prompts, pad_token_id, "left", model.device)
+    completion_ids, completion_mask = pad_rows(completions, pad_token_id, "right", model.device)
     mask = torch.cat([prompt_mask, completion_mask], 1)
     width = prompt_ids.shape[1]
     kept = torch.arange(width - 1, mask.shape[1], device=model.device)
@@ -95,22 +96,6 @@ def sum_logps(logits: torch.Tensor, ids: torch.Tensor, completions: Sequence[Tok
         logits[row, : len(tokens)].float().log_softmax(-1).gather(-1, ids[row, : len(tokens), None]).sum().item()
         for row, tokens in enumerate(completions)
     ]
-
-
-def pad_left(rows: Sequence[Tokens], pad_token_id: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """Returns token ids and mask, (rows, longest) each."""
-    width = max(map(len, rows))
-    ids = torch.tensor([[pad_token_id] * (width - len(row)) + row for row in rows], device=device)
-    mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows], device=device)
-    return ids, mask
-
-
-def pad_right(rows: Sequence[Tokens], pad_token_id: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """Returns token ids and mask, (rows, longest) each."""
-    width = max(map(len, rows))
-    ids = torch.tensor([row + [pad_token_id] * (width - len(row)) for row in rows], dtype=torch.long, device=device)
-    mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows], dtype=torch.long, device=device)
-    return ids.reshape(len(rows), width), mask.reshape(len(rows), width)
 
 
 def split_by_tokens(items: Sequence[Item], device: torch.device, length: Callable[[Item], int]) -> Iterator[list[Item]]:

@@ -11,7 +11,7 @@ from transformers import GenerationConfig, GPT2Config, GPT2LMHeadModel, PreTrain
 
 from response_generator.data.chat_template import ChatFormatter
 from response_generator.data.datasets import Dialogue
-from response_generator.data.tokenization import tokenize_prompt_and_completions
+from response_generator.data.prompt_tokens import tokenize_prompt_and_completions
 from response_generator.errors import InputError, raise_row_errors
 from response_generator.runs import distributed
 
@@ -24,7 +24,7 @@ Tokens = list[int]
 @dataclass(frozen=True)
 class GenerationRequest:
     """A dialogue with its rendered prompt (text and token ids) and the token ids of its gold reply, including EOS. An
-    empty gold reply has the log-probability 0."""
+    empty gold reply has the log-probability 0. The prompt's ids do not depend on the gold reply."""
 
     dialogue: Dialogue
     prompt: str
@@ -40,8 +40,7 @@ class GenerationRequest:
         prompt = formatter.prompt(dialogue.history, dialogue.target_emotion)
         gold = {"emotion": dialogue.target_emotion, "dialog": dialogue.gold_response}
         completion = formatter.completion(dialogue.history, dialogue.target_emotion, gold)
-        # Tokenized together, because tokens may merge across the boundary; such a token belongs to the reply.
-        prompt_ids, (gold_ids,) = tokenize_prompt_and_completions(prompt, (completion,), formatter)
+        prompt_ids, (gold_ids,), _ = tokenize_prompt_and_completions(prompt, (completion,), formatter)
         return cls(dialogue, prompt, prompt_ids, gold_ids)
 
 

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import torch
 from peft import PeftModel
 
+from response_generator.modeling.padding import pad_rows
+
 # Token ids of a prompt and of its completion, whose EOS is included.
 PromptAndCompletion = tuple[list[int], list[int]]
 
@@ -36,9 +38,7 @@ def batch_logps(model: PeftModel, texts: Sequence[PromptAndCompletion], pad: int
     mask.
     """
     rows = [[*prompt, *completion] for prompt, completion in texts]
-    longest = max(map(len, rows))
-    tokens = torch.tensor([row + [pad] * (longest - len(row)) for row in rows], device=model.device)
-    mask = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in rows], device=model.device)
+    tokens, mask = pad_rows(rows, pad, "right", model.device)
     with torch.inference_mode():
         logits = model(input_ids=tokens, attention_mask=mask, use_cache=False).logits
         sums = []

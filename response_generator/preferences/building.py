@@ -72,7 +72,6 @@ class CandidateSampler:
         self.contexts.enter_context(inference.use_adapter(self.model, self.prepared.adapter, ADAPTER))
         self.method = method.choose_method(
             self.model,
-            self.prepared.tokenizer,
             self.prepared.generation_config,
             self.args.generation_method,
             self.prepared.requests,
@@ -90,9 +89,7 @@ class CandidateSampler:
     def sample(self, limit: BatchLimit, batch: Batch, params: SamplingParams) -> list[list[Attempt]]:
         """See `sample_pairs`."""
         self.load()
-        replies = method.generate(
-            self.method, self.model, self.prepared.tokenizer, batch, params, limit, lambda finished: None
-        )
+        replies = method.generate(self.method, self.model, batch, params, limit, lambda finished: None)
         texts = [[decode_reply(tokens, self.prepared.tokenizer) for tokens in each.samples] for each in replies]
         size = self.args.candidates
         attempts = [[row[start : start + size] for start in range(0, len(row), size)] for row in texts]

@@ -16,7 +16,8 @@ from response_generator.constants import POLICY_ADAPTER, REFERENCE_ADAPTER
 from response_generator.data.chat_template import ChatFormatter
 from response_generator.data.datasets import Dialogue, Pair
 from response_generator.data.pair_text import find_target_emotion, get_reply_text
-from response_generator.data.tokenization import render_pair, tokenize_prompt_and_completions
+from response_generator.data.prompt_tokens import tokenize_prompt
+from response_generator.data.tokenization import render_pair
 from response_generator.errors import InputError
 from response_generator.generation.decoding import write_replies
 from response_generator.generation.kv_cache import has_full_attention
@@ -81,11 +82,10 @@ def build_request(row: Pair | Dialogue, formatter: ChatFormatter) -> GenerationR
     """The prompt of a row, without its gold reply."""
     if isinstance(row, Dialogue):
         return replace(GenerationRequest.of(row, formatter), gold_ids=[])
-    prompt, chosen, _ = render_pair(row, formatter)
-    prompt_ids, _ = tokenize_prompt_and_completions(prompt, (chosen,), formatter)
+    prompt, _, _ = render_pair(row, formatter)
     turns = [{"role": "prompt", "content": row.prompt}] if isinstance(row.prompt, str) else row.prompt
     dialogue = Dialogue(row.index, turns, find_target_emotion(row) or "", get_reply_text(row.chosen))
-    return GenerationRequest(dialogue, prompt, prompt_ids, gold_ids=[])
+    return GenerationRequest(dialogue, prompt, tokenize_prompt(prompt, formatter), gold_ids=[])
 
 
 class SampleReplies(TrainerCallback):

@@ -95,8 +95,8 @@ def test_the_oldest_turns_are_left_out_when_the_context_is_too_short(chat_writer
         history = [*make_turns(2, text), *history]
     reply = chat_writer.write(history, "anger", "SFT", 42, ignore)
     assert reply.left_out_turns == 2
-    prompt, _ = chat_writer.fit(history, "anger")
-    assert prompt == chat_writer.formatter.prompt(history[2:], "anger")
+    prompt_ids, _ = chat_writer.fit(history, "anger")
+    assert prompt_ids == chat_writer.formatter.encode(chat_writer.formatter.prompt(history[2:], "anger"))
     assert chat_writer.write(history[2:], "anger", "SFT", 42, ignore).left_out_turns == 0
 
 

@@ -67,7 +67,7 @@ def predict(model, formatter, requests, name: str, folder: Path) -> list[dict]:
 
     def generate(batch, report):
         params = SamplingParams(config, seed=0, samples=1)
-        return method.generate(name, model, formatter.tokenizer, batch, params, BatchLimit(6), report)
+        return method.generate(name, model, batch, params, BatchLimit(6), report)
 
     predictions.generate_predictions(folder, "adapter", generate, [requests], 1, formatter.tokenizer)
     return read_lines(folder / "predictions.jsonl")

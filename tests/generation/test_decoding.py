@@ -53,7 +53,7 @@ def write(model, formatter, requests, settings, rows, seed=0, samples=1) -> dict
 def generate(model, formatter, request, settings) -> list[int]:
     config = build_generation_config(settings, formatter.tokenizer)
     model.generation_config = model.get_base_model().generation_config = config
-    return sample_tokens(model, formatter.tokenizer, [request.prompt], config)[0]
+    return sample_tokens(model, [request.prompt_ids], config)[0]
 
 
 @pytest.mark.parametrize("rows", [1, 3, 16])

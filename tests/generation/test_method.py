@@ -32,7 +32,7 @@ def test_settings_that_only_generate_knows_are_found(settings, unknown, tiny_for
 
 def choose(model, formatter, requests, settings, requested="auto") -> str:
     config = build_generation_config(settings, formatter.tokenizer)
-    return method.choose_method(model, formatter.tokenizer, config, requested, requests)
+    return method.choose_method(model, config, requested, requests)
 
 
 def test_the_run_says_why_it_uses_generate(tiny_model, tiny_formatter, tiny_requests, capsys):
@@ -57,7 +57,7 @@ def choose_second(logits: torch.Tensor, *arguments) -> torch.Tensor:
 
 def test_both_ways_are_compared_without_sampling(tiny_model, tiny_formatter, tiny_requests, monkeypatch):
     config = build_generation_config(SAMPLED | {"repetition_penalty": 1.2}, tiny_formatter.tokenizer)
-    arguments = (tiny_model, tiny_formatter.tokenizer, config, tiny_requests[:4])
+    arguments = (tiny_model, config, tiny_requests[:4])
     assert method.replies_agree(*arguments)
     monkeypatch.setattr("response_generator.generation.reply_batch.adjust_scores", choose_second)
     assert not method.replies_agree(*arguments)
@@ -70,9 +70,7 @@ def test_both_ways_are_compared_without_sampling(tiny_model, tiny_formatter, tin
 def test_replies_come_in_the_order_of_the_requests_and_are_reported(name, tiny_model, tiny_formatter, tiny_requests):
     params = SamplingParams(build_generation_config(SAMPLED, tiny_formatter.tokenizer), 0, 2)
     reported = []
-    replies = method.generate(
-        name, tiny_model, tiny_formatter.tokenizer, tiny_requests, params, BatchLimit(8), reported.extend
-    )
+    replies = method.generate(name, tiny_model, tiny_requests, params, BatchLimit(8), reported.extend)
     assert [each.request for each in replies] == tiny_requests
     assert sorted(each.request.dialogue.index for each in reported) == [each.dialogue.index for each in tiny_requests]
     assert all(len(each.samples) == 2 for each in replies)
@@ -81,7 +79,7 @@ def test_replies_come_in_the_order_of_the_requests_and_are_reported(name, tiny_m
 def test_when_memory_runs_out_finished_replies_are_kept(tiny_model, tiny_formatter, tiny_requests, monkeypatch, capsys):
     forward = type(tiny_model).forward
     params = SamplingParams(build_generation_config(SAMPLED, tiny_formatter.tokenizer), 0, samples=4)
-    arguments = (method.DECODING, tiny_model, tiny_formatter.tokenizer, tiny_requests, params, BatchLimit(8))
+    arguments = (method.DECODING, tiny_model, tiny_requests, params, BatchLimit(8))
     whole = method.generate(*arguments, lambda finished: None)
     reported, passes = [], []
 

@@ -104,7 +104,6 @@ def test_the_replies_are_those_of_an_evaluation_with_the_same_random_numbers(tin
         expected = method.generate(
             method.DECODING,
             model,
-            formatter.tokenizer,
             requests,
             sampling.SamplingParams(config, seed=42, samples=1),
             sampling.BatchLimit(len(requests)),
