@@ -1,10 +1,15 @@
 """The key figures at the top of the report: how each of them differs between the models."""
 
 from response_generator.evaluation.comparison import GOLD, GOLD_TITLE, Comparison
-from response_generator.evaluation.conclusions import excludes_zero, explain_noise, is_clear_change
+from response_generator.evaluation.conclusions import (
+    excludes_zero,
+    explain_noise,
+    format_corrected_p,
+    is_clear_change,
+)
 from response_generator.evaluation.estimates import Estimate
 from response_generator.evaluation.metrics import CLEAN, Metric
-from response_generator.evaluation.table import format_bounds, format_cell, format_number
+from response_generator.evaluation.table import format_bounds, format_interval, format_number
 from response_generator.reporting.page import Card
 
 TITLES = {CLEAN: "clean replies"}  # in the table the label is below the name of its classifier
@@ -40,18 +45,25 @@ def build_card(metric: Metric, comparison: Comparison) -> Card:
         return Card(title, values[first] + unit, format_bounds(estimates[first], metric.in_percent).strip(), gold)
     differences = {model: comparison.differences[model][metric.name] for model in others}
     if len(others) == 1:
-        note = describe_difference(differences[others[0]], metric, comparison.prompts)
+        note = describe_difference(differences[others[0]], metric)
         return Card(title, f"{values[first]} → {values[others[0]]}{unit}", note, gold)
     rows = [(first, values[first] + unit)]
     for model, difference in differences.items():
-        rows.append((model, f"{values[model]}{unit} ({format_cell(difference, metric.in_percent, signed=True)})"))
+        rows.append((model, f"{values[model]}{unit} ({format_difference(difference, metric)})"))
     return Card(title, rows=[*rows, *gold])
 
 
-def describe_difference(difference: Estimate, metric: Metric, prompts: int) -> str:
-    text = format_number(difference.value, metric.in_percent, signed=True)
-    text += (" points" if metric.in_percent else "") + format_bounds(difference, metric.in_percent)
-    if is_clear_change(difference, prompts):
+def describe_difference(difference: Estimate, metric: Metric) -> str:
+    text = format_difference(difference, metric, " points" if metric.in_percent else "")
+    if is_clear_change(difference):
         return text
     # An interval that includes 0 is seen at a glance; one that excludes it calls for the reason.
     return f"{text}: could be noise" + (f", because {explain_noise(difference)}" if excludes_zero(difference) else "")
+
+
+def format_difference(difference: Estimate, metric: Metric, unit: str = "") -> str:
+    """With the corrected p-value, as in the conclusions, where the metric has a test."""
+    parts = [format_number(difference.value, metric.in_percent, signed=True) + unit]
+    parts += [format_interval(difference, metric.in_percent)]
+    parts += [format_corrected_p(difference)] if metric.paired_test else []
+    return " ".join(part for part in parts if part)

@@ -1,23 +1,27 @@
 """All metrics of an evaluation with their intervals, and the paired differences between its models."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
+from itertools import chain
 
 import numpy as np
 
 from response_generator.constants import EMOTIONS
+from response_generator.evaluation import distinct
 from response_generator.evaluation.estimates import (
     Estimate,
+    Measurements,
     estimate_difference,
     estimate_metrics,
     estimate_preference,
     resample_metrics,
 )
-from response_generator.evaluation.metric_totals import Distinct, MetricTotals, count_confusion, gold_as_predictions
-from response_generator.evaluation.metrics import DISTINCT_ORDER, Metric, list_metrics
+from response_generator.evaluation.metric_totals import MetricTotals, count_confusion, gold_as_predictions
+from response_generator.evaluation.metrics import Metric, list_metrics
+from response_generator.evaluation.multiple_testing import correct_differences
 from response_generator.evaluation.predictions_file import Prediction, group_by_run
-from response_generator.evaluation.training_seeds import widen_estimates
+from response_generator.evaluation.training_seeds import widen_estimate
 
 GOLD = "gold"  # in metrics.json: the replies that people wrote, classified like the models' replies
 GOLD_TITLE = "gold replies"
@@ -30,14 +34,17 @@ class Comparison:
 
     metrics: the table's entries by name. rows: the predictions of each model; of a recipe that was trained several
     times, those of all its runs. estimates: `{model or "gold": {metric: Estimate}}`. differences: `{model: {metric:
-    Estimate}}` for all models but the first. margins: reward margins of held-out pairs, (pairs,). preference:
-    statistics of the margins; empty where no pairs were measured.
+    Estimate}}` for all models but the first. gold_differences: the same for each model minus the gold replies. ngrams:
+    `{metric: number}`, of n-grams at which distinct-n is compared. margins: reward margins of held-out pairs, (pairs,).
+    preference: statistics of the margins; empty where no pairs were measured.
     """
 
     metrics: dict[str, Metric]
     rows: dict[str, list[Prediction]]
     estimates: dict[str, dict[str, Estimate]]
     differences: dict[str, dict[str, Estimate]]
+    gold_differences: dict[str, dict[str, Estimate]]
+    ngrams: dict[str, int]
     margins: np.ndarray
     preference: dict[str, Estimate]
 
@@ -63,18 +70,29 @@ class Comparison:
         """Replies of a run to each prompt."""
         return len(self.rows[self.models[0]]) // self.prompts // self.runs[self.models[0]]
 
+    @property
+    def corrected_differences(self) -> int:
+        """Number of differences between models whose p-values are corrected for each other."""
+        return sum(each.p_corrected is not None for found in self.differences.values() for each in found.values())
+
+    @cached_property
+    def has_one_token_count(self) -> bool:
+        return count_tokens_alike(self.rows)
+
     def num_prompts_with_target(self, *emotions: str) -> int:
         rows = self.rows[self.models[0]]
         return len({row["index"] for row in rows if row["target_emotion"] in emotions})
 
     def flatten(self) -> dict[str, float]:
-        """For metrics.json: `model/metric`, and the same followed by `/low`, `/high` and `/p`."""
+        """For metrics.json: `model/metric`, and the same followed by `/low`, `/high`, `/p` and `/p_corrected`."""
         flat: dict[str, float] = {"prompts": self.prompts, "samples_per_prompt": self.samples}
+        flat |= {f"{name}_ngrams": number for name, number in self.ngrams.items()}
         groups = dict(self.estimates)
         groups |= {
             "difference" if len(self.differences) == 1 else f"difference of {model}": estimates
             for model, estimates in self.differences.items()
         }
+        groups |= {f"difference of {model} from gold": found for model, found in self.gold_differences.items()}
         groups |= {"preference": self.preference} if self.preference else {}
         for group, estimates in groups.items():
             for name, estimate in estimates.items():
@@ -109,51 +127,71 @@ def compare_models(
     """
     seen = {row[name] for each in rows.values() for row in each for name in ("gibberish_label", "gold_gibberish_label")}
     metrics = list_metrics([*gibberish_labels, *sorted(seen - set(gibberish_labels))])
+    if not count_tokens_alike(rows):
+        metrics = {name: metric for name, metric in metrics.items() if not metric.in_tokens}
     everyone = rows | {GOLD: gold_as_predictions(next(iter(rows.values())))}
-    runs = {model: [measure_run(run, metrics) for run in group_by_run(each)] for model, each in everyone.items()}
-    totals = {model: MetricTotals.mean([run for run, _ in found]) for model, found in runs.items()}
-    distinct = {
-        model: {name: Distinct.mean([each[name] for _, each in found]) for name in DISTINCT_ORDER}
-        for model, found in runs.items()
-    }
-    values = {model: collect_run_values(found) for model, found in runs.items()}
-    replicates = resample_metrics(totals, resamples, seed)
-    estimates = {
-        model: estimate_metrics(metrics, totals[model], distinct[model], replicates[model]) for model in everyone
-    }
+    measured, ngrams = measure_models(everyone, metrics, resamples, seed)
+    estimates = {model: estimate_model(metrics, each) for model, each in measured.items()}
     estimates[GOLD] = {name: estimate for name, estimate in estimates[GOLD].items() if metrics[name].on_gold}
-    prompts = totals[GOLD].prompts
+
+    def subtract(model: str, other: str) -> dict[str, Estimate]:
+        shared = [metrics[name] for name in estimates[other] if name in estimates[model]]
+        return {metric.name: subtract_models(metric, measured[other], measured[model], seed) for metric in shared}
+
     first, *others = rows
-    differences = {
-        model: {
-            name: estimate_difference(metrics[name], (first, model), estimates, totals, distinct, replicates, seed)
-            for name in estimates[first]
-            if name in estimates[model]
-        }
-        for model in others
-    }
-    bounded = [name for name, metric in metrics.items() if metric.in_percent or name in DISTINCT_ORDER]
-    differences = {
-        model: widen_estimates(found, prompts, [values[first], values[model]], dict.fromkeys(bounded, -1.0))
-        for model, found in differences.items()
-    }
-    estimates = {
-        model: widen_estimates(found, prompts, [values[model]], dict.fromkeys(bounded, 0.0))
-        for model, found in estimates.items()
+    differences = correct_differences({model: subtract(model, first) for model in others}, metrics)
+    # Only their intervals are shown: nothing is tested against the gold replies.
+    gold_differences = {
+        model: {name: replace(each, p=None) for name, each in subtract(model, GOLD).items()} for model in rows
     }
     margins = np.array([]) if margins is None else margins
     preference = estimate_preference(margins, resamples, seed)
-    return Comparison(metrics, rows, estimates, differences, margins, preference)
+    return Comparison(metrics, rows, estimates, differences, gold_differences, ngrams, margins, preference)
 
 
-def measure_run(rows: list[Prediction], metrics: dict[str, Metric]) -> tuple[MetricTotals, dict[str, Distinct]]:
-    return MetricTotals.of(rows, metrics), {name: Distinct.of(rows, n) for name, n in DISTINCT_ORDER.items()}
+def count_tokens_alike(rows: dict[str, list[Prediction]]) -> bool:
+    """Whether all models and runs have the same number of tokens in each gold reply. If not, their tokenizers or chat
+    templates differ, and so does what their token counts and their perplexity per token mean."""
+    counts: dict[int, set[int]] = {}
+    for row in chain.from_iterable(rows.values()):
+        counts.setdefault(row["index"], set()).add(row["gold_tokens"])
+    return all(len(found) == 1 for found in counts.values())
 
 
-def collect_run_values(runs: list[tuple[MetricTotals, dict[str, Distinct]]]) -> dict[str, np.ndarray]:
-    """`{metric: (runs,)}`: the value of each training run."""
-    found = [
-        totals.compute(np.ones((1, totals.prompts))) | {name: [each.value] for name, each in distinct.items()}
-        for totals, distinct in runs
-    ]
-    return {name: np.array([values[name][0] for values in found]) for name in found[0]}
+def measure_models(
+    rows: dict[str, list[Prediction]], metrics: dict[str, Metric], resamples: int, seed: int
+) -> tuple[dict[str, Measurements], dict[str, int]]:
+    """What was measured of each model, and the number of n-grams at which each distinct-n is compared."""
+    runs = {model: group_by_run(each) for model, each in rows.items()}
+    by_order = {name: distinct.measure_distinct(runs, n) for name, n in distinct.ORDERS.items()}
+    totals = {model: [MetricTotals.of(run, metrics) for run in found] for model, found in runs.items()}
+    replicates = resample_metrics(totals, resamples, seed)
+    measured = {}
+    for model, found in totals.items():
+        computed = [run.compute(np.ones((1, run.prompts))) for run in found]
+        values = {name: np.concatenate([each[name] for each in computed]) for name in computed[0]}
+        of_model = {name: by_model[model] for name, (by_model, _) in by_order.items()}
+        values |= {name: each.values for name, each in of_model.items()}
+        measured[model] = Measurements(MetricTotals.mean(found), values, replicates[model], of_model)
+    return measured, {name: size for name, (_, size) in by_order.items()}
+
+
+def estimate_model(metrics: dict[str, Metric], model: Measurements) -> dict[str, Estimate]:
+    """Its estimates, with intervals over prompts and training runs."""
+    return {
+        name: widen_estimate(
+            estimate,
+            model.totals.count_prompts(name),
+            [model.values[name]],
+            0.0 if metrics[name].is_bounded else -np.inf,
+        )
+        for name, estimate in estimate_metrics(metrics, model).items()
+    }
+
+
+def subtract_models(metric: Metric, first: Measurements, second: Measurements, seed: int) -> Estimate:
+    """The second minus the first model, with an interval over prompts and training runs."""
+    estimate = estimate_difference(metric, first, second, seed)
+    prompts = min(model.totals.count_prompts(metric.name) for model in (first, second))
+    runs = [model.values[metric.name] for model in (first, second)]
+    return widen_estimate(estimate, prompts, runs, -1.0 if metric.is_bounded else -np.inf)

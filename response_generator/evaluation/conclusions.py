@@ -5,7 +5,6 @@ import re
 from response_generator.constants import ADAPTER, BASELINE, EMOTIONS
 from response_generator.evaluation.comparison import GOLD, Comparison
 from response_generator.evaluation.estimates import Estimate
-from response_generator.evaluation.intervals import MIN_PROMPTS
 from response_generator.evaluation.metrics import Metric
 
 SIGNIFICANCE_LEVEL = 0.05
@@ -25,25 +24,38 @@ def draw_conclusions(comparison: Comparison) -> list[str]:
             if metric.phrase and name in comparison.differences[model]:
                 found.append(describe_difference(model, first, metric, comparison))
         found += describe_other_changes(model, first, comparison)
-    if len(others) > 1:
-        found.append(f"These are {len(others)} comparisons with {first}; each p-value is for one comparison alone.")
+    if others:
+        found.append(describe_correction(comparison))
     if not others:
         accuracy = comparison.estimates[first]["emotion_accuracy"]
         found.append(
             f"The {first} follows the target emotion in {format_percent(accuracy.value)} of its replies"
             f"{format_interval(accuracy)}, {describe_sample_size(comparison)}. There is no baseline to compare with."
         )
+    if not comparison.has_one_token_count:
+        found.append(
+            "Numbers of tokens and perplexity are left out: the models count the tokens of the gold replies "
+            "differently, because their tokenizers or chat templates differ."
+        )
     if comparison.preference:
         found.append(describe_preference(comparison))
     return [*found, describe_classifier_ceiling(comparison)]
 
 
+def describe_correction(comparison: Comparison) -> str:
+    first, *others = comparison.models
+    comparisons = f" in {len(others)} comparisons with {first}" if len(others) > 1 else ""
+    return (
+        f"Corrected p-values allow for all {comparison.corrected_differences} differences that were looked at"
+        f"{comparisons} (Holm); an interval, and a p-value in the table, is for one difference alone."
+    )
+
+
 def describe_difference(model: str, first: str, metric: Metric, comparison: Comparison) -> str:
     difference = comparison.differences[model][metric.name]
     size = describe_sample_size(comparison, metric.name)
-    points = round(difference.value * 100, 1) + 0.0  # no "-0.0"
-    numbers = f"{points:+.1f} points{format_interval(difference)}, p = {format_p_value(difference.p)}"
-    if is_significant(difference):
+    numbers = f"{format_points(difference)}, {format_corrected_p(difference)}"
+    if is_clear_change(difference):
         direction = "more" if difference.value > 0 else "less"
         return (
             f"{name_model(model)} {metric.phrase} {direction} often than {name_model(first, False)}: {numbers}, {size}."
@@ -62,7 +74,7 @@ def describe_other_changes(model: str, first: str, comparison: Comparison) -> li
         difference = comparison.differences[model].get(name)
         if metric.higher_is_better is None or difference is None:
             continue
-        if not is_clear_change(difference, comparison.prompts):
+        if not is_clear_change(difference):
             continue
         before, after = (comparison.estimates[each][name].value for each in (first, model))
         scale, digits, unit = (100, 1, " %") if metric.in_percent else (1, 2, "")
@@ -78,30 +90,22 @@ def describe_other_changes(model: str, first: str, comparison: Comparison) -> li
     ]
 
 
-def is_significant(difference: Estimate) -> bool:
-    """Whether both the interval and the test exclude "no difference"."""
-    return excludes_zero(difference) and difference.p is not None and difference.p < SIGNIFICANCE_LEVEL
-
-
-def is_clear_change(difference: Estimate, prompts: int) -> bool:
-    """`is_significant` where there is a test; otherwise whether the interval of enough prompts excludes zero."""
-    if difference.p is not None:
-        return is_significant(difference)
-    return excludes_zero(difference) and prompts >= MIN_PROMPTS
+def is_clear_change(difference: Estimate) -> bool:
+    """Whether both the interval and the corrected p-value exclude "no difference"."""
+    corrected = difference.p_corrected
+    return excludes_zero(difference) and corrected is not None and corrected < SIGNIFICANCE_LEVEL
 
 
 def explain_noise(difference: Estimate) -> str:
-    """Why a difference is no clear change: which of the interval and the test does not exclude "no difference"."""
-    if excludes_zero(difference):
-        if difference.p is None:
-            return f"there are fewer than {MIN_PROMPTS} prompts"
-        return f"p is not below {SIGNIFICANCE_LEVEL}, although the interval excludes 0"
+    """Why a difference is no clear change: which of the interval and the p-value does not exclude "no difference"."""
     interval = "there is no interval" if difference.low is None else "the interval includes 0"
-    if difference.p is None:
+    if difference.p_corrected is None:
         return interval
-    if difference.p < SIGNIFICANCE_LEVEL:
-        return f"{interval}, although p is below {SIGNIFICANCE_LEVEL}"
-    return f"{interval} and p is not below {SIGNIFICANCE_LEVEL}"
+    if excludes_zero(difference):
+        return f"the corrected p is not below {SIGNIFICANCE_LEVEL}, although the interval excludes 0"
+    if difference.p_corrected < SIGNIFICANCE_LEVEL:
+        return f"{interval}, although the corrected p is below {SIGNIFICANCE_LEVEL}"
+    return f"{interval} and the corrected p is not below {SIGNIFICANCE_LEVEL}"
 
 
 def excludes_zero(difference: Estimate) -> bool:
@@ -122,11 +126,20 @@ def describe_sample_size(comparison: Comparison, metric: str = "emotion_accuracy
     return ", ".join([text, *several])
 
 
+def format_points(difference: Estimate) -> str:
+    points = round(difference.value * 100, 1) + 0.0  # no "-0.0"
+    return f"{points:+.1f} points{format_interval(difference)}"
+
+
 def format_interval(estimate: Estimate) -> str:
     """Of a proportion, in percent or points."""
     if estimate.low is None:
         return ", no interval because all prompts have the same value"
     return f", 95 % CI [{estimate.low * 100:.1f}, {estimate.high * 100:.1f}]"
+
+
+def format_corrected_p(difference: Estimate) -> str:
+    return f"corrected p = {format_p_value(difference.p_corrected)}"
 
 
 def format_p_value(p: float | None) -> str:
@@ -156,17 +169,22 @@ def describe_preference(comparison: Comparison) -> str:
 
 
 def describe_classifier_ceiling(comparison: Comparison) -> str:
-    """What the emotion classifier says of the gold replies to the same prompts."""
+    """What the emotion classifier says of the gold replies, and how each model differs from them."""
     gold = comparison.estimates[GOLD]["emotion_accuracy"]
     text = (
         f"The classifier itself finds the target emotion in {format_percent(gold.value)} of the gold replies"
         f"{format_interval(gold)}"
     )
+    differences = "; ".join(
+        f"{model} {format_points(comparison.gold_differences[model]['emotion_accuracy'])}"
+        for model in comparison.models
+    )
+    differences = f"Differences from the gold replies to the same prompts: {differences}."
     above = [model for model in comparison.models if comparison.estimates[model]["emotion_accuracy"].value > gold.value]
     if not above:
-        return f"{text}: it cannot confirm a higher accuracy of any model."
+        return f"{text}: it cannot confirm a higher accuracy of any model. {differences}"
     names = " and ".join(name_model(model, False) for model in above)
     return (
         f"{text}, so it cannot confirm more than that; {names} scored higher, which may show the classifier's "
-        f"errors as much as the emotion."
+        f"errors as much as the emotion. {differences}"
     )

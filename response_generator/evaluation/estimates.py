@@ -5,93 +5,107 @@ from dataclasses import dataclass
 import numpy as np
 
 from response_generator.evaluation import intervals
+from response_generator.evaluation.distinct import Distinct
 from response_generator.evaluation.intervals import Interval
-from response_generator.evaluation.metric_totals import Distinct, MetricTotals
+from response_generator.evaluation.metric_totals import MetricTotals
 from response_generator.evaluation.metrics import Metric
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value with its 95 % interval, and for a tested difference the p-value of "no difference"."""
+    """A value with its 95 % interval, and for a difference the p-value of "no difference".
+
+    p is for this difference alone. p_corrected allows for all differences that the conclusions may speak of.
+    """
 
     value: float
     low: float | None = None
     high: float | None = None
     p: float | None = None
+    p_corrected: float | None = None
 
     @classmethod
     def of(cls, value: float, interval: Interval | None = None, p: float | None = None) -> "Estimate":
         return cls(float(value), *(interval or (None, None)), p)
 
 
-def resample_metrics(totals: dict[str, MetricTotals], count: int, seed: int) -> dict[str, dict[str, np.ndarray]]:
-    """`{model: {metric: (count,)}}`; a resample draws the same prompts for all models."""
-    prompts = next(iter(totals.values())).prompts
-    blocks: dict[str, list[dict[str, np.ndarray]]] = {model: [] for model in totals}
+@dataclass(frozen=True)
+class Measurements:
+    """What was measured of one model, from which its estimates and its differences follow.
+
+    totals: of each prompt, the means over training runs. values: `{metric: (runs,)}`, the value of each run; nan where
+    there is nothing to divide by, for example the recall of an absent target. replicates: `{metric: (resamples,)}`, of
+    each bootstrap resample the mean over the runs. distinct: by metric.
+    """
+
+    totals: MetricTotals
+    values: dict[str, np.ndarray]
+    replicates: dict[str, np.ndarray]
+    distinct: dict[str, Distinct]
+
+    def mean_over_runs(self, name: str) -> float:
+        """Over the runs that have a value."""
+        values = self.values[name]
+        return float(values[np.isfinite(values)].mean()) if np.isfinite(values).any() else np.nan
+
+
+def resample_metrics(runs: dict[str, list[MetricTotals]], count: int, seed: int) -> dict[str, dict[str, np.ndarray]]:
+    """`{model: {metric: (count,)}}`, means over the runs of a model; a resample draws the same prompts for all runs."""
+    prompts = next(iter(runs.values()))[0].prompts
+    blocks: dict[str, list[dict[str, np.ndarray]]] = {model: [] for model in runs}
     for weights in intervals.draw_resamples(prompts, count, seed):
-        for model, each in totals.items():
-            blocks[model].append(each.compute(weights))
+        for model, each in runs.items():
+            found = [run.compute(weights) for run in each]
+            blocks[model].append({name: np.mean([values[name] for values in found], axis=0) for name in found[0]})
     return {
         model: {name: np.concatenate([block[name] for block in found]) for name in found[0]}
         for model, found in blocks.items()
     }
 
 
-def estimate_metrics(
-    metrics: dict[str, Metric],
-    totals: MetricTotals,
-    distinct: dict[str, Distinct],
-    replicates: dict[str, np.ndarray],
-) -> dict[str, Estimate]:
+def estimate_metrics(metrics: dict[str, Metric], model: Measurements) -> dict[str, Estimate]:
     """One model's metrics; those with nothing to divide by, such as recall of an absent target, are left out."""
-    values = {name: float(found[0]) for name, found in totals.compute(np.ones((1, totals.prompts))).items()}
-    values |= {name: each.value for name, each in distinct.items()}
     estimates = {}
     for name, metric in metrics.items():
-        if not np.isfinite(values[name]):
+        value = model.mean_over_runs(name)
+        if not np.isfinite(value):
             continue
-        prompts = totals.count_prompts(name)
-        if metric.is_proportion and (prompts < intervals.MIN_PROMPTS or values[name] in (0.0, 1.0)):
-            counted = totals.denominators[name].sum()
-            interval = intervals.clopper_pearson_interval(values[name] * counted, counted)
+        prompts = model.totals.count_prompts(name)
+        if metric.is_proportion and (prompts < intervals.MIN_PROMPTS or value in (0.0, 1.0)):
+            counted = model.totals.denominators[name].sum()
+            interval = intervals.clopper_pearson_interval(value * counted, counted)
         elif prompts < intervals.MIN_PROMPTS:
             interval = None
-        elif name in distinct:
-            interval = intervals.jackknife_interval(values[name], distinct[name].leave_one_out)
+        elif name in model.distinct:
+            interval = intervals.jackknife_interval(value, model.distinct[name].leave_one_out)
             interval = intervals.clip_interval(interval, 0.0, 1.0)
         else:
-            interval = intervals.percentile_interval(replicates[name])
-        estimates[name] = Estimate.of(values[name], interval)
+            interval = intervals.percentile_interval(model.replicates[name])
+        estimates[name] = Estimate.of(value, interval)
     return estimates
 
 
-def estimate_difference(
-    metric: Metric,
-    pair: tuple[str, str],
-    estimates: dict[str, dict[str, Estimate]],
-    totals: dict[str, MetricTotals],
-    distinct: dict[str, dict[str, Distinct]],
-    replicates: dict[str, dict[str, np.ndarray]],
-    seed: int,
-) -> Estimate:
+def estimate_difference(metric: Metric, first: Measurements, second: Measurements, seed: int) -> Estimate:
     """The second model's metric minus the first one's, on the same prompts in every resample."""
-    first, second = pair
     name = metric.name
-    value = estimates[second][name].value - estimates[first][name].value
-    has_enough_prompts = min(totals[model].count_prompts(name) for model in pair) >= intervals.MIN_PROMPTS
-    if name in distinct[first]:
-        one, other = (distinct[model][name].leave_one_out for model in pair)
-        interval = intervals.jackknife_interval(value, other - one) if len(one) == len(other) else None
-        interval = intervals.clip_interval(interval, -1.0, 1.0)
+    value = second.mean_over_runs(name) - first.mean_over_runs(name)
+    is_small = min(model.totals.count_prompts(name) for model in (first, second)) < intervals.MIN_PROMPTS
+    if name in first.distinct:
+        gained = second.distinct[name].leave_one_out - first.distinct[name].leave_one_out
+        interval = intervals.clip_interval(intervals.jackknife_interval(value, gained), -1.0, 1.0)
     else:
-        interval = intervals.percentile_interval(replicates[second][name] - replicates[first][name])
-    counted, other_counted = (totals[model].denominators[name] for model in pair)
+        differing = first.totals.count_differing_prompts(second.totals, name)
+        is_small |= differing < intervals.MIN_DIFFERING_PROMPTS
+        interval = intervals.percentile_interval(second.replicates[name] - first.replicates[name])
+    interval = None if is_small else interval
+    counted, other_counted = (model.totals.denominators[name] for model in (first, second))
     # Precision is no paired share: each model predicts an emotion for other prompts.
     if not metric.is_proportion or not np.array_equal(counted, other_counted):
-        return Estimate.of(value, interval if has_enough_prompts else None)
-    gained = totals[second].numerators[name] - totals[first].numerators[name]
+        p = intervals.interval_p_value(value, interval) if metric.carries_conclusions else None
+        return Estimate.of(value, interval, p)
+    gained = second.totals.numerators[name] - first.totals.numerators[name]
     by_prompt = gained[counted > 0] / counted[counted > 0]
-    if not has_enough_prompts:
+    if is_small:
         interval = intervals.score_difference_interval(by_prompt)
     p = intervals.paired_p_value(by_prompt, seed) if metric.paired_test else None
     return Estimate.of(value, intervals.exact_difference_interval(by_prompt) or interval, p)

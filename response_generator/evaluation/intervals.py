@@ -9,6 +9,8 @@ from scipy.stats import beta, binomtest, norm, permutation_test
 CONFIDENCE_LEVEL = 0.95
 TAIL = (1 - CONFIDENCE_LEVEL) / 2
 MIN_PROMPTS = 30  # with fewer, a bootstrap interval is too narrow: with 5 it may hold the true value in 83 % of cases
+# With fewer, the resamples hardly vary: where one prompt is lost and none gained, no bootstrap interval goes above 0.
+MIN_DIFFERING_PROMPTS = 10
 RESAMPLES_PER_BLOCK = 500  # resamples held in memory at once
 NUM_PERMUTATIONS = 9_999
 MAX_SIGNS_IN_MEMORY = 2**22  # of the permutation test
@@ -67,11 +69,12 @@ def exact_difference_interval(differences: np.ndarray) -> Interval | None:
 
 
 def score_difference_interval(differences: np.ndarray) -> Interval | None:
-    """The score interval of a paired difference of proportions (Tango 1998), which is valid with few prompts too.
+    """The score interval of a paired difference of proportions (Tango 1998), also for few prompts or few that differ.
 
     It has the differences d that a score test does not reject: (gained - lost - n d)^2 <= z^2 n (2 q + d (1 - d)),
     where q is the most likely probability of a lost prompt if the difference is d. None where all prompts have the same
-    difference. With several replies to a prompt it is wider than needed.
+    difference. With several replies to a prompt, gained and lost are sums of shares; the interval is then wider than
+    needed, because shares vary less than single replies.
 
     Args:
         differences: of each prompt, -1 (lost) to 1 (gained), (prompts,).
@@ -128,3 +131,17 @@ def paired_p_value(differences: np.ndarray, seed: int) -> float:
         rng=np.random.default_rng(seed),
     )
     return float(found.pvalue)
+
+
+def interval_p_value(value: float, interval: Interval | None) -> float | None:
+    """Two-sided p-value of "no difference" for a metric without a test (Altman and Bland 2011).
+
+    The side of the interval toward 0 is taken as that of a normal distribution, so p < 0.05 where the 95 % interval
+    excludes 0.
+    """
+    if interval is None:
+        return None
+    toward_zero = value - interval[0] if value > 0 else interval[1] - value
+    if toward_zero <= 0:  # no width, or an interval that does not hold the value itself
+        return 1.0
+    return float(2 * norm.sf(abs(value) / toward_zero * norm.ppf(1 - TAIL)))

@@ -1,9 +1,6 @@
 """Metrics computed from the rows of predictions.jsonl, for all prompts or for any resample of them."""
 
-import re
-from collections import Counter
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 
@@ -46,7 +43,11 @@ class MetricTotals:
 
     @classmethod
     def mean(cls, runs: list["MetricTotals"]) -> "MetricTotals":
-        """Of several training runs of one recipe, on the same prompts."""
+        """Of several training runs of one recipe, on the same prompts: what is known of each prompt.
+
+        What is no share of all replies, such as F1, precision and perplexity, is not computed from this mean but for
+        each run: a ratio of means is no mean of ratios.
+        """
         first = runs[0]
         return cls(
             first.metrics,
@@ -62,6 +63,15 @@ class MetricTotals:
     def count_prompts(self, name: str) -> int:
         """Prompts that count in a metric: for the recall of an emotion, those with that target."""
         return int((self.denominators[name] > 0).sum())
+
+    def count_differing_prompts(self, other: "MetricTotals", name: str) -> int:
+        """Prompts in which two models differ in what a ratio or an F1 is computed from."""
+        if name in self.numerators:
+            differs = self.numerators[name] != other.numerators[name]
+            differs |= self.denominators[name] != other.denominators[name]
+        else:
+            differs = (self.confusion != other.confusion).any((1, 2))
+        return int(differs.sum())
 
     def compute(self, weights: np.ndarray) -> dict[str, np.ndarray]:
         """Every ratio and F1, once for each row of `weights` (resamples, prompts): how often each prompt counts.
@@ -113,45 +123,6 @@ def count_confusion(rows: list[Prediction]) -> np.ndarray:
     for row in rows:
         counts[EMOTIONS.index(row["target_emotion"]), EMOTIONS.index(row["predicted_emotion"])] += 1
     return counts
-
-
-@dataclass(frozen=True)
-class Distinct:
-    """distinct-n (Li et al. 2016): different n-grams divided by all n-grams.
-
-    `value` is over all replies. `leave_one_out` (prompts,) is the same without the replies to each prompt in turn.
-    """
-
-    value: float
-    leave_one_out: np.ndarray
-
-    @classmethod
-    def of(cls, rows: list[Prediction], n: int) -> "Distinct":
-        """Tokens are words and punctuation marks; no n-gram spans two replies."""
-        grams_by_prompt: dict[int, Counter] = {}
-        for row in rows:
-            tokens = re.findall(r"\w+|[^\w\s]", row["response"].lower())
-            grams = pairwise(tokens) if n == 2 else tokens
-            grams_by_prompt.setdefault(row["index"], Counter()).update(grams)
-        everything: Counter = Counter()
-        for grams in grams_by_prompt.values():
-            everything.update(grams)
-        # N-grams that occur in the replies to one prompt only disappear when that prompt is left out.
-        own = np.array(
-            [sum(everything[gram] == count for gram, count in grams.items()) for grams in grams_by_prompt.values()]
-        )
-        totals = np.array([grams.total() for grams in grams_by_prompt.values()])
-        rest = totals.sum() - totals
-        leave_one_out = (len(everything) - own) / np.maximum(rest, 1)
-        # If only one prompt has any words, nothing is left to count without it.
-        return cls(len(everything) / max(1, totals.sum()), leave_one_out[rest > 0])
-
-    @classmethod
-    def mean(cls, runs: list["Distinct"]) -> "Distinct":
-        """Of several training runs of one recipe; together they would repeat each other's words."""
-        if len({len(run.leave_one_out) for run in runs}) > 1:
-            return cls(float(np.mean([run.value for run in runs])), np.array([]))
-        return cls(float(np.mean([run.value for run in runs])), np.mean([run.leave_one_out for run in runs], axis=0))
 
 
 def gold_as_predictions(rows: list[Prediction]) -> list[Prediction]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from response_generator.constants import EMOTIONS
+from response_generator.evaluation.distinct import ORDERS
 from response_generator.evaluation.predictions_file import Prediction
 
 NEUTRAL = EMOTIONS[0]
@@ -32,12 +33,13 @@ class Metric:
         title: in the table and the report.
         section: the part of the table it is listed in.
         numerator, denominator: one number a reply. A metric without a numerator is computed in
-            metric_totals.py: F1 from the confusion matrix, distinct-n from n-grams. Its denominator only says which
-            replies count.
+            metric_totals.py (F1, from the confusion matrix) or in distinct.py. Its denominator only says which replies
+            count.
         transform: applied to the ratio, for example `np.exp` for a perplexity.
         is_proportion: the ratio is a share of replies. It gets exact bounds where all prompts agree.
         in_percent: shown times 100. Without it the number is shown as it is, with two digits.
-        paired_test: differences between two models also get a p-value.
+        in_tokens: depends on how a tokenizer splits text, so it is left out where the models count tokens differently.
+        paired_test: differences between two models also get the p-value of a test.
         on_gold: also computed for the gold replies.
         phrase: completes "The adapter … more often than the baseline" in the conclusions.
         is_key_figure: shown in a card at the top of the report.
@@ -52,11 +54,17 @@ class Metric:
     transform: Callable[[np.ndarray], np.ndarray] = lambda ratio: ratio
     is_proportion: bool = True
     in_percent: bool = True
+    in_tokens: bool = False
     paired_test: bool = False
     on_gold: bool = False
     phrase: str | None = None
     is_key_figure: bool = False
     higher_is_better: bool | None = None
+
+    @property
+    def is_bounded(self) -> bool:
+        """Whether it lies between 0 and 1."""
+        return self.in_percent or self.name in ORDERS
 
     @property
     def carries_conclusions(self) -> bool:
@@ -165,8 +173,22 @@ METRICS = (
         paired_test=True,
         higher_is_better=False,
     ),
-    Metric("exact_repeats", "same reply to another prompt", FORM, repeats_another_reply, higher_is_better=False),
-    Metric("copies_of_last_turn", "copies the user's last turn", FORM, copies_last_turn, higher_is_better=False),
+    Metric(
+        "exact_repeats",
+        "same reply to another prompt",
+        FORM,
+        repeats_another_reply,
+        paired_test=True,
+        higher_is_better=False,
+    ),
+    Metric(
+        "copies_of_last_turn",
+        "copies the user's last turn",
+        FORM,
+        copies_last_turn,
+        paired_test=True,
+        higher_is_better=False,
+    ),
     Metric(
         "mean_new_tokens",
         "tokens per reply",
@@ -174,6 +196,7 @@ METRICS = (
         read_column("new_tokens"),
         is_proportion=False,
         in_percent=False,
+        in_tokens=True,
         on_gold=True,
         is_key_figure=True,
     ),
@@ -185,6 +208,7 @@ METRICS = (
         read_column("gold_tokens"),
         is_proportion=False,
         in_percent=False,
+        in_tokens=True,
     ),
     Metric(
         "mean_gold_length_ratio",
@@ -193,6 +217,7 @@ METRICS = (
         lambda rows: read_column("new_tokens")(rows) / read_column("gold_tokens")(rows),
         is_proportion=False,
         in_percent=False,
+        in_tokens=True,
     ),
     Metric(
         "distinct_1", "distinct-1", FORM, is_proportion=False, in_percent=False, on_gold=True, higher_is_better=True
@@ -209,11 +234,11 @@ METRICS = (
         transform=np.exp,
         is_proportion=False,
         in_percent=False,
+        in_tokens=True,
         is_key_figure=True,
         higher_is_better=False,
     ),
 )
-DISTINCT_ORDER = {"distinct_1": 1, "distinct_2": 2}
 
 
 def list_metrics(gibberish_labels: Sequence[str]) -> dict[str, Metric]:

@@ -126,8 +126,13 @@ def plot_confusion(comparison: Comparison) -> Picture:
 def plot_lengths(comparison: Comparison) -> Picture:
     picture = Picture(figsize=(WIDTH, 3.8), layout="constrained")
     axes = picture.subplots()
-    counts = {model: [row["new_tokens"] for row in rows] for model, rows in comparison.rows.items()}
-    counts[GOLD_TITLE] = [row["gold_tokens"] for row in comparison.gold_predictions]
+    everyone = comparison.rows | {GOLD_TITLE: comparison.gold_predictions}
+    if comparison.has_one_token_count:
+        unit = "tokens, including EOS"
+        counts = {model: [row["new_tokens"] for row in rows] for model, rows in everyone.items()}
+    else:
+        unit = "characters"
+        counts = {model: [len(row["response"]) for row in rows] for model, rows in everyone.items()}
     longest = max(max(values) for values in counts.values())
     edges = np.linspace(0, longest + 1, min(40, longest + 1) + 1)
     for number, (model, values) in enumerate(counts.items()):
@@ -136,7 +141,7 @@ def plot_lengths(comparison: Comparison) -> Picture:
         share = np.full(len(values), 100 / len(values))
         style = {"linestyle": "--"} if is_gold else {"linewidth": 1.8}
         axes.hist(values, edges, weights=share, histtype="step", label=escape_mathtext(model), color=color, **style)
-    axes.set_xlabel("tokens, including EOS")
+    axes.set_xlabel(unit)
     axes.set_ylabel("% of replies")
     axes.set_title("length of the replies", loc="left")
     axes.grid(alpha=0.3)

@@ -20,7 +20,7 @@ PLOT_DESCRIPTIONS = {
     "emotions": "how often each model follows each target emotion",
     "confusion": "target emotion against predicted emotion, for every model and for the gold replies",
     "quality": "form of the replies, and the labels of the gibberish classifier",
-    "lengths": "lengths of the replies and of the gold replies, in tokens",
+    "lengths": "lengths of the replies and of the gold replies",
     "margins": "reward margins of the held-out preference pairs",
 }
 
@@ -44,6 +44,8 @@ def write_report(
         cards_note=cards.describe_cards(comparison),
         header=table.build_header(comparison),
         sections=table.build_sections(comparison),
+        gold_header=table.build_gold_header(comparison),
+        gold_sections=table.build_gold_sections(comparison),
         preference=table.format_preference(comparison),
         pictures=[(name, PLOT_DESCRIPTIONS[name], to_data_url(vector)) for name, vector in vectors.items()],
         settings=settings,
@@ -106,18 +108,23 @@ def collect_browser_rows(comparison: Comparison) -> list[dict[str, Any]]:
 
 def format_summary(comparison: Comparison) -> str:
     """The conclusions and the table in Markdown, for a README or a pull request."""
-    header = [escape_cell(heading) for heading in table.build_header(comparison)]
     first, *others = draw_conclusions(comparison)
     lines = [f"**{first}**", "", *(f"- {conclusion}" for conclusion in others), ""]
-    lines += [f"| {' | '.join(header)} |", "|---" + "|--:" * (len(header) - 1) + "|"]
-    for section in table.build_sections(comparison):
-        lines.append(f"| **{section.title}** {'| ' * (len(header) - 1)}|")
-        lines += [f"| {' | '.join(escape_cell(cell) for cell in row)} |" for row in section.rows]
+    lines += format_table(table.build_header(comparison), table.build_sections(comparison))
+    lines += ["", *format_table(table.build_gold_header(comparison), table.build_gold_sections(comparison))]
     if comparison.preference:
         lines += ["", "| held-out preference pairs | |", "|---|--:|"]
         lines += [f"| {title} | {value} |" for title, value in table.format_preference(comparison)]
     lines += ["", f"Rates in %, differences in points, [95 % interval]; {comparison.prompts} prompts.", ""]
     return "\n".join(lines)
+
+
+def format_table(header: list[str], sections: list[table.Section]) -> list[str]:
+    lines = [f"| {' | '.join(map(escape_cell, header))} |", "|---" + "|--:" * (len(header) - 1) + "|"]
+    for section in sections:
+        lines.append(f"| **{section.title}** {'| ' * (len(header) - 1)}|")
+        lines += [f"| {' | '.join(map(escape_cell, row))} |" for row in section.rows]
+    return lines
 
 
 def escape_cell(cell: str) -> str:

@@ -17,6 +17,7 @@ PREFERENCE_TITLES = {
 PER_EMOTION_SECTIONS = (RECALL, PRECISION, F1)
 
 CellFormat = Callable[..., str]  # format_cell, or another with its arguments
+RowFormat = Callable[[Metric, Comparison, CellFormat], list[str]]
 
 
 @dataclass(frozen=True)
@@ -40,10 +41,22 @@ def build_header(comparison: Comparison) -> list[str]:
 
 def build_sections(comparison: Comparison) -> list[Section]:
     """Rates in percent, differences in points, the rest as it is; a cell is "value [low, high]", p after it."""
-    return group_rows(comparison, comparison.metrics.values(), format_cell)
+    return group_rows(comparison, comparison.metrics.values(), format_cell, format_cells)
 
 
-def group_rows(comparison: Comparison, metrics: Iterable[Metric], form: CellFormat) -> list[Section]:
+def build_gold_header(comparison: Comparison) -> list[str]:
+    return ["", *(f"{model} − {GOLD_TITLE}" for model in comparison.models)]
+
+
+def build_gold_sections(comparison: Comparison) -> list[Section]:
+    """The differences of each model from the gold replies to the same prompts."""
+    metrics = [metric for metric in comparison.metrics.values() if metric.on_gold]
+    return group_rows(comparison, metrics, format_cell, format_gold_cells)
+
+
+def group_rows(
+    comparison: Comparison, metrics: Iterable[Metric], form: CellFormat, format_row: RowFormat
+) -> list[Section]:
     rows: dict[str, list[list[str]]] = {}
     for metric in metrics:
         title = metric.title
@@ -52,7 +65,9 @@ def group_rows(comparison: Comparison, metrics: Iterable[Metric], form: CellForm
             if not prompts:
                 continue
             title = f"{title} (n = {prompts})"
-        rows.setdefault(metric.section, []).append([title, *format_cells(metric, comparison, form)])
+        elif metric.name in comparison.ngrams:
+            title = f"{title} in {comparison.ngrams[metric.name]:,} n-grams"
+        rows.setdefault(metric.section, []).append([title, *format_row(metric, comparison, form)])
     return [Section(title, lines) for title, lines in rows.items()]
 
 
@@ -62,6 +77,11 @@ def format_cells(metric: Metric, comparison: Comparison, form: CellFormat) -> li
     cells = [form(comparison.estimates[model].get(name), percent) for model in comparison.models]
     cells += [form(comparison.differences[model].get(name), percent, signed=True) for model in others]
     return [*cells, form(comparison.estimates[GOLD].get(name), percent)]
+
+
+def format_gold_cells(metric: Metric, comparison: Comparison, form: CellFormat) -> list[str]:
+    found = [comparison.gold_differences[model].get(metric.name) for model in comparison.models]
+    return [form(each, metric.in_percent, signed=True) for each in found]
 
 
 def format_cell(estimate: Estimate | None, in_percent: bool, signed: bool = False) -> str:

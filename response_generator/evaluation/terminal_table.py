@@ -16,6 +16,7 @@ from response_generator.evaluation.table import (
     Section,
     build_header,
     format_cell,
+    format_cells,
     format_interval,
     format_number,
     format_p,
@@ -69,11 +70,11 @@ def build_tables(comparison: Comparison, width: int) -> list[Table]:
     header = build_header(comparison)
     metrics = [metric for metric in comparison.metrics.values() if metric.carries_conclusions]
     columns = list(range(1, len(header)))
-    sections = group_rows(comparison, metrics, format_cell)
+    sections = group_rows(comparison, metrics, format_cell, format_cells)
     widths = measure_columns(header, sections)
     if fits(widths, columns, width, title_width=widths[0]):
         return [build_table(header, sections, widths, columns, width)]
-    sections = group_rows(comparison, metrics, format_in_two_lines)
+    sections = group_rows(comparison, metrics, format_in_two_lines, format_cells)
     widths = measure_columns(header, sections)
     if fits(widths, columns, width):
         return [build_table(header, sections, widths, columns, width)]

@@ -16,21 +16,12 @@ from response_generator.evaluation.estimates import Estimate
 from response_generator.evaluation.intervals import TAIL
 
 
-def widen_estimates(
-    estimates: dict[str, Estimate], prompts: int, runs: Sequence[dict[str, np.ndarray]], least: dict[str, float]
-) -> dict[str, Estimate]:
-    """`widen_estimate` for every metric; `runs` and `least` by metric."""
-    return {
-        name: widen_estimate(estimate, prompts, [values[name] for values in runs], least.get(name, -np.inf))
-        for name, estimate in estimates.items()
-    }
-
-
 def widen_estimate(estimate: Estimate, prompts: int, runs: Sequence[np.ndarray], least: float = -np.inf) -> Estimate:
     """Widens the interval over prompts by the variation between runs; no interval where a run has no value.
 
     Args:
-        estimate: with the interval over `prompts` prompts, of the mean over runs, or of a difference of such means.
+        estimate: with the interval over prompts, of the mean over runs, or of a difference of such means.
+        prompts: that count in this metric.
         runs: the value of each run, (runs,), of one model, or of each of the two whose difference it is.
         least: bound of a proportion or of a difference of proportions; the other bound is 1.
     """

@@ -8,7 +8,7 @@ from sklearn.metrics import accuracy_score, classification_report, f1_score
 
 from response_generator.constants import EMOTIONS
 from response_generator.evaluation import metrics
-from response_generator.evaluation.metric_totals import Distinct, MetricTotals, count_confusion, gold_as_predictions
+from response_generator.evaluation.metric_totals import MetricTotals, count_confusion, gold_as_predictions
 from response_generator.scoring.rules import ends_with_punctuation
 
 LABELS = ["clean", "word salad", "noise"]
@@ -142,17 +142,6 @@ def test_repeats_are_between_prompts_and_copies_are_the_users_words():
     assert metrics.copies_last_turn(rows).tolist() == [False, False, True, False, False, False]
     silent = row(response="", history=[{"role": "user", "content": {"emotion": "neutral", "dialog": "…"}}])
     assert not metrics.copies_last_turn([silent])[0]
-
-
-def test_distinct_n_by_hand():
-    rows = [row(0, response="I am fine ."), row(1, response="I am here ."), row(2, response="Am I ?")]
-    # i am fine . | i am here . | am i ?  ->  i am fine . here ?: 6 of 11; pairs: i-am am-fine fine-. am-here here-.
-    # am-i i-?: 7 of 8.
-    one, two = Distinct.of(rows, 1), Distinct.of(rows, 2)
-    assert (one.value, two.value) == (6 / 11, 7 / 8)
-    # Without the first: i am here . ?; without the second: i am fine . ?; without the third: i am fine . here.
-    assert one.leave_one_out.tolist() == [5 / 7, 5 / 7, 5 / 8]
-    assert two.leave_one_out.tolist() == [5 / 5, 5 / 5, 5 / 6]
 
 
 def test_gold_replies_become_predictions_once_a_prompt():
