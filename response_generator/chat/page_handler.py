@@ -74,6 +74,8 @@ class PageHandler(BaseHTTPRequestHandler):
             self.send_error_message(HTTPStatus.INTERNAL_SERVER_ERROR, str(error))
         except (ConnectionError, TimeoutError):
             pass  # the page was closed, or its user stopped the reply
+        except OSError as error:  # a file of the page cannot be opened
+            self.send_error_message(HTTPStatus.SERVICE_UNAVAILABLE, f"{error.filename}: {error.strerror}")
 
     def check_sender(self) -> None:
         """Refuses requests that another site makes in the user's browser.

@@ -3,10 +3,11 @@
 import json
 import math
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from response_generator.errors import InputError
+from response_generator.errors import MAX_SHOWN_ERRORS, InputError
 
 SURROGATES = re.compile("[\ud800-\udfff]")
 MAX_NESTING = 100  # levels of brackets; valid files have fewer than ten
@@ -62,9 +63,9 @@ def read_object(file: Path) -> dict[str, Any]:
 def build_unique_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     json_object = dict(pairs)
     if len(json_object) < len(pairs):
-        keys = [key for key, _ in pairs]
-        repeated = sorted({key for key in keys if keys.count(key) > 1})
-        raise JSONError(f"{', '.join(repeated)}: written twice; keep one")
+        repeated = sorted(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
+        others = f" and {len(repeated) - MAX_SHOWN_ERRORS} more keys" if len(repeated) > MAX_SHOWN_ERRORS else ""
+        raise JSONError(f"{', '.join(repeated[:MAX_SHOWN_ERRORS])}{others}: written twice; keep one")
     return json_object
 
 

@@ -40,6 +40,7 @@ REMOVED_FROM_TRL = {
 # Keys of earlier versions of this program: the old path, and the new name in the same section.
 RENAMED_KEYS = {"chat_template.marks": "required_markers"}
 
+MAX_UNKNOWN_KEYS = 30  # of one section, that are named
 MAX_EXACT_INTEGER = 2**53  # a float represents every integer up to this one exactly
 
 Arguments = TypeVar("Arguments", bound=Section)
@@ -187,12 +188,16 @@ def get_section_class(field: FieldInfo) -> type[BaseModel] | None:
 def find_keyword_errors(section: str, values: dict[str, Any]) -> list[str]:
     """Checks a section whose keys are keywords of a library: key names, JSON types and ranges."""
     accepted = library_keywords.accepted_json_types(section)
-    errors = []
+    unknown_keys = [key for key in values if key not in accepted]
+    # Looking for a similar key takes a millisecond, and a wrong file may hold thousands of keys.
+    errors = [describe_unknown_key(f"{section}.{key}", list(accepted)) for key in unknown_keys[:MAX_UNKNOWN_KEYS]]
+    if len(unknown_keys) > MAX_UNKNOWN_KEYS:
+        errors.append(f"{section}: and {len(unknown_keys) - MAX_UNKNOWN_KEYS} more unknown keys")
     for key, value in values.items():
         allowed_types, json_type = accepted.get(key), library_keywords.json_type_of(value)
         if allowed_types is None:
-            errors.append(describe_unknown_key(f"{section}.{key}", list(accepted)))
-        elif (
+            continue
+        if (
             allowed_types
             and json_type not in allowed_types
             and not (json_type == "integer" and "number" in allowed_types)

@@ -10,8 +10,9 @@ from conftest import ROOT
 from script_runs import script_environment
 
 from response_generator.cli.command_line import apply_override, read_arguments
-from response_generator.config.strict_json import read_object
+from response_generator.config.strict_json import JSONError, build_unique_object, read_object
 from response_generator.config.training_schema import DPOArguments
+from response_generator.config.validation import find_keyword_errors
 from response_generator.errors import InputError
 
 
@@ -62,6 +63,34 @@ def test_a_broken_args_file_is_refused(tmp_path, text, words):
     with pytest.raises(InputError) as error:
         read_object(file)
     assert words in str(error.value)
+
+
+class CountedKey(str):
+    """A key that counts how often one is compared with another."""
+
+    comparisons = 0
+
+    def __eq__(self, other: object) -> bool:
+        CountedKey.comparisons += 1
+        return super().__eq__(other)
+
+    __hash__ = str.__hash__
+
+
+def test_a_repeated_key_is_found_among_many_without_comparing_each_with_each():
+    keys = [f"key_{number}" for number in range(2000)]
+    pairs = [(CountedKey(key), 1) for key in [*keys, "key_7", "key_3"]]
+    with pytest.raises(JSONError, match="^key_3, key_7: written twice; keep one$"):
+        build_unique_object(pairs)
+    assert CountedKey.comparisons < 10 * len(pairs)
+    with pytest.raises(JSONError, match="key_1004, key_1005 and 1990 more keys: written twice"):
+        build_unique_object([(key, 1) for key in keys + keys])
+
+
+def test_of_very_many_unknown_keys_the_first_are_named():
+    errors = find_keyword_errors("dpo", {f"learning_rate_{number}": 1 for number in range(20_000)})
+    assert errors[0] == 'dpo.learning_rate_0: unknown key; did you mean "learning_rate"?'
+    assert (len(errors), errors[-1]) == (31, "dpo: and 19970 more unknown keys")
 
 
 def test_a_missing_args_file_is_refused(tmp_path):
