@@ -188,7 +188,7 @@ def write_and_compare(arguments: DPOArguments, source, formatter, folder: Path) 
     trust_remote_code = arguments.from_pretrained.get("trust_remote_code", False)
     fields = get_changed_config_fields(arguments)  # the adapter was trained on a base model with these fields
     base = AutoModelForCausalLM.from_pretrained(
-        **from_pretrained_keywords(arguments.base_model), dtype=dtype, trust_remote_code=trust_remote_code, **fields
+        **from_pretrained_keywords(arguments.base_model, trust_remote_code), dtype=dtype, **fields
     )
     adapted = add_adapter(base, source, POLICY_ADAPTER).eval()
     expected = compute_sample_logprobs(adapted, formatter)
