@@ -15,7 +15,7 @@ from response_generator.config.sources import from_pretrained_keywords, is_local
 from response_generator.config.training_schema import DPOArguments
 from response_generator.constants import POLICY_ADAPTER
 from response_generator.errors import InputError, RunError
-from response_generator.runs import distributed
+from response_generator.runs import distributed, terminal
 
 if TYPE_CHECKING:  # `find_export_errors` runs before torch is imported
     from response_generator.modeling.adapter_file import AdapterFile
@@ -118,7 +118,8 @@ def merge_in_subprocess(arguments: DPOArguments, adapter: Path) -> Path:
     try:
         # In a new process, because unsloth has patched transformers in this one with code that runs on the GPU only,
         # and because the system ends only the new process when memory runs out.
-        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
+        spawn = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(1, mp_context=spawn, initializer=terminal.protect_output) as process:
             print(process.submit(merge_adapter, arguments, adapter).result())
     except BrokenProcessPool as error:
         raise RunError(f"export: the system ended its process, probably for lack of memory; {advice}") from error
