@@ -21,6 +21,7 @@ from response_generator.data.datasets import Dialogue
 from response_generator.data.reading import read_datasets
 from response_generator.runs import library_output
 from response_generator.runs.run_folder import RunFolder
+from response_generator.runs.terminal import PlainConsole
 
 SHOWN = ("precision", "recall", "f1", "examples")
 
@@ -74,11 +75,10 @@ def list_turns(dialogues: Iterable[Dialogue]) -> list[tuple[str, str]]:
 
 def show_metrics(run: RunFolder, metrics: dict[str, float]) -> None:
     """Prints the accuracy of all turns and of last replies, and for each emotion how well it is recognized."""
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    console = Console()
+    console = PlainConsole()
     for prefix, title in (("", "all held-out turns"), ("last_replies/", "last replies")):
         accuracy, majority, f1 = (metrics[prefix + name] for name in ("accuracy", "majority_accuracy", "macro_f1"))
         print(f"{title}: accuracy {accuracy:.1%} (always the most frequent emotion: {majority:.1%}), macro F1 {f1:.3f}")

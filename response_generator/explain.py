@@ -11,7 +11,6 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
@@ -22,6 +21,7 @@ from response_generator.config.library_keywords import EARLY_STOPPING, SHARED_PR
 from response_generator.config.programs import PROGRAMS, Program
 from response_generator.config.schema_text import describe_allowed, describe_default, find_section_name, shorten
 from response_generator.errors import InputError
+from response_generator.runs.terminal import open_console
 
 LIBRARY_CLASSES = {
     "dpo": "TRL's DPOConfig",
@@ -34,7 +34,6 @@ LIBRARY_CLASSES = {
 }
 OTHER_CLASSES = dict.fromkeys(EARLY_STOPPING, "transformers' EarlyStoppingCallback") | {SHARED_PREFIX: "this program"}
 ARGS = Path(__file__).parents[1] / "args"
-LOG_WIDTH = 150  # characters, where the output is not a terminal
 
 
 @dataclass(frozen=True)
@@ -113,7 +112,7 @@ def show_setting(settings: list[Setting]) -> None:
     section, _, key = settings[0].path.partition(".")
     if key and section in LIBRARY_CLASSES:
         table.add_row("goes to", Text(OTHER_CLASSES.get(key, LIBRARY_CLASSES[section])))
-    console = build_console()
+    console = open_console()
     console.print(Text(settings[0].path, style="bold"))
     console.print(table)
 
@@ -138,15 +137,11 @@ def show_list(settings: list[Setting]) -> None:
     for setting in settings:
         entry = (setting.path, setting.allowed, setting.default, shorten(setting.meaning))
         programs.setdefault(entry, []).append(setting.program.name)
-    console = build_console()
+    console = open_console()
     for (path, allowed, default, meaning), names in sorted(programs.items()):
         line = Text(path, style="bold").append(f"  {allowed}; default: {default}; {', '.join(names)}", style="not bold")
         console.print(line)
         console.print(Padding(Text(meaning), (0, 0, 0, 4)))
-
-
-def build_console() -> Console:
-    return Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else LOG_WIDTH)
 
 
 if __name__ == "__main__":

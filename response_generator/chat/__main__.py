@@ -9,7 +9,6 @@ browser, on this machine only.
 """
 
 import contextlib
-import os
 import signal
 import sys
 from argparse import Namespace
@@ -52,7 +51,7 @@ def main() -> None:
     elif sys.stdin.isatty() and sys.stdout.isatty():
         terminal.chat_in_terminal(start_dialogue())
     else:
-        answer_pipe(start_dialogue())
+        terminal.answer_pipe(start_dialogue())
 
 
 def read_options() -> Namespace:
@@ -82,15 +81,6 @@ def show_checked(writer) -> None:
         print(f"{name}: {adapter.folder if adapter else 'the bare base model'}")
     for marker in writer.formatter.missing_markers(writer.sample_prompt):
         print(f"chat_template.required_markers: the prompt does not contain {marker!r}")
-
-
-def answer_pipe(dialogue) -> None:
-    from response_generator.chat import terminal
-
-    try:
-        terminal.answer_pipe(dialogue)
-    except BrokenPipeError:  # the next program of the pipe has ended, as head does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

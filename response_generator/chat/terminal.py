@@ -17,6 +17,7 @@ from response_generator.chat.commands import Quit, run_line
 from response_generator.chat.dialogue import Dialogue, Turn
 from response_generator.chat.reply import Reply, ReplyStopped, ShowText
 from response_generator.errors import InputError, RunError
+from response_generator.runs.terminal import PlainConsole, is_lost, show_controls, to_one_line
 
 FACT_STYLES = {True: "green", False: "red", None: "dim"}  # by whether the target emotion was followed
 STOPPED = "stopped; the dialogue is as it was before"
@@ -25,11 +26,11 @@ STOPPED = "stopped; the dialogue is as it was before"
 def chat_in_terminal(dialogue: Dialogue) -> None:
     """Answers the user until /quit, Ctrl-D or SIGTERM. A wrong line is answered by what is allowed."""
     signal.signal(signal.SIGTERM, leave)
-    view = TerminalView(Console(highlight=False))
+    view = TerminalView(PlainConsole(highlight=False))
     view.show_note(f"adapters: {', '.join(dialogue.adapters)}; /help lists the commands")
     while True:
         try:
-            line = input(f"[{dialogue.adapter}, {dialogue.emotion}] you: ")
+            line = input(f"[{show_controls(dialogue.adapter)}, {dialogue.emotion}] you: ")
             if line.strip():
                 run_line(line, dialogue, view)
         except (InputError, RunError) as error:
@@ -63,11 +64,8 @@ def answer_pipe(dialogue: Dialogue) -> None:
             raise InputError(f"line {number}: {error}") from error
         except Quit:
             return
-
-
-def printable(text: str) -> str:
-    """Replaces control characters, with which a text could take over the terminal."""
-    return "".join(each if each.isprintable() or each in "\n\t" else "\ufffd" for each in text)
+        if is_lost(sys.stdout):  # the next program of the pipe has ended, as head does
+            return
 
 
 class TerminalView:
@@ -81,7 +79,7 @@ class TerminalView:
 
             def show(name: str, text: str) -> None:
                 check_stopped(stopped)
-                self.console.print(Text(printable(text)), end="", soft_wrap=True)
+                self.console.print(Text(text), end="", soft_wrap=True)
 
             try:
                 (reply,) = request(show).replies.values()
@@ -96,7 +94,7 @@ class TerminalView:
 
             def show(name: str, text: str) -> None:
                 check_stopped(stopped)
-                texts[name] = texts.get(name, "") + printable(text)
+                texts[name] = texts.get(name, "") + text
                 live.update(arrange_side_by_side({name: Text(text) for name, text in texts.items()}))
 
             try:
@@ -114,10 +112,10 @@ class TerminalView:
         self.console.print(format_facts(reply))
 
     def show_note(self, text: str) -> None:
-        self.console.print(Text(printable(text), "dim"))
+        self.console.print(Text(text, "dim"))
 
     def show_error(self, text: str) -> None:
-        self.console.print(Text(printable(text), "bold red"))
+        self.console.print(Text(text, "bold red"))
 
     def show_help(self, rows: list[tuple[str, str]]) -> None:
         table = Table.grid(padding=(0, 2))
@@ -131,12 +129,12 @@ class PlainView:
 
     def show_turn(self, request: Callable[[ShowText], Turn]) -> None:
         for reply in request(lambda name, text: None).replies.values():
-            print(reply.adapter, " ".join(printable(reply.response).split()), reply.describe(), sep="\t", flush=True)
+            print(reply.adapter, to_one_line(reply.response), reply.describe(), sep="\t", flush=True)
 
     show_comparison = show_turn
 
     def show_note(self, text: str) -> None:
-        print(printable(text), file=sys.stderr)
+        print(text, file=sys.stderr)
 
     def show_help(self, rows: list[tuple[str, str]]) -> None:
         for usage, meaning in rows:
@@ -164,12 +162,12 @@ def format_facts(reply: Reply) -> Text:
 
 
 def add_facts(reply: Reply) -> Group:
-    return Group(Text(printable(reply.response)), format_facts(reply))
+    return Group(Text(reply.response), format_facts(reply))
 
 
 def arrange_side_by_side(replies: dict[str, Text | Group]) -> Table:
     table = Table.grid(expand=True)
     for _ in replies:
         table.add_column(ratio=1)
-    table.add_row(*(Panel(reply, title=name) for name, reply in replies.items()))
+    table.add_row(*(Panel(reply, title=Text(name)) for name, reply in replies.items()))
     return table

@@ -13,7 +13,7 @@ from typing import Any
 from response_generator.config import paths, strict_json
 from response_generator.config.validation import Arguments, validate_arguments
 from response_generator.errors import InputError, RunError
-from response_generator.runs import distributed, library_output
+from response_generator.runs import distributed, library_output, terminal
 
 INTERRUPTED_STATUS = 130
 DISK_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -107,6 +107,7 @@ def run_main(main: Callable[[], None]) -> int:
     """Runs a script's `main` and returns the exit status: 0 done, 1 failed, 2 wrong input, 130 interrupted."""
     for number in (signal.SIGINT, signal.SIGTERM):  # clusters send SIGTERM; it is handled like Ctrl-C
         signal.signal(number, signal.default_int_handler)
+    terminal.protect_output()
     distributed.silence_other_processes()
     os.environ["MPLBACKEND"] = "agg"  # a notebook names a backend here that only its own environment has
     try:
@@ -115,7 +116,8 @@ def run_main(main: Callable[[], None]) -> int:
         print_errors(*(f"error: {message}" for message in error.messages))
         return 2
     except RunError as error:
-        print(f"error: {error}", file=sys.stderr)  # not only in the main process: any process may fail
+        # Not only in the main process: any process may fail.
+        print(terminal.show_controls(f"error: {error}"), file=sys.stderr)
         return 1
     except KeyboardInterrupt as interruption:
         print_errors(f"\ninterrupted: {str(interruption) or 'run the same command again'}")
@@ -134,4 +136,4 @@ def run_main(main: Callable[[], None]) -> int:
 def print_errors(*lines: str) -> None:
     """Prints to stderr in one process per machine, because the others have the same errors."""
     if distributed.is_local_main_process():
-        print("\n".join(lines), file=sys.stderr)
+        print(terminal.show_controls("\n".join(lines)), file=sys.stderr)

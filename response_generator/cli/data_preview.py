@@ -1,14 +1,14 @@
 """Output about the rows of a data set that a run leaves out. Imports no torch."""
 
-from rich.console import Console
 from rich.text import Text
 
 from response_generator.config.schema import DatasetArguments
 from response_generator.data.datasets import Skipped
 from response_generator.data.raw_rows import count_rows
 from response_generator.preferences.filters import FILTERED
+from response_generator.runs.terminal import PlainConsole
 
-console = Console(highlight=False)
+console = PlainConsole(highlight=False)
 
 
 def show_skipped(skipped: dict[str, Skipped]) -> None:

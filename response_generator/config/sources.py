@@ -6,6 +6,7 @@ Local paths are checked here, before anything is loaded; hub repositories are ch
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 from response_generator.config import model_files, paths
 from response_generator.errors import InputError
@@ -58,10 +59,15 @@ def is_commit(revision: str | None) -> bool:
     return revision is not None and re.fullmatch("[0-9a-f]{40}", revision) is not None
 
 
-def from_pretrained_keywords(name: str) -> dict[str, str]:
-    """Returns the keywords that tell a `from_pretrained` of transformers which model or tokenizer to load."""
+def from_pretrained_keywords(name: str, trust_remote_code: bool = False) -> dict[str, Any]:
+    """Returns the keywords that tell a `from_pretrained` of transformers which model or tokenizer to load.
+
+    `trust_remote_code` is always among them: without it, transformers asks on standard input, and takes "y" for
+    consent to run the code of the model's folder or repository.
+    """
     repository, revision = split_revision(name)
-    return {"pretrained_model_name_or_path": repository} | ({"revision": revision} if revision else {})
+    keywords = {"pretrained_model_name_or_path": repository, "trust_remote_code": trust_remote_code}
+    return keywords | ({"revision": revision} if revision else {})
 
 
 def join_dataset_revision(path: str, revision: str | None) -> str:

@@ -4,6 +4,7 @@ Writes the base model, the encoder of the classifiers, the emotion classifier an
 Models that are already there are kept; one that was interrupted is made again.
 """
 
+import sys
 from argparse import ArgumentParser
 
 from response_generator.cli import command_line
@@ -39,4 +40,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(command_line.run_main(main))

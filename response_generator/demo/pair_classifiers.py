@@ -11,6 +11,7 @@ trains these adapters again. They learn from the validation dialogues, those of 
 """
 
 import json
+import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
@@ -105,4 +106,4 @@ def write_classifier(name: str, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(command_line.run_main(main))

@@ -5,7 +5,7 @@ from rich.text import Text
 
 from response_generator.evaluation.comparison import Comparison
 from response_generator.evaluation.predictions_file import Prediction, group_by_run
-from response_generator.evaluation.terminal_table import open_console
+from response_generator.runs.terminal import open_console, to_one_line
 
 MAX_EXAMPLES = 3
 
@@ -42,6 +42,5 @@ def list_pairs(comparison: Comparison) -> list[tuple[Prediction, Prediction]]:
 
 
 def describe_text(text: str, label: str) -> Text:
-    """The text, and below it the label. Control characters that a model may generate are not sent to the terminal."""
-    printable = "".join(character if character.isprintable() else " " for character in text)
-    return Text.assemble(printable, "\n", (label, "bold"))
+    """The text in one paragraph, and below it the label."""
+    return Text.assemble(to_one_line(text), "\n", (label, "bold"))

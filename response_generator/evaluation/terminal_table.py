@@ -1,10 +1,8 @@
 """The table of an evaluation on a terminal of any width: the metrics that the conclusions are drawn from."""
 
-import sys
 import textwrap
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -22,17 +20,12 @@ from response_generator.evaluation.table import (
     format_p,
     group_rows,
 )
+from response_generator.runs.terminal import open_console
 
-LOG_WIDTH = 150  # characters, where the output is not a terminal
 NO_BREAK_SPACE = "\u00a0"
 GAP = 2  # characters between columns
 MIN_TITLE_WIDTH = 14  # characters, the longest word in the title of a row; titles are wrapped between words
 MIN_HEADING_WIDTH = 12  # characters; a longer word of a heading, such as a path, is broken where it does not fit
-
-
-def open_console() -> Console:
-    # No markup: a run folder may be called [a].
-    return Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else LOG_WIDTH)
 
 
 def show_table(comparison: Comparison, throughput: dict[str, dict[str, float]]) -> None:

@@ -28,9 +28,8 @@ def load_config(arguments: LoadingArguments) -> PretrainedConfig:
             not have, or one that differs from the stored weights.
     """
     trust_remote_code = arguments.from_pretrained.get("trust_remote_code", False)
-    keywords = from_pretrained_keywords(arguments.base_model)
     try:
-        config = AutoConfig.from_pretrained(**keywords, trust_remote_code=trust_remote_code)
+        config = AutoConfig.from_pretrained(**from_pretrained_keywords(arguments.base_model, trust_remote_code))
     except Exception as error:  # the configuration classes raise exceptions of many types
         raise InputError(f"base_model: {arguments.base_model}: its config.json cannot be used ({error})") from error
     errors = []
@@ -62,9 +61,9 @@ def check_loading(arguments: LoadingArguments) -> None:
     """
     fields = get_changed_config_fields(arguments)
     trust_remote_code = arguments.from_pretrained.get("trust_remote_code", False)
-    keywords = from_pretrained_keywords(arguments.base_model)
+    keywords = from_pretrained_keywords(arguments.base_model, trust_remote_code)
     try:
-        config = AutoConfig.from_pretrained(**keywords, trust_remote_code=trust_remote_code, **fields)
+        config = AutoConfig.from_pretrained(**keywords, **fields)
         build_meta_model(config, trust_remote_code)
     except Exception as error:  # the configuration and model classes raise exceptions of many types
         keys = ", ".join(f"from_pretrained.{key}" for key in fields) or "base_model"

@@ -16,7 +16,7 @@ from response_generator.runs import distributed, library_output
 
 def load_base(arguments: LoadingArguments) -> PreTrainedModel:
     """Loads the base model with the backend that the args name, and freezes it."""
-    keywords = arguments.from_pretrained | from_pretrained_keywords(arguments.base_model)
+    keywords = from_pretrained_keywords(arguments.base_model) | arguments.from_pretrained
     requested_attention = keywords.get("attn_implementation")
     if requested_attention is not None:
         keywords["attn_implementation"] = attention.resolve_attn_implementation(requested_attention)

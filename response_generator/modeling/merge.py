@@ -15,7 +15,7 @@ from response_generator.config.sources import from_pretrained_keywords, is_local
 from response_generator.config.training_schema import DPOArguments
 from response_generator.constants import POLICY_ADAPTER
 from response_generator.errors import InputError, RunError
-from response_generator.runs import distributed
+from response_generator.runs import distributed, terminal
 
 if TYPE_CHECKING:  # `find_export_errors` runs before torch is imported
     from response_generator.modeling.adapter_file import AdapterFile
@@ -118,7 +118,8 @@ def merge_in_subprocess(arguments: DPOArguments, adapter: Path) -> Path:
     try:
         # In a new process, because unsloth has patched transformers in this one with code that runs on the GPU only,
         # and because the system ends only the new process when memory runs out.
-        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
+        spawn = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(1, mp_context=spawn, initializer=terminal.protect_output) as process:
             print(process.submit(merge_adapter, arguments, adapter).result())
     except BrokenProcessPool as error:
         raise RunError(f"export: the system ended its process, probably for lack of memory; {advice}") from error
@@ -188,7 +189,7 @@ def write_and_compare(arguments: DPOArguments, source, formatter, folder: Path) 
     trust_remote_code = arguments.from_pretrained.get("trust_remote_code", False)
     fields = get_changed_config_fields(arguments)  # the adapter was trained on a base model with these fields
     base = AutoModelForCausalLM.from_pretrained(
-        **from_pretrained_keywords(arguments.base_model), dtype=dtype, trust_remote_code=trust_remote_code, **fields
+        **from_pretrained_keywords(arguments.base_model, trust_remote_code), dtype=dtype, **fields
     )
     adapted = add_adapter(base, source, POLICY_ADAPTER).eval()
     expected = compute_sample_logprobs(adapted, formatter)

@@ -31,8 +31,7 @@ def load_tokenizer(arguments: LoadingArguments, adapter: AdapterFile | None) -> 
             tokenizer = PreTrainedTokenizerFast.from_pretrained(source)
         else:
             trust_remote_code = arguments.from_pretrained.get("trust_remote_code", False)
-            keywords = from_pretrained_keywords(source)
-            tokenizer = AutoTokenizer.from_pretrained(**keywords, trust_remote_code=trust_remote_code)
+            tokenizer = AutoTokenizer.from_pretrained(**from_pretrained_keywords(source, trust_remote_code))
     except Exception as error:  # the library tokenizers raises a plain Exception
         raise InputError(f"{key}: {source}: its tokenizer cannot be loaded ({error}); download it again") from error
     try:

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from response_generator.preferences.filters import FILTERED
+from response_generator.runs.terminal import PlainConsole
 
 Rows = list[tuple[str, str]]  # title, value
 
@@ -34,7 +34,7 @@ def show_description(rows: Rows) -> None:
     table = Table(title="preference pairs", title_justify="left", show_header=False)
     for title, value in rows:
         table.add_row(Text(title), Text(value))  # a marker such as [INST] is no markup
-    Console(highlight=False).print(table)
+    PlainConsole(highlight=False).print(table)
 
 
 def build_rows(metrics: dict[str, float]) -> Rows:

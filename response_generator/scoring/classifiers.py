@@ -44,7 +44,7 @@ def check_classifiers(scoring: ScoringArguments) -> None:
             read_label_names(name)
             AutoTokenizer.from_pretrained(**from_pretrained_keywords(name))
         except Exception as error:  # the library tokenizers raises a plain Exception
-            raise InputError(f"scoring.{key}: {name}: cannot be loaded ({error}); download it again") from error
+            raise InputError(f"scoring.{key}: {name}: {describe_load_error(error)}") from error
     names = map_emotion_labels(scoring)
     if set(names) != set(EMOTIONS):
         raise InputError(
@@ -52,6 +52,12 @@ def check_classifiers(scoring: ScoringArguments) -> None:
             f"{', '.join(EMOTIONS)}; map them with scoring.emotion_labels, by name or with a list in the order of "
             f"its class ids"
         )
+
+
+def describe_load_error(error: Exception) -> str:
+    if "trust_remote_code" in str(error):  # transformers has no exception class of its own for this
+        return "needs Python code of its own, which is never run; needed: a classifier of one of transformers' classes"
+    return f"cannot be loaded ({error}); download it again"
 
 
 def map_emotion_labels(scoring: ScoringArguments) -> list[str]:

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -11,6 +10,7 @@ from response_generator.reporting.pictures import render
 from response_generator.runs import atomic_files
 from response_generator.runs.run_folder import RunFolder
 from response_generator.runs.short_names import build_page_title
+from response_generator.runs.terminal import PlainConsole
 from response_generator.runs.tracking import Tracker
 from response_generator.training import curves, initial_loss, report_page
 from response_generator.training.model_card import write_model_card
@@ -100,7 +100,7 @@ def show_training(method: str, figures: dict[str, str], warnings: Sequence[str] 
     table = Table(title=method, title_justify="left", show_header=False)
     for title, value in figures.items():
         table.add_row(title, value)
-    console = Console()
+    console = PlainConsole()
     console.print(table)
     for warning in warnings:
         console.print(Text(f"warning: {warning}", style="yellow"), soft_wrap=True)

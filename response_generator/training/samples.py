@@ -32,6 +32,7 @@ from response_generator.generation.sampling import (
 )
 from response_generator.modeling.cpu_inference import fast_cpu_inference
 from response_generator.runs import json_lines
+from response_generator.runs.terminal import to_one_line
 from response_generator.runs.tracking import Tracker
 from response_generator.training.progress_bar import ProgressBar
 from response_generator.training.resumable_trainer import ResumableTrainer
@@ -228,10 +229,6 @@ def print_short(text: str) -> None:
     """Prints one line, which ends where the terminal does."""
     text, columns = to_one_line(text), count_columns()
     print(text if len(text) <= columns else text[: columns - 1] + "…", file=sys.stderr)
-
-
-def to_one_line(text: str) -> str:
-    return " ".join(text.split())
 
 
 def count_columns() -> int:

@@ -12,6 +12,7 @@ from response_generator.constants import EMOTIONS
 from response_generator.evaluation import terminal_table
 from response_generator.evaluation.comparison import Comparison, compare_models
 from response_generator.evaluation.conclusions import draw_conclusions
+from response_generator.runs.terminal import LOG_WIDTH
 
 ON_TERMINAL = [
     "target emotion followed",
@@ -127,7 +128,7 @@ def test_the_metrics_of_the_conclusions_are_shown_and_the_others_are_in_the_repo
     assert "adapter: 4.50 replies/s, 95.0 new tokens/s\n" in printed
     sentences = [line for line in printed.splitlines() if line.startswith("- ")]
     assert [f"- {conclusion}" for conclusion in draw_conclusions(found)] == sentences
-    assert max(map(len, sentences)) > terminal_table.LOG_WIDTH  # in a file a sentence is one line
+    assert max(map(len, sentences)) > LOG_WIDTH  # in a file a sentence is one line
 
 
 @pytest.mark.parametrize(("prompts", "is_noted"), [(29, True), (30, False)])

@@ -1,4 +1,10 @@
-"""The texts that classifiers get, and the mapping of their labels."""
+"""The texts that classifiers get, the mapping of their labels, and classifiers with code of their own."""
+
+import io
+import json
+import shutil
+import sys
+from pathlib import Path
 
 import pytest
 from tiny_models import write_tiny_classifier
@@ -11,6 +17,7 @@ from response_generator.scoring.classifiers import (
     load_emotion_classifier,
     load_gibberish_classifier,
 )
+from response_generator.training.text_classifier import load_for_training
 
 
 def build_scoring(tiny, **changes) -> ScoringArguments:
@@ -38,3 +45,40 @@ def test_labels_are_mapped_by_name(tiny, tmp_path):
     assert list(result.probabilities) == list(EMOTIONS)
     with pytest.raises(InputError, match="scoring.emotion_labels: got joy; allowed: the labels of"):
         check_classifiers(build_scoring(tiny, emotion_labels={"joy": "happiness"}))
+
+
+def write_classifier_with_code(folder: Path, source: Path, ran: Path) -> None:
+    """A classifier of a class that only the code in its folder defines; the code leaves the file `ran`."""
+    shutil.copytree(source, folder)
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config |= {"model_type": "own_bert", "auto_map": {"AutoConfig": "own_code.OwnConfig"}}
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    (folder / "own_code.py").write_text(
+        f"open({str(ran)!r}, 'w').close()\n"
+        "from transformers import BertConfig\n"
+        "class OwnConfig(BertConfig):\n"
+        "    model_type = 'own_bert'\n",
+        encoding="utf-8",
+    )
+
+
+@pytest.mark.parametrize("key", ["emotion_model", "gibberish_model"])
+def test_code_of_a_classifier_is_never_run(tiny, tmp_path, monkeypatch, key):
+    """transformers would ask on standard input, where the messages of a chat come from."""
+    messages = io.StringIO("y\ny\ny\n")
+    monkeypatch.setattr(sys, "stdin", messages)
+    write_classifier_with_code(tmp_path / "own", tiny.folder / key.removesuffix("_model"), tmp_path / "ran")
+    with pytest.raises(InputError, match=f"scoring.{key}: .*needs Python code of its own, which is never run; needed"):
+        check_classifiers(build_scoring(tiny, **{key: str(tmp_path / "own")}))
+    assert messages.tell() == 0
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_base_model_of_a_classifier_runs_no_code_either(tiny, tmp_path, monkeypatch):
+    messages = io.StringIO("y\ny\ny\n")
+    monkeypatch.setattr(sys, "stdin", messages)
+    write_classifier_with_code(tmp_path / "own", tiny.folder / "emotion", tmp_path / "ran")
+    with pytest.raises(InputError, match="cannot be loaded as a text classifier"):
+        load_for_training(str(tmp_path / "own"), EMOTIONS, seed=0)
+    assert messages.tell() == 0
+    assert not (tmp_path / "ran").exists()
