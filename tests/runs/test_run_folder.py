@@ -32,7 +32,7 @@ def test_a_folder_with_results_is_refused_to_other_arguments(tmp_path):
     for result in ("log.jsonl", "predictions.jsonl"):
         (tmp_path / result).write_text("{}\n", encoding="utf-8")
         (message,) = other.find_errors()
-        assert "holds another run; differing: dpo.beta, new, seed; name another folder, or remove this one" in message
+        assert "holds another run; differing: dpo.beta, new, seed; name another folder" in message
         (tmp_path / result).unlink()
 
 
@@ -78,7 +78,7 @@ def test_keys_that_an_earlier_version_did_not_have_make_no_other_run_at_their_de
         ({"seed": 2}, "seed"),
     ):
         (message,) = open_run(**changes).find_errors()
-        assert f"holds another run; differing: {key}; name another folder, or remove this one" in message
+        assert f"holds another run; differing: {key}; name another folder" in message
     open_run().start()
     assert (tmp_path / "wandb_id").exists()  # the run goes on
     assert json.loads((tmp_path / "args.json").read_text(encoding="utf-8")) == open_run().arguments
@@ -172,7 +172,7 @@ def test_a_finished_run_names_the_commit_that_it_was_made_at_where_it_is_another
         assert run.describe_finished("metrics.json") == finished
     run.write_json("environment.json", {"commit": "0123456789abcdef+changes"})
     hint = "it was made at commit 01234567+changes, this checkout is at 89abcdef; "
-    hint += "to make it anew, remove the folder or name another"
+    hint += "to make it anew, name another output_dir"
     assert run.describe_finished("metrics.json") == f"{finished}\n{hint}"
 
 
