@@ -11,13 +11,14 @@ from typing import TextIO
 from response_generator.errors import InputError
 
 LOCK_FILE = "run.lock"
-HELD_LOCKS: dict[Path, TextIO] = {}  # kept open, because closing a file releases its lock
+# By device and inode, because a folder may be moved. Kept open, because closing a file releases its lock.
+HELD_LOCKS: dict[tuple[int, int], TextIO] = {}
 
 
 def find_errors(folder: Path) -> list[str]:
     """Returns why the folder cannot be locked: another process holds the lock, or it is not a file of its own."""
     file = folder / LOCK_FILE
-    if folder.resolve() in HELD_LOCKS or not os.path.lexists(file):
+    if not os.path.lexists(file) or is_held(file):
         return []
     status = os.lstat(file)
     if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
@@ -45,7 +46,7 @@ def acquire(folder: Path) -> None:
     Raises:
         InputError: when another process holds the lock, or its file is a link.
     """
-    if folder.resolve() in HELD_LOCKS:
+    if is_held(folder / LOCK_FILE):
         return
     if errors := find_errors(folder):
         raise InputError(*errors)
@@ -58,7 +59,16 @@ def acquire(folder: Path) -> None:
     handle.truncate(0)
     handle.write(f"process {os.getpid()} on {socket.gethostname()}, started {time.strftime('%Y-%m-%d %H:%M:%S')}\n")
     handle.flush()
-    HELD_LOCKS[folder.resolve()] = handle
+    status = os.fstat(handle.fileno())
+    HELD_LOCKS[status.st_dev, status.st_ino] = handle
+
+
+def is_held(file: Path) -> bool:
+    """Whether this process holds the lock."""
+    if not os.path.lexists(file):
+        return False
+    status = os.lstat(file)
+    return (status.st_dev, status.st_ino) in HELD_LOCKS
 
 
 def describe_holder(folder: Path, holder: str) -> str:

@@ -11,7 +11,7 @@ from response_generator.errors import InputError
 from response_generator.runs import atomic_files, weights
 from response_generator.runs.run_folder import RunFolder
 
-RUN_IDENTITY_FILE = "run.json"  # args, weights and data of its run; written last, so it marks the checkpoint as complete
+RUN_IDENTITY_FILE = "run.json"  # args, weights and data of its run; written last, so it marks a checkpoint as complete
 REQUIRED_FILES = (
     "adapter_model.safetensors optimizer.pt scheduler.pt rng_state*.pth log_sums_*.json trainer_state.json"
 ).split()
