@@ -21,7 +21,6 @@ if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C during the imports below ends without a traceback
 
 from response_generator.cli import command_line, commits, preflight
-from response_generator.config import model_files
 from response_generator.config.schema import EvaluateArguments
 from response_generator.data.datasets import count_skipped
 from response_generator.data.reading import read_datasets
@@ -40,7 +39,7 @@ def main() -> None:
     if options.from_predictions:
         report_again(args, run, options)
     elif run.is_finished:
-        show_finished(args, run)
+        show_finished(run)
     else:
         evaluate(args, run, options.dry_run)
 
@@ -93,12 +92,8 @@ def evaluate(args: EvaluateArguments, run: RunFolder, dry_run: bool) -> None:
     score_and_report(args, run, rows, run.arguments, counts, tracker)
 
 
-def show_finished(args: EvaluateArguments, run: RunFolder) -> None:
+def show_finished(run: RunFolder) -> None:
     print(run.describe_finished("report.html, summary.md and metrics.json"))
-    for key in ("adapter", "baseline_adapter"):
-        weights = Path(getattr(args, key) or "", model_files.ADAPTER_WEIGHTS)
-        if weights.is_file() and weights.stat().st_mtime > (run.path / "metrics.json").stat().st_mtime:
-            print(f"{key}: {weights.parent} is newer than this evaluation; to evaluate it, remove {run.path}")
     print(f"open {run.path / 'report.html'}")
 
 
@@ -118,7 +113,9 @@ def report_again(args: EvaluateArguments, run: RunFolder, options: Namespace) ->
     if options.dry_run or not distributed.is_main_process():
         return
     settings = source.settings(run.arguments)
-    if not run.holds(source.place):
+    if run.holds(source.place):
+        run.note_weights()
+    else:
         run.start()
         source.copy_artifacts(run.path)
     tracker = Tracker.start(args.wandb, run.path, run.arguments)

@@ -51,7 +51,7 @@ def main() -> None:
         held_out_pairs, dropped = filter_dataset("eval_dataset", held_out_pairs, args.eval_dataset, args.scoring)
         counts |= count_filtered("eval_dataset", dropped)
     prepared = prepare(args, pairs, held_out_pairs)
-    checkpointing.check_run_identity(run, prepared.identify_run(run.arguments))
+    checkpointing.check_run_identity(run, prepared.identify_run(run))
     description = build_rows(describe_pairs(pairs, []))
     preview.show_training(prepared, description)
     data_preview.show_skipped({"dataset": skipped, "eval_dataset": skipped_held_out})
@@ -129,7 +129,7 @@ def train(args: DPOArguments, run: RunFolder, prepared, tracker) -> dict[str, fl
             health.TrainingHealthCallback(dpo_health.find_dpo_warnings, run.path / step_files.WARNINGS_FILE),
             *trainer_config.build_early_stopping(args.dpo),
         ],
-        run_identity=prepared.identify_run(run.arguments),
+        run_identity=prepared.identify_run(run),
         save_total_limit=args.dpo.get("save_total_limit"),
     )
     if prepared.reference:

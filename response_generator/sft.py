@@ -38,7 +38,7 @@ def main() -> None:
     from response_generator.training.sft_preparation import prepare
 
     prepared = prepare(args, dialogues, held_out)
-    checkpointing.check_run_identity(run, prepared.identify_run(run.arguments))
+    checkpointing.check_run_identity(run, prepared.identify_run(run))
     sft_preview.show_training(prepared)
     data_preview.show_skipped({"dataset": skipped, "eval_dataset": skipped_held_out})
     data_preview.show_limits({"dataset": args.dataset, "eval_dataset": args.eval_dataset})
@@ -96,7 +96,7 @@ def train(args: SFTArguments, run: RunFolder, prepared, tracker) -> dict[str, fl
             health.TrainingHealthCallback(sft_health.find_sft_warnings, run.path / step_files.WARNINGS_FILE),
             *trainer_config.build_early_stopping(args.sft),
         ],
-        run_identity=prepared.identify_run(run.arguments),
+        run_identity=prepared.identify_run(run),
         save_total_limit=args.sft.get("save_total_limit"),
     )
     sample_replies = samples.SampleReplies(

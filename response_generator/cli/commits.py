@@ -1,6 +1,6 @@
 """Finds the commits of the hub repositories that a run has read, for environment.json."""
 
-from response_generator.cli.preflight import list_classifiers, list_sources
+from response_generator.cli.preflight import EXPORT_BASE, list_classifiers, list_sources
 from response_generator.config.hub import ADAPTER_FILES, find_cached_commit
 from response_generator.config.schema import ScoringArguments
 from response_generator.config.sources import is_local
@@ -16,7 +16,7 @@ def find_adapter_and_dataset_commits(arguments) -> Commits:
     repository.
     """
     models, adapters, datasets = list_sources(arguments)
-    commits = find_model_commits({key: name for key, name in models.items() if key == "export.base_model"})
+    commits = find_model_commits({key: name for key, name in models.items() if key == EXPORT_BASE})
     commits |= {key: find_cached_commit(name, ADAPTER_FILES[0]) for key, name in adapters.items() if not is_local(name)}
     return commits | {key: find_dataset_commit(data) for key, data in datasets.items() if not is_local(data.path)}
 

@@ -36,6 +36,7 @@ from response_generator.runs import distributed, hub
 from response_generator.runs.run_folder import RunFolder
 from response_generator.training import checkpointing
 
+EXPORT_BASE = "export.base_model"
 WANDB_KEY_MISSING = (
     "wandb.mode: got 'online', but there is no API key; set WANDB_API_KEY, or run `wandb login` once, or pass "
     "--set wandb.mode=offline"
@@ -55,15 +56,17 @@ def check_environment(arguments: ModelArguments, predictions: Path | None = None
     Raises:
         InputError: with all errors found.
     """
-    run = RunFolder.of(arguments)
-    if predictions is not None and not run.holds(predictions):
-        run.arguments["from_predictions"] = str(predictions.absolute())
-    errors = run.find_errors()
-    if not errors and run.is_finished and predictions is None:
-        return run  # the models and data of a finished run may have been moved or deleted
     models, adapters, datasets = (
         list_sources(arguments) if predictions is None else (list_classifiers(arguments.scoring), {}, {})
     )
+    # The base model of an export is read once, at the end; no start depends on that of another.
+    sources = {key: name for key, name in (models | adapters).items() if key != EXPORT_BASE}
+    run = RunFolder.of(arguments, sources)
+    if predictions is not None and not run.holds(predictions):
+        run.arguments["from_predictions"] = str(predictions.absolute())
+    errors = run.find_errors(keeps_finished=predictions is None)
+    if not errors and run.is_finished and predictions is None:
+        return run  # the models and data of a finished run may have been moved or deleted
     if predictions is None:
         errors += find_file_errors("chat_template.file", arguments.chat_template.file)
     else:
@@ -81,6 +84,7 @@ def check_environment(arguments: ModelArguments, predictions: Path | None = None
     if isinstance(arguments, (AdapterTrainingArguments, PreferenceDataArguments)):
         errors += hub.find_upload_errors(arguments.push_to_hub)
     errors += find_hub_errors(list_hub_sources(models, adapters, datasets))
+    errors = errors or run.find_weight_errors()
     if errors:
         raise InputError(*errors, *find_row_errors(datasets))
     return run
@@ -102,13 +106,13 @@ def check_description(arguments: DescriptionArguments) -> RunFolder:
 
 def check_classifier_training(arguments: ClassifierArguments) -> RunFolder:
     """The same for the training of a classifier."""
-    run = RunFolder.of(arguments)
-    errors = run.find_errors()
+    models = {"base_model": arguments.base_model}
+    run = RunFolder.of(arguments, models)
+    errors = run.find_errors(keeps_finished=True)
     if not errors and run.is_finished:
         return run
     sections = {key: getattr(arguments, key) for key in ("dataset", "extra_dataset", "eval_dataset")}
     datasets = {key: data for key, data in sections.items() if data}
-    models = {"base_model": arguments.base_model}
     errors += find_model_source_errors("base_model", arguments.base_model, model_files.ANY_MODEL)
     errors += [message for key, data in datasets.items() for message in find_dataset_errors(key, data)]
     errors += find_hub_errors(list_hub_sources(models, {}, datasets))
@@ -179,7 +183,7 @@ def list_sources(arguments) -> tuple[dict[str, str], dict[str, str], dict[str, D
         if arguments.reference_adapter is not None:
             adapters["reference_adapter"] = arguments.reference_adapter
         if arguments.export is not None and arguments.export.base_model is not None:
-            models["export.base_model"] = arguments.export.base_model
+            models[EXPORT_BASE] = arguments.export.base_model
     if isinstance(arguments, AdapterTrainingArguments) and arguments.eval_dataset is not None:
         datasets["eval_dataset"] = arguments.eval_dataset
     return models, adapters, datasets

@@ -13,6 +13,14 @@ ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetens
 TOKENIZER_FILES = (
     "tokenizer.json tokenizer.model tokenizer_config.json vocab.json vocab.txt spiece.model sentencepiece.bpe.model"
 ).split()
+# What transformers and PEFT read of a folder, besides the weights. A model card or a log may change.
+SETTINGS_FILES = (
+    CONFIG,
+    ADAPTER_CONFIG,
+    INDEX,
+    *TOKENIZER_FILES,
+    *"generation_config.json merges.txt special_tokens_map.json added_tokens.json".split(),
+)
 CAUSAL_LM = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
 CLASSIFIER = ("ForSequenceClassification",)
 ANY_MODEL = ("",)
@@ -75,6 +83,17 @@ def find_weights(folder: Path) -> list[Path]:
     if missing_files:
         raise InputError(f"{folder}: lacks {', '.join(missing_files)}, named in {INDEX}; download the model again")
     return files
+
+
+def find_identifying_files(folder: Path) -> list[Path]:
+    """Returns the files that make the model or adapter in `folder` what it is: its weights, configuration and
+    tokenizer. Files that are missing are left out."""
+    try:
+        weights = find_weights(folder)
+    except InputError:  # an adapter, or what `find_model_errors` reports
+        weights = []
+    others = [folder / name for name in (ADAPTER_WEIGHTS, *SETTINGS_FILES)]
+    return weights + [file for file in others if file.is_file()]
 
 
 def read_adapter(folder: Path) -> tuple[dict[str, Any], dict[str, tuple[int, ...]]]:

@@ -2,12 +2,9 @@
 
 import json
 import os
-import platform
-import subprocess
-import sys
 import tempfile
-from dataclasses import dataclass
-from importlib.metadata import version
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +13,15 @@ from response_generator.config.schema import Section
 from response_generator.config.validation import RENAMED_KEYS
 from response_generator.constants import CANDIDATES_FOLDER, PAIR_LOGPS_FILE, PREDICTIONS_FILE, PREFERENCES_FILE
 from response_generator.errors import InputError
-from response_generator.runs import atomic_files, distributed, run_lock
+from response_generator.runs import atomic_files, distributed, earlier_arguments, environment, run_lock, weights
+from response_generator.runs.earlier_arguments import find_differing_keys
+from response_generator.runs.environment import find_checkout_commit, shorten_commit
 
+ENVIRONMENT_FILE = "environment.json"
+STARTS, WEIGHTS = "starts", "weights"  # keys in it
 WANDB_ID_FILE = "wandb_id"
 RESULT_FILES = ("log.jsonl", "metrics.json", PREDICTIONS_FILE, PAIR_LOGPS_FILE, PREFERENCES_FILE)
-START_FILES = ("environment.json", WANDB_ID_FILE)  # written before the first result
-PACKAGES = "torch transformers trl peft unsloth unsloth_zoo bitsandbytes datasets accelerate wandb".split()
+START_FILES = (ENVIRONMENT_FILE, WANDB_ID_FILE)  # written before the first result
 
 
 @dataclass(frozen=True)
@@ -29,16 +29,18 @@ class RunFolder:
     """The folder of one run.
 
     arguments: the resolved arguments, as written to args.json. schema: their class, which knows the defaults of keys
-    that an earlier version of this program did not write.
+    that an earlier version of this program did not write. sources: `{key: path or hub id}` of the models, adapters and
+    classifiers whose weights must be the same at every start.
     """
 
     path: Path
     arguments: dict[str, Any]
     schema: type[Section] | None = None
+    sources: dict[str, str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, arguments: Section) -> "RunFolder":
-        return cls(Path(arguments.output_dir), arguments.model_dump(mode="json"), type(arguments))
+    def of(cls, arguments: Section, sources: dict[str, str] | None = None) -> "RunFolder":
+        return cls(Path(arguments.output_dir), arguments.model_dump(mode="json"), type(arguments), sources or {})
 
     @property
     def is_finished(self) -> bool:
@@ -46,16 +48,22 @@ class RunFolder:
         return (self.path / "metrics.json").is_file()
 
     def describe_finished(self, files: str) -> str:
-        """What a program prints when the run is finished already, with the commit where this checkout has another.
+        """What a program prints when the run is finished already, with the commit where this checkout has another, and
+        the adapters that have changed since. Other models are not compared, because reading them can take a minute.
 
         Args:
             files: names of the files to look at.
         """
         text = f"{self.path} is finished and is kept: see {files} there"
-        made_at, here = read_json(self.path / "environment.json").get("commit"), find_checkout_commit()
+        made_with = self.read_environment()
+        made_at, here = made_with.get("commit"), find_checkout_commit()
         if made_at and here and made_at != here:
             text += f"\nit was made at commit {shorten_commit(made_at)}, this checkout is at {shorten_commit(here)}; "
-            text += "to make it anew, remove the folder or name another"
+            text += "to make it anew, name another output_dir"
+        for key, name in self.sources.items():
+            recorded = made_with.get(WEIGHTS, {}).get(key)
+            if recorded and weights.is_local_adapter(name) and recorded != weights.identify(name, downloaded=False):
+                text += f"\n{key}: {name} has changed since; to use it as it is now, name another output_dir"
         return text
 
     @property
@@ -74,8 +82,12 @@ class RunFolder:
         """Whether `place` is this folder or the predictions file in it."""
         return place.resolve() in (self.path.resolve(), (self.path / PREDICTIONS_FILE).resolve())
 
-    def find_errors(self) -> list[str]:
-        """Returns why this run cannot use the folder; only the main process checks. Leaves no file behind."""
+    def find_errors(self, keeps_finished: bool = False) -> list[str]:
+        """Returns why this run cannot use the folder; only the main process checks. Leaves no file behind.
+
+        Args:
+            keeps_finished: whether the program writes nothing into a finished run; then it may be on a read-only disk.
+        """
         if not distributed.is_main_process():
             return []
         try:
@@ -86,11 +98,13 @@ class RunFolder:
                 ]
             if not nearest.is_dir():
                 return [f"output_dir: {nearest}: is a file; name a folder"]
+            if keeps_finished and self.is_finished:
+                return self.find_content_errors()
             with tempfile.TemporaryDirectory(dir=nearest):
                 pass
-            holder = run_lock.find_holder(self.path)
-            if holder:
-                return [run_lock.describe_holder(self.path, holder)]
+            errors = run_lock.find_errors(self.path)
+            if errors:
+                return errors
             files = list(self.path.iterdir()) if self.path.is_dir() else []
             # A start that failed on a full disk leaves a .part file.
             content = [file for file in files if file.suffix != ".part" and file.name != run_lock.LOCK_FILE]
@@ -104,60 +118,118 @@ class RunFolder:
             return [f"output_dir: {self.path}: is not empty and not a run folder (no args.json); name another folder"]
         try:
             earlier = strict_json.read_object(file)
+            recorded = self.read_environment().get(WEIGHTS, {})
+            keys = find_differing_keys(self.translate(earlier, recorded), self.arguments)
         except InputError as error:
             return [f"output_dir: {error}; move the folder away or name another"]
-        if self.is_same_run(earlier):
+        if not keys or not self.has_results:  # without results, the earlier start failed, perhaps because of these
             return []
-        if not self.has_results:
-            return []  # the earlier start failed, perhaps because of these arguments
         renamed_keys = [f"{key} is now {RENAMED_KEYS[key]}" for key in flatten(earlier) if key in RENAMED_KEYS]
         if renamed_keys:
             return [
                 f"output_dir: {self.path}: was written by an earlier version of this program, whose args had other "
                 f"names ({', '.join(renamed_keys)}); name another folder"
             ]
-        keys = ", ".join(find_differing_keys(self.add_defaults(earlier), self.arguments))
-        return [
-            f"output_dir: {self.path}: holds another run; differing: {keys}; name another folder, or remove this one"
-        ]
+        return [f"output_dir: {self.path}: holds another run; differing: {', '.join(keys)}; name another folder"]
 
-    def is_same_run(self, earlier: dict[str, Any]) -> bool:
-        """Whether arguments that were written earlier are those of this run."""
-        return self.add_defaults(earlier) == self.arguments
+    def find_weight_errors(self) -> list[str]:
+        """Returns which local weights changed since the run began; call it once it is known that they can be read."""
+        recorded = self.read_environment().get(WEIGHTS) if distributed.is_main_process() and self.has_results else None
+        return weights.find_changes(recorded, self.identify_weights(downloaded=False), self.sources) if recorded else []
 
-    def add_defaults(self, earlier: dict[str, Any]) -> dict[str, Any]:
-        return validation.add_defaults(self.schema, earlier) if self.schema else earlier
+    def translate(self, earlier: dict[str, Any], recorded: dict[str, weights.Identity]) -> dict[str, Any]:
+        """Arguments of an earlier start as this start would have written them: with the defaults of new keys, where the
+        folder is now, and with the present names of weights that are the same.
+
+        Args:
+            recorded: the weights of the earlier start.
+        """
+        earlier = self.follow_move(earlier)
+        for key in find_differing_keys(earlier, self.arguments):
+            name = self.sources.get(key)
+            if name and recorded.get(key) and recorded[key] == weights.identify(name, downloaded=False):
+                earlier = earlier_arguments.replace_value(earlier, key, name)
+        return earlier
+
+    def follow_move(self, earlier: dict[str, Any]) -> dict[str, Any]:
+        earlier = validation.add_defaults(self.schema, earlier) if self.schema else earlier
+        return earlier_arguments.follow_move(earlier, self.arguments)
+
+    def identify_weights(self, downloaded: bool) -> dict[str, weights.Identity]:
+        """Identifies all sources that are known, see `weights.identify`. Only the main process reads them."""
+        if not distributed.is_main_process():
+            return {}
+        found = {key: weights.identify(name, downloaded) for key, name in self.sources.items()}
+        return {key: identity for key, identity in found.items() if identity}
 
     def start(self) -> None:
         """Creates and locks the folder and writes args.json and environment.json. Only the main process does this.
 
         Raises:
-            InputError: when another process has started in the folder since it was checked.
+            InputError: when another process has started in the folder since it was checked, or when the folder has
+                results of other weights.
         """
         if not distributed.is_main_process():
             return
         self.path.mkdir(parents=True, exist_ok=True)
         run_lock.acquire(self.path)
-        if not self.is_same_run(read_json(self.path / "args.json")):
-            for name in START_FILES:  # left by a failed start with other arguments
+        earlier, known = read_json(self.path / "args.json"), self.read_environment()
+        now, recorded = environment.describe_environment(), known.get(WEIGHTS, {})
+        changed = weights.find_changes(recorded, self.identify_weights(downloaded=True), self.sources)
+        if self.translate(earlier, recorded) != self.arguments or (changed and not self.has_results):
+            for name in START_FILES:  # left by a failed start with other arguments or weights
                 (self.path / name).unlink(missing_ok=True)
+        self.note_weights()
+        for line in self.describe_resumption(earlier, known, now) if self.has_results else []:
+            print(line)
         self.write_json("args.json", self.arguments)
-        self.note_environment(describe_environment())
+        this_start = {"time": datetime.now(UTC).isoformat(timespec="seconds")} | now
+        self.note_environment(now | {STARTS: [*known.get(STARTS, []), this_start]})
+
+    def describe_resumption(self, earlier: dict, known: dict, now: dict) -> list[str]:
+        """What is to be said of a start that goes on with the results of an earlier one.
+
+        Args:
+            earlier: its arguments. known: its environment.json. now: the environment of this start.
+        """
+        lines = []
+        if earlier.get("output_dir") != self.arguments.get("output_dir"):
+            lines.append(f"this run was moved here from {earlier.get('output_dir')}")
+        for key in find_differing_keys(self.follow_move(earlier), self.arguments):
+            lines.append(f"{key}: {self.sources.get(key)} holds the same weights as when this run began")
+        if self.sources and not known.get(WEIGHTS):
+            lines.append("nothing is known of the weights that this run began with; it goes on with those of now")
+        changes = environment.describe_changes(known, now) if known else None
+        return lines + ([f"changed since the last start of this run: {changes}"] if changes else [])
+
+    def note_weights(self) -> None:
+        """Adds the identity of the weights to environment.json.
+
+        Raises:
+            InputError: when the folder has results of other weights.
+        """
+        recorded, now = self.read_environment().get(WEIGHTS, {}), self.identify_weights(downloaded=True)
+        errors = weights.find_changes(recorded, now, self.sources)
+        if errors:
+            raise InputError(*errors)
+        self.note_environment({WEIGHTS: recorded | now})
+
+    def read_environment(self) -> dict[str, Any]:
+        return read_json(self.path / ENVIRONMENT_FILE)
 
     def note_environment(self, facts: dict[str, Any]) -> None:
         """Adds to environment.json. Earlier entries stay: a resumed run may end without loading the model again."""
         if not distributed.is_main_process():
             return
-        self.write_json("environment.json", read_json(self.path / "environment.json") | facts)
+        self.write_json(ENVIRONMENT_FILE, self.read_environment() | facts)
 
     def note_commits(self, commits: dict[str, str | None]) -> None:
         """Adds the commits of the hub repositories that were read to environment.json."""
-        known = read_json(self.path / "environment.json").get("commits", {})
-        self.note_environment({"commits": known | commits})
+        self.note_environment({"commits": self.read_environment().get("commits", {}) | commits})
 
     def flatten_environment(self) -> dict[str, str]:
-        """environment.json as `{key: value}`, for a report."""
-        return flatten(read_json(self.path / "environment.json"))
+        """environment.json as `{key: value}`, for a report; without the digests, and of the starts only the last."""
+        return flatten({key: fact for key, fact in self.read_environment().items() if key not in (STARTS, WEIGHTS)})
 
     def write_json(self, name: str, value: Any) -> None:
         """Writes a JSON file atomically."""
@@ -170,16 +242,6 @@ def read_json(file: Path) -> dict[str, Any]:
     return strict_json.read_object(file) if file.is_file() else {}
 
 
-def find_differing_keys(old: dict, new: dict, prefix: str = "") -> list[str]:
-    keys = []
-    for key in sorted(set(old) | set(new)):
-        if isinstance(old.get(key), dict) and isinstance(new.get(key), dict):
-            keys += find_differing_keys(old[key], new[key], f"{prefix}{key}.")
-        elif key not in old or key not in new or old[key] != new[key]:
-            keys.append(prefix + key)
-    return keys
-
-
 def flatten(arguments: dict[str, Any], prefix: str = "") -> dict[str, str]:
     """Flattens nested arguments to `{"section.key": value as JSON}`."""
     flat = {}
@@ -189,46 +251,3 @@ def flatten(arguments: dict[str, Any], prefix: str = "") -> dict[str, str]:
         else:
             flat[prefix + key] = json.dumps(value, ensure_ascii=False)
     return flat
-
-
-def describe_environment() -> dict[str, Any]:
-    """Returns command line, commit, hardware and package versions. Copies no environment variable: some are secret."""
-    import torch
-
-    devices = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
-    return {
-        "command": " ".join(sys.argv),
-        "commit": find_checkout_commit(),
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "processor": find_processor_name(),
-        "cpu_count": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "devices": devices or ["cpu"],
-        "processes": distributed.world_size(),
-        "packages": {name: version(name) for name in PACKAGES},
-    }
-
-
-def find_checkout_commit() -> str | None:
-    """Returns the commit of this checkout, with "+changes" when files differ from it; None outside a checkout."""
-    git = ["git", "-C", str(Path(__file__).parent)]
-    try:
-        head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
-        status = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True, check=True).stdout
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return head + ("+changes" if status.strip() else "")
-
-
-def shorten_commit(commit: str) -> str:
-    digits, plus, changes = commit.partition("+")
-    return digits[:8] + plus + changes
-
-
-def find_processor_name() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")

@@ -8,10 +8,10 @@ from typing import Any
 
 from response_generator.config import strict_json
 from response_generator.errors import InputError
-from response_generator.runs import atomic_files
+from response_generator.runs import atomic_files, weights
 from response_generator.runs.run_folder import RunFolder
 
-RUN_IDENTITY_FILE = "run.json"  # the args and data of the checkpoint's run; written last, so it marks it as complete
+RUN_IDENTITY_FILE = "run.json"  # args, weights and data of its run; written last, so it marks a checkpoint as complete
 REQUIRED_FILES = (
     "adapter_model.safetensors optimizer.pt scheduler.pt rng_state*.pth log_sums_*.json trainer_state.json"
 ).split()
@@ -48,7 +48,8 @@ def find_next_step(run: Path) -> int:
 
 
 def check_run_identity(run: RunFolder, run_identity: dict[str, Any]) -> None:
-    """Compares the args and data of the last checkpoint with those of this run.
+    """Compares the args, weights and data of the last checkpoint with those of this run. A checkpoint of an earlier
+    version of this program does not name its weights.
 
     Raises:
         InputError: when the checkpoint belongs to another run.
@@ -57,8 +58,12 @@ def check_run_identity(run: RunFolder, run_identity: dict[str, Any]) -> None:
     if checkpoint is None:
         return
     written = strict_json.read_object(checkpoint / RUN_IDENTITY_FILE)
-    written["arguments"] = run.add_defaults(written["arguments"])
-    different = sorted(key for key in run_identity if written.get(key) != run_identity[key])
+    weights_then, weights_now = written.get("weights", {}), run_identity.get("weights", {})
+    changed = weights.find_changes(weights_then, weights_now, run.sources)
+    if changed:
+        raise InputError(*changed)
+    written["arguments"] = run.translate(written["arguments"], weights_then)
+    different = sorted(key for key in ("arguments", "data") if written.get(key) != run_identity[key])
     if different:
         raise InputError(
             f"output_dir: {checkpoint}: belongs to a run with other {' and '.join(different)}, so this run cannot be "

@@ -29,6 +29,7 @@ class ResumableTrainer:
     def __init__(self, *args, run_identity: dict[str, Any], save_total_limit: int | None = None, **kwargs):
         super().__init__(*args, **kwargs)
         self.add_callback(resumption.SamplerEpochCallback())
+        self.add_callback(resumption.BestCheckpointCallback())
         self.add_callback(resumption.LogSumsCallback(self))
         self.add_callback(resumption.CheckpointCallback(self.accelerator, run_identity, save_total_limit))
         self.add_callback(resumption.FiniteGradientCallback(self.accelerator))

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from torch.utils.data import Sampler
-from transformers import Trainer, TrainerCallback
+from transformers import Trainer, TrainerCallback, TrainerState
 from transformers.trainer_pt_utils import get_length_grouped_indices
 from transformers.trainer_utils import rotate_checkpoints
 
@@ -85,6 +85,25 @@ class CheckpointCallback(TrainerCallback):
             # Not left to transformers, which removes the previous checkpoint before this one is complete.
             rotate_checkpoints(args.output_dir, self.save_total_limit, state.best_model_checkpoint)
         self.accelerator.wait_for_everyone()
+
+
+class BestCheckpointCallback(TrainerCallback):
+    """Names the best checkpoint by the present place of the run folder, which may have been moved.
+
+    transformers stores an absolute path, and forgets the best checkpoint when nothing is there.
+    """
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        if state.global_step:
+            checkpoint = checkpointing.checkpoint_folder(args.output_dir, state.global_step)
+            state.best_model_checkpoint = find_best_checkpoint(checkpoint)
+
+
+def find_best_checkpoint(checkpoint: Path) -> str | None:
+    """The best checkpoint of the run up to `checkpoint`, in the folder where that one is; None where there is none."""
+    stored = TrainerState.load_from_json(str(checkpoint / "trainer_state.json")).best_model_checkpoint
+    best = checkpoint.with_name(Path(stored).name) if stored else None
+    return str(best) if best and best.is_dir() else None
 
 
 class LogSumsCallback(TrainerCallback):

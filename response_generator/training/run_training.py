@@ -13,6 +13,7 @@ from response_generator.modeling.adapters import write_adapter
 from response_generator.training import checkpointing, device_memory
 from response_generator.training.graceful_stop import GracefulStopCallback
 from response_generator.training.resumable_trainer import ResumableTrainer
+from response_generator.training.resumption import find_best_checkpoint
 from response_generator.training.step_files import LOG_FILE
 
 SESSION_METRIC_SUFFIXES = (
@@ -94,6 +95,7 @@ def load_finished_training(trainer: ResumableTrainer, checkpoint: Path | None) -
     if not state.stateful_callbacks["TrainerControl"]["args"]["should_training_stop"]:
         return False
     trainer.state = state
+    state.best_model_checkpoint = find_best_checkpoint(checkpoint)
     if trainer.args.load_best_model_at_end and state.best_model_checkpoint:
         trainer._load_best_model()
     else:

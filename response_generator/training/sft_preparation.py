@@ -14,6 +14,7 @@ from response_generator.generation.sampling import GenerationRequest
 from response_generator.modeling import inference, loading
 from response_generator.modeling.adapter_file import AdapterFile
 from response_generator.modeling.tokenizer import load_tokenizer
+from response_generator.runs.run_folder import RunFolder
 from response_generator.training.samples import choose_prompts
 from response_generator.training.sft_config import build_sft_config
 from response_generator.training.trainer_config import find_changed_settings
@@ -34,9 +35,11 @@ class PreparedSFT:
     changed_settings: list[str]
     sample_requests: list[GenerationRequest]
 
-    def identify_run(self, arguments: dict[str, Any]) -> dict[str, Any]:
-        """What a checkpoint must agree with to be resumed: the resolved args, and a digest of the tokens."""
-        return {"arguments": arguments, "data": [rows.digest() for rows in (self.train, self.held_out) if rows]}
+    def identify_run(self, run: RunFolder) -> dict[str, Any]:
+        """What a checkpoint must agree with to be resumed: the resolved args, the weights that training reads, and a
+        digest of the tokens."""
+        data = [rows.digest() for rows in (self.train, self.held_out) if rows]
+        return {"arguments": run.arguments, "weights": run.identify_weights(downloaded=True), "data": data}
 
 
 def prepare(args: SFTArguments, dialogues: list[Dialogue], held_out: list[Dialogue]) -> PreparedSFT:

@@ -1,9 +1,12 @@
 """Run folders: which ones a run may use, and what is written into them."""
 
 import json
+import os
 import re
 import subprocess
 import sys
+import tempfile
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -32,7 +35,7 @@ def test_a_folder_with_results_is_refused_to_other_arguments(tmp_path):
     for result in ("log.jsonl", "predictions.jsonl"):
         (tmp_path / result).write_text("{}\n", encoding="utf-8")
         (message,) = other.find_errors()
-        assert "holds another run; differing: dpo.beta, new, seed; name another folder, or remove this one" in message
+        assert "holds another run; differing: dpo.beta, new, seed; name another folder" in message
         (tmp_path / result).unlink()
 
 
@@ -78,7 +81,7 @@ def test_keys_that_an_earlier_version_did_not_have_make_no_other_run_at_their_de
         ({"seed": 2}, "seed"),
     ):
         (message,) = open_run(**changes).find_errors()
-        assert f"holds another run; differing: {key}; name another folder, or remove this one" in message
+        assert f"holds another run; differing: {key}; name another folder" in message
     open_run().start()
     assert (tmp_path / "wandb_id").exists()  # the run goes on
     assert json.loads((tmp_path / "args.json").read_text(encoding="utf-8")) == open_run().arguments
@@ -143,6 +146,52 @@ def test_a_folder_in_use_is_refused_until_the_other_process_ends(tmp_path):
     assert RunFolder(tmp_path, ARGUMENTS).find_errors() == []  # this process itself
 
 
+@pytest.mark.parametrize("link", [os.symlink, os.link])
+def test_a_lock_file_that_is_a_link_is_refused_and_what_it_leads_to_is_kept(tmp_path, link):
+    thesis, run = tmp_path / "thesis.txt", RunFolder(tmp_path / "run", ARGUMENTS)
+    thesis.write_text("mine", encoding="utf-8")
+    run.path.mkdir()
+    link(thesis, run.path / "run.lock")
+    (message,) = run.find_errors()
+    assert message.startswith(f"output_dir: {run.path / 'run.lock'}: is a link or no file, so locking the folder would")
+    with pytest.raises(InputError, match="is a link or no file"):
+        run.start()
+    assert thesis.read_text(encoding="utf-8") == "mine"
+
+
+@contextmanager
+def without_privileges():
+    """As another user than root, for whom no file permission counts."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+def test_a_finished_run_that_cannot_be_written_to_is_recognized():
+    with tempfile.TemporaryDirectory() as folder:  # not tmp_path, which another user may not enter
+        run = RunFolder(Path(folder), ARGUMENTS)
+        run.write_json("args.json", ARGUMENTS)
+        run.write_json("metrics.json", {})
+        os.chmod(folder, 0o555)
+        with without_privileges():
+            assert run.find_errors(keeps_finished=True) == []
+            (message,) = RunFolder(run.path, {"seed": 2}).find_errors(keeps_finished=True)
+            assert "holds another run; differing: dpo, seed; name another folder" in message
+            (message,) = run.find_errors()  # a program that would write
+            assert "cannot be written to (Permission denied)" in message
+        os.chmod(folder, 0o755)
+        (run.path / "metrics.json").unlink()
+        os.chmod(folder, 0o555)
+        with without_privileges():
+            assert "cannot be written to" in run.find_errors(keeps_finished=True)[0]
+        os.chmod(folder, 0o755)
+
+
 def test_a_folder_that_is_no_run_folder_is_refused(tmp_path):
     (tmp_path / "thesis.txt").write_text("mine", encoding="utf-8")
     (message,) = RunFolder(tmp_path, ARGUMENTS).find_errors()
@@ -172,7 +221,7 @@ def test_a_finished_run_names_the_commit_that_it_was_made_at_where_it_is_another
         assert run.describe_finished("metrics.json") == finished
     run.write_json("environment.json", {"commit": "0123456789abcdef+changes"})
     hint = "it was made at commit 01234567+changes, this checkout is at 89abcdef; "
-    hint += "to make it anew, remove the folder or name another"
+    hint += "to make it anew, name another output_dir"
     assert run.describe_finished("metrics.json") == f"{finished}\n{hint}"
 
 

@@ -1,11 +1,9 @@
 """evaluate.py as a user runs it, on the tiny models: killed, split over processes, scored again, refused."""
 
 import json
-import os
 import re
 import signal
 import subprocess
-from types import SimpleNamespace
 
 import pytest
 from conftest import EVALUATED_PROMPTS, evaluated_in, read_json, read_lines, write_rows
@@ -16,7 +14,6 @@ from test_interruptions import once
 from test_processes import ACCELERATE, launched
 
 import evaluate
-from response_generator.runs.run_folder import RunFolder
 
 
 def test_it_leaves_what_the_contract_says(evaluated, trained, tiny):
@@ -159,24 +156,6 @@ def test_a_finished_run_says_so(evaluated, evaluation, tmp_path):
     assert (again.returncode, again.stderr) == (0, "")
     assert f"{run} is finished and is kept: see report.html" in again.stdout
     assert f"open {run / 'report.html'}" in again.stdout
-
-
-def test_a_finished_evaluation_says_that_its_adapter_was_trained_again(tmp_path, capsys):
-    run = RunFolder(tmp_path / "run", {})
-    for folder in ("run", "adapter", "older"):
-        (tmp_path / folder).mkdir()
-    run.write_json("metrics.json", {})
-    for folder, seconds in (("adapter", 10), ("older", -10)):
-        weights = tmp_path / folder / "adapter_model.safetensors"
-        weights.write_bytes(b"")
-        time = (run.path / "metrics.json").stat().st_mtime + seconds
-        os.utime(weights, (time, time))
-    for adapter, baseline, hints in ((tmp_path / "adapter", "none", 1), (tmp_path / "older", None, 0)):
-        evaluate.show_finished(SimpleNamespace(adapter=str(adapter), baseline_adapter=baseline), run)
-        said = capsys.readouterr().out
-        assert (
-            said.count(f"adapter: {adapter} is newer than this evaluation; to evaluate it, remove {run.path}") == hints
-        )
 
 
 @pytest.mark.parametrize(
