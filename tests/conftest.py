@@ -5,6 +5,7 @@ import gc
 import json
 import os
 import subprocess
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +17,11 @@ VISIBLE_DEVICES = os.environ.setdefault("TEST_VISIBLE_DEVICES", os.environ.get("
 os.environ["CUDA_VISIBLE_DEVICES"] = ""  # tests that need a GPU are marked gpu and start another process
 
 from response_generator.modeling.backend import import_backend  # noqa: E402 (after the GPU is hidden)
+from response_generator.modeling.precision import BF16_VARIABLE  # noqa: E402
 
+# Tests compute in float32 on every processor, except those that ask for `precision` or name a dtype. To run them all in
+# bfloat16, set the variable to 1.
+os.environ.setdefault(BF16_VARIABLE, "0")
 import_backend(os.environ.get("TEST_BACKEND", "unsloth"))  # before any test module imports transformers, trl or peft
 
 import torch  # noqa: E402
@@ -26,6 +31,7 @@ from published_models import (  # noqa: E402
     write_published_adapter,
     write_published_base,
 )
+from script_process import forget_processor  # noqa: E402
 from script_runs import run_script  # noqa: E402
 from tiny_models import ROOT, demo_rows, write_tiny_adapter, write_tiny_base, write_tiny_classifier  # noqa: E402
 from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: E402
@@ -62,6 +68,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.parent.name in SLOW_FOLDERS or SLOW_FIXTURES & set(item.fixturenames):
             item.add_marker("slow")
+
+
+@pytest.fixture(params=["bfloat16", "float32"])
+def precision(request) -> Iterator[str]:
+    """Runs the test twice: as on a processor with bfloat16 instructions, and as on one without; torch emulates what the
+    processor does not have. Processes that the test starts inherit it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(BF16_VARIABLE, "1" if request.param == "bfloat16" else "0")
+        forget_processor()
+        yield request.param
+    forget_processor()
 
 
 def write_rows(file: Path, rows: list) -> str:

@@ -26,11 +26,18 @@ def start_forkserver() -> None:
         forkserver.ensure_running()
 
 
+def forget_processor() -> None:
+    """Lets unsloth, where it is imported, ask again whether the processor has bfloat16 instructions."""
+    if "unsloth_zoo.cpu.runtime" in sys.modules:
+        sys.modules["unsloth_zoo.cpu.runtime"].cpu_bf16_supported.cache_clear()
+
+
 def run_main(script: str, options: list[str], folder: str, variables: dict[str, str], output: str) -> None:
     """Becomes `python SCRIPT OPTIONS`, in `folder`, with these environment variables alone."""
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(variables)
+    forget_processor()
     for descriptor, name in ((1, "stdout"), (2, "stderr")):
         file = os.open(f"{output}/{name}", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.dup2(file, descriptor)

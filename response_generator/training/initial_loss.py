@@ -15,6 +15,11 @@ def uses_plain_dpo_loss(config: DPOConfig) -> bool:
     return list_weights(config) == [("sigmoid", 1.0)] and not has_variant(config)
 
 
+def includes_plain_sigmoid(config: DPOConfig) -> bool:
+    """Whether the loss, or one of those that are added, is that of `modeling.dpo_loss`."""
+    return "sigmoid" in config.loss_type and not has_variant(config)
+
+
 def list_weights(config: DPOConfig) -> list[tuple[str, float]]:
     """Each loss type and its weight."""
     return list(zip(config.loss_type, config.loss_weights or [1.0] * len(config.loss_type), strict=True))
@@ -34,6 +39,6 @@ def list_titles(config: DPOConfig) -> dict[str, str]:
     if len(weights) == 1:
         return titles
     for name, _ in weights:
-        is_known = name == "sigmoid" and not has_variant(config)
+        is_known = name == "sigmoid" and includes_plain_sigmoid(config)
         titles[LOSS_PARTS + name] = f"{TITLE}: {name} alone" + (f" ({KNOWN_VALUE})" if is_known else "")
     return titles

@@ -11,7 +11,7 @@ from response_generator.modeling.adapters import to_model_key
 from response_generator.modeling.dpo_loss import dpo_loss, reward_margins
 from response_generator.modeling.logprobs import completion_logps
 from response_generator.training.dpo_trainer import ResumableDPOTrainer
-from response_generator.training.initial_loss import LOSS_PARTS, uses_plain_dpo_loss
+from response_generator.training.initial_loss import LOSS_PARTS, includes_plain_sigmoid
 from response_generator.training.reference import REF_LOGPS_COLUMNS, SIDES
 
 # How far two computations of one log-probability may differ. A precomputed reference was computed in other batches; in
@@ -27,7 +27,8 @@ NUM_CHECKED_PAIRS = 4
 def check_start(
     trainer: ResumableDPOTrainer, start: AdapterFile | None, reference: AdapterFile | None
 ) -> dict[str, float]:
-    """Before the first step, on a few pairs: the reference must be its file, and TRL must compute the DPO loss.
+    """Before the first step, on a few pairs: the reference must be its file, and TRL must compute the DPO loss, also
+    where it is one of several that are added.
 
     Where no other reference is named, policy and reference must also have the same log-probabilities, so the loss is
     ln 2.
@@ -61,8 +62,10 @@ def check_start(
             f"before the first step policy and reference differ by {gap:.3f} nats (loss {loss:.4f}, expected "
             f"0.6931): the reference is not the adapter that training starts from"
         )
-    if uses_plain_dpo_loss(trainer.args) and not abs(loss - expected) <= 2 * trainer.beta * max_gap:
-        raise RunError(f"before the first step TRL computes a loss of {loss:.4f}; the DPO loss is {expected:.4f}")
+    if includes_plain_sigmoid(trainer.args) and not abs(parts["sigmoid"] - expected) <= 2 * trainer.beta * max_gap:
+        raise RunError(
+            f"before the first step TRL computes a loss of {parts['sigmoid']:.4f}; the DPO loss is {expected:.4f}"
+        )
     metrics = {"initial_loss": loss, "initial_max_logp_gap": gap}
     return metrics | ({LOSS_PARTS + each: part for each, part in parts.items()} if len(parts) > 1 else {})
 

@@ -93,22 +93,46 @@ def test_the_written_out_loss_is_trls(arguments, monkeypatch):
         sanity_checks.check_start(trainer, source, None)
 
 
-def test_loss_is_trls_own_on_its_own_tokens(arguments, tmp_path):
-    """TRL tokenizes the rendered strings itself; ours are tokenized before. Policy and reference differ, so that the
-    loss depends on every log-probability. In float32, as bfloat16 would round such a small difference away."""
+@pytest.mark.parametrize(
+    ("dpo", "is_refused"),
+    [
+        ({"loss_type": ["sigmoid", "sft"], "loss_weights": [1.0, 0.2]}, True),
+        ({"loss_weights": [0.5]}, True),
+        ({"loss_type": ["sigmoid", "sft"], "use_weighting": True}, False),  # the weight of a pair has no known value
+        ({"loss_type": ["ipo", "sft"]}, False),
+    ],
+)
+def test_a_wrong_dpo_loss_is_noticed_among_several(arguments, monkeypatch, dpo, is_refused):
+    trainer, source, _ = set_up(arguments, **dpo)
+    sanity_checks.check_start(trainer, source, None)
+    compute = sanity_checks.compute_trl_loss
+
+    def compute_wrongly(trainer, rows):
+        return 2.0 if trainer.loss_types == ["sigmoid"] else compute(trainer, rows)
+
+    monkeypatch.setattr(sanity_checks, "compute_trl_loss", compute_wrongly)
+    if is_refused:
+        with pytest.raises(RunError, match="TRL computes a loss of 2.0000; the DPO loss is 0.6931"):
+            sanity_checks.check_start(trainer, source, None)
+    else:
+        sanity_checks.check_start(trainer, source, None)
+
+
+def test_loss_is_trls_own_on_its_own_tokens(arguments, tmp_path, precision):
+    """TRL tokenizes the rendered strings itself; ours are tokenized before. Policy and reference differ by so much that
+    bfloat16 does not round it away, so the loss depends on every log-probability."""
     from datasets import Dataset
 
-    loading_settings = {**arguments.from_pretrained, "dtype": "float32"}
-    arguments = arguments.model_copy(update={"from_pretrained": loading_settings})
     ours, _, formatter = set_up(arguments)
-    shift(ours.model, "default", 0.01)
+    shift(ours.model, "default", 0.05)
     strings = []
     for pair in PAIRS:
         target = pair.chosen["emotion"]
         chosen, rejected = (formatter.completion(pair.prompt, target, reply) for reply in (pair.chosen, pair.rejected))
         strings.append({"prompt": formatter.prompt(pair.prompt, target), "chosen": chosen, "rejected": rejected})
     source = loading.find_adapter("adapter", arguments.adapter, arguments)
-    config = DPOConfig(output_dir=str(tmp_path), max_length=256, use_cpu=True, report_to=[])
+    in_bf16 = precision == "bfloat16"
+    config = DPOConfig(output_dir=str(tmp_path), max_length=256, use_cpu=True, report_to=[], bf16=in_bf16)
     policy = loading.load_policy(arguments, source)
     loaded = trainer_setup.copy_trained_weights(policy)
     theirs = DPOTrainer(
@@ -117,8 +141,9 @@ def test_loss_is_trls_own_on_its_own_tokens(arguments, tmp_path):
         train_dataset=Dataset.from_list(strings),
         processing_class=formatter.tokenizer,
     )
+    assert ours.args.bf16 is theirs.args.bf16 is in_bf16
     trainer_setup.restore_fp32_adapters(theirs.model, loaded)
-    shift(theirs.model, "default", 0.01)
+    shift(theirs.model, "default", 0.05)
     assert abs(loss_of(ours) - math.log(2)) > 1e-3
     assert loss_of(ours) == pytest.approx(loss_of(theirs), abs=1e-6)
 
@@ -133,7 +158,7 @@ def test_a_reference_from_other_batches_may_differ_as_much_as_the_policy_does_al
         return policy, torch.full((len(rows), 2), -22.0)
 
     monkeypatch.setattr(sanity_checks, "compute_pair_logps", compute)
-    monkeypatch.setattr(sanity_checks, "uses_plain_dpo_loss", lambda config: False)
+    monkeypatch.setattr(sanity_checks, "includes_plain_sigmoid", lambda config: False)
     assert sanity_checks.check_start(trainer, source, None)["initial_max_logp_gap"] == pytest.approx(2)
     rounding = 0.3
     with pytest.raises(RunError, match=r"policy and reference differ by 2\.000 nats"):
