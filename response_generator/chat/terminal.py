@@ -17,6 +17,7 @@ from response_generator.chat.commands import Quit, run_line
 from response_generator.chat.dialogue import Dialogue, Turn
 from response_generator.chat.reply import Reply, ReplyStopped, ShowText
 from response_generator.errors import InputError, RunError
+from response_generator.runs.stop_signals import list_stop_signals
 from response_generator.runs.terminal import PlainConsole, is_lost, show_controls, to_one_line
 
 FACT_STYLES = {True: "green", False: "red", None: "dim"}  # by whether the target emotion was followed
@@ -24,8 +25,9 @@ STOPPED = "stopped; the dialogue is as it was before"
 
 
 def chat_in_terminal(dialogue: Dialogue) -> None:
-    """Answers the user until /quit, Ctrl-D or SIGTERM. A wrong line is answered by what is allowed."""
-    signal.signal(signal.SIGTERM, leave)
+    """Answers the user until /quit, Ctrl-D, SIGTERM or SIGHUP. A wrong line is answered by what is allowed."""
+    for number in set(list_stop_signals()) - {signal.SIGINT}:
+        signal.signal(number, leave)
     view = TerminalView(PlainConsole(highlight=False))
     view.show_note(f"adapters: {', '.join(dialogue.adapters)}; /help lists the commands")
     while True:

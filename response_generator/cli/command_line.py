@@ -14,9 +14,13 @@ from response_generator.config import paths, strict_json
 from response_generator.config.validation import Arguments, validate_arguments
 from response_generator.errors import InputError, RunError
 from response_generator.runs import distributed, library_output, terminal
+from response_generator.runs.stop_signals import list_stop_signals
 
 INTERRUPTED_STATUS = 130
-DISK_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+FILE_ERRORS = dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "could not be written; free space") | {
+    errno.EIO: "check the disk",
+    errno.EROFS: "make the disk writable",
+}  # errors that are no mistake of the program, and what to do
 
 
 def build_parser(model: type[Arguments], description: str) -> tuple[ArgumentParser, Any]:
@@ -105,7 +109,7 @@ def apply_override(values: dict[str, Any], assignment: str) -> None:
 
 def run_main(main: Callable[[], None]) -> int:
     """Runs a script's `main` and returns the exit status: 0 done, 1 failed, 2 wrong input, 130 interrupted."""
-    for number in (signal.SIGINT, signal.SIGTERM):  # clusters send SIGTERM; it is handled like Ctrl-C
+    for number in list_stop_signals():
         signal.signal(number, signal.default_int_handler)
     terminal.protect_output()
     distributed.silence_other_processes()
@@ -123,12 +127,10 @@ def run_main(main: Callable[[], None]) -> int:
         print_errors(f"\ninterrupted: {str(interruption) or 'run the same command again'}")
         return INTERRUPTED_STATUS
     except OSError as error:
-        if error.errno not in DISK_FULL_ERRNOS:
+        advice = FILE_ERRORS.get(error.errno)
+        if advice is None:
             raise
-        print_errors(
-            f"error: {error.filename or 'a file'} could not be written ({error.strerror}); free space and run the "
-            f"same command again"
-        )
+        print_errors(f"error: {error.filename or 'a file'}: {error.strerror}; {advice} and run the same command again")
         return 1
     return 0
 

@@ -46,7 +46,7 @@ def find_remaining_batches(folder: Path, models: Sequence[str], pairs: Tokenized
         file, models, batches, lambda model, batch: [(model, number) for number, _ in batch], row_key
     )
     for row in rows:
-        if row["tokens"] != hash_pair(pairs.rows[row["index"]]):
+        if row.get("tokens") != hash_pair(pairs.rows[row["index"]]):
             raise InputError(f"{file}: pair {row['index']} has changed since; name another output_dir")
     return remaining
 

@@ -7,7 +7,9 @@ from peft import PeftModel
 from peft.utils import ModulesToSaveWrapper
 from transformers import PreTrainedModel
 
+from response_generator.config import model_files
 from response_generator.modeling.adapter_file import AdapterFile
+from response_generator.runs import atomic_files
 
 
 def to_model_key(name_in_file: str, adapter_name: str) -> str:
@@ -58,7 +60,8 @@ def load_whole_modules(model: PeftModel, adapter: AdapterFile, name: str) -> Non
 
 def write_adapter(model: PeftModel, name: str, folder: Path) -> None:
     """Saves one adapter of the model, with a single copy of each module that it replaces as a whole."""
-    model.save_pretrained(folder, selected_adapters=[name], save_embedding_layers=has_embeddings_to_save(model))
+    with atomic_files.name_file_in_errors(folder / model_files.ADAPTER_WEIGHTS):
+        model.save_pretrained(folder, selected_adapters=[name], save_embedding_layers=has_embeddings_to_save(model))
 
 
 def has_embeddings_to_save(model: PeftModel) -> bool:

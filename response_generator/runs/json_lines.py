@@ -52,7 +52,7 @@ def append_jsonl(file: Path, rows: Iterable[Row]) -> None:
     """Adds rows at the end of a file and syncs it to disk. Only the main process writes."""
     if not distributed.is_main_process():
         return
-    with open(file, "ab") as lines:
+    with atomic_files.name_file_in_errors(file), open(file, "ab") as lines:
         lines.write(encode_rows(rows))
         lines.flush()
         os.fsync(lines.fileno())

@@ -32,11 +32,19 @@ def load_completed(
         The rows of complete batches in the order of the batches, and for each batch whether it is complete.
 
     Raises:
-        InputError: when the file holds rows that belong to no batch.
+        InputError: when the file holds rows that belong to no batch, or have no key.
     """
     result: list = [[], [False] * len(batch_keys)]
     if distributed.is_main_process():
-        rows_by_key = {get_key(row): row for row in json_lines.read_jsonl(file, allow_truncated_tail=True)}
+        rows_by_key = {}
+        for line, row in enumerate(json_lines.read_jsonl(file, allow_truncated_tail=True), 1):
+            try:
+                rows_by_key[get_key(row)] = row
+            except TypeError as error:  # a list, which is no key of a dict
+                raise InputError(
+                    f"{file}, line {line}: has a list or an object in place of a number or a name ({get_key(row)}); "
+                    f"repair or delete the line"
+                ) from error
         unknown_keys = set(rows_by_key) - {key for keys in batch_keys for key in keys}
         if unknown_keys:
             raise InputError(

@@ -7,7 +7,7 @@ from transformers import TrainerCallback
 
 from response_generator.runs import json_lines
 from response_generator.runs.tracking import Tracker
-from response_generator.training.step_files import drop_later_rows
+from response_generator.training.step_files import drop_later_rows, to_log_row
 
 
 class LogFile(TrainerCallback):
@@ -32,8 +32,10 @@ class LogFile(TrainerCallback):
         # evaluation, which may be of the adapter of an earlier step.
         if not (state.is_world_process_zero and self.training and logs) or "train_loss" in logs:
             return
-        entry = {"step": state.global_step, "seconds": round(time.monotonic() - self.started, 3), **logs}
-        json_lines.append_jsonl(self.file, [entry])  # with fsync, so a later checkpoint never lacks earlier lines
+        # Its entry in the history of the next checkpoint, from which a log that has lost lines is completed.
+        entry = state.log_history[-1]
+        entry["seconds"] = round(time.monotonic() - self.started, 3)
+        json_lines.append_jsonl(self.file, [to_log_row(entry)])
         self.tracker.log(logs, step=state.global_step)
 
     def on_train_end(self, args, state, control, **kwargs):

@@ -1,33 +1,18 @@
-"""Checkpoints in a run folder: which are complete, which run they belong to, and how one is completed. No torch."""
+"""Checkpoints in a run folder: which one a run is resumed from, and which cannot be used. No torch."""
 
-import json
-import os
-import shutil
 from pathlib import Path
 from typing import Any
 
 from response_generator.config import strict_json
 from response_generator.errors import InputError
-from response_generator.runs import atomic_files, weights
+from response_generator.runs import weights
 from response_generator.runs.run_folder import RunFolder
-
-RUN_IDENTITY_FILE = "run.json"  # args, weights and data of its run; written last, so it marks a checkpoint as complete
-REQUIRED_FILES = (
-    "adapter_model.safetensors optimizer.pt scheduler.pt rng_state*.pth log_sums_*.json trainer_state.json"
-).split()
+from response_generator.training import checkpoint_files
+from response_generator.training.checkpoint_files import RUN_IDENTITY_FILE, missing_files, parse_step
 
 
 def checkpoint_folder(run: str | Path, step: int) -> Path:
     return Path(run, f"checkpoint-{step}")
-
-
-def parse_step(checkpoint: Path) -> int:
-    return int(checkpoint.name.rpartition("-")[2])
-
-
-def missing_files(checkpoint: Path) -> list[str]:
-    """Files that a checkpoint lacks to be resumed from."""
-    return [name for name in (*REQUIRED_FILES, RUN_IDENTITY_FILE) if not any(checkpoint.glob(name))]
 
 
 def name_log_sums_file(checkpoint: Path, process: int, world_size: int) -> Path:
@@ -36,9 +21,28 @@ def name_log_sums_file(checkpoint: Path, process: int, world_size: int) -> Path:
 
 
 def find_last_checkpoint(run: Path) -> Path | None:
-    """The newest complete checkpoint of a run; None where there is none."""
-    complete_ones = [folder for folder in run.glob("checkpoint-*") if not missing_files(folder)]
-    return max(complete_ones, key=parse_step, default=None)
+    """The newest checkpoint of a run that is complete and undamaged; None where there is none."""
+    newest_first = reversed(checkpoint_files.list_checkpoints(run))
+    return next((folder for folder in newest_first if not describe_unusable(folder)), None)
+
+
+def describe_unusable(checkpoint: Path) -> str | None:
+    """Why a run cannot be resumed from a checkpoint; None when it can."""
+    missing = missing_files(checkpoint)
+    if RUN_IDENTITY_FILE in missing:
+        return f"{checkpoint.name}: writing it was interrupted; it is not used"
+    reason = f"lacks {', '.join(missing)}" if missing else checkpoint_files.find_damage(checkpoint)
+    return f"{checkpoint.name}: {reason}; it is not used" if reason else None
+
+
+def find_best_checkpoint(run: Path, state) -> Path | None:
+    """The complete checkpoint with the best evaluation, None where there is none.
+
+    Args:
+        state: transformers' own. The path in it is not used: the run folder may have been moved since.
+    """
+    folder = checkpoint_folder(run, state.best_global_step or 0)
+    return None if missing_files(folder) else folder
 
 
 def find_next_step(run: Path) -> int:
@@ -71,42 +75,17 @@ def check_run_identity(run: RunFolder, run_identity: dict[str, Any]) -> None:
         )
 
 
-def find_incomplete(run: Path) -> list[Path]:
-    """Checkpoints that are newer than the last complete one, so that they cannot be used; oldest first."""
+def find_unusable(run: Path) -> list[Path]:
+    """Checkpoints that are newer than the last one that can be used; oldest first."""
     last = find_last_checkpoint(run)
     last_step = parse_step(last) if last else -1
-    newer = [folder for folder in run.glob("checkpoint-*") if parse_step(folder) > last_step]
-    return sorted(newer, key=parse_step)
+    return [folder for folder in checkpoint_files.list_checkpoints(run) if parse_step(folder) > last_step]
 
 
-def describe_incomplete(checkpoint: Path) -> str:
-    missing = missing_files(checkpoint)
-    if RUN_IDENTITY_FILE in missing:
-        return f"{checkpoint.name}: writing it was interrupted; it is not used"
-    return f"{checkpoint.name}: lacks {', '.join(missing)}; it is not used"
-
-
-def remove_incomplete(run: Path) -> None:
-    """Removes incomplete checkpoints, which a rotation would otherwise keep as the newest ones."""
-    for folder in find_incomplete(run):
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def complete(checkpoint: Path, run_identity: dict[str, Any]) -> None:
-    """Forces all files of a checkpoint to the disk, then marks it as complete. Either survives a power loss."""
-    for file in checkpoint.rglob("*"):
-        fsync(file)
-    atomic_files.atomic_write(checkpoint / RUN_IDENTITY_FILE, json.dumps(run_identity).encode("utf-8"))
-    fsync(checkpoint)
-    fsync(checkpoint.parent)
-
-
-def fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def remove_unusable(run: Path) -> None:
+    """Removes checkpoints that cannot be used; the steps that they are of are taken again."""
+    for folder in find_unusable(run):
+        checkpoint_files.remove(folder)
 
 
 def describe_not_finite(name: str, value: float, args, state) -> str:

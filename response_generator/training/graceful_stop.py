@@ -1,16 +1,15 @@
-"""Ctrl-C and SIGTERM during training: the current step is finished, a checkpoint is saved, and the run ends."""
+"""Ctrl-C, SIGTERM and SIGHUP during training: the current step is finished, a checkpoint is saved, and the run ends."""
 
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from accelerate import Accelerator
 from transformers import TrainerCallback, TrainerState
 
-from response_generator.training import checkpointing
-
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+from response_generator.runs.stop_signals import list_stop_signals
+from response_generator.training import checkpoint_files, checkpointing
 
 
 class GracefulStopCallback(TrainerCallback):
@@ -26,7 +25,7 @@ class GracefulStopCallback(TrainerCallback):
 
     @contextmanager
     def handle_signals(self) -> Iterator[None]:
-        earlier = {number: signal.signal(number, self.receive) for number in SIGNALS}
+        earlier = {number: signal.signal(number, self.receive) for number in list_stop_signals()}
         try:
             yield
         finally:
@@ -38,7 +37,8 @@ class GracefulStopCallback(TrainerCallback):
             raise KeyboardInterrupt
         self.signal_received = True
         name = signal.Signals(number).name
-        print(f"{name}: finishing this step and saving a checkpoint; please wait", file=sys.stderr)
+        with suppress(OSError):  # the terminal whose end sends SIGHUP takes no more lines
+            print(f"{name}: finishing this step and saving a checkpoint; please wait", file=sys.stderr)
 
     def on_step_end(self, args, state, control, **kwargs):
         self.stopping = self.all_ranks_agree_to_stop()
@@ -64,7 +64,7 @@ class GracefulStopCallback(TrainerCallback):
         if not is_epoch_end(state):
             # Stopped in the middle of an epoch: what belongs to its end is left to the resumed run.
             control.should_save = control.should_evaluate = control.should_log = False
-        elif checkpointing.missing_files(checkpointing.checkpoint_folder(args.output_dir, state.global_step)):
+        elif checkpoint_files.missing_files(checkpointing.checkpoint_folder(args.output_dir, state.global_step)):
             control.should_save = (
                 True  # after the epoch's evaluation and log line, so a resumed run starts with the next
             )

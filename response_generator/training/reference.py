@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,8 @@ from accelerate.utils import broadcast_object_list, gather_object
 from datasets import Dataset
 from peft import PeftModel
 from peft.tuners.lora import LoraLayer
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from tqdm.auto import tqdm
 from trl.trainer.utils import disable_dropout_in_model, hash_module
 
@@ -20,10 +22,12 @@ from response_generator.constants import POLICY_ADAPTER, REFERENCE_ADAPTER
 from response_generator.modeling import attention
 from response_generator.modeling.adapter_file import AdapterFile
 from response_generator.modeling.adapters import load_whole_modules
+from response_generator.runs import atomic_files
 from response_generator.training.dpo_trainer import ResumableDPOTrainer
 
 SIDES = ("chosen", "rejected")
 REF_LOGPS_COLUMNS = ("ref_chosen_logps", "ref_rejected_logps")  # as TRL's collator expects them
+CHECKSUM_KEY = "sha256"  # in the metadata of a cache file
 LIBRARIES = "torch transformers trl peft unsloth bitsandbytes".split()
 
 
@@ -55,13 +59,13 @@ def add_ref_logps(trainer: ResumableDPOTrainer, dataset: Dataset, weights: str, 
     """Adds `ref_chosen_logps` and `ref_rejected_logps` (nats per completion) to `dataset`."""
     file = get_cache_folder() / f"{compute_cache_key(trainer, dataset, weights)}.safetensors"
     # Only the main process looks: several machines have several caches, but all processes must do the same.
-    cached = [load_file(file)["logps"].tolist() if trainer.is_world_process_zero() and file.is_file() else None]
+    cached = [read_cache(file, len(dataset)) if trainer.is_world_process_zero() else None]
     broadcast_object_list(cached)
     logps = cached[0]
     if logps is None:
         logps = compute_ref_logps(trainer, dataset, f"reference log-probs, {name}")
         if trainer.is_world_process_zero():
-            write_cache(torch.tensor(logps), file)
+            write_cache(logps, file)
     elif trainer.is_world_process_zero():
         print(f"reference log-probs, {name}: from {file}")
     for column, values in zip(REF_LOGPS_COLUMNS, zip(*logps, strict=True), strict=True):
@@ -123,9 +127,38 @@ def to_texts(fields: dict[str, Any]) -> dict[str, str]:
     return {key: str(sorted(value) if isinstance(value, set) else value) for key, value in fields.items()}
 
 
-def write_cache(logps: torch.Tensor, file: Path) -> None:
-    """Writes `(rows, 2)` log-probabilities; the file is complete or absent."""
-    file.parent.mkdir(parents=True, exist_ok=True)
+def read_cache(file: Path, rows: int) -> list[list[float]] | None:
+    """The log-probabilities in a file, `[chosen, rejected]` of each row. None where there are none, or others than were
+    written, which is printed: they are computed again."""
+    try:
+        if not file.is_file():
+            return None
+        with safe_open(file, "pt") as cache:
+            logps, checksum = cache.get_tensor("logps"), (cache.metadata() or {}).get(CHECKSUM_KEY)
+    except (OSError, SafetensorError) as error:
+        print(f"reference log-probs: {file} cannot be read ({error}); they are computed again")
+        return None
+    if logps.shape != (rows, len(SIDES)) or checksum != compute_checksum(logps):
+        print(f"reference log-probs: {file} is not as it was written; they are computed again")
+        return None
+    return logps.tolist()
+
+
+def write_cache(values: list[list[float]], file: Path) -> None:
+    """Writes the log-probabilities of each row; the file is complete or absent. Where none can be written, a line says
+    so: the cache only saves time."""
+    logps = torch.tensor(values)
     part = file.with_name(f"{file.name}.{os.getpid()}.part")
-    save_file({"logps": logps}, part)
-    os.replace(part, file)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_files.name_file_in_errors(file):
+            save_file({"logps": logps}, part, {CHECKSUM_KEY: compute_checksum(logps)})
+            os.replace(part, file)
+    except OSError as error:
+        print(f"reference log-probs: {error.filename} could not be written ({error.strerror}); not kept for later runs")
+        with suppress(OSError):
+            part.unlink()
+
+
+def compute_checksum(logps: torch.Tensor) -> str:
+    return hashlib.sha256(logps.numpy().tobytes()).hexdigest()

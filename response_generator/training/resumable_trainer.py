@@ -10,7 +10,7 @@ from response_generator.constants import POLICY_ADAPTER
 from response_generator.data.tokenization import global_batch_size
 from response_generator.errors import RunError
 from response_generator.modeling.adapters import write_adapter
-from response_generator.training import checkpointing, resumption
+from response_generator.training import checkpoint_files, checkpointing, resumption
 
 
 class ResumableTrainer:
@@ -29,7 +29,6 @@ class ResumableTrainer:
     def __init__(self, *args, run_identity: dict[str, Any], save_total_limit: int | None = None, **kwargs):
         super().__init__(*args, **kwargs)
         self.add_callback(resumption.SamplerEpochCallback())
-        self.add_callback(resumption.BestCheckpointCallback())
         self.add_callback(resumption.LogSumsCallback(self))
         self.add_callback(resumption.CheckpointCallback(self.accelerator, run_identity, save_total_limit))
         self.add_callback(resumption.FiniteGradientCallback(self.accelerator))
@@ -49,9 +48,11 @@ class ResumableTrainer:
         """Writes the policy's adapter without the reference: transformers would load a `ref` folder as the policy."""
         if self.args.should_save:
             folder = Path(output_dir or self.args.output_dir)
+            if _internal_call:  # the first files of a checkpoint
+                checkpoint_files.start(folder)
             write_adapter(self.accelerator.unwrap_model(self.model), POLICY_ADAPTER, folder)
+            (folder / checkpoint_files.PEFT_CARD).unlink()  # a template; the finished adapter gets its own model card
             self.processing_class.save_pretrained(folder)
-            (folder / "README.md").unlink()  # PEFT's template; the finished adapter gets its own model card
 
     def create_model_card(self, *args, **kwargs) -> None:
         """TRL would write one into the run folder at every checkpoint."""

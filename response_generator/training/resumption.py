@@ -9,12 +9,11 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from torch.utils.data import Sampler
-from transformers import Trainer, TrainerCallback, TrainerState
+from transformers import Trainer, TrainerCallback
 from transformers.trainer_pt_utils import get_length_grouped_indices
-from transformers.trainer_utils import rotate_checkpoints
 
 from response_generator.errors import RunError
-from response_generator.training import checkpointing
+from response_generator.training import checkpoint_files, checkpointing
 
 
 class EpochSeededLengthSampler(Sampler):
@@ -68,7 +67,8 @@ class FiniteGradientCallback(TrainerCallback):
 class CheckpointCallback(TrainerCallback):
     """Completes each checkpoint that transformers has written, then removes old ones.
 
-    A checkpoint is complete when it holds `run.json`, which is written last, after all other files are on the disk.
+    A checkpoint is complete when it holds `run.json`, which is written last, after all other files are on the disk, and
+    lists their sizes and digests.
     """
 
     def __init__(self, accelerator: Accelerator, run_identity: dict[str, Any], save_total_limit: int | None):
@@ -76,34 +76,19 @@ class CheckpointCallback(TrainerCallback):
         self.run_identity = run_identity
         self.save_total_limit = save_total_limit
 
+    def on_train_begin(self, args, state, control, **kwargs):
+        best = checkpointing.find_best_checkpoint(Path(args.output_dir), state)
+        state.best_model_checkpoint = str(best) if best else None
+
     def on_save(self, args, state, control, **kwargs):
         self.accelerator.wait_for_everyone()  # each process writes its own random state
         if args.should_save:
-            checkpointing.complete(
-                checkpointing.checkpoint_folder(args.output_dir, state.global_step), self.run_identity
-            )
+            folder = checkpointing.checkpoint_folder(args.output_dir, state.global_step)
+            checkpoint_files.complete(folder, self.run_identity)
             # Not left to transformers, which removes the previous checkpoint before this one is complete.
-            rotate_checkpoints(args.output_dir, self.save_total_limit, state.best_model_checkpoint)
+            best = Path(state.best_model_checkpoint) if state.best_model_checkpoint else None
+            checkpoint_files.rotate(Path(args.output_dir), self.save_total_limit, best)
         self.accelerator.wait_for_everyone()
-
-
-class BestCheckpointCallback(TrainerCallback):
-    """Names the best checkpoint by the present place of the run folder, which may have been moved.
-
-    transformers stores an absolute path, and forgets the best checkpoint when nothing is there.
-    """
-
-    def on_train_begin(self, args, state, control, **kwargs):
-        if state.global_step:
-            checkpoint = checkpointing.checkpoint_folder(args.output_dir, state.global_step)
-            state.best_model_checkpoint = find_best_checkpoint(checkpoint)
-
-
-def find_best_checkpoint(checkpoint: Path) -> str | None:
-    """The best checkpoint of the run up to `checkpoint`, in the folder where that one is; None where there is none."""
-    stored = TrainerState.load_from_json(str(checkpoint / "trainer_state.json")).best_model_checkpoint
-    best = checkpoint.with_name(Path(stored).name) if stored else None
-    return str(best) if best and best.is_dir() else None
 
 
 class LogSumsCallback(TrainerCallback):

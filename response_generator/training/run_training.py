@@ -1,6 +1,7 @@
 """Runs a trainer to its end, from its last checkpoint where there is one, and computes the metrics of the run."""
 
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,11 @@ from transformers import PreTrainedTokenizerBase, TrainerState
 from response_generator.constants import POLICY_ADAPTER
 from response_generator.errors import RunError
 from response_generator.modeling.adapters import write_adapter
-from response_generator.training import checkpointing, device_memory
+from response_generator.modeling.tokenizer import TOKENIZER_FILE
+from response_generator.runs import atomic_files
+from response_generator.training import checkpoint_files, checkpointing, device_memory, step_files
 from response_generator.training.graceful_stop import GracefulStopCallback
 from response_generator.training.resumable_trainer import ResumableTrainer
-from response_generator.training.resumption import find_best_checkpoint
 from response_generator.training.step_files import LOG_FILE
 
 SESSION_METRIC_SUFFIXES = (
@@ -43,6 +45,8 @@ def train(trainer: ResumableTrainer, rows: str = "pairs") -> dict[str, float]:
     """
     run = Path(trainer.args.output_dir)
     checkpoint = find_resume_checkpoint(trainer, run)
+    if checkpoint and trainer.is_world_process_zero():
+        step_files.restore_log(run / LOG_FILE, read_state(checkpoint).log_history)
     earlier_epochs = read_state(checkpoint).epoch if checkpoint else 0.0
     seconds = 0.0 if load_finished_training(trainer, checkpoint) else run_steps(trainer, checkpoint)
     metrics = compute_mean_loss(trainer.state.log_history) | {
@@ -55,11 +59,11 @@ def train(trainer: ResumableTrainer, rows: str = "pairs") -> dict[str, float]:
         count = (trainer.state.epoch - earlier_epochs) * len(trainer.train_dataset)
         metrics[f"{rows}_per_second"] = count / seconds
     if trainer.args.load_best_model_at_end and trainer.state.best_model_checkpoint:
-        best = checkpointing.parse_step(Path(trainer.state.best_model_checkpoint))
+        best = checkpoint_files.parse_step(Path(trainer.state.best_model_checkpoint))
         metrics |= {"best_step": best, "best_metric": trainer.state.best_metric}
     metrics |= compute_last_quarter(trainer.state.log_history)
     if trainer.is_world_process_zero():
-        checkpointing.remove_incomplete(run)
+        checkpointing.remove_unusable(run)
     if trainer.eval_dataset is not None:
         evaluated = trainer.evaluate()
         metrics |= {key: value for key, value in evaluated.items() if not key.endswith(SESSION_METRIC_SUFFIXES)}
@@ -68,12 +72,14 @@ def train(trainer: ResumableTrainer, rows: str = "pairs") -> dict[str, float]:
 
 def find_resume_checkpoint(trainer: ResumableTrainer, run: Path) -> Path | None:
     """The checkpoint to resume from. Prints which checkpoints are not used, and removes them."""
-    for folder in checkpointing.find_incomplete(run):
-        print(checkpointing.describe_incomplete(folder))
+    for folder in checkpointing.find_unusable(run):
+        print(checkpointing.describe_unusable(folder))
     checkpoint = checkpointing.find_last_checkpoint(run)
+    if checkpoint and trainer.args.load_best_model_at_end:
+        check_best_checkpoint(run, read_state(checkpoint))
     trainer.accelerator.wait_for_everyone()
     if trainer.is_world_process_zero():
-        checkpointing.remove_incomplete(run)
+        checkpointing.remove_unusable(run)
     trainer.accelerator.wait_for_everyone()
     if checkpoint is None:
         if (run / LOG_FILE).exists():
@@ -81,6 +87,21 @@ def find_resume_checkpoint(trainer: ResumableTrainer, run: Path) -> Path | None:
         return None
     print(f"resuming from {checkpoint}")
     return checkpoint
+
+
+def check_best_checkpoint(run: Path, state: TrainerState) -> None:
+    """Checks the checkpoint whose adapter may become that of the run.
+
+    Raises:
+        RunError: when it is damaged. Nothing is removed: later checkpoints may be of days of training.
+    """
+    best = checkpointing.find_best_checkpoint(run, state)
+    damage = checkpoint_files.find_damage(best) if best else None
+    if damage:
+        raise RunError(
+            f"{best}: {damage}; it is the best checkpoint so far, whose adapter this run would keep. Restore the file, "
+            f"or remove this checkpoint and the later ones to train their steps again"
+        )
 
 
 def load_finished_training(trainer: ResumableTrainer, checkpoint: Path | None) -> bool:
@@ -95,7 +116,8 @@ def load_finished_training(trainer: ResumableTrainer, checkpoint: Path | None) -
     if not state.stateful_callbacks["TrainerControl"]["args"]["should_training_stop"]:
         return False
     trainer.state = state
-    state.best_model_checkpoint = find_best_checkpoint(checkpoint)
+    best = checkpointing.find_best_checkpoint(checkpoint.parent, state)
+    state.best_model_checkpoint = str(best) if best else None
     if trainer.args.load_best_model_at_end and state.best_model_checkpoint:
         trainer._load_best_model()
     else:
@@ -114,7 +136,9 @@ def run_steps(trainer: ResumableTrainer, checkpoint: Path | None) -> float:
     trainer.add_callback(stop)
     try:
         with stop.handle_signals():
-            result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+            started = time.monotonic()  # not transformers' own seconds, which follow changes of the clock
+            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+            seconds = time.monotonic() - started
     except KeyboardInterrupt:
         end_progress_bar(trainer)
         place = checkpointing.find_last_checkpoint(run) or "the start"
@@ -127,7 +151,7 @@ def run_steps(trainer: ResumableTrainer, checkpoint: Path | None) -> float:
     # A signal that came after the last step is received, but does not stop anything.
     if (stop.signal_received or stop.stopping) and saved:
         raise KeyboardInterrupt(f"{saved} is saved; run the same command again to continue from it")
-    return result.metrics["train_runtime"]
+    return seconds
 
 
 def end_progress_bar(trainer: ResumableTrainer) -> None:
@@ -140,12 +164,14 @@ def raise_if_checkpoint_failed(run: Path, error: Exception) -> None:
     Raises:
         RunError: when a checkpoint was being written; it is removed.
     """
-    incomplete = checkpointing.find_incomplete(run)
+    incomplete = checkpointing.find_unusable(run)
     if not incomplete:
         return
-    shutil.rmtree(incomplete[-1], ignore_errors=True)
+    file = getattr(error, "filename", None) or checkpoint_files.find_newest_file(incomplete[-1])
+    checkpoint_files.remove(incomplete[-1])
+    reason = " ".join(str(error).split())  # torch's message has several lines
     raise RunError(
-        f"{incomplete[-1]} could not be written ({error}); {shutil.disk_usage(run).free / 1e9:.2f} GB are free there. "
+        f"{file} could not be written ({reason}); {shutil.disk_usage(run).free / 1e9:.2f} GB are free there. "
         f"The same command continues from {checkpointing.find_last_checkpoint(run) or 'the start'}"
     ) from error
 
@@ -182,6 +208,7 @@ def compute_mean(entries: list[tuple[int, dict[str, Any]]], name: str) -> float:
 def save_adapter(policy: PeftModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
     """Writes the trained adapter, its tokenizer and template: what evaluate.py and PeftModel load."""
     write_adapter(policy, POLICY_ADAPTER, folder)
-    tokenizer.save_pretrained(folder)
+    with atomic_files.name_file_in_errors(folder / TOKENIZER_FILE):
+        tokenizer.save_pretrained(folder)
     for file in folder.iterdir():
-        checkpointing.fsync(file)  # before metrics.json says that the run is finished
+        checkpoint_files.fsync(file)  # before metrics.json says that the run is finished

@@ -20,6 +20,7 @@ from transformers import (
 
 from response_generator.config.sources import from_pretrained_keywords
 from response_generator.errors import InputError
+from response_generator.runs import atomic_files
 from response_generator.training.progress_bar import LOSS_METRIC, ProgressBar
 
 Example = tuple[str, str]  # text, label
@@ -140,5 +141,6 @@ def measure_classifier(
 
 
 def save_classifier(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    with atomic_files.name_file_in_errors(folder):
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)

@@ -1,13 +1,17 @@
 """A run that was stopped and went on is, to the last bit, a run that was not: in this process, on tiny models."""
 
+import json
 import os
 import signal
+import time
 
 import pytest
 import torch
 from training_sessions import At, assert_same, log, session, stopped
 from transformers import TrainerCallback
 
+from response_generator.errors import RunError
+from response_generator.training import step_files
 from response_generator.training.resumption import EpochSeededLengthSampler
 from response_generator.training.step_files import read_rows
 
@@ -86,6 +90,18 @@ def test_best_adapter_is_kept_and_training_stops_early(tiny, tmp_path):
     again, figures = session(tiny, tmp_path / "whole", save_total_limit=2, **dpo)
     assert_same(again, trainer)
     assert (figures["steps"], figures["best_step"], figures["train_seconds"]) == (best + 2, best, 0.0)
+    # A run folder that was moved: the best checkpoint is found there.
+    (tmp_path / "whole").rename(tmp_path / "moved")
+    again, figures = session(tiny, tmp_path / "moved", save_total_limit=2, **dpo)
+    assert_same(again, trainer)
+    assert figures["best_step"] == best
+    # A damaged best adapter would become that of the run.
+    file = tmp_path / "moved" / f"checkpoint-{best}" / "adapter_model.safetensors"
+    content = file.read_bytes()
+    file.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    with pytest.raises(RunError, match=f"checkpoint-{best}: adapter_model.* has changed .* is the best checkpoint"):
+        session(tiny, tmp_path / "moved", save_total_limit=2, **dpo)
+    assert {folder.name for folder in (tmp_path / "moved").glob("checkpoint-*")} == kept
     # Stopped between the best and the end: patience counts on.
     stopped(tiny, tmp_path / "run", best + 1, **dpo)
     resumed, figures = session(tiny, tmp_path / "run", **dpo)
@@ -118,6 +134,28 @@ def test_a_signal_after_the_last_step_stops_too_and_nothing_is_lost(tiny, tmp_pa
     }
 
 
+def test_sighup_stops_unless_it_is_ignored(tiny, tmp_path):
+    before = signal.getsignal(signal.SIGHUP)
+    try:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+        assert "checkpoint-2 is saved" in stopped(tiny, tmp_path / "run", 2, signal.SIGHUP, max_steps=3)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+        hang_up = At(3, lambda: os.kill(os.getpid(), signal.SIGHUP))
+        _, metrics = session(tiny, tmp_path / "run", hang_up, max_steps=3)
+        assert metrics["steps"] == 3
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_seconds_do_not_follow_the_clock(tiny, tmp_path, monkeypatch):
+    """The clock is set back by a day while the run trains."""
+    clock = time.time
+    back = At(1, lambda: monkeypatch.setattr(time, "time", lambda: clock() - 86_400))
+    _, metrics = session(tiny, tmp_path / "run", back, max_steps=2)
+    assert 0 < metrics["train_seconds"] < 3600 and metrics["pairs_per_second"] > 0
+
+
 def test_a_second_signal_ends_at_once(tiny, tmp_path):
     def twice():
         os.kill(os.getpid(), signal.SIGINT)
@@ -140,11 +178,22 @@ def test_pairs_a_second_counts_pairs_that_were_trained(tiny, tmp_path):
     assert metrics["pairs_per_second"] * metrics["train_seconds"] == pytest.approx(2 * 12 - 2 * 4)
 
 
-def test_a_log_is_read_up_to_a_line_that_was_cut_off(tmp_path):
+def test_a_line_of_a_log_that_was_cut_off_is_left_out(tmp_path, capsys):
     log_file = tmp_path / "log.jsonl"
     assert read_rows(log_file) == []
-    log_file.write_bytes(b'{"step": 1}\n{"step": 2}\n{"st\x00\xff')
+    log_file.write_bytes(b'{"step": 1, "seconds": 1}\n{"step": 2, "seconds": 2}\n{"st\x00\xff')
     assert [entry["step"] for entry in read_rows(log_file)] == [1, 2]
+    assert f"{log_file}, line 3: is no row of this file (step, seconds); left out" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("line", ["{}", "[]", "7", '{"step": "2"}', '{"step": [1]}', "[" * 100_000, ""])
+@pytest.mark.parametrize("name", ["log.jsonl", "warnings.jsonl", "samples.jsonl"])
+def test_lines_without_a_step_are_named_and_left_out(tmp_path, name, line, capsys):
+    row = dict.fromkeys(step_files.FIELDS[name], "\u2028") | {"step": 2}
+    (tmp_path / name).write_text(f"{line}\n{json.dumps(row, ensure_ascii=False)}\n", encoding="utf-8")
+    assert step_files.drop_later_rows(tmp_path / name, 3) == [row]
+    assert f"{tmp_path / name}, line 1: is no row of this file" in capsys.readouterr().out
+    assert read_rows(tmp_path / name) == [row] and capsys.readouterr().out == ""
 
 
 def test_a_run_that_logs_nothing_comes_to_its_end(tiny, tmp_path):
