@@ -56,6 +56,14 @@ def write_llama_tokenizer(folder: Path, added: list[str]) -> None:
     (folder / "tokenizer_config.json").write_text(json.dumps(config), encoding="utf-8")
 
 
+def write_published_tokenizer(folder: Path):
+    """Writes the tokenizer of the published adapter, and returns it as it was trained with."""
+    from transformers import PreTrainedTokenizerFast
+
+    write_llama_tokenizer(folder, added=["<pad>", *MARKERS])
+    return PreTrainedTokenizerFast.from_pretrained(folder)
+
+
 def write_published_base(folder: Path) -> None:
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from response_generator.config.sources import find_hub_revision, is_local, strip_local_folders
+from response_generator.data.prompt_tokens import PROBE_REPLY
 from response_generator.modeling.adapter_file import AdapterFile
 from response_generator.reporting.markdown import format_table
 
@@ -62,6 +63,8 @@ def write_usage(folder: Path, arguments: dict[str, Any]) -> str:
     system_prompt = arguments["chat_template"]["system_prompt"]
     system = [{"role": "system", "content": system_prompt}] if system_prompt else []
     return (
+        "import os\n\n"
+        "import torch\n"
         "from peft import PeftModel\n"
         "from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast\n\n"
         f"adapter = {adapter!r}  # this {'repository' if '/' in adapter else 'folder'}\n"
@@ -72,11 +75,15 @@ def write_usage(folder: Path, arguments: dict[str, Any]) -> str:
         "model = PeftModel.from_pretrained(model, adapter).eval()\n\n"
         f"messages = {[*system, SAMPLE_MESSAGE]!r}\n"
         "prompt = tokenizer.apply_chat_template(\n"
-        f'    messages, target_emotion="{SAMPLE_EMOTION}", add_generation_prompt=True, return_dict=True,'
-        ' return_tensors="pt"\n'
-        ").to(model.device)\n"
-        "output = model.generate(\n"
-        "    **prompt, max_new_tokens=60, pad_token_id=tokenizer.pad_token_id, eos_token_id=tokenizer.eos_token_id\n"
+        f'    messages, target_emotion="{SAMPLE_EMOTION}", add_generation_prompt=True, tokenize=False\n'
         ")\n"
-        'print(tokenizer.decode(output[0, prompt["input_ids"].shape[1] :], skip_special_tokens=True))\n'
+        "# As in training, the prompt ends with the last token that stays the same when a reply follows.\n"
+        f'texts = [prompt, prompt + "{PROBE_REPLY}"]\n'
+        'prompt_ids = os.path.commonprefix(tokenizer(texts, add_special_tokens=False)["input_ids"])\n'
+        "ids = torch.tensor([prompt_ids], device=model.device)\n"
+        "output = model.generate(\n"
+        "    input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=60,\n"
+        "    pad_token_id=tokenizer.pad_token_id, eos_token_id=tokenizer.eos_token_id,\n"
+        ")\n"
+        "print(tokenizer.decode(output[0, len(prompt_ids) :], skip_special_tokens=True))\n"
     )

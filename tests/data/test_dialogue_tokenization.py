@@ -6,6 +6,7 @@ import pytest
 from conftest import CHATML, HISTORY
 from transformers import AutoTokenizer
 
+from response_generator.cli import sft_preview
 from response_generator.config.schema import ChatTemplateArguments
 from response_generator.data.chat_template import ChatFormatter
 from response_generator.data.datasets import Dialogue
@@ -82,3 +83,36 @@ def test_a_template_that_renders_earlier_replies_otherwise_trains_last_replies_a
     assert len(tokenize_dialogues([DIALOGUE], formatter, None, "last").rows) == 1
     with pytest.raises(InputError, match='set replies: "last"'):
         tokenize_dialogues([DIALOGUE], formatter, None, "all")
+
+
+# A prompt ends with " th", which is one token with "e" behind it, and another with most other letters.
+MERGING_TEMPLATE = """
+{%- for message in messages -%}
+    {%- set content = message.content -%}
+    {{- message.role + (' ' if content is string else ' ' + content.emotion) + ': a th' -}}
+    {{- (content if content is string else content.dialog) + eos_token -}}
+{%- endfor -%}
+{%- if add_generation_prompt -%}{{- 'assistant ' + (target_emotion or '') + ': a th' -}}{%- endif -%}
+"""
+
+
+def test_a_reply_that_changes_its_prompts_last_token_is_trained_as_the_last_one_alone(tiny, tmp_path, capsys):
+    file = tmp_path / "template.jinja"
+    file.write_text(MERGING_TEMPLATE, encoding="utf-8")
+    formatter = ChatFormatter.of(AutoTokenizer.from_pretrained(tiny.base), ChatTemplateArguments(file=str(file)))
+    earlier = {"role": "assistant", "content": {"emotion": "surprise", "dialog": "e end !"}}
+    dialogue = Dialogue(0, [HISTORY[0], earlier, HISTORY[2]], "happiness", "You earned it !")
+    tokens = tokenize_dialogues([dialogue], formatter, None, "all")
+    (row,) = tokens.rows
+    assert (tokens.merged, tokens.replies) == (1, 1)
+    assert texts_in_loss(row, formatter.tokenizer) == ["You earned it !<|im_end|>"]
+    sft_preview.show_counts("training", tokens)
+    said = " ".join(capsys.readouterr().out.split())
+    assert "1 earlier replies are not learned: one token spans the end of their prompt and their start" in said
+
+    last = Dialogue(0, HISTORY[:1], "surprise", "e end !")
+    tokens = tokenize_dialogues([last], formatter, None, "all")
+    request = GenerationRequest.of(last, formatter)
+    assert (tokens.merged, tokens.replies) == (0, 1)
+    assert tokens.rows[0]["input_ids"] == request.prompt_ids + request.gold_ids
+    assert texts_in_loss(tokens.rows[0], formatter.tokenizer) == ["e end !<|im_end|>"]

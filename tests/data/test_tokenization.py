@@ -65,7 +65,7 @@ def test_prompt_and_completion_are_tokenized_together(chatml):
     assert row["prompt_ids"] + row["chosen_ids"] == chatml.tokenizer(text, add_special_tokens=False)["input_ids"]
 
 
-def test_a_token_across_prompt_and_completion_is_counted(chatml):
+def test_a_token_across_prompt_and_completion_is_counted(chatml, capsys):
     # " the" is one token of the tiny vocabulary, so a prompt that ends in " th" shares a token with the reply "e".
     assert len(chatml.encode(" the")) == 1
     merging = Pair(0, "a th", "e", "ere", None, None)
@@ -73,6 +73,12 @@ def test_a_token_across_prompt_and_completion_is_counted(chatml):
     assert tokens.merged == 1
     (row,) = tokens.rows
     assert chatml.tokenizer.decode(row["prompt_ids"] + row["chosen_ids"]) == "<|im_start|>a the<|im_end|>"
+    # The prompt's ids are those of a pair in which nothing merges.
+    (other,) = tokenize_pairs([replace(merging, chosen="ing", rejected="s")], chatml, None).rows
+    assert row["prompt_ids"] == other["prompt_ids"]
+    preview.show_counts("training", tokens, chatml)
+    said = " ".join(capsys.readouterr().out.split())
+    assert "in 1 pairs one token would span the end of the prompt and the start of a completion" in said
 
 
 def test_max_length_drops_long_prompts_and_truncates_completions(chatml):

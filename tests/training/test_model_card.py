@@ -3,11 +3,12 @@
 import json
 import os
 import re
+import shutil
 from pathlib import Path
 
 import peft
 import pytest
-from conftest import read_json
+from conftest import published_dpo, read_json
 from script_runs import run_here
 
 import fine_tune_dpo
@@ -15,7 +16,11 @@ from response_generator import sft
 from response_generator.config.sources import find_hub_revision
 from response_generator.config.training_schema import DPOArguments, SFTArguments
 from response_generator.config.validation import validate_arguments
+from response_generator.data.chat_template import ChatFormatter
+from response_generator.data.prompt_tokens import tokenize_prompt
 from response_generator.modeling import loading
+from response_generator.modeling.adapter_file import AdapterFile
+from response_generator.modeling.tokenizer import load_tokenizer
 from response_generator.training import model_card
 
 
@@ -55,6 +60,23 @@ def test_the_code_resizes_the_base_for_an_adapter_with_more_tokens(tiny, tmp_pat
     os.symlink(tiny.base, tmp_path / "run" / "base")
     assert run_code(tmp_path / "run", capsys, monkeypatch).strip()
     assert "resize_token_embeddings(602," in (tmp_path / "run" / "adapter" / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_code_continues_the_prompt_from_the_ids_of_training(tiny, published, tmp_path, monkeypatch):
+    values = published_dpo(tiny, published, tmp_path / "run", "adapter_two_tables")
+    arguments = validate_arguments(DPOArguments, values, "args.json")
+    source = AdapterFile.read(published / "adapter_two_tables")
+    formatter = ChatFormatter.of(load_tokenizer(arguments, source), arguments.chat_template)
+    shutil.copytree(source.folder, tmp_path / "adapter")
+    formatter.tokenizer.save_pretrained(tmp_path / "adapter")
+    os.symlink(published / "base", tmp_path / "base")
+    code = model_card.write_usage(tmp_path / "adapter", arguments.model_dump())
+    monkeypatch.chdir(tmp_path)
+    variables = {}
+    exec(code, variables)
+    prompt = formatter.prompt([model_card.SAMPLE_MESSAGE], model_card.SAMPLE_EMOTION)
+    assert prompt.endswith("[/EMOTION] ")
+    assert variables["output"][0, : len(variables["prompt_ids"])].tolist() == tokenize_prompt(prompt, formatter)
 
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
