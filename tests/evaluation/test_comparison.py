@@ -7,7 +7,7 @@ from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.proportion import proportion_confint
 from test_metrics import LABELS, row
 
-from response_generator.evaluation import intervals, report, table, terminal_table
+from response_generator.evaluation import intervals, plots, report, table, terminal_table
 from response_generator.evaluation.comparison import Comparison, compare_models
 from response_generator.evaluation.conclusions import draw_conclusions
 
@@ -43,8 +43,8 @@ def test_a_difference_is_paired_as_scipy_and_statsmodels_pair_it():
 
 
 def test_pairing_makes_the_interval_narrower_than_two_independent_ones():
-    baseline = [True] * 30 + [False] * 30
-    adapter = [True] * 34 + [False] * 26  # right wherever the baseline is, and four times more
+    baseline = [True] * 120 + [False] * 120
+    adapter = [True] * 132 + [False] * 108  # right wherever the baseline is, and twelve times more
     found = evaluated(baseline, adapter)
     difference = found.differences["adapter"]["emotion_accuracy"]
     alone = found.estimates["adapter"]["emotion_accuracy"]
@@ -125,27 +125,96 @@ def test_with_few_prompts_a_share_is_exact_and_what_has_no_such_interval_has_non
     assert adapter["emotion/neutral/f1"].low is not None and adapter["emotion_f1_macro"].low is not None
     gained = found.differences["adapter"]["emotion/fear/recall"]
     assert (gained.low, gained.high) == intervals.score_difference_interval(np.array([0, 1, 1, 1]))
-    assert found.differences["adapter"]["emotion/neutral/precision"].low is not None
+    assert found.differences["adapter"]["emotion/neutral/precision"].low is None  # only four predictions differ
     margins = found.preference
     assert (margins["reward_accuracy"].low, margins["margin_mean"].low) == (pytest.approx(0.0676, abs=1e-4), None)
     assert compare_with_few("fear", 29).estimates["adapter"]["emotion/fear/f1"].low is None
     enough = compare_with_few("fear", 30)
     assert enough.estimates["adapter"]["emotion/fear/f1"].low is not None
+    assert enough.differences["adapter"]["emotion/neutral/precision"].low is not None
     assert enough.preference["margin_mean"].low is not None
 
 
 def test_in_a_small_evaluation_only_shares_and_their_differences_have_intervals():
-    found = evaluated([True, False, False, True, False] * 4, [True, True, True, True, False] * 4)
+    found = evaluated([True, False, False, True, False] * 4, [True] * 20)
     shares = {name for name in found.estimates["adapter"] if found.metrics[name].is_proportion}
     for estimates, exceptions in (
         (found.estimates["adapter"], set()),
-        (found.differences["adapter"], {"emotion/anger/precision", "emotion/fear/precision"}),
+        (found.differences["adapter"], {"emotion/anger/precision"}),
     ):
         with_interval = {name for name, estimate in estimates.items() if estimate.low is not None}
         assert with_interval == shares - exceptions
     gained = found.differences["adapter"]["emotion_accuracy"]
-    assert (gained.low, gained.high) == intervals.score_difference_interval(np.array([0, 1, 1, 0, 0] * 4))
+    assert (gained.low, gained.high) == intervals.score_difference_interval(np.array([0, 1, 1, 0, 1] * 4))
     assert draw_conclusions(found)[0].startswith("The adapter follows the target emotion more often than the baseline")
+
+
+def test_where_few_prompts_differ_a_share_has_the_score_interval():
+    """One reply of 126 is no longer clean. No resample of the prompts can be better than that."""
+    rows = {"baseline": rows_of([True] * 126), "adapter": rows_of([True] * 126)}
+    rows["adapter"][5]["gibberish_label"] = "noise"
+    lost = compare_models(rows, LABELS, RESAMPLES, seed=1).differences["adapter"]["gibberish/clean"]
+    differences = np.array([-1.0] + [0.0] * 125)
+    assert (lost.low, lost.high) == intervals.score_difference_interval(differences)
+    assert lost.low < lost.value < 0 < lost.high
+    for differing, is_score in ((9, True), (10, False)):
+        found = evaluated([True] * 60, [False] * differing + [True] * (60 - differing)).differences["adapter"]
+        score = intervals.score_difference_interval(np.array([-1.0] * differing + [0.0] * (60 - differing)))
+        accuracy = found["emotion_accuracy"]
+        assert ((accuracy.low, accuracy.high) == score) == is_score
+        # F1 has no such interval, and a bootstrap of nine lost prompts would never hold a gain.
+        assert (found["emotion_f1_weighted"].low is None) == is_score
+
+
+def test_where_few_prompts_differ_their_samples_count_as_shares():
+    rows = {
+        model: [row(n, sample=sample) for n in range(60) for sample in range(4)] for model in ("baseline", "adapter")
+    }
+    for number in (0, 4, 8, 9):  # one reply to the first two prompts, two to the third
+        rows["adapter"][number]["predicted_emotion"] = "fear"
+    found = compare_models(rows, LABELS, RESAMPLES, seed=1).differences["adapter"]["emotion_accuracy"]
+    expected = intervals.score_difference_interval(np.array([-0.25, -0.25, -0.5] + [0.0] * 57))
+    assert (found.low, found.high) == pytest.approx(expected)
+    assert found.high > 0
+
+
+def test_differences_from_the_gold_replies_are_paired():
+    """Gold replies and adapter are right in 40 of 80 prompts together, in 24 only the gold replies are."""
+    rows = rows_of([True] * 40 + [False] * 40)
+    for each in rows[64:]:
+        each["gold_emotion"] = "fear"
+    found = compare_models({"adapter": rows}, LABELS, RESAMPLES, seed=1)
+    difference = found.gold_differences["adapter"]["emotion_accuracy"]
+    lost = np.array([0.0] * 40 + [-1.0] * 24 + [0.0] * 16)
+    expected = stats.bootstrap(
+        (lost,), np.mean, n_resamples=20_000, method="percentile", rng=np.random.default_rng(0)
+    ).confidence_interval
+    assert difference.value == pytest.approx(-24 / 80)
+    assert (difference.low, difference.high) == pytest.approx((expected.low, expected.high), abs=0.02)
+    assert difference.p is None
+    assert found.flatten()["difference of adapter from gold/emotion_accuracy"] == difference.value
+    assert "gold_perplexity" not in found.gold_differences["adapter"]
+    cells = {line[0]: line[1] for section in table.build_gold_sections(found) for line in section.rows}
+    assert cells["target emotion followed"].startswith("-30.0 [")
+    assert table.build_gold_header(found) == ["", "adapter − gold replies"]
+    assert "gold replies to the same prompts: adapter -30.0 points, 95 % CI [" in draw_conclusions(found)[-1]
+
+
+IN_TOKENS = {"mean_new_tokens", "length_ratio", "mean_gold_length_ratio", "gold_perplexity"}
+
+
+def test_where_tokenizers_differ_nothing_is_counted_in_tokens():
+    rows = {"a": rows_of(BASELINE), "b": rows_of(ADAPTER)}
+    alike = compare_models(rows, LABELS, 200, seed=1)
+    assert set(alike.estimates["a"]) >= IN_TOKENS and not any("left out" in said for said in draw_conclusions(alike))
+    rows["b"][7]["gold_tokens"] += 1
+    found = compare_models(rows, LABELS, 200, seed=1)
+    for group in (*found.estimates.values(), *found.differences.values(), *found.gold_differences.values()):
+        assert not IN_TOKENS & set(group)
+    assert set(found.estimates["a"]) == set(alike.estimates["a"]) - IN_TOKENS
+    assert any("Numbers of tokens and perplexity are left out: " in said for said in draw_conclusions(found))
+    lengths = [plots.draw_pictures(each)["lengths"].axes[0].get_xlabel() for each in (alike, found)]
+    assert lengths == ["tokens, including EOS", "characters"]
 
 
 def test_several_replies_to_few_prompts_count_as_their_share():

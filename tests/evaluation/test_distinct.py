@@ -73,7 +73,7 @@ def test_a_model_that_only_writes_more_of_the_same_is_not_less_varied():
     found = compare_models({"short": short, "long": long}, LABELS, 200, seed=1)
     for name in ("distinct_1", "distinct_2"):
         difference = found.differences["long"][name]
-        assert abs(difference.value) < 0.02 and difference.low < 0 < difference.high
+        assert abs(difference.value) < 0.03 and difference.low < 0 < difference.high
     # The gold reply has the fewest n-grams: "It is pouring !" has three pairs.
     assert found.ngrams == {"distinct_1": 400, "distinct_2": 300}
     assert found.flatten()["distinct_2_ngrams"] == 300

@@ -121,9 +121,14 @@ def test_a_report_of_the_same_metrics_has_the_same_bytes(written, tmp_path):
         assert (tmp_path / file.name).read_bytes() == file.read_bytes(), file.name
 
 
+GOLD_HEADER = "|  | baseline − gold replies | adapter − gold replies |"
+
+
 def test_the_summary_is_a_table_of_markdown(written):
     lines = (written / "summary.md").read_text(encoding="utf-8").splitlines()
     table = [line for line in lines if line.startswith("|")]
     assert table[0] == "|  | baseline | adapter | difference | gold replies |"
-    assert {line.count("|") for line in table[: table.index("| held-out preference pairs | |")]} == {6}
+    gold, pairs = (table.index(line) for line in (GOLD_HEADER, "| held-out preference pairs | |"))
+    assert {line.count("|") for line in table[:gold]} == {6}
+    assert {line.count("|") for line in table[gold:pairs]} == {4}
     assert "| reward accuracy (chosen preferred) | 66.7 [" in "\n".join(table)

@@ -61,18 +61,18 @@ def test_the_cards_hold_the_figures_of_metrics_json(page):
         if f"difference/{name}/low" in figures:
             expected += f" [{figures[f'difference/{name}/low']}, {figures[f'difference/{name}/high']}]"
         assert cards[title].startswith(expected)
-    p = found["difference/emotion_accuracy/p"]
-    assert cards["target emotion followed"].endswith(f"p {p:.4f}: could be noise gold replies 100.0 %")
+    p = found["difference/emotion_accuracy/p_corrected"]
+    assert cards["target emotion followed"].endswith(f"] corrected p = {p:.4f}: could be noise gold replies 100.0 %")
 
 
 def test_a_card_says_why_a_difference_whose_interval_excludes_0_could_be_noise():
     accuracy = METRICS[0]
-    by_test = cards.describe_difference(Estimate(0.074, 0.019, 0.148, 0.125), accuracy, 54)
-    assert by_test == "+7.4 points [1.9, 14.8] p 0.1250: could be noise, because " + (
-        "p is not below 0.05, although the interval excludes 0"
+    by_test = cards.describe_difference(Estimate(0.074, 0.019, 0.148, 0.02, 0.26), accuracy)
+    assert by_test == "+7.4 points [1.9, 14.8] corrected p = 0.2600: could be noise, because " + (
+        "the corrected p is not below 0.05, although the interval excludes 0"
     )
-    by_interval = cards.describe_difference(Estimate(0.01, -0.02, 0.04, 0.6), accuracy, 54)
-    assert by_interval == "+1.0 points [-2.0, 4.0] p 0.6000: could be noise"
+    by_interval = cards.describe_difference(Estimate(0.01, -0.02, 0.04, 0.6, 1.0), accuracy)
+    assert by_interval == "+1.0 points [-2.0, 4.0] corrected p = 1.0000: could be noise"
 
 
 def test_cards_of_one_model_and_of_four(browser, tmp_path):
@@ -106,7 +106,7 @@ def test_it_is_readable_on_a_phone(page):
 def test_on_a_phone_tables_and_plots_are_folded_but_not_the_claim_the_cards_and_the_replies(browser, written):
     with open_page(browser, written / "report.html", viewport=PHONE) as page:
         assert page.locator("summary").all_inner_texts() == [
-            *("Metrics", "Metrics by emotion", "Plots", "Settings", "Environment")
+            *("Metrics", "Metrics by emotion", "Differences from the gold replies", "Plots", "Settings", "Environment")
         ]
         assert page.locator("details[open]").count() == 0
         for part in (".conclusion", ".card >> nth=3", "figure >> nth=0", "ul", "#filters", "article >> nth=0"):
@@ -129,7 +129,7 @@ def test_no_line_of_a_conclusion_is_broken_inside_of_an_interval(browser, writte
         unbroken = page.locator(".conclusion .unbroken, .card .unbroken, li .unbroken")
         texts = unbroken.all_inner_texts()
         text = " ".join(page.locator(".conclusion, .card .note, li").all_inner_texts())
-        for form in (r"\[[^]]*\]", r"p = \S+\d", r" p \d\S+\d", r"n = \d+"):
+        for form in (r"\[[^]]*\]", r"p = \S+\d", r"n = \d+"):
             found = [match.strip() for match in re.findall(form, text)]
             assert found and set(found) <= set(texts), form
         assert page.evaluate("[...document.querySelectorAll('.unbroken')].every(e => e.getClientRects().length === 1)")

@@ -24,8 +24,8 @@ ON_TERMINAL = [
     "same reply to another prompt",
     "copies the user's last turn",
     "tokens per reply",
-    "distinct-1",
-    "distinct-2",
+    "distinct-1 in 280 n-grams",
+    "distinct-2 in 210 n-grams",
     "perplexity of the gold replies",
     "clean",
 ]

@@ -5,10 +5,15 @@ import math
 import numpy as np
 import pytest
 from scipy.stats import norm, t, ttest_ind
+from sklearn.metrics import f1_score, precision_score
+from statsmodels.stats.proportion import proportion_confint
 from test_metrics import LABELS, row
 
 from response_generator.evaluation.comparison import compare_models
-from response_generator.evaluation.estimates import Estimate
+from response_generator.evaluation.estimates import Estimate, resample_metrics
+from response_generator.evaluation.metric_totals import MetricTotals
+from response_generator.evaluation.metrics import list_metrics
+from response_generator.evaluation.predictions_file import group_by_run
 from response_generator.evaluation.training_seeds import widen_estimate
 
 
@@ -45,6 +50,68 @@ def test_without_an_error_over_prompts_it_is_welchs_test():
     assert found.p == pytest.approx(expected.pvalue)
     bounds = expected.confidence_interval(0.95)
     assert (found.low, found.high) == pytest.approx((bounds.low, bounds.high))
+
+
+def make_runs(predictions: list[list[str]], targets: list[str], logps: list[float]) -> list[dict]:
+    rows = [
+        row(index, target, predicted[index], run=run, gold_logp=logps[run], gold_tokens=4)
+        for index, target in enumerate(targets)
+        for run, predicted in enumerate(predictions)
+    ]
+    return rows
+
+
+def test_f1_precision_and_perplexity_are_means_over_the_runs_own_values():
+    random = np.random.default_rng(0)
+    emotions = ["neutral", "anger", "fear"]
+    targets = [emotions[index % 3] for index in range(60)]
+    predictions = [
+        [target if random.random() < share else str(random.choice(emotions)) for target in targets]
+        for share in (0.1, 0.5, 0.9)
+    ]
+    found = compare_models({"dpo": make_runs(predictions, targets, [-4.0, -8.0, -16.0])}, LABELS, 300, seed=1)
+    dpo = found.estimates["dpo"]
+    for average in ("macro", "weighted"):
+        expected = np.mean([f1_score(targets, each, average=average) for each in predictions])
+        assert dpo[f"emotion_f1_{average}"].value == pytest.approx(expected)
+    expected = np.mean([precision_score(targets, each, average=None, labels=["fear"])[0] for each in predictions])
+    assert dpo["emotion/fear/precision"].value == pytest.approx(expected)
+    assert dpo["gold_perplexity"].value == pytest.approx((math.e + math.e**2 + math.e**4) / 3)
+    for name in ("emotion_f1_macro", "emotion/fear/precision"):
+        assert dpo[name].low < dpo[name].value < dpo[name].high
+
+
+def test_a_resample_has_the_mean_over_the_runs_too():
+    targets = ["anger", "fear", "anger", "neutral"]
+    runs = make_runs(
+        [["anger", "fear", "fear", "anger"], ["anger", "anger", "anger", "neutral"]], targets, [-4.0, -9.0]
+    )
+    metrics = list_metrics(LABELS)
+    totals = [MetricTotals.of(run, metrics) for run in group_by_run(runs)]
+    together = resample_metrics({"dpo": totals}, 20, seed=1)["dpo"]
+    alone = [resample_metrics({"dpo": [each]}, 20, seed=1)["dpo"] for each in totals]
+    for name in ("emotion_f1_macro", "emotion/anger/precision", "gold_perplexity", "emotion_accuracy"):
+        expected = (alone[0][name] + alone[1][name]) / 2
+        assert together[name] == pytest.approx(expected, nan_ok=True)
+
+
+def test_a_run_that_never_predicts_an_emotion_has_no_precision_of_it():
+    targets = ["fear", "anger"] * 30
+    always, never = ["fear", "fear"] * 30, ["anger", "anger"] * 30
+    found = compare_models({"dpo": make_runs([always, never], targets, [-4.0, -4.0])}, LABELS, 100, seed=1)
+    precision = found.estimates["dpo"]["emotion/fear/precision"]
+    assert (precision.value, precision.low) == (0.5, None)
+
+
+def test_degrees_of_freedom_over_prompts_are_those_of_the_metric():
+    """12 of 200 prompts ask for fear; the runs follow it in 5, 6 and 8 of them."""
+    targets = ["fear"] * 12 + ["anger"] * 188
+    predictions = [["fear"] * follows + ["anger"] * (200 - follows) for follows in (5, 6, 8)]
+    found = compare_models({"dpo": make_runs(predictions, targets, [-4.0] * 3)}, LABELS, 100, seed=1)
+    recall = found.estimates["dpo"]["emotion/fear/recall"]
+    exact = proportion_confint(19 / 3, 12, method="beta")
+    expected = widen_estimate(Estimate(19 / 36, *exact), 12, [np.array([5, 6, 8]) / 12], 0.0)
+    assert (recall.value, recall.low, recall.high) == pytest.approx((19 / 36, expected.low, expected.high))
 
 
 PROMPTS, RUNS, TRUE_MEAN = 100, 3, 0.6
