@@ -9,7 +9,6 @@ environment.json.
 
 import signal
 import sys
-from pathlib import Path
 
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C during the imports below ends without a traceback
@@ -76,9 +75,10 @@ def main() -> None:
 
 
 def show_finished(args: DPOArguments, run: RunFolder) -> None:
-    print(run.describe_finished("report.html and metrics.json"))
-    if args.export and not Path(args.export.path).exists():
-        print(f"it is not exported yet: python -m response_generator.export {run.path}")
+    lines = hub.describe_missing_upload(run.path, args.push_to_hub, "model")
+    print(run.describe_finished("report.html and metrics.json"), *lines, sep="\n")
+    if args.export and not merge.is_exported(args):
+        print(f"it is not exported yet: {merge.describe_export_command(run.path)}")
 
 
 def show_cost(args: DPOArguments, prepared) -> None:
@@ -158,7 +158,7 @@ def train(args: DPOArguments, run: RunFolder, prepared, tracker) -> dict[str, fl
 
 def publish(args: DPOArguments, run: RunFolder) -> None:
     if args.push_to_hub:
-        hub.push_adapter(run.path / "adapter", args.push_to_hub)
+        hub.push_adapter(run.path, args.push_to_hub)
     if args.export:
         merge.merge_in_subprocess(args, run.path / "adapter")
 

@@ -55,7 +55,8 @@ def main() -> None:
     command_line.add_verbose(parser)
     options = parser.parse_args()
     library_output.set_verbose(options.verbose)
-    merge.merge_in_subprocess(read_run(options.run_folder, options.set), options.run_folder / "adapter")
+    arguments = read_run(options.run_folder, options.set)
+    merge.merge_in_subprocess(arguments, options.run_folder / "adapter", options.set)
 
 
 if __name__ == "__main__":

@@ -28,7 +28,8 @@ def main() -> None:
     args = command_line.read_arguments(SFTArguments, options)
     run = preflight.check_environment(args)
     if run.is_finished:
-        print(run.describe_finished("report.html and metrics.json"))
+        lines = hub.describe_missing_upload(run.path, args.push_to_hub, "model")
+        print(run.describe_finished("report.html and metrics.json"), *lines, sep="\n")
         return
     (dialogues, skipped), (held_out, skipped_held_out) = read_datasets(args.dataset, args.eval_dataset)
 
@@ -58,7 +59,7 @@ def main() -> None:
 
         report.write_results("SFT", run, prepared, metrics, tracker)
         if args.push_to_hub:
-            hub.push_adapter(run.path / "adapter", args.push_to_hub)
+            hub.push_adapter(run.path, args.push_to_hub)
 
 
 def train(args: SFTArguments, run: RunFolder, prepared, tracker) -> dict[str, float]:

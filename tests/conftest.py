@@ -268,6 +268,11 @@ def read_json(file: Path) -> dict:
     return json.loads(file.read_text(encoding="utf-8"))
 
 
+def change_args(run: Path, **changes) -> None:
+    """Changes the args.json of a run folder, as if the run had been started with these values."""
+    (run / "args.json").write_text(json.dumps(read_json(run / "args.json") | changes), encoding="utf-8")
+
+
 def adapter_bytes(run: Path) -> bytes:
     return (run / "adapter" / "adapter_model.safetensors").read_bytes()
 

@@ -16,6 +16,7 @@ from transformers import PretrainedConfig
 from response_generator.config import model_files
 from response_generator.errors import InputError
 from response_generator.modeling.meta_model import build_meta_model
+from response_generator.modeling.module_patterns import find_pattern_errors
 
 PEFT_PREFIX = "base_model.model."
 EMBEDDING_MODULES = ("embed_tokens", "lm_head")
@@ -147,6 +148,9 @@ class AdapterFile:
         """
         model = build_meta_model(base)
         layers, hidden_size = {name for name, _ in model.named_modules()}, model.get_input_embeddings().weight.shape[1]
+        errors = find_pattern_errors(self.config, layers)
+        if errors:
+            raise InputError(*(f"{prefix}/{model_files.ADAPTER_CONFIG}: {message}" for message in errors))
         try:
             config = LoraConfig.from_pretrained(self.folder)
             config.base_model_name_or_path, config.init_lora_weights = None, False  # only the shapes are needed

@@ -1,6 +1,9 @@
 """Finds the adapters that are trained or evaluated on a base model, and loads the policy of a training."""
 
+import re
+
 from peft import LoraConfig, PeftModel, get_peft_model
+from peft.utils.constants import INCLUDE_LINEAR_LAYERS_SHORTHAND as ALL_LINEAR
 from torch import nn
 from transformers import (
     PreTrainedModel,
@@ -21,6 +24,7 @@ from response_generator.modeling.backend import has_unsloth_forward, has_unsloth
 from response_generator.modeling.base_config import check_loading, load_config
 from response_generator.modeling.base_model import load_base
 from response_generator.modeling.meta_model import build_meta_model
+from response_generator.modeling.module_patterns import find_pattern_errors
 from response_generator.modeling.tokenizer import load_tokenizer
 
 
@@ -64,6 +68,9 @@ def resolve_initial_adapter(arguments: AdapterTrainingArguments) -> AdapterFile 
     if not trains_embeddings(arguments):
         check_vocabulary(load_tokenizer(arguments, None), None, base_config.vocab_size, "adapter")
     base = build_meta_model(base_config)
+    errors = find_pattern_errors(arguments.lora, [name for name, _ in base.named_modules()])
+    if errors:
+        raise InputError(*(f"lora.{message}" for message in errors))
     check_target_modules(base, arguments.lora.get("target_modules"))
     add_new_lora(base, arguments)
     return None
@@ -95,11 +102,17 @@ def check_target_modules(base: PreTrainedModel, targets: list[str] | str | None)
     """PEFT ignores a name without a module as long as another one has some.
 
     Raises:
-        InputError: when a name in the list is the end of no module's name.
+        InputError: when a name in the list is the end of no module's name, or a pattern matches none.
     """
     modules = dict(base.named_modules())
-    for target in targets if isinstance(targets, list) else []:
-        if not any(f".{name}".endswith(f".{target}") for name in modules):
+
+    def is_found(target: str) -> bool:
+        if isinstance(targets, str):
+            return target.lower() == ALL_LINEAR or any(re.fullmatch(target, name) for name in modules)
+        return any(f".{name}".endswith(f".{target}") for name in modules)
+
+    for target in [targets] if isinstance(targets, str) else targets or []:
+        if not is_found(target):
             linear = {name.rpartition(".")[2] for name, module in modules.items() if isinstance(module, nn.Linear)}
             raise InputError(
                 f"lora.target_modules: {target}: the base model has no such module; its linear layers are "

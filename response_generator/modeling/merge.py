@@ -1,8 +1,7 @@
 """Export: merges base model and adapter into one 16-bit model that needs no PEFT, and checks the result."""
 
-import multiprocessing
-import os
-from concurrent.futures import ProcessPoolExecutor
+import shlex
+from collections.abc import Sequence
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,7 +14,9 @@ from response_generator.config.sources import from_pretrained_keywords, is_local
 from response_generator.config.training_schema import DPOArguments
 from response_generator.constants import POLICY_ADAPTER
 from response_generator.errors import InputError, RunError
-from response_generator.runs import distributed, terminal
+from response_generator.runs import distributed
+from response_generator.runs.atomic_folder import atomic_folder
+from response_generator.runs.worker import call_in_new_process
 
 if TYPE_CHECKING:  # `find_export_errors` runs before torch is imported
     from response_generator.modeling.adapter_file import AdapterFile
@@ -103,35 +104,57 @@ def get_16bit_base(arguments: DPOArguments) -> tuple[str, str]:
     return "base_model", arguments.base_model
 
 
-def merge_in_subprocess(arguments: DPOArguments, adapter: Path) -> Path:
+def is_exported(arguments: DPOArguments) -> bool:
+    return Path(arguments.export.path, "config.json").is_file()
+
+
+def describe_export_command(run: Path, assignments: Sequence[str] = ()) -> str:
+    """Returns the command that exports a finished run.
+
+    Args:
+        assignments: values of `--set`.
+    """
+    options = [part for assignment in assignments for part in ("--set", assignment)]
+    return shlex.join(["python", "-m", "response_generator.export", str(run), *options])
+
+
+def merge_in_subprocess(arguments: DPOArguments, adapter: Path, assignments: Sequence[str] = ()) -> Path:
     """Merges the base model and a trained adapter, and writes the result to `export.path` once it has been checked.
 
     Args:
         adapter: the folder `adapter` of a run.
+        assignments: values of `--set` with which the section `export` differs from that in the run's args.json.
 
     Raises:
         InputError: when base model and adapter do not fit.
         RunError: when the merged model differs from base + adapter, or cannot be computed or written.
+        KeyboardInterrupt: when it is stopped; says what is finished and what is not.
     """
-    advice = f"the adapter is saved in {adapter}; to export again: python -m response_generator.export {adapter.parent}"
+    command = describe_export_command(adapter.parent, assignments)
+    advice = f"the adapter is saved in {adapter}; to export again: {command}"
+    target = Path(arguments.export.path)
     print(f"export: merging into {get_16bit_base(arguments)[1]} …")
     try:
         # In a new process, because unsloth has patched transformers in this one with code that runs on the GPU only,
         # and because the system ends only the new process when memory runs out.
-        spawn = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(1, mp_context=spawn, initializer=terminal.protect_output) as process:
-            print(process.submit(merge_adapter, arguments, adapter).result())
+        with atomic_folder(target) as folder:
+            message = call_in_new_process(merge_adapter, arguments, adapter, folder)
     except BrokenProcessPool as error:
         raise RunError(f"export: the system ended its process, probably for lack of memory; {advice}") from error
     except (RunError, OSError, SafetensorError, ValueError, RuntimeError) as error:
         raise RunError(f"export: {error}; {advice}") from error
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(advice) from None
-    return Path(arguments.export.path)
+        export = "the export too" if is_exported(arguments) else f"the export is not; to export: {command}"
+        raise KeyboardInterrupt(f"the adapter is finished, in {adapter}; {export}") from None
+    print(message)
+    return target
 
 
-def merge_adapter(arguments: DPOArguments, adapter: Path) -> str:
+def merge_adapter(arguments: DPOArguments, adapter: Path, folder: Path) -> str:
     """Does the work of `merge_in_subprocess` in the current process, on the CPU, because the GPU may be full.
+
+    Args:
+        folder: where the model is written; it is moved to `export.path` afterwards.
 
     Returns:
         A message about the merged model, for the user.
@@ -148,19 +171,15 @@ def merge_adapter(arguments: DPOArguments, adapter: Path) -> str:
     arguments = arguments.model_copy(update={"base_model": get_16bit_base(arguments)[1]})
     formatter = ChatFormatter.of(load_tokenizer(arguments, source), arguments.chat_template)
     target = Path(arguments.export.path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as temporary:
-        folder = Path(temporary, "model")
-        merge_kl, adapter_kl, max_difference = write_and_compare(arguments, source, formatter, folder)
-        if not merge_kl <= MAX_KL_RATIO * adapter_kl:
-            raise RunError(
-                f"the merged model differs from base + adapter: KL divergence {merge_kl:.1e} nats per token; allowed: "
-                f"{MAX_KL_RATIO * adapter_kl:.1e}, which is {MAX_KL_RATIO:.0%} of that between base and base + "
-                f"adapter; {target} was not written. An adapter with very small updates, such as one of a few steps, "
-                f"loses them in {arguments.export.dtype}: train longer"
-            )
-        os.replace(folder, target)
-    size = sum(file.stat().st_size for file in target.iterdir()) / 1e9
+    merge_kl, adapter_kl, max_difference = write_and_compare(arguments, source, formatter, folder)
+    if not merge_kl <= MAX_KL_RATIO * adapter_kl:
+        raise RunError(
+            f"the merged model differs from base + adapter: KL divergence {merge_kl:.1e} nats per token; allowed: "
+            f"{MAX_KL_RATIO * adapter_kl:.1e}, which is {MAX_KL_RATIO:.0%} of that between base and base + "
+            f"adapter; {target} was not written. An adapter with very small updates, such as one of a few steps, "
+            f"loses them in {arguments.export.dtype}: train longer"
+        )
+    size = sum(file.stat().st_size for file in folder.iterdir()) / 1e9
     return (
         f"export: {target}: {size:.2f} GB in {arguments.export.dtype}; KL divergence from base + adapter "
         f"{merge_kl:.1e} nats per token (of the base alone: {adapter_kl:.1e}), log-probabilities differ by at most "

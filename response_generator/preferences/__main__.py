@@ -37,7 +37,8 @@ def main() -> None:
     args = command_line.read_arguments(PreferenceDataArguments, options)
     run = preflight.check_environment(args)
     if run.is_finished:
-        print(run.describe_finished("preferences.jsonl, report.html and metrics.json"))
+        lines = hub.describe_missing_upload(run.path, args.push_to_hub, "dataset")
+        print(run.describe_finished("preferences.jsonl, report.html and metrics.json"), *lines, sep="\n")
     else:
         build(args, run, options.dry_run)
 

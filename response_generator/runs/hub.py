@@ -1,5 +1,6 @@
 """Uploads a finished adapter or data set to the hub. A failed upload prints one line and does not stop the run."""
 
+import json
 import os
 import re
 import shlex
@@ -8,10 +9,13 @@ from pathlib import Path
 
 from response_generator.config.schema import HubArguments
 from response_generator.constants import PREFERENCES_FILE
+from response_generator.runs import atomic_files
+from response_generator.runs.run_folder import read_json
 
 TOKEN_VARIABLE = "HF_TOKEN"
 TITLES = {"model": "DPO adapter", "dataset": "preference data"}
 DATASET_FILES = [PREFERENCES_FILE, "README.md", "margins.png"]
+UPLOAD_FILE = "upload.json"  # in the run folder: the url, or the error
 VALID_TOKEN = re.compile(r"[\x21-\x7e]+")
 HUB_TIMEOUT_SECONDS = 60.0  # without a timeout huggingface_hub waits forever for a server that does not answer
 
@@ -31,7 +35,7 @@ def find_token_errors(repo_id: str) -> list[str]:
         return [
             f"{TOKEN_VARIABLE} is not set; set it to a token that may write to {repo_id}, or write push_to_hub: null"
         ]
-    # HTTP libraries quote an invalid header in escaped form, and `push_folder` could not remove that from messages.
+    # HTTP libraries quote an invalid header in escaped form, and `push` could not remove that from messages.
     if not VALID_TOKEN.fullmatch(token):
         return [f"{TOKEN_VARIABLE} holds a space, a line break or another invalid character; set it again"]
     return []
@@ -51,43 +55,64 @@ def find_repo_id_errors(repo_id: str) -> list[str]:
     return []
 
 
-def push_adapter(folder: Path, settings: HubArguments) -> str | None:
-    """Uploads every file of an adapter's folder; see `push_folder`."""
-    return push_folder(folder, settings, "model", None)
+def push_adapter(run: Path, settings: HubArguments) -> str | None:
+    """Uploads every file of the adapter of a run; see `push`."""
+    return push(run, settings, "model")
 
 
-def push_dataset(folder: Path, settings: HubArguments) -> str | None:
-    """Uploads the data and its card from a run folder; see `push_folder`."""
-    return push_folder(folder, settings, "dataset", DATASET_FILES)
+def push_dataset(run: Path, settings: HubArguments) -> str | None:
+    """Uploads the data of a run and its card; see `push`."""
+    return push(run, settings, "dataset")
 
 
-def push_folder(folder: Path, settings: HubArguments, repo_type: str, files: list[str] | None) -> str | None:
-    """Creates the repository if it does not exist and uploads files of `folder`.
+def push(run: Path, settings: HubArguments, repo_type: str) -> str | None:
+    """Creates the repository if it does not exist, uploads what a run has made, and notes in UPLOAD_FILE of the run
+    folder whether that succeeded.
 
     Args:
         repo_type: "model" or "dataset".
-        files: names of the files; None: all.
 
     Returns:
         The repository's URL; None after a failure, whose reason is printed to stderr with a command to try again.
     """
     token = os.environ.get(TOKEN_VARIABLE, "").strip()
-    reason = "; ".join(find_token_errors(settings.repo_id))
+    url, reason = None, "; ".join(find_token_errors(settings.repo_id))
     if not reason:
         try:
-            url = upload_folder(folder, settings, token, repo_type, files)
-            print(f"push_to_hub: the {TITLES[repo_type]} is at {url}")
-            return url
+            url = upload_folder(*list_content(run, repo_type), settings, token, repo_type)
         except Exception as error:  # any error of network, disk or hub; the files stay in their folder
             reason = f"{type(error).__name__}: {flatten_message(error)}".replace(token, "***")
-    print(
-        f"push_to_hub: {reason}; to upload it yourself: {upload_command(folder, settings, repo_type, files)}",
-        file=sys.stderr,
-    )
-    return None
+    if url:
+        print(f"push_to_hub: the {TITLES[repo_type]} is at {url}")
+    else:
+        command = upload_command(run, settings, repo_type)
+        print(f"push_to_hub: {reason}; to upload it yourself: {command}", file=sys.stderr)
+    try:
+        record = {"url": url} if url else {"error": reason}
+        atomic_files.atomic_write(run / UPLOAD_FILE, json.dumps(record).encode("ascii"))
+    except OSError as error:  # what the run has made is complete
+        print(f"push_to_hub: {run / UPLOAD_FILE}: could not be written ({error.strerror})", file=sys.stderr)
+    return url
 
 
-def upload_folder(folder: Path, settings: HubArguments, token: str, repo_type: str, files: list[str] | None) -> str:
+def describe_missing_upload(run: Path, settings: HubArguments | None, repo_type: str) -> list[str]:
+    """Returns a line with the reason and the command when a finished run should have been uploaded and was not."""
+    record = read_json(run / UPLOAD_FILE)
+    if settings is None or "url" in record:
+        return []
+    reason = f" ({record['error']})" if "error" in record else ""
+    return [
+        f"push_to_hub: the {TITLES[repo_type]} was not uploaded{reason}; to upload it yourself: "
+        f"{upload_command(run, settings, repo_type)}"
+    ]
+
+
+def list_content(run: Path, repo_type: str) -> tuple[Path, list[str] | None]:
+    """Returns the folder to upload and the names of its files; None: all."""
+    return (run / "adapter", None) if repo_type == "model" else (run, DATASET_FILES)
+
+
+def upload_folder(folder: Path, files: list[str] | None, settings: HubArguments, token: str, repo_type: str) -> str:
     from huggingface_hub import HfApi, get_session
 
     get_session().timeout = HUB_TIMEOUT_SECONDS
@@ -103,8 +128,9 @@ def upload_folder(folder: Path, settings: HubArguments, token: str, repo_type: s
     return str(url)
 
 
-def upload_command(folder: Path, settings: HubArguments, repo_type: str, files: list[str] | None) -> str:
+def upload_command(run: Path, settings: HubArguments, repo_type: str) -> str:
     """Returns the shell command that repeats the upload; like this module it reads HF_TOKEN."""
+    folder, files = list_content(run, repo_type)
     hf_program = Path(sys.executable).with_name("hf")
     # Without this option `hf upload` creates a public repository.
     visibility = "--private" if settings.private else "--no-private"

@@ -14,6 +14,7 @@ from script_runs import run_here
 
 import evaluate
 import fine_tune_dpo
+from response_generator.modeling import module_patterns
 
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 LAYER = "base_model.model.model.layers.1.mlp.down_proj"
@@ -70,6 +71,11 @@ ADAPTERS = {
     "configuration is broken JSON": (write_file(CONFIG, "{"), "adapter_config.json: broken JSON"),
     "configuration is empty": (write_file(CONFIG, ""), "adapter_config.json: broken JSON"),
     "configuration repeats a key": (write_file(CONFIG, '{"r": 4, "r": 8}'), "r: written twice"),
+    "target modules are no pattern": (write_config(target_modules="("), "adapter_config.json: target_modules: got '('"),
+    "pattern without a module": (
+        write_config(target_modules="x.*"),
+        "base_model: Target modules x.*",
+    ),
     "adapter is not LoRA": (write_config(peft_type="IA3"), "peft_type is 'IA3'; allowed: LORA"),
     "rank in configuration differs from tensors": (
         write_config(r=8),
@@ -132,6 +138,14 @@ def test_a_damaged_adapter_is_refused(tiny, tmp_path, capsys, case):
     values = tiny.dpo(tmp_path / "run", adapter=copy_and_damage(tiny.adapter, tmp_path / "sft", change))
     stderr = run_refused(fine_tune_dpo.main, values, tmp_path, capsys)
     assert stderr.startswith(f"error: adapter: {tmp_path / 'sft'}") and message in stderr
+
+
+def test_a_pattern_that_never_ends_is_refused(tiny, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(module_patterns, "TIMEOUT_SECONDS", 2.0)
+    change = write_config(target_modules=["q_proj"], rank_pattern={"(.+)+x": 4})
+    values = tiny.dpo(tmp_path / "run", adapter=copy_and_damage(tiny.adapter, tmp_path / "sft", change))
+    stderr = run_refused(fine_tune_dpo.main, values, tmp_path, capsys)
+    assert "adapter_config.json: rank_pattern: got '(.+)+x' (string), which takes more than 2 seconds" in stderr
 
 
 @pytest.mark.parametrize("case", MODELS)

@@ -146,7 +146,7 @@ def test_the_exported_model_has_the_trained_embeddings(tiny, published, trained,
     values = published_dpo(tiny, published, tmp_path / "run", "adapter_two_tables")
     values |= {"export": {"path": str(tmp_path / "merged")}}
     values["from_pretrained"].pop("dtype")
-    merge.merge_adapter(validate_arguments(DPOArguments, values, "args.json"), Path(folder))
+    merge.merge_adapter(validate_arguments(DPOArguments, values, "args.json"), Path(folder), tmp_path / "merged")
     merged = AutoModelForCausalLM.from_pretrained(tmp_path / "merged")
     tables = load_file(f"{folder}/adapter_model.safetensors")
     assert torch.equal(merged.lm_head.weight, tables[TABLES[0]].bfloat16())

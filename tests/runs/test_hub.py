@@ -43,8 +43,8 @@ def small_hub():
 
 @pytest.fixture
 def adapter(tmp_path):
-    folder = tmp_path / "an adapter"
-    folder.mkdir()
+    folder = tmp_path / "a run" / "adapter"
+    folder.mkdir(parents=True)
     for name, content in FILES.items():
         (folder / name).write_bytes(content)
     return folder
@@ -57,7 +57,7 @@ def environment(home, endpoint: str) -> dict[str, str]:
 
 
 def push_in_another_process(folder, endpoint: str, home) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-c", PUSH, str(folder), REPOSITORY]
+    command = [sys.executable, "-c", PUSH, str(folder.parent), REPOSITORY]
     environ = environment(home, endpoint) | {
         "HF_HUB_DISABLE_IMPLICIT_TOKEN": "1"
     }  # so only our code can send the token
@@ -77,7 +77,7 @@ def push_here(adapter, monkeypatch):
         for name, value in {"ENDPOINT": endpoint, "HF_HUB_OFFLINE": False, "HF_HUB_DISABLE_XET": True}.items():
             monkeypatch.setattr(huggingface_hub.constants, name, value)
         try:
-            return hub.push_adapter(adapter, HubArguments(repo_id=REPOSITORY, private=private))
+            return hub.push_adapter(adapter.parent, HubArguments(repo_id=REPOSITORY, private=private))
         finally:
             huggingface_hub.close_session()  # the session keeps the timeout that the upload has set
 
@@ -99,10 +99,9 @@ def test_a_data_set_is_uploaded_with_its_card_alone(small_hub, tmp_path, monkeyp
     assert set(server.files()) == set(hub.DATASET_FILES)
     (created,) = server.sent_to("/api/repos/create")
     assert json.loads(created.body)["type"] == "dataset"
-    command = shlex.split(hub.upload_command(tmp_path, HubArguments(repo_id="someone/pairs"), "dataset", ["a.jsonl"]))
-    assert command[1:] == ["upload", "someone/pairs", str(tmp_path), "--private", "--repo-type", "dataset"] + [
-        *("--include", "a.jsonl")
-    ]
+    command = shlex.split(hub.upload_command(tmp_path, HubArguments(repo_id="someone/pairs"), "dataset"))
+    assert command[1:7] == ["upload", "someone/pairs", str(tmp_path), "--private", "--repo-type", "dataset"]
+    assert command[7:] == [part for name in hub.DATASET_FILES for part in ("--include", name)]
 
 
 def check_uploaded(server: SmallHub, visibility: str) -> None:
@@ -176,10 +175,31 @@ def test_a_hub_that_does_not_answer_ends_in_a_timeout(adapter, push_here, monkey
     check_failure_message(capfd.readouterr().err, adapter, "ReadTimeout")
 
 
+def test_an_upload_that_did_not_succeed_is_told_later(adapter, small_hub, push_here, capfd):
+    run, settings = adapter.parent, HubArguments(repo_id=REPOSITORY)
+
+    def describe() -> list[str]:
+        return hub.describe_missing_upload(run, settings, "model")
+
+    to_do = f"to upload it yourself: {hub.upload_command(run, settings, 'model')}"
+    assert describe() == [f"push_to_hub: the DPO adapter was not uploaded; {to_do}"]  # killed before
+    assert hub.describe_missing_upload(run, None, "model") == []
+    push_here(small_hub(("/commit/main", 403)).url)
+    (line,) = describe()
+    assert line.startswith("push_to_hub: the DPO adapter was not uploaded (") and line.endswith(f"); {to_do}")
+    assert "403 Forbidden: refused, with Bearer ***" in line and SECRET not in (run / hub.UPLOAD_FILE).read_text()
+    push_here(small_hub().url)
+    assert describe() == []
+    (run / hub.UPLOAD_FILE).unlink()
+    (run / f"{hub.UPLOAD_FILE}.part").mkdir()  # so that the record cannot be written
+    assert push_here(small_hub().url)
+    assert "upload.json: could not be written (Is a directory)" in capfd.readouterr().err
+
+
 @pytest.mark.slow
 def test_the_printed_command_uploads_the_adapter(adapter, small_hub, tmp_path):
     server = small_hub()
-    command = shlex.split(hub.upload_command(adapter, HubArguments(repo_id=REPOSITORY), "model", None))
+    command = shlex.split(hub.upload_command(adapter.parent, HubArguments(repo_id=REPOSITORY), "model"))
     environ = environment(tmp_path, server.url)
     done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=HANG_SECONDS, check=False)
     assert done.returncode == 0, done.stderr

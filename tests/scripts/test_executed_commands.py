@@ -173,7 +173,7 @@ def prepare_programs(folder: Path, patch: pytest.MonkeyPatch) -> None:
     patch.setattr(documentation, "FILE", folder / "configuration.md")
     patch.setattr(json_schema, "FOLDER", folder / "schemas")
     patch.setattr(ChatServer, "service_actions", lambda server: signal.raise_signal(signal.SIGINT))
-    patch.setattr(merge, "merge_in_subprocess", merge.merge_adapter)
+    patch.setattr(merge, "call_in_new_process", lambda function, *arguments: function(*arguments))
 
 
 @pytest.fixture(scope="module")

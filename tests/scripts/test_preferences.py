@@ -1,10 +1,11 @@
 """`python -m response_generator.preferences` as a whole, on tiny random models."""
 
+import shutil
 import signal
 import sys
 
 import pytest
-from conftest import read_json, read_lines, write_rows
+from conftest import change_args, read_json, read_lines, write_rows
 from script_runs import run_here, run_script, start_script, start_two_processes
 from test_interruptions import once
 from tiny_models import demo_rows, write_tiny_classifier
@@ -180,7 +181,13 @@ def test_options_all_pairs_gold_and_windows(building, tiny, tmp_path):
 
 def test_a_finished_run_and_a_dry_run(built, building, tmp_path, capsys):
     assert run_here(preferences.main, building | {"output_dir": str(built[0])}, tmp_path) == 0
-    assert "is finished and is kept: see preferences.jsonl" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "is finished and is kept: see preferences.jsonl" in out and "push_to_hub" not in out
+    shutil.copytree(built[0], tmp_path / "uploaded")
+    changes = {"output_dir": str(tmp_path / "uploaded"), "push_to_hub": {"repo_id": "me/pairs", "private": True}}
+    change_args(tmp_path / "uploaded", **changes)
+    assert run_here(preferences.main, building | changes, tmp_path) == 0
+    assert "push_to_hub: the preference data was not uploaded; to upload it yourself: " in capsys.readouterr().out
     assert run_here(preferences.main, building | {"output_dir": str(tmp_path / "dry")}, tmp_path, "--dry_run") == 0
     said = " ".join(capsys.readouterr().out.split())
     assert "72 candidates of up to 8 new tokens if every first attempt gives a pair, at most 360" in said

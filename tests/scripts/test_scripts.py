@@ -1,6 +1,7 @@
 """Training as a user runs it, and what both scripts refuse: real unsloth, TRL, PEFT and bitsandbytes, tiny models."""
 
 import re
+import shutil
 
 import pytest
 from conftest import HISTORY, STEPS, adapter_bytes, read_json, read_lines, write_rows
@@ -90,8 +91,9 @@ def test_verbose_shows_what_the_libraries_print(tiny, tmp_path, capsys):
     assert "Unsloth (CPU): LlamaForCausalLM on 1 CPU threads" in capsys.readouterr().out
 
 
-def test_every_part_of_a_run_that_the_args_ask_for_is_in_it(tiny, tmp_path):
-    """Another reference, computed once; the best adapter kept; a hub that cannot be reached; the export."""
+def test_every_part_of_a_run_that_the_args_ask_for_is_in_it(tiny, tmp_path, capsys):
+    """Another reference, computed once; the best adapter kept; a hub that cannot be reached; the export. The next start
+    tells what is missing."""
     write_tiny_adapter(tiny.folder / "base", tmp_path / "other", seed=9)
     args = tiny.dpo(
         tmp_path / "run",
@@ -120,6 +122,14 @@ def test_every_part_of_a_run_that_the_args_ask_for_is_in_it(tiny, tmp_path):
     assert len(list((tmp_path / "c").rglob("*.safetensors"))) == 2  # training and held out
     assert "to upload it yourself" in done.stderr and "hf_of_a_test" not in done.stdout + done.stderr
     assert (tmp_path / "merged" / "model.safetensors").is_file()
+    assert run_here(fine_tune_dpo.main, args, tmp_path) == 0
+    said = capsys.readouterr().out
+    assert "push_to_hub: the DPO adapter was not uploaded (" in said and "to upload it yourself" in said
+    assert "not exported" not in said
+    shutil.rmtree(tmp_path / "merged")
+    (tmp_path / "merged").mkdir()  # an empty folder may have been there before
+    assert run_here(fine_tune_dpo.main, args, tmp_path) == 0
+    assert f"not exported yet: python -m response_generator.export {tmp_path / 'run'}\n" in capsys.readouterr().out
     card = (tmp_path / "run" / "adapter" / "README.md").read_text(encoding="utf-8")
     for words in (
         "| pairs | 12 of",

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from conftest import read_json, read_lines, write_rows
+from conftest import change_args, read_json, read_lines, write_rows
 from PIL import Image
 from script_runs import run_here, start_script
 from tensorboard_events import read_scalars
@@ -39,7 +39,12 @@ def test_a_run_leaves_an_adapter_that_dpo_starts_from(tiny, tmp_path, capsys):
     assert read_json(tmp_path / "run" / "args.json")["replies"] == "all"
 
     assert run_here(sft.main, values, tmp_path) == 0
-    assert "is finished" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "is finished" in out and "push_to_hub" not in out
+    values["push_to_hub"] = {"repo_id": "me/sft", "private": True}  # as if it had been there from the start
+    change_args(tmp_path / "run", push_to_hub=values["push_to_hub"])
+    assert run_here(sft.main, values, tmp_path) == 0
+    assert "was not uploaded; to upload it yourself: " in capsys.readouterr().out
     dpo = tiny.dpo(tmp_path / "dpo", adapter=str(tmp_path / "run" / "adapter"))
     assert run_here(fine_tune_dpo.main, dpo, tmp_path, "--set", "dpo.max_steps=1") == 0
 

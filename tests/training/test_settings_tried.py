@@ -23,7 +23,8 @@ from response_generator.training import dpo_config, trainer_config
             '{"a": 1}',
             "from_pretrained.rope_scaling: the base cannot be built (KeyError",
         ),
-        ("lora", '{"target_modules": "("}', "lora: missing ), unterminated subpattern"),
+        ("lora", '{"target_modules": "("}', "lora.target_modules: got '(' (string), which is no regular expression"),
+        ("lora", '{"target_modules": ".*qq"}', "lora.target_modules: .*qq: the base model has no such module"),
         ("lora", '{"target_modules": ["qq"]}', "lora.target_modules: qq: the base model has no such module"),
     ],
 )
