@@ -17,10 +17,14 @@ from response_generator.runs import distributed, library_output, terminal
 from response_generator.runs.stop_signals import list_stop_signals
 
 INTERRUPTED_STATUS = 130
-FILE_ERRORS = dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "could not be written; free space") | {
-    errno.EIO: "check the disk",
-    errno.EROFS: "make the disk writable",
-}  # errors that are no mistake of the program, and what to do
+DISK_FULL = "{file} could not be written ({reason}); free space"
+FILE_ERRORS = {  # errors of the disk, and what to do
+    errno.ENOSPC: DISK_FULL,
+    errno.EDQUOT: DISK_FULL,
+    errno.EFBIG: DISK_FULL,
+    errno.EIO: "{file}: {reason}; check the disk",
+    errno.EROFS: "{file}: {reason}; make the disk writable",
+}
 
 
 def build_parser(model: type[Arguments], description: str) -> tuple[ArgumentParser, Any]:
@@ -127,10 +131,10 @@ def run_main(main: Callable[[], None]) -> int:
         print_errors(f"\ninterrupted: {str(interruption) or 'run the same command again'}")
         return INTERRUPTED_STATUS
     except OSError as error:
-        advice = FILE_ERRORS.get(error.errno)
-        if advice is None:
+        if error.errno not in FILE_ERRORS:
             raise
-        print_errors(f"error: {error.filename or 'a file'}: {error.strerror}; {advice} and run the same command again")
+        what = FILE_ERRORS[error.errno].format(file=error.filename or "a file", reason=error.strerror)
+        print_errors(f"error: {what} and run the same command again")
         return 1
     return 0
 

@@ -94,13 +94,17 @@ def test_a_user_chats_stops_a_reply_and_leaves(terminal):
     assert "Traceback" not in terminal.before
 
 
-@pytest.mark.parametrize("ending", [lambda: signal.raise_signal(signal.SIGTERM), input])
-def test_sigterm_and_the_end_of_the_input_leave(ending, monkeypatch, capsys):
-    before = signal.getsignal(signal.SIGTERM)
+@pytest.mark.parametrize(
+    "ending", [lambda: signal.raise_signal(signal.SIGTERM), lambda: signal.raise_signal(signal.SIGHUP), input]
+)
+def test_signals_and_the_end_of_the_input_leave(ending, monkeypatch, capsys):
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # ignored, where nohup started the tests
     monkeypatch.setattr(sys, "stdin", io.StringIO())
     monkeypatch.setattr("builtins.input", lambda prompt, end=ending: end())
     try:
         chat_in_terminal(start_dialogue())
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
     assert "adapters: SFT, DPO, base; /help lists the commands" in capsys.readouterr().out

@@ -84,3 +84,12 @@ def test_rows_of_other_batches_are_refused(tmp_path):
     json_lines.write_jsonl(tmp_path / "other", [{"n": 0}, {"n": 77}])
     with pytest.raises(InputError, match="rows of other data"):
         compute_remaining(tmp_path / "other")
+
+
+@pytest.mark.parametrize("key", [[1], {"a": 1}])
+def test_a_key_that_is_a_list_is_named_with_its_line(tmp_path, key):
+    file = tmp_path / "rows.jsonl"
+    json_lines.write_jsonl(file, [{"n": 0}, {"n": key}])
+    with pytest.raises(InputError, match=r"rows.jsonl, line 2: has a list or an object in place of a number or a name"):
+        resumable.load_completed(file, BATCHES, get_key)
+    assert len(json_lines.read_jsonl(file)) == 2  # nothing is removed

@@ -1,9 +1,11 @@
 """The frozen side of DPO: whose log-probabilities they are, and that computing them once changes nothing."""
 
 import math
+import resource
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from test_train_dpo import loss_of, set_up, shift
 from tiny_models import write_tiny_adapter
 
@@ -164,6 +166,49 @@ def test_the_cache_is_read_and_a_run_without_it_gives_the_same(arguments, capsys
     file.unlink()
     third, _, _ = set_up(arguments, precompute_ref_log_probs=True)
     assert first.train_dataset["ref_rejected_logps"][:] == third.train_dataset["ref_rejected_logps"][:]
+
+
+def test_a_damaged_cache_is_computed_again(arguments, capsys):
+    first, _, _ = set_up(arguments, precompute_ref_log_probs=True)
+    expected = first.train_dataset["ref_chosen_logps"][:]
+    rows = first.train_dataset.remove_columns(reference.REF_LOGPS_COLUMNS)
+    weights = reference.hash_module(first.model)
+    (file,) = reference.get_cache_folder().glob("*.safetensors")
+    content = file.read_bytes()
+    logps = load_file(file)["logps"]
+    flipped = content[:-1] + bytes([content[-1] ^ 1])  # in the last value
+    save_file({"logps": logps + 1}, file)  # as an earlier version of this program wrote it, without a checksum
+    without_checksum = file.read_bytes()
+    for damaged, words in (
+        (flipped, "is not as it was written"),
+        (without_checksum, "is not as it was written"),
+        (content[:-9], "cannot be read"),
+        (b"", "cannot be read"),
+    ):
+        file.write_bytes(damaged)
+        capsys.readouterr()
+        assert reference.add_ref_logps(first, rows, weights, "training")["ref_chosen_logps"][:] == expected
+        assert f"reference log-probs: {file} {words}" in capsys.readouterr().out
+        assert file.read_bytes() == content
+    assert reference.read_cache(file, len(expected)) is not None
+    assert reference.read_cache(file, len(expected) + 1) is None  # of other rows
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_a_cache_that_cannot_be_written_costs_a_line(arguments, tmp_path, full, capsys):
+    """A limit on the size of files stands for a full disk, a file in the folder's place for one that is read-only."""
+    if not full:
+        (tmp_path / "cache").write_text("", encoding="utf-8")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50 if full else soft, hard))
+    try:
+        reference.write_cache([[-1.0, -2.0]] * 100, reference.get_cache_folder() / "key.safetensors")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    said = capsys.readouterr().out
+    assert f"reference log-probs: {tmp_path / 'cache'}" in said and "not kept for later runs" in said
+    assert not list(tmp_path.glob("cache/**/*.part")) and not list(tmp_path.glob("cache/**/.tmp*"))
+    assert reference.read_cache(reference.get_cache_folder() / "key.safetensors", 100) is None
 
 
 def test_the_order_of_a_set_does_not_change_the_cache_key():
