@@ -1,6 +1,7 @@
 """Callbacks and a sampler that let a resumed run continue exactly, and that make checkpoints complete or absent."""
 
 import json
+import logging
 import math
 import os
 from pathlib import Path
@@ -90,8 +91,11 @@ class CheckpointCallback(TrainerCallback):
 class BestCheckpointCallback(TrainerCallback):
     """Names the best checkpoint by the present place of the run folder, which may have been moved.
 
-    transformers stores an absolute path, and forgets the best checkpoint when nothing is there.
+    transformers stores an absolute path. When nothing is there it warns that it forgets the best checkpoint.
     """
+
+    def __init__(self):
+        logging.getLogger("transformers.trainer").addFilter(is_no_lost_checkpoint)
 
     def on_train_begin(self, args, state, control, **kwargs):
         if state.global_step:
@@ -99,11 +103,20 @@ class BestCheckpointCallback(TrainerCallback):
             state.best_model_checkpoint = find_best_checkpoint(checkpoint)
 
 
+def is_no_lost_checkpoint(record: logging.LogRecord) -> bool:
+    return not str(record.msg).startswith("The best checkpoint")  # `find_best_checkpoint` says it where it is true
+
+
 def find_best_checkpoint(checkpoint: Path) -> str | None:
     """The best checkpoint of the run up to `checkpoint`, in the folder where that one is; None where there is none."""
     stored = TrainerState.load_from_json(str(checkpoint / "trainer_state.json")).best_model_checkpoint
-    best = checkpoint.with_name(Path(stored).name) if stored else None
-    return str(best) if best and best.is_dir() else None
+    if stored is None:
+        return None
+    best = checkpoint.with_name(Path(stored).name)
+    if not best.is_dir():
+        print(f"{best}: the best checkpoint so far is no longer there; the best of the next ones is kept")
+        return None
+    return str(best)
 
 
 class LogSumsCallback(TrainerCallback):
