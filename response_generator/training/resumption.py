@@ -1,6 +1,7 @@
 """Callbacks and a sampler that let a resumed run continue exactly, and that make checkpoints complete or absent."""
 
 import json
+import logging
 import math
 import os
 from pathlib import Path
@@ -75,9 +76,13 @@ class CheckpointCallback(TrainerCallback):
         self.accelerator = accelerator
         self.run_identity = run_identity
         self.save_total_limit = save_total_limit
+        logging.getLogger("transformers.trainer").addFilter(is_no_lost_checkpoint)
 
     def on_train_begin(self, args, state, control, **kwargs):
         best = checkpointing.find_best_checkpoint(Path(args.output_dir), state)
+        if args.load_best_model_at_end and state.best_global_step and not best:
+            name = f"checkpoint-{state.best_global_step}"
+            print(f"{name}: the best checkpoint so far is no longer there; the best of the next ones is kept")
         state.best_model_checkpoint = str(best) if best else None
 
     def on_save(self, args, state, control, **kwargs):
@@ -89,6 +94,11 @@ class CheckpointCallback(TrainerCallback):
             best = Path(state.best_model_checkpoint) if state.best_model_checkpoint else None
             checkpoint_files.rotate(Path(args.output_dir), self.save_total_limit, best)
         self.accelerator.wait_for_everyone()
+
+
+def is_no_lost_checkpoint(record: logging.LogRecord) -> bool:
+    """transformers warns that it forgets the best checkpoint when the run folder was moved; it is found there."""
+    return not str(record.msg).startswith("The best checkpoint")
 
 
 class LogSumsCallback(TrainerCallback):

@@ -70,6 +70,8 @@ def test_a_run_reads_the_revisions_that_it_names_and_notes_their_commits(hub, ti
     environment = read_json(tmp_path / "run" / "environment.json")
     assert (environment["model"]["loaded_from"], environment["model"]["commit"]) == ("owner/base", OLD)
     assert environment["commits"] == dict.fromkeys(("adapter", "reference_adapter", "dataset", "eval_dataset"), OLD)
+    weights = dict.fromkeys(("base_model", "adapter", "reference_adapter"), {"commit": OLD})
+    assert environment["weights"] == read_json(tmp_path / "run" / "checkpoint-4" / "run.json")["weights"] == weights
     card = (tmp_path / "run" / "adapter" / "README.md").read_text(encoding="utf-8")
     assert "base_model: owner/base\n" in card
     files = [path for _, path in hub.requests if "/resolve/" in path]

@@ -67,7 +67,7 @@ def test_the_order_of_lengths_depends_on_seed_and_epoch_alone():
     assert sorted(order(1, 1)) == list(range(40))
 
 
-def test_best_adapter_is_kept_and_training_stops_early(tiny, tmp_path):
+def test_best_adapter_is_kept_and_training_stops_early(tiny, tmp_path, capsys):
     """The learning rate is far too high, so the first evaluation stays the best."""
     dpo = {
         "num_train_epochs": 4,
@@ -86,26 +86,25 @@ def test_best_adapter_is_kept_and_training_stops_early(tiny, tmp_path):
     assert metrics["eval_loss"] == pytest.approx(min(losses))
     kept = {folder.name for folder in (tmp_path / "whole").glob("checkpoint-*")}
     assert kept == {f"checkpoint-{best}", f"checkpoint-{best + 2}"}
-    # Killed after the last step, before the adapter was written: nothing is trained again.
-    again, figures = session(tiny, tmp_path / "whole", save_total_limit=2, **dpo)
+    # Killed after the last step, before the adapter was written: nothing is trained again. The folder was moved since.
+    (tmp_path / "whole").rename(tmp_path / "whole_moved")
+    again, figures = session(tiny, tmp_path / "whole_moved", save_total_limit=2, **dpo)
     assert_same(again, trainer)
     assert (figures["steps"], figures["best_step"], figures["train_seconds"]) == (best + 2, best, 0.0)
-    # A run folder that was moved: the best checkpoint is found there.
-    (tmp_path / "whole").rename(tmp_path / "moved")
-    again, figures = session(tiny, tmp_path / "moved", save_total_limit=2, **dpo)
-    assert_same(again, trainer)
-    assert figures["best_step"] == best
     # A damaged best adapter would become that of the run.
-    file = tmp_path / "moved" / f"checkpoint-{best}" / "adapter_model.safetensors"
+    file = tmp_path / "whole_moved" / f"checkpoint-{best}" / "adapter_model.safetensors"
     content = file.read_bytes()
     file.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     with pytest.raises(RunError, match=f"checkpoint-{best}: adapter_model.* has changed .* is the best checkpoint"):
-        session(tiny, tmp_path / "moved", save_total_limit=2, **dpo)
-    assert {folder.name for folder in (tmp_path / "moved").glob("checkpoint-*")} == kept
-    # Stopped between the best and the end: patience counts on.
+        session(tiny, tmp_path / "whole_moved", save_total_limit=2, **dpo)
+    assert {folder.name for folder in (tmp_path / "whole_moved").glob("checkpoint-*")} == kept
+    # Stopped between the best and the end: patience counts on, and the best is found where the folder is now.
     stopped(tiny, tmp_path / "run", best + 1, **dpo)
-    resumed, figures = session(tiny, tmp_path / "run", **dpo)
-    assert figures["steps"] == best + 2
+    (tmp_path / "run").rename(tmp_path / "run_moved")
+    capsys.readouterr()
+    resumed, figures = session(tiny, tmp_path / "run_moved", **dpo)
+    assert (figures["steps"], figures["best_step"]) == (best + 2, best)
+    assert "best checkpoint" not in "".join(capsys.readouterr())  # transformers would say that it is lost
     assert_same(resumed, trainer)
 
 
