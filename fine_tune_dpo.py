@@ -134,7 +134,8 @@ def train(args: DPOArguments, run: RunFolder, prepared, tracker) -> dict[str, fl
     )
     if prepared.reference:
         reference.replace_reference(policy, prepared.reference)
-    run.note_environment({"batch_layout": batch_layout.choose_layout(trainer, args.dpo)})
+    earlier = run.read_environment().get("batch_layout")
+    run.note_environment({"batch_layout": batch_layout.choose_layout(trainer, args.dpo, earlier)})
     if args.dpo.get("precompute_ref_log_probs"):
         reference.precompute_ref_logps(trainer)
     sample_replies = samples.SampleReplies(

@@ -133,6 +133,7 @@ class Tiny:
                 "remove_unused_columns": False,
                 "logging_steps": 1,
                 "save_steps": 2,
+                "shared_prefix": False,  # with "auto" the layout would depend on the time
             },
             **changes,
         }

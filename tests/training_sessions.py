@@ -56,10 +56,11 @@ def session(
     owner: dict | None = None,
     dtype: str | None = None,
     sample_args: dict | None = None,
+    adapter: str | None = None,
     **dpo,
 ):
     """One process's worth of fine_tune_dpo.py, up to the trained adapter: `(trainer, metrics)`."""
-    values = tiny.dpo(run, samples=sample_args)
+    values = tiny.dpo(run, samples=sample_args, adapter=adapter or tiny.adapter)
     values["dpo"] |= BASIS | dpo
     values["from_pretrained"] |= {"dtype": dtype}
     arguments = validate_arguments(DPOArguments, values, "args.json")

@@ -28,6 +28,7 @@ ALLOWED_VALUES = {
     "dpo": {
         "loss_type": training_conflicts.LOSS_TYPES,
         "f_divergence_type": training_conflicts.F_DIVERGENCES,
+        library_keywords.SHARED_PREFIX: (library_keywords.AUTO,),
         "train_sampling_strategy": training_conflicts.SAMPLING_STRATEGIES,
         "truncation_mode": ("keep_start",),
         "metric_for_best_model": list_metrics(training_conflicts.HELD_OUT_METRICS),

@@ -24,6 +24,7 @@ JSON_TYPE_OF_PYTHON_TYPE = {
 # Arguments of EarlyStoppingCallback (transformers), not fields of TRL's configurations; dpo and sft accept them too.
 EARLY_STOPPING = ("early_stopping_patience", "early_stopping_threshold")
 SHARED_PREFIX = "shared_prefix"  # a key of this program: both replies of a pair share their prompt
+AUTO = "auto"  # its default: the faster layout
 # Where this program's defaults differ from TRL's: every adapter parameter is used in each step, and the rows hold a
 # column "length" that TRL does not know.
 TRAINING_DEFAULTS = {"ddp_find_unused_parameters": False, "remove_unused_columns": False}

@@ -16,6 +16,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from response_generator.config.excluded_keywords import EXCLUDED_KEYWORDS
 from response_generator.config.library_keywords import (
+    AUTO,
     EARLY_STOPPING,
     FILE,
     JSON_TYPE_OF_PYTHON_TYPE,
@@ -106,10 +107,10 @@ def read_early_stopping(callback: type) -> dict[str, Keyword]:
 
 def describe_shared_prefix() -> Keyword:
     meaning = (
-        "Compute the prompt of a pair once for both replies, in one row. Of this program, not of TRL; the loss is the "
-        "same."
+        "Compute the prompt of a pair once for both replies, in one row. With 'auto' a few batches are timed before "
+        "the first step, and the faster layout is taken. Of this program, not of TRL; the loss is the same."
     )
-    return describe_keyword(["boolean"], meaning, False)
+    return describe_keyword(["boolean", "string"], meaning, AUTO)
 
 
 def read_generation() -> dict[str, Keyword]:

@@ -4,7 +4,7 @@ late or not at all."""
 from collections.abc import Iterator
 from typing import Any
 
-from response_generator.config.library_keywords import read_default
+from response_generator.config.library_keywords import AUTO, SHARED_PREFIX, read_default
 
 LOSS_TYPES = (
     "sigmoid hinge ipo exo_pair nca_pair robust bco_pair sppo_hard aot aot_unpaired apo_zero apo_down discopop sft "
@@ -41,7 +41,15 @@ REFUSED_KEYS_OF_SECTION = {
 
 def find_dpo_conflicts(values: dict[str, Any]) -> list[str]:
     """Finds conflicts between the values of a fine_tune_dpo.py args file. JSON types are checked in `validation`."""
-    return find_training_conflicts("dpo", values) + list(find_loss_conflicts(values["dpo"]))
+    return find_training_conflicts("dpo", values) + [
+        *find_loss_conflicts(values["dpo"]),
+        *find_layout_errors(values["dpo"].get(SHARED_PREFIX)),
+    ]
+
+
+def find_layout_errors(asked: bool | str | None) -> Iterator[str]:
+    if isinstance(asked, str) and asked != AUTO:
+        yield f'dpo.{SHARED_PREFIX}: got {asked!r}; allowed: true, false, "{AUTO}"'
 
 
 def find_sft_conflicts(values: dict[str, Any]) -> list[str]:

@@ -217,6 +217,10 @@ class RunFolder:
     def read_environment(self) -> dict[str, Any]:
         return read_json(self.path / ENVIRONMENT_FILE)
 
+    def read_environment(self) -> dict[str, Any]:
+        """What this start and an earlier one have noted in environment.json; empty where there is none."""
+        return read_json(self.path / "environment.json")
+
     def note_environment(self, facts: dict[str, Any]) -> None:
         """Adds to environment.json. Earlier entries stay: a resumed run may end without loading the model again."""
         if not distributed.is_main_process():

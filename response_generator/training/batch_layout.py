@@ -4,12 +4,16 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from accelerate.utils import broadcast_object_list
 
+from response_generator.config.library_keywords import AUTO, SHARED_PREFIX
+from response_generator.errors import RunError
 from response_generator.modeling.attention import FLASH, get_attn_implementation
 from response_generator.modeling.backend import has_unsloth_forward
+from response_generator.training import layout_speed
 from response_generator.training.dpo_trainer import ResumableDPOTrainer
 from response_generator.training.prefix_kernel import find_kernel_obstacle
-from response_generator.training.reference import REF_LOGPS_COLUMNS, SIDES
+from response_generator.training.reference import SIDES
 from response_generator.training.sanity_checks import MAX_TIMES_ROUNDING
 from response_generator.training.shared_prefix import MAX_ROW_TOKENS, SharedPrefixCollator, share_prompts
 
@@ -20,27 +24,80 @@ MAX_ROUNDING_GAP_NATS_PER_TOKEN = 0.02  # in 16 bits, where another layout round
 MIN_COMPARED_TOKENS = 25  # of a reply; a shorter one is allowed the gap of as many
 
 
-def choose_layout(trainer: ResumableDPOTrainer, dpo: dict[str, Any]) -> str:
-    """Lets the trainer use rows with shared prompts, if `shared_prefix` asks for it and the model computes the same
-    log-probabilities on them.
+def choose_layout(trainer: ResumableDPOTrainer, dpo: dict[str, Any], earlier: str | None = None) -> str:
+    """Lets the trainer use rows with shared prompts, if `shared_prefix` asks for it, or if it is "auto" and they are
+    faster; and if the model computes the same log-probabilities on them. All processes take the main process's choice.
+
+    Args:
+        earlier: the layout of the earlier start that this one resumes; "auto" keeps it.
 
     Returns:
-        The layout in use. If `shared_prefix` asks for another one, the reason was printed.
+        The layout in use. Why it is not the one that `shared_prefix` asks for, or how fast both are, was printed.
     """
-    if not dpo.get("shared_prefix"):
-        return TRL_LAYOUT
-    plain = trainer.data_collator
-    reason = find_obstacle(trainer)
-    if reason is None:
-        share_prompts(trainer.accelerator.unwrap_model(trainer.model))
-        packed = build_packed_collator(trainer)
-        reason = compare_layouts(trainer, plain, packed)
+    layouts, said = list_possible_layouts(dpo), None
+    if len(layouts) > 1 and earlier in layouts:
+        layouts, said = [earlier], f"shared_prefix: the layout of the earlier start is kept: {earlier}"
+    chosen, plain, packed = layouts[0], trainer.data_collator, build_packed_collator(trainer)
+    reason = try_shared_prefix(trainer, packed) if SHARED_PREFIX_LAYOUT in layouts else None
     if reason is not None:
-        if trainer.is_world_process_zero():
-            print(f"shared_prefix: {reason}; training in TRL's layout, which computes each prompt twice")
-        return TRL_LAYOUT
-    trainer.data_collator = packed
-    return SHARED_PREFIX_LAYOUT
+        chosen = TRL_LAYOUT
+        said = f"shared_prefix: {reason}; training in TRL's layout, which computes each prompt twice"
+    # The main process alone: if it were out of memory while others wait for its part of a sum, they would wait forever.
+    elif len(layouts) > 1 and trainer.is_world_process_zero():
+        collators = {TRL_LAYOUT: plain, SHARED_PREFIX_LAYOUT: packed}
+        with_reference = not dpo.get("precompute_ref_log_probs")
+        chosen, said = choose_faster(layout_speed.measure_speeds(trainer, collators, with_reference))
+    if said and trainer.is_world_process_zero():
+        print(said)
+    choice = [chosen]
+    broadcast_object_list(choice)
+    trainer.data_collator = packed if choice[0] == SHARED_PREFIX_LAYOUT else plain
+    return choice[0]
+
+
+def list_possible_layouts(dpo: dict[str, Any]) -> list[str]:
+    """The layouts that a run with these settings may use; with "auto" both."""
+    asked = dpo.get(SHARED_PREFIX)
+    if asked is None or asked == AUTO:
+        return [TRL_LAYOUT, SHARED_PREFIX_LAYOUT]
+    return [SHARED_PREFIX_LAYOUT if asked else TRL_LAYOUT]
+
+
+def try_shared_prefix(trainer: ResumableDPOTrainer, packed: SharedPrefixCollator) -> str | None:
+    """Lets the model run rows with shared prompts, and compares what it computes on them.
+
+    Returns:
+        Why they cannot be used; None if they can.
+    """
+    reason = find_obstacle(trainer)
+    if reason is not None:
+        return reason
+    share_prompts(trainer.accelerator.unwrap_model(trainer.model))
+    return compare_layouts(trainer, trainer.data_collator, packed)
+
+
+def choose_faster(speeds: dict[str, float]) -> tuple[str, str]:
+    """
+    Args:
+        speeds: pairs a second in each layout, or OUT_OF_MEMORY.
+
+    Returns:
+        The faster layout, and a line that says so.
+
+    Raises:
+        RunError: when memory was not enough for either.
+    """
+    fastest = max(speeds, key=lambda layout: speeds[layout])
+    if speeds[fastest] == layout_speed.OUT_OF_MEMORY:
+        raise RunError(
+            "out of memory in both layouts of a batch; lower dpo.per_device_train_batch_size or dpo.max_length, or set "
+            "dpo.gradient_checkpointing: true"
+        )
+    figures = [
+        f"{layout} {'is out of memory' if speed == layout_speed.OUT_OF_MEMORY else f'{speed:.1f} pairs/s'}"
+        for layout, speed in speeds.items()
+    ]
+    return fastest, f"shared_prefix: auto: {', '.join(figures)}; training in the layout {fastest}"
 
 
 def find_obstacle(trainer: ResumableDPOTrainer) -> str | None:
@@ -91,13 +148,9 @@ def find_largest_gap(rows: list[dict], logps: torch.Tensor, others: torch.Tensor
 
 @torch.no_grad()
 def compute_reply_logps(trainer: ResumableDPOTrainer, collator: Callable, rows: list[dict]) -> torch.Tensor:
-    """Log-probabilities (nats) of the policy, first of all chosen, then of all rejected replies, (2 x pairs,)."""
-    batch = trainer._prepare_inputs(collator(rows))
-    inputs = {name: value for name, value in batch.items() if name not in ("completion_mask", *REF_LOGPS_COLUMNS)}
-    labels = batch["input_ids"].masked_fill(batch["completion_mask"] == 0, -100)
+    """Log-probabilities of the policy without dropout, see `layout_speed.compute_logps`."""
     was_training = trainer.model.training
     trainer.model.eval()
-    with trainer.accelerator.autocast():
-        logps = trainer.model(**inputs, labels=labels, fused_lm_head=True, use_cache=False).log_probs.float().sum(1)
+    logps = layout_speed.compute_logps(trainer, trainer._prepare_inputs(collator(rows)))
     trainer.model.train(was_training)
     return logps.cpu()

@@ -63,32 +63,37 @@ class StepTimer(TrainerCallback):
 def estimate_run_memory(
     arguments: DPOArguments, config: DPOConfig, start: AdapterFile | None, train: TokenizedPairs
 ) -> memory.MemoryEstimate:
-    """The memory estimate of one process at the longest batch. No weights are loaded."""
+    """The memory estimate of one process at the longest batch, of the layout that needs more where it is not known
+    which one will be used. No weights are loaded."""
     base, keywords = base_config.load_config(arguments), arguments.from_pretrained
     if start:
         shapes = memory.get_trained_shapes(start)
     else:
         shapes = memory.get_new_lora_shapes(base, LoraConfig(**arguments.lora, task_type="CAUSAL_LM"))
     has_unsloth_kernels = has_unsloth_gpu_code()
-    return memory.estimate_memory(
-        base,
-        shapes,
-        get_largest_batch(arguments, config, train),
-        config,
-        four_bit=keywords.get("load_in_4bit", arguments.backend == "unsloth"),
-        attention=attention.resolve_attn_implementation(keywords.get("attn_implementation", attention.SDPA)),
-        fused=has_unsloth_kernels,
-        offloaded=has_unsloth_kernels and keywords.get("use_gradient_checkpointing", "unsloth") == "unsloth",
-        process=device_memory.get_process_rss_bytes(),
-        width=memory.BF16_BYTES if config.bf16 or config.fp16 else memory.FP32_BYTES,
-    )
+    estimates = [
+        memory.estimate_memory(
+            base,
+            shapes,
+            get_largest_batch(layout, config, train),
+            config,
+            four_bit=keywords.get("load_in_4bit", arguments.backend == "unsloth"),
+            attention=attention.resolve_attn_implementation(keywords.get("attn_implementation", attention.SDPA)),
+            fused=has_unsloth_kernels,
+            offloaded=has_unsloth_kernels and keywords.get("use_gradient_checkpointing", "unsloth") == "unsloth",
+            process=device_memory.get_process_rss_bytes(),
+            width=memory.BF16_BYTES if config.bf16 or config.fp16 else memory.FP32_BYTES,
+        )
+        for layout in batch_layout.list_possible_layouts(arguments.dpo)
+    ]
+    return max(estimates, key=lambda estimate: estimate.total)
 
 
-def get_largest_batch(arguments: DPOArguments, config: DPOConfig, train: TokenizedPairs) -> memory.Batch:
-    """The largest batch in the layout that the args ask for."""
+def get_largest_batch(layout: str, config: DPOConfig, train: TokenizedPairs) -> memory.Batch:
+    """The largest batch in that layout."""
     pairs = config.per_device_train_batch_size
     batch = memory.get_longest_batch(train.lengths(), pairs)
-    if not arguments.dpo.get("shared_prefix"):
+    if layout == batch_layout.TRL_LAYOUT:
         return batch
     longest = sorted(train.rows, key=count_pair_tokens, reverse=True)[:pairs]
     rows, _ = pack(longest, None if has_unsloth_gpu_code() else MAX_ROW_TOKENS)
@@ -128,7 +133,7 @@ def profile_steps(
         trainer = trainer_setup.build_trainer(
             ResumableDPOTrainer, policy, tokenizer, config, TokenizedPairs(rows=rows), None, [clock]
         )
-        batch_layout.choose_layout(trainer, arguments.dpo)
+        layout = batch_layout.choose_layout(trainer, arguments.dpo)
         if arguments.dpo.get("precompute_ref_log_probs"):
             for column in REF_LOGPS_COLUMNS:  # so that a step costs the same; the values do not matter
                 trainer.train_dataset = trainer.train_dataset.add_column(column, [0.0] * len(rows))
@@ -137,13 +142,13 @@ def profile_steps(
             trainer.train()
         except torch.OutOfMemoryError as error:
             raise RunError(f"the longest batch does not fit: {error}") from error
-    tokens = count_step_tokens(TokenizedPairs(rows=rows), arguments, config, order=range(len(rows)))
+    tokens = count_step_tokens(TokenizedPairs(rows=rows), layout, config, order=range(len(rows)))
     # The first step includes warm-up, but a small data set has no other one.
     timed = slice(1, None) if len(tokens) > 1 else slice(None)
     seconds_per_token = sum(clock.seconds[timed]) / sum(tokens[timed])
     return StepProfile(
         step_seconds=sum(clock.seconds[timed]) / len(clock.seconds[timed]),
-        train_seconds=seconds_per_token * count_run_tokens(train, arguments),
+        train_seconds=seconds_per_token * count_run_tokens(train, arguments, layout),
         peak_memory_gb=device_memory.get_peak_bytes() / 1e9,
     )
 
@@ -158,7 +163,7 @@ def longest_then_typical_rows(train: TokenizedPairs, batch: int) -> list[dict]:
     return by_length[:batch] + others[middle : middle + wanted]
 
 
-def count_run_tokens(train: TokenizedPairs, arguments: DPOArguments) -> float:
+def count_run_tokens(train: TokenizedPairs, arguments: DPOArguments, layout: str) -> float:
     """Padded tokens over all epochs, assuming the order of the first epoch in each."""
     config = dpo_config.build_dpo_config(arguments)
     lengths, batch = train.lengths()["whole"], global_batch_size(config)
@@ -166,14 +171,14 @@ def count_run_tokens(train: TokenizedPairs, arguments: DPOArguments) -> float:
         order = list(EpochSeededLengthSampler(lengths, batch, config.seed))
     else:
         order = torch.randperm(len(lengths), generator=torch.Generator().manual_seed(config.seed)).tolist()
-    per_epoch = count_step_tokens(train, arguments, config, order)
+    per_epoch = count_step_tokens(train, layout, config, order)
     steps = config.max_steps if config.max_steps > 0 else config.num_train_epochs * len(per_epoch)
     return sum(per_epoch) / len(per_epoch) * steps
 
 
-def count_step_tokens(tokens: TokenizedPairs, arguments: DPOArguments, config: DPOConfig, order) -> list[int]:
-    """Tokens of each step in the layout that the args ask for."""
-    if not arguments.dpo.get("shared_prefix"):
+def count_step_tokens(tokens: TokenizedPairs, layout: str, config: DPOConfig, order) -> list[int]:
+    """Tokens of each step in that layout."""
+    if layout == batch_layout.TRL_LAYOUT:
         return count_padded_tokens(tokens.lengths()["whole"], config, order)
     counts = [count_pair_tokens(tokens.rows[row]) for row in order]
     size = global_batch_size(config)

@@ -1,23 +1,26 @@
-"""What TRL's trainers lack: checkpoints that resume to the same bytes, and no training on NaN."""
+"""What TRL's trainers lack: checkpoints that resume to the same bytes, no training on NaN, and means of held-out rows
+that do not depend on the batches."""
 
 import math
 from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.data_loader import DataLoaderShard
+from datasets import Dataset
 
 from response_generator.constants import POLICY_ADAPTER
 from response_generator.data.tokenization import global_batch_size
 from response_generator.errors import RunError
 from response_generator.modeling.adapters import write_adapter
-from response_generator.training import checkpoint_files, checkpointing, resumption
+from response_generator.training import checkpoint_files, checkpointing, held_out, resumption
 
 
 class ResumableTrainer:
     """Mixin of a trainer of TRL: its checkpoints are complete or absent, and resume to the bytes of an unbroken run.
 
-    `section` is the key in the args with the fields of the trainer's configuration. The training data need a column
-    `length` for `train_sampling_strategy: "group_by_length"`.
+    `section` is the key in the args with the fields of the trainer's configuration. The data need a column `length` for
+    `train_sampling_strategy: "group_by_length"`.
 
     Args:
         run_identity: written into each checkpoint, see `checkpointing.check_run_identity`.
@@ -43,6 +46,44 @@ class ResumableTrainer:
         if model.training and isinstance(loss, torch.Tensor) and not math.isfinite(loss.detach()):
             raise RunError(checkpointing.describe_not_finite("loss", loss.item(), self.args, self.state))
         return loss
+
+    def count_terms(self, name: str, row: dict[str, Any]) -> int:
+        """How many terms a held-out row has in the mean of that name: its tokens, or 1."""
+        raise NotImplementedError
+
+    def get_eval_dataloader(self, eval_dataset: Dataset | None = None) -> DataLoaderShard:
+        """Batches of rows in their order; from the longest to the shortest where training groups them by length."""
+        dataset, args = self.eval_dataset if eval_dataset is None else eval_dataset, self.args
+        order = list(range(len(dataset)))
+        if args.train_sampling_strategy == "group_by_length":
+            lengths = dataset["length"][:]
+            order.sort(key=lambda row: -lengths[row])
+        batches = held_out.HeldOutBatches(order, args.eval_batch_size, args.process_index, args.world_size)
+        return DataLoaderShard(
+            dataset,
+            device=self.accelerator.device,
+            batch_sampler=batches,
+            collate_fn=self.data_collator,
+            num_workers=args.dataloader_num_workers,
+            pin_memory=args.dataloader_pin_memory,
+            multiprocessing_context=args.dataloader_multiprocessing_context,
+            prefetch_factor=args.dataloader_prefetch_factor,
+        )
+
+    def prediction_step(self, *args, **kwargs):
+        """TRL's; keeps the loss of each process."""
+        loss, *others = super().prediction_step(*args, **kwargs)
+        self.held_out_losses.append(self.accelerator.gather(loss.detach().reshape(1)).tolist())
+        return loss, *others
+
+    def evaluation_loop(self, dataloader: DataLoaderShard, *args, **kwargs):
+        """TRL's; afterwards each metric, and the loss, is a mean over all held-out rows, or over their tokens."""
+        self.held_out_losses: list[list[float]] = []
+        output = super().evaluation_loop(dataloader, *args, **kwargs)
+        steps, rows = dataloader.batch_sampler.steps, list(dataloader.dataset)
+        metrics = self._metrics["eval"]
+        metrics |= held_out.compute_means(metrics, self.held_out_losses, steps, self.count_terms, rows)
+        return output
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """Writes the policy's adapter without the reference: transformers would load a `ref` folder as the policy."""

@@ -191,6 +191,7 @@ def test_all_errors_are_reported_together():
         ("dpo", "max_length", 4096, "more than from_pretrained.max_seq_length (2048)"),
         ("dpo", "push_to_hub", True, "write the section push_to_hub"),
         ("dpo", "f_divergence_type", "kl", "got 'kl'; allowed: reverse_kl"),
+        ("dpo", "shared_prefix", "yes", "got 'yes'; allowed: true, false, \"auto\""),
         ("from_pretrained", "load_in_4bits", True, 'did you mean "load_in_4bit"?'),
         ("from_pretrained", "token", "hf_x", "HF_TOKEN"),
         ("from_pretrained", "dtype", "bf16", "allowed: bfloat16, float16, float32, null"),

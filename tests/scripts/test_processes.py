@@ -23,10 +23,13 @@ ACCELERATE = [
 
 
 def args(tiny, run: Path, batch: int, **dpo) -> dict:
-    """A run in fp32 on 4-bit weights: two processes sum in another order than one, and bf16 would round that away."""
+    """A run in fp32 on 4-bit weights: two processes sum in another order than one, and bf16 would round that away. Of
+    five held-out pairs, one is left over after a batch of four, or of two in each process."""
     values = tiny.dpo(run)
+    values["eval_dataset"]["limit"] = 5
     values["from_pretrained"]["dtype"] = "float32"
-    values["dpo"] |= {"per_device_train_batch_size": batch, "bf16": False, "num_train_epochs": 4} | dpo
+    values["dpo"] |= {"bf16": False, "num_train_epochs": 4} | dpo
+    values["dpo"] |= {"per_device_train_batch_size": batch, "per_device_eval_batch_size": batch}
     return values
 
 
@@ -71,7 +74,9 @@ def test_two_processes_have_the_losses_of_one_and_resume(alone, tiny, tmp_path):
     assert out.count("resuming from") == out.count("done: the adapter is in") == 1  # only the main process prints
     assert losses(tmp_path / "run") == pytest.approx(losses(alone), abs=1e-4)
     together, single = (read_json(run / "metrics.json") for run in (tmp_path / "run", alone))
-    for name in ("train_loss", "eval_loss", "last_quarter/rewards/margins", "initial_loss"):
+    evaluated = [name for name in single if name.startswith("eval_")]
+    assert {"eval_loss", "eval_rewards/margins", "eval_logps/chosen", "eval_entropy"} < set(evaluated)
+    for name in ("train_loss", "last_quarter/rewards/margins", "initial_loss", *evaluated):
         assert together[name] == pytest.approx(single[name], abs=1e-3), name
     assert [entry["step"] for entry in read_lines(tmp_path / "run" / "log.jsonl")] == list(range(1, 13))
     written = [(row["step"], row["model"]) for row in read_lines(tmp_path / "run" / "samples.jsonl")]

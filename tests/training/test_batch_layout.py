@@ -3,14 +3,17 @@
 import pytest
 import torch
 from test_train_dpo import set_up
+from tiny_models import write_tiny_adapter
+from training_sessions import assert_same, log, session
 
 from response_generator.config.training_schema import DPOArguments
 from response_generator.config.validation import validate_arguments
-from response_generator.training import batch_layout, shared_prefix
+from response_generator.errors import RunError
+from response_generator.training import batch_layout, layout_speed, shared_prefix
 from response_generator.training.batch_layout import SHARED_PREFIX_LAYOUT, TRL_LAYOUT, choose_layout
 from response_generator.training.shared_prefix import SharedPrefixCollator
 
-ASKED = {"shared_prefix": True}
+ASKED, AUTO = {"shared_prefix": True}, {"shared_prefix": "auto"}
 
 
 @pytest.fixture
@@ -18,9 +21,10 @@ def trainer(tiny, tmp_path):
     return set_up(validate_arguments(DPOArguments, tiny.dpo(tmp_path / "run"), "args.json"))[0]
 
 
-def test_the_layout_that_is_asked_for(trainer, capsys):
+def test_the_layout_that_is_asked_for(precision, trainer, capsys):
+    assert trainer.args.bf16 is (precision == "bfloat16")
     plain = trainer.data_collator
-    assert choose_layout(trainer, {}) == TRL_LAYOUT
+    assert choose_layout(trainer, {"shared_prefix": False}) == TRL_LAYOUT
     assert trainer.data_collator is plain
     assert choose_layout(trainer, ASKED) == SHARED_PREFIX_LAYOUT
     assert isinstance(trainer.data_collator, SharedPrefixCollator)
@@ -83,3 +87,107 @@ def test_rounding_that_the_model_has_anyway_is_allowed(trainer, monkeypatch, pac
     monkeypatch.setattr(batch_layout, "compute_reply_logps", compute)
     monkeypatch.setattr(trainer.args, "bf16", True)  # also on a processor without bfloat16
     assert choose_layout(trainer, ASKED) == layout
+
+
+def pretend(monkeypatch, **seconds: list[float]) -> list[tuple[str, int]]:
+    """Lets the passes take these seconds, in turn, or raises an error that stands there. Returns what is timed: layout
+    and number of pairs."""
+    timed = []
+    time_passes = layout_speed.time_passes
+
+    def take(trainer, collator, rows, with_reference):
+        name = "shared" if isinstance(collator, SharedPrefixCollator) else "plain"
+        timed.append((name, len(rows)))
+        time_passes(trainer, collator, rows, with_reference)
+        taken = seconds[name][len([each for each in timed if each[0] == name]) - 1]
+        if isinstance(taken, Exception):
+            raise taken
+        return taken
+
+    monkeypatch.setattr(layout_speed, "time_passes", take)
+    return timed
+
+
+@pytest.mark.parametrize(
+    ("plain", "shared", "layout", "figures"),
+    [
+        # Of 8 pairs in two batches. The first round of each batch counts only where it is the faster one.
+        ([9, 9, 1, 1], [9, 9, 2, 3], TRL_LAYOUT, "TRL 4.0 pairs/s, shared prefix 1.6 pairs/s"),
+        ([1, 1, 2, 2], [9, 0.5, 0.5, 9], SHARED_PREFIX_LAYOUT, "TRL 4.0 pairs/s, shared prefix 8.0 pairs/s"),
+        (
+            [1, torch.OutOfMemoryError("16 GB")],
+            [4, 4, 4, 4],
+            SHARED_PREFIX_LAYOUT,
+            "TRL is out of memory, shared prefix 1.0 pairs/s",
+        ),
+        (
+            [1, 1, 1, 1],
+            [RuntimeError("DefaultCPUAllocator: can't allocate memory")],
+            TRL_LAYOUT,
+            "TRL 4.0 pairs/s, shared prefix is out of memory",
+        ),
+    ],
+)
+def test_auto_takes_the_faster_layout_and_says_both_speeds(
+    trainer, monkeypatch, capsys, plain, shared, layout, figures
+):
+    timed = pretend(monkeypatch, plain=plain, shared=shared)
+    assert choose_layout(trainer, AUTO) == choose_layout(trainer, {}, layout) == layout
+    assert isinstance(trainer.data_collator, SharedPrefixCollator) is (layout == SHARED_PREFIX_LAYOUT)
+    assert capsys.readouterr().out.splitlines() == [
+        f"shared_prefix: auto: {figures}; training in the layout {layout}",
+        f"shared_prefix: the layout of the earlier start is kept: {layout}",  # {} is "auto" too
+    ]
+    assert timed[:2] == [("plain", 4), ("shared", 4)]  # in turn
+    assert len(timed) == len(plain) + len(shared)
+
+
+def test_memory_for_neither_layout_is_an_error(trainer, monkeypatch):
+    pretend(monkeypatch, plain=[torch.OutOfMemoryError()], shared=[torch.OutOfMemoryError()])
+    with pytest.raises(RunError, match="out of memory in both layouts of a batch; lower dpo.per_device_train_batch"):
+        choose_layout(trainer, AUTO)
+
+
+def test_another_error_is_not_hidden(trainer, monkeypatch):
+    pretend(monkeypatch, plain=[RuntimeError("a broken kernel")], shared=[])
+    with pytest.raises(RuntimeError, match="a broken kernel"):
+        choose_layout(trainer, AUTO)
+
+
+def test_auto_does_not_time_what_cannot_be_used(trainer, monkeypatch, capsys):
+    timed = pretend(monkeypatch)
+    monkeypatch.setattr(shared_prefix, "build_mask", attend_to_all_earlier_tokens)
+    assert choose_layout(trainer, AUTO) == TRL_LAYOUT
+    assert "shared_prefix: log-probabilities of replies differ" in capsys.readouterr().out
+    assert timed == []
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_the_reference_is_timed_only_where_a_step_computes_it(trainer, monkeypatch, known):
+    computed = []
+    monkeypatch.setattr(trainer, "compute_ref_log_probs", lambda model, batch: computed.append(True))
+    choose_layout(trainer, AUTO | {"precompute_ref_log_probs": known})
+    assert bool(computed) is not known
+
+
+def test_batches_of_several_lengths_are_timed(trainer):
+    trainer.args.per_device_train_batch_size = 1
+    trainer.args.train_sampling_strategy = "group_by_length"
+    lengths = trainer.train_dataset["length"][:]
+    timed = [row["length"] for (row,) in layout_speed.choose_batches(trainer)]
+    assert len(timed) == layout_speed.NUM_TIMED_BATCHES
+    assert max(lengths) not in timed and len(set(timed)) > 1
+
+
+@pytest.mark.parametrize("layout", [TRL_LAYOUT, SHARED_PREFIX_LAYOUT])
+@pytest.mark.parametrize("dpo", [{}, {"gradient_checkpointing": True, "precompute_ref_log_probs": True}])
+def test_timing_leaves_no_trace(tiny, tmp_path, monkeypatch, dpo, layout):
+    """With dropout, so that a random number more or less would show."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    write_tiny_adapter(tiny.folder / "base", tmp_path / "dropping", lora_dropout=0.3)
+    values = {"adapter": str(tmp_path / "dropping"), "disable_dropout": False, "max_steps": 2, **dpo}
+    monkeypatch.setattr(batch_layout, "choose_faster", lambda speeds: (layout, f"{min(speeds.values()) > 0}"))
+    by_hand, _ = session(tiny, tmp_path / "by_hand", shared_prefix=layout == SHARED_PREFIX_LAYOUT, **values)
+    timed, _ = session(tiny, tmp_path / "timed", shared_prefix="auto", **values)
+    assert_same(timed, by_hand)
+    assert log(tmp_path / "timed") == log(tmp_path / "by_hand")

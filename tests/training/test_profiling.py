@@ -12,6 +12,7 @@ from response_generator.data.tokenization import TokenizedPairs, tokenize_pairs
 from response_generator.modeling import loading as models
 from response_generator.modeling.tokenizer import load_tokenizer
 from response_generator.training import device_memory, dpo_config, profiling
+from response_generator.training.batch_layout import TRL_LAYOUT
 
 
 def row(tokens: int) -> dict:
@@ -59,11 +60,28 @@ def test_tokens_are_those_of_padded_batches(tiny, tmp_path):
     assert profiling.count_padded_tokens([5, 7, 3, 9, 4], config, range(5)) == [2 * 2 * 7 + 2 * 2 * 9, 2 * 1 * 4]
 
 
+@pytest.mark.parametrize("asked", [None, "auto"])
+def test_where_the_layout_is_not_known_the_larger_memory_is_estimated(tiny, tmp_path, asked):
+    def estimate(train, shared_prefix) -> float:
+        arguments = arguments_for(tiny, tmp_path, shared_prefix=shared_prefix)
+        config = dpo_config.build_dpo_config(arguments)
+        found = profiling.estimate_run_memory(arguments, config, models.resolve_initial_adapter(arguments), train)
+        return found.total - found.process
+
+    rows = {
+        "long prompts": {"prompt_ids": [1] * 200, "chosen_ids": [1, 2], "rejected_ids": [2, 1]},
+        "long replies": {"prompt_ids": [1], "chosen_ids": [1] * 200, "rejected_ids": [2, 1]},
+    }
+    for row in rows.values():
+        train = TokenizedPairs(rows=[row] * 12)
+        assert estimate(train, asked) == max(estimate(train, False), estimate(train, True))
+
+
 def test_the_whole_run_is_counted(tiny, tmp_path):
     train = TokenizedPairs(rows=[row(10)] * 12)
     # 12 pairs of 10 tokens, twice each, 2 epochs
-    assert profiling.count_run_tokens(train, arguments_for(tiny, tmp_path)) == 12 * 2 * 10 * 2
-    assert profiling.count_run_tokens(train, arguments_for(tiny, tmp_path, max_steps=2)) == 8 * 2 * 10
+    assert profiling.count_run_tokens(train, arguments_for(tiny, tmp_path), TRL_LAYOUT) == 12 * 2 * 10 * 2
+    assert profiling.count_run_tokens(train, arguments_for(tiny, tmp_path, max_steps=2), TRL_LAYOUT) == 8 * 2 * 10
 
 
 @pytest.mark.parametrize("dpo", [{}, {"precompute_ref_log_probs": True, "gradient_accumulation_steps": 2}])

@@ -62,16 +62,19 @@ def estimate_gb(recipe: str, base: PretrainedConfig, sft: str) -> float:
     is_fast = base.model_type != "gemma3_text"  # one of unsloth's fast models
     config = DPOConfig(report_to=[], gradient_checkpointing=True, bf16=False)
     config.use_cpu, config.optim = False, dpo["optim"]  # as on a GPU
-    estimate = memory.estimate_memory(
-        base,
-        memory.get_new_lora_shapes(base, lora),
-        shared if dpo["shared_prefix"] else separate,
-        config,
-        four_bit=loading["load_in_4bit"],
-        fused=is_fast,
-        offloaded=loading["use_gradient_checkpointing"] == "unsloth",
-    )
-    return estimate.total / 1e9
+    estimates = [
+        memory.estimate_memory(
+            base,
+            memory.get_new_lora_shapes(base, lora),
+            batch,
+            config,
+            four_bit=loading["load_in_4bit"],
+            fused=is_fast,
+            offloaded=loading["use_gradient_checkpointing"] == "unsloth",
+        )
+        for batch in {True: [shared], False: [separate], "auto": [shared, separate]}[dpo["shared_prefix"]]
+    ]
+    return max(estimate.total for estimate in estimates) / 1e9
 
 
 def read_documented() -> dict[str, float]:

@@ -49,7 +49,7 @@ def plain_logps(model, row: dict) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("lora", [{}, {"r": 8, "target_modules": ["k_proj", "o_proj"]}, {"use_dora": True}])
-def test_another_reference_speaks_as_a_model_with_that_adapter_alone(tiny, tmp_path, arguments, lora):
+def test_another_reference_speaks_as_a_model_with_that_adapter_alone(precision, tiny, tmp_path, arguments, lora):
     write_tiny_adapter(tiny.folder / "base", tmp_path / "other", seed=9, **lora)
     other = arguments_for(tiny, tmp_path, reference_adapter=str(tmp_path / "other"))
     trainer, start, _ = set_up(other)
@@ -136,7 +136,7 @@ def test_the_cache_key_names_all_that_the_log_probabilities_depend_on(tiny, tmp_
 
     write_tiny_adapter(tiny.folder / "base", tmp_path / "weights", seed=9)
     write_tiny_adapter(tiny.folder / "base", tmp_path / "scale", lora_alpha=99)
-    other_dtype = "float32" if has_native_bf16() else "bfloat16"
+    other_dtype = "float32" if has_native_bf16() else "bfloat16"  # than the one chosen for this processor
     template = arguments.chat_template.model_copy(update={"system_prompt": "You are kind ."})
     others = {
         "adapter weights": key_of(arguments_for(tiny, tmp_path, adapter=str(tmp_path / "weights"))),

@@ -40,6 +40,18 @@ CASES = {
 
 @pytest.mark.parametrize("case", CASES)
 def test_a_resumed_run_is_an_uninterrupted_one(case, tiny, tmp_path, monkeypatch, capsys):
+    check_resumption(case, tiny, tmp_path, monkeypatch, capsys)
+
+
+@pytest.mark.parametrize("case", ["in the first epoch", "shared prompts, precomputed reference"])
+def test_it_is_in_either_precision(case, precision, tiny, tmp_path, monkeypatch, capsys):
+    trainer = check_resumption(case, tiny, tmp_path, monkeypatch, capsys)
+    assert trainer.args.bf16 is (precision == "bfloat16")
+    assert str(trainer.model.dtype) == f"torch.{precision}"
+
+
+def check_resumption(case, tiny, tmp_path, monkeypatch, capsys):
+    """Returns the trainer of the resumed run."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     step, dpo = CASES[case]
     whole, expected = session(tiny, tmp_path / "whole", **dpo)
@@ -53,6 +65,7 @@ def test_a_resumed_run_is_an_uninterrupted_one(case, tiny, tmp_path, monkeypatch
     assert log(tmp_path / "run") == log(tmp_path / "whole")
     same = ("train_loss", "steps", "epoch", "eval_loss", "last_quarter/rewards/margins", "last_quarter/logps/chosen")
     assert {key: metrics[key] for key in same} == {key: expected[key] for key in same}
+    return resumed
 
 
 def test_the_order_of_lengths_depends_on_seed_and_epoch_alone():
