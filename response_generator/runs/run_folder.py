@@ -215,11 +215,8 @@ class RunFolder:
         self.note_environment({WEIGHTS: recorded | now})
 
     def read_environment(self) -> dict[str, Any]:
+        """What this start and earlier ones have noted in environment.json; empty where there is none."""
         return read_json(self.path / ENVIRONMENT_FILE)
-
-    def read_environment(self) -> dict[str, Any]:
-        """What this start and an earlier one have noted in environment.json; empty where there is none."""
-        return read_json(self.path / "environment.json")
 
     def note_environment(self, facts: dict[str, Any]) -> None:
         """Adds to environment.json. Earlier entries stay: a resumed run may end without loading the model again."""
