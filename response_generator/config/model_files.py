@@ -9,6 +9,7 @@ from response_generator.config import strict_json
 from response_generator.errors import InputError
 
 CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
+GENERATION_CONFIG = "generation_config.json"
 ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 TOKENIZER_FILES = (
     "tokenizer.json tokenizer.model tokenizer_config.json vocab.json vocab.txt spiece.model sentencepiece.bpe.model"
@@ -24,6 +25,10 @@ SETTINGS_FILES = (
 CAUSAL_LM = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
 CLASSIFIER = ("ForSequenceClassification",)
 ANY_MODEL = ("",)
+LAYER_COUNTS = ("num_hidden_layers", "n_layer", "num_layers")
+MAX_LAYERS = 10_000  # the largest published models have a few hundred; building a million takes hours
+MAX_INTEGER = 2**31 - 1
+CHANGES_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")  # values of init_lora_weights
 
 
 def read_shapes(file: Path) -> dict[str, tuple[int, ...]]:
@@ -53,8 +58,13 @@ def find_model_errors(folder: Path, heads: tuple[str, ...]) -> list[str]:
         names = config.get("architectures")
         if isinstance(names, list) and names and not any(str(name).endswith(heads) for name in names):
             errors.append(f"{folder}: is a {', '.join(map(str, names))}; needed: {' or '.join(heads)}")
+        for key in LAYER_COUNTS:
+            count = config.get(key, 1)
+            if isinstance(count, int) and not 0 < count <= MAX_LAYERS:
+                errors.append(f"{folder / CONFIG}: {key}: got {count}; allowed: 1 to {MAX_LAYERS}")
     except InputError as error:
         errors.append(f"{error}; download the model again")
+    errors += find_generation_config_errors(folder / GENERATION_CONFIG)
     if not any((folder / name).is_file() for name in TOKENIZER_FILES):
         errors.append(f"{folder}: holds no tokenizer ({', '.join(TOKENIZER_FILES[:2])} …); download the model again")
     try:
@@ -62,6 +72,20 @@ def find_model_errors(folder: Path, heads: tuple[str, ...]) -> list[str]:
             read_shapes(file)
     except InputError as error:
         errors.append(str(error))
+    return errors
+
+
+def find_generation_config_errors(file: Path) -> list[str]:
+    """Checks what transformers only notices once the model is loaded. A model need not have this file."""
+    try:
+        config = strict_json.read_object(file) if file.is_file() else {}
+    except InputError as error:
+        return [f"{error}; download the model again"]
+    errors = []
+    for key in ("bos_token_id", "eos_token_id", "pad_token_id"):
+        value = config.get(key)
+        if any(type(token) is not int for token in (value if isinstance(value, list) else [value] if value else [])):
+            errors.append(f"{file}: {key}: got {repr(value):.60}; allowed: an integer, a list of integers, or null")
     return errors
 
 
@@ -110,6 +134,7 @@ def read_adapter(folder: Path) -> tuple[dict[str, Any], dict[str, tuple[int, ...
         peft_type = config.get("peft_type")
         if peft_type != "LORA":
             errors.append(f"{folder / ADAPTER_CONFIG}: peft_type is {peft_type!r}; allowed: LORA")
+        errors += [f"{folder / ADAPTER_CONFIG}: {message}" for message in find_lora_errors(config)]
     except InputError as error:
         errors.append(f"{error}; download or train the adapter again")
     try:
@@ -119,3 +144,24 @@ def read_adapter(folder: Path) -> tuple[dict[str, Any], dict[str, tuple[int, ...
     if errors:
         raise InputError(*errors)
     return config, shapes
+
+
+def find_lora_errors(config: dict[str, Any]) -> list[str]:
+    """Checks what PEFT does not check, or reports in other words, in the configuration of a LoRA adapter."""
+    errors = [f"{key}: {message}" for key, message in strict_json.find_unusable(config)]
+    if errors:
+        return errors
+    rank, alpha = config.get("r", 8), config.get("lora_alpha", 8)
+    if type(rank) is not int or not 0 < rank <= MAX_INTEGER:
+        errors.append(f"r: got {repr(rank):.60}; allowed: an integer from 1 to {MAX_INTEGER}")
+    if type(alpha) not in (int, float) or not 0 < alpha <= MAX_INTEGER:
+        errors.append(f"lora_alpha: got {repr(alpha):.60}; allowed: a number above 0, up to {MAX_INTEGER}")
+    start = config.get("init_lora_weights")
+    if isinstance(start, str) and start.lower().startswith(CHANGES_BASE):
+        errors.append(
+            f"init_lora_weights: got {repr(start):.60}, with which PEFT changes the weights of the base model, "
+            f"also for the reference; save the adapter with PEFT's path_initial_model_for_weight_conversion"
+        )
+    if config.get("alora_invocation_tokens") is not None:
+        errors.append("alora_invocation_tokens: is set; an activated LoRA is not supported; name another adapter")
+    return errors

@@ -1,5 +1,6 @@
 """Export: merges base model and adapter into one 16-bit model that needs no PEFT, and checks the result."""
 
+import os
 import shlex
 from collections.abc import Sequence
 from concurrent.futures.process import BrokenProcessPool
@@ -45,12 +46,14 @@ def find_path_errors(arguments: DPOArguments) -> list[str]:
         return []
     path, run = Path(arguments.export.path), Path(arguments.output_dir)
     key = f"export.path: {path}"
-    if run.resolve().is_relative_to(path.resolve()) or path.resolve().is_relative_to((run / "adapter").resolve()):
+    # Not Path.resolve, which raises RuntimeError for links that lead to themselves.
+    real_path, real_run, real_adapter = (Path(os.path.realpath(folder)) for folder in (path, run, run / "adapter"))
+    if real_run.is_relative_to(real_path) or real_path.is_relative_to(real_adapter):
         return [f"{key}: would mix with the files of the run; name another folder, for example {run / 'merged'}"]
     try:
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        if os.path.lexists(path) and (not path.is_dir() or any(path.iterdir())):
             return [f"{key}: already exists; name a new or an empty folder"]
-        with TemporaryDirectory(dir=next(parent for parent in path.absolute().parents if parent.exists())):
+        with TemporaryDirectory(dir=next(parent for parent in path.absolute().parents if os.path.lexists(parent))):
             return []
     except OSError as error:
         return [f"{key}: cannot be written ({error.strerror}); name another folder"]

@@ -34,6 +34,11 @@ def load_tokenizer(arguments: LoadingArguments, adapter: AdapterFile | None) -> 
             tokenizer = AutoTokenizer.from_pretrained(**from_pretrained_keywords(source, trust_remote_code))
     except Exception as error:  # the library tokenizers raises a plain Exception
         raise InputError(f"{key}: {source}: its tokenizer cannot be loaded ({error}); download it again") from error
+    if not isinstance(tokenizer.model_max_length, (int, float)):
+        raise InputError(
+            f"{key}: {source}: tokenizer_config.json: model_max_length: got {tokenizer.model_max_length!r}; allowed: a "
+            f"number"
+        )
     try:
         tokenizer.add_special_tokens(dict(arguments.chat_template.special_tokens))
     except (ValueError, TypeError) as error:

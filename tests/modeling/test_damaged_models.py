@@ -28,6 +28,25 @@ def write_config(**changes) -> Callable[[Path], None]:
     return change
 
 
+def write_tokenizer_config(**changes) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        file = folder / "tokenizer_config.json"
+        file.write_text(json.dumps(json.loads(file.read_text(encoding="utf-8")) | changes), encoding="utf-8")
+
+    return change
+
+
+def write_raw(key: str, number: str) -> Callable[[Path], None]:
+    """Writes a number into the adapter's configuration that Python would not write."""
+
+    def change(folder: Path) -> None:
+        write_config(**{key: "THE NUMBER"})(folder)
+        text = (folder / CONFIG).read_text(encoding="utf-8")
+        (folder / CONFIG).write_text(text.replace('"THE NUMBER"', number), encoding="utf-8")
+
+    return change
+
+
 def write_file(name: str, text: str) -> Callable[[Path], None]:
     return lambda folder: (folder / name).write_text(text, encoding="utf-8")
 
@@ -71,6 +90,18 @@ ADAPTERS = {
     "configuration is broken JSON": (write_file(CONFIG, "{"), "adapter_config.json: broken JSON"),
     "configuration is empty": (write_file(CONFIG, ""), "adapter_config.json: broken JSON"),
     "configuration repeats a key": (write_file(CONFIG, '{"r": 4, "r": 8}'), "r: written twice"),
+    "rank is text": (write_config(r="four"), "adapter_config.json: r: got 'four'; allowed: an integer from 1"),
+    "rank is huge": (write_config(r=2**70), "adapter_config.json: r: got 1180591620717411303424; allowed"),
+    "alpha is infinite": (
+        write_raw("lora_alpha", "1e999"),
+        "adapter_config.json: lora_alpha: got inf; allowed: a finite",
+    ),
+    "alpha is 0": (write_config(lora_alpha=0), "adapter_config.json: lora_alpha: got 0; allowed: a number above 0"),
+    "loading it would change the base": (
+        write_config(init_lora_weights="pissa_niter_4"),
+        "changes the weights of the base",
+    ),
+    "activated LoRA": (write_config(alora_invocation_tokens=[1]), "an activated LoRA is not supported"),
     "target modules are no pattern": (write_config(target_modules="("), "adapter_config.json: target_modules: got '('"),
     "pattern without a module": (
         write_config(target_modules="x.*"),
@@ -81,7 +112,6 @@ ADAPTERS = {
         write_config(r=8),
         "has rank 4 in adapter_model.safetensors, 8 in adapter_config",
     ),
-    "rank is text": (write_config(r="four"), "PEFT cannot add it to base_model"),
     "target is not a layer": (write_config(target_modules=["query"]), "PEFT cannot add it to base_model"),
     "tensors of a layer that is not a target": (write_config(target_modules=["q_proj"]), "does not ask for"),
     "tensor is missing": (
@@ -108,6 +138,16 @@ MODELS = {
     "configuration is empty": (write_file("config.json", "{}"), "config.json: has no model_type"),
     "configuration is a list": (write_file("config.json", "[]"), "config.json: holds a list"),
     "unknown model type": (write_config(model_type="lama"), "lama"),
+    "generation configuration is a list": (
+        write_file("generation_config.json", "[]"),
+        "generation_config.json: holds a",
+    ),
+    "a token id is text": (
+        write_file("generation_config.json", '{"eos_token_id": "x"}'),
+        "generation_config.json: eos_token_id: got 'x'; allowed: an integer",
+    ),
+    "a billion layers": (write_config(num_hidden_layers=10**9), "num_hidden_layers: got 1000000000; allowed: 1 to"),
+    "length is text": (write_tokenizer_config(model_max_length="x"), "model_max_length: got 'x'; allowed: a number"),
     "size is text": (write_config(hidden_size="wide"), "hidden_size"),
     "tokenizer is missing": (remove("tokenizer.json", "tokenizer_config.json"), "holds no tokenizer"),
     "tokenizer is broken": (truncate("tokenizer.json", 0.5), "tokenizer cannot be loaded"),

@@ -101,7 +101,10 @@ def test_export_errors_are_found_without_loading(tiny, tmp_path):
     (quantized / "config.json").write_text(json.dumps({"quantization_config": {"quant_method": "bitsandbytes"}}))
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "file").touch()
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
     cases = {
+        "already exists": {"path": str(tmp_path / "loop")},
+        "cannot be written": {"path": str(tmp_path / "loop" / "merged")},
         "is pre-quantized; name its 16-bit original in export.base_model": {"base_model": str(quantized)},
         "already exists; name a new or an empty folder": {"path": str(tmp_path / "full")},
         "would mix with the files of the run": {"path": str(tmp_path / "run" / "adapter" / "merged")},
