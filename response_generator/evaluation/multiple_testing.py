@@ -1,6 +1,6 @@
 """Corrects p-values for the number of differences that are looked at.
 
-Of a dozen metrics of two equal models, one has a p-value below 0.05 in every second evaluation.
+Two equal models seem to differ in one of a dozen metrics in every fourth evaluation (docs/evaluation.md).
 """
 
 from dataclasses import replace
