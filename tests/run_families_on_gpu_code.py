@@ -15,7 +15,6 @@ os.environ["UNSLOTH_COMPILE_DISABLE"] = "1"  # tracing Gemma's layers takes a mi
 import unsloth_gpu_code  # noqa: F401 (it loads unsloth)
 
 # isort: split
-import torch
 from run_on_gpu_code import sft_session
 
 from response_generator.config.schema import EvaluateArguments
@@ -29,12 +28,12 @@ from response_generator.generation import method, sampling
 from response_generator.modeling import inference, loading
 from response_generator.modeling.backend import has_unsloth_forward
 from response_generator.modeling.logprobs import completion_logps
+from response_generator.modeling.precision import BF16_VARIABLE
 from response_generator.modeling.tokenizer import load_tokenizer
 from response_generator.training import batch_layout, dpo_config, run_training, sanity_checks, trainer_setup
 from response_generator.training.dpo_trainer import ResumableDPOTrainer
 
-# The recipes train in bfloat16, which a card has, whatever this processor has; see `has_native_bf16`.
-torch.cpu.get_capabilities = lambda: {"bf16": True}
+os.environ[BF16_VARIABLE] = "1"  # the recipes train in bfloat16, which a card has, whatever this processor has
 
 
 def train_dpo(values: dict) -> dict:
@@ -46,7 +45,7 @@ def train_dpo(values: dict) -> dict:
     pairs = tokenize_pairs(pairs, ChatFormatter.of(tokenizer, arguments.chat_template), config.max_length)
     policy = loading.load_policy(arguments, start)
     trainer = trainer_setup.build_trainer(ResumableDPOTrainer, policy, tokenizer, config, pairs, None, [])
-    layout = batch_layout.choose_layout(trainer, arguments.dpo)
+    layout = batch_layout.choose_layout(trainer, {"shared_prefix": True})  # "auto" would depend on the time
     metrics = sanity_checks.check_start(trainer, start, None)
     metrics |= run_training.train(trainer)
     sanity_checks.check_end(policy, start, None)

@@ -44,6 +44,7 @@ from response_generator.runs.tracking import Tracker
 from response_generator.training import (
     batch_layout,
     dpo_config,
+    layout_speed,
     prefix_kernel,
     profiling,
     progress_bar,
@@ -270,6 +271,7 @@ def both_layouts(values: dict, checkpointing: bool) -> dict[str, dict]:
     found = {}
     plain = trainer.data_collator
     layout = batch_layout.choose_layout(trainer, {"shared_prefix": True})
+    speeds = layout_speed.measure_speeds(trainer, {"plain": plain, layout: trainer.data_collator}, with_reference=True)
     for name, collator in (("plain", plain), (layout, trainer.data_collator)):
         policy.for_training() if checkpointing else policy.train()
         policy.zero_grad()
@@ -283,6 +285,7 @@ def both_layouts(values: dict, checkpointing: bool) -> dict[str, dict]:
             "metrics": {key: values[-1] for key, values in trainer._metrics["train"].items() if key != "num_tokens"},
             "gradients": gradients.tolist(),
             "kernel_calls": len(unsloth_gpu_code.FLEX_CALLS),
+            "pairs_per_second": speeds[name],
         }
         trainer._metrics["train"].clear()
     return found

@@ -2,14 +2,17 @@
 
 import pytest
 import torch
+from conftest import read_json
+from script_runs import run_here
 from test_train_dpo import set_up
 from tiny_models import write_tiny_adapter
 from training_sessions import assert_same, log, session
 
+import fine_tune_dpo
 from response_generator.config.training_schema import DPOArguments
 from response_generator.config.validation import validate_arguments
 from response_generator.errors import RunError
-from response_generator.training import batch_layout, layout_speed, shared_prefix
+from response_generator.training import batch_layout, layout_speed, run_training, shared_prefix
 from response_generator.training.batch_layout import SHARED_PREFIX_LAYOUT, TRL_LAYOUT, choose_layout
 from response_generator.training.shared_prefix import SharedPrefixCollator
 
@@ -140,6 +143,36 @@ def test_auto_takes_the_faster_layout_and_says_both_speeds(
     ]
     assert timed[:2] == [("plain", 4), ("shared", 4)]  # in turn
     assert len(timed) == len(plain) + len(shared)
+
+
+@pytest.mark.parametrize("layout", [TRL_LAYOUT, SHARED_PREFIX_LAYOUT])
+def test_another_process_times_nothing_and_takes_the_main_processs_choice(trainer, monkeypatch, capsys, layout):
+    timed = pretend(monkeypatch)
+    monkeypatch.setattr(trainer, "is_world_process_zero", lambda: False)
+    monkeypatch.setattr(batch_layout, "broadcast_object_list", lambda choice: choice.__setitem__(0, layout))
+    assert choose_layout(trainer, AUTO) == layout
+    assert isinstance(trainer.data_collator, SharedPrefixCollator) is (layout == SHARED_PREFIX_LAYOUT)
+    assert timed == [] and capsys.readouterr().out == ""
+
+
+def test_a_resumed_run_keeps_the_layout_that_was_chosen_before_the_first_step(tiny, tmp_path, monkeypatch, capsys):
+    def interrupt(trainer):
+        raise KeyboardInterrupt("before the first step")
+
+    def measure_again(*_):
+        raise AssertionError("the layouts are timed again")
+
+    values = tiny.dpo(tmp_path / "run")
+    values["dpo"] |= AUTO | {"max_steps": 1}
+    with monkeypatch.context() as patch:
+        patch.setattr(layout_speed, "measure_speeds", lambda *_: {TRL_LAYOUT: 1.0, SHARED_PREFIX_LAYOUT: 2.0})
+        patch.setattr(run_training, "train", interrupt)
+        assert run_here(fine_tune_dpo.main, values, tmp_path) != 0
+    assert read_json(tmp_path / "run" / "environment.json")["batch_layout"] == SHARED_PREFIX_LAYOUT
+    monkeypatch.setattr(layout_speed, "measure_speeds", measure_again)
+    assert run_here(fine_tune_dpo.main, values, tmp_path) == 0
+    assert "shared_prefix: the layout of the earlier start is kept: shared prefix" in capsys.readouterr().out
+    assert read_json(tmp_path / "run" / "environment.json")["batch_layout"] == SHARED_PREFIX_LAYOUT
 
 
 def test_memory_for_neither_layout_is_an_error(trainer, monkeypatch):
