@@ -91,7 +91,8 @@ class CheckpointCallback(TrainerCallback):
 class BestCheckpointCallback(TrainerCallback):
     """Names the best checkpoint by the present place of the run folder, which may have been moved.
 
-    transformers stores an absolute path. When nothing is there it warns that it forgets the best checkpoint.
+    transformers stores an absolute path. When nothing is there, it says that it ignores the best checkpoint, and finds
+    it again at the next save only if the best evaluation was at a step that was saved.
     """
 
     def __init__(self):
