@@ -35,14 +35,16 @@ def describe_unusable(checkpoint: Path) -> str | None:
     return f"{checkpoint.name}: {reason}; it is not used" if reason else None
 
 
-def find_best_checkpoint(run: Path, state) -> Path | None:
-    """The complete checkpoint with the best evaluation, None where there is none.
+def find_best_checkpoint(checkpoint: Path) -> Path | None:
+    """The checkpoint with the best evaluation up to `checkpoint`; None where there is none, or none any more.
 
-    Args:
-        state: transformers' own. The path in it is not used: the run folder may have been moved since.
+    transformers stores an absolute path, but the run folder may have been moved; the best one is beside `checkpoint`.
     """
-    folder = checkpoint_folder(run, state.best_global_step or 0)
-    return None if missing_files(folder) else folder
+    state = strict_json.parse_json((checkpoint / checkpoint_files.STATE_FILE).read_text("utf-8"), allow_nan=True)
+    if state["best_model_checkpoint"] is None:
+        return None
+    best = checkpoint.with_name(Path(state["best_model_checkpoint"]).name)
+    return None if missing_files(best) else best
 
 
 def find_next_step(run: Path) -> int:

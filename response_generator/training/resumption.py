@@ -79,11 +79,10 @@ class CheckpointCallback(TrainerCallback):
         logging.getLogger("transformers.trainer").addFilter(is_no_lost_checkpoint)
 
     def on_train_begin(self, args, state, control, **kwargs):
-        best = checkpointing.find_best_checkpoint(Path(args.output_dir), state)
-        if args.load_best_model_at_end and state.best_global_step and not best:
-            name = f"checkpoint-{state.best_global_step}"
-            print(f"{name}: the best checkpoint so far is no longer there; the best of the next ones is kept")
-        state.best_model_checkpoint = str(best) if best else None
+        if state.global_step:
+            checkpoint = checkpointing.checkpoint_folder(args.output_dir, state.global_step)
+            best = checkpointing.find_best_checkpoint(checkpoint)
+            state.best_model_checkpoint = str(best) if best else None
 
     def on_save(self, args, state, control, **kwargs):
         self.accelerator.wait_for_everyone()  # each process writes its own random state

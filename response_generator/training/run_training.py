@@ -76,7 +76,7 @@ def find_resume_checkpoint(trainer: ResumableTrainer, run: Path) -> Path | None:
         print(checkpointing.describe_unusable(folder))
     checkpoint = checkpointing.find_last_checkpoint(run)
     if checkpoint and trainer.args.load_best_model_at_end:
-        check_best_checkpoint(run, read_state(checkpoint))
+        check_best_checkpoint(checkpoint)
     trainer.accelerator.wait_for_everyone()
     if trainer.is_world_process_zero():
         checkpointing.remove_unusable(run)
@@ -89,13 +89,18 @@ def find_resume_checkpoint(trainer: ResumableTrainer, run: Path) -> Path | None:
     return checkpoint
 
 
-def check_best_checkpoint(run: Path, state: TrainerState) -> None:
-    """Checks the checkpoint whose adapter may become that of the run.
+def check_best_checkpoint(checkpoint: Path) -> None:
+    """Checks the checkpoint whose adapter may become that of the run, and says when it is gone.
+
+    Args:
+        checkpoint: the one that the run is resumed from.
 
     Raises:
-        RunError: when it is damaged. Nothing is removed: later checkpoints may be of days of training.
+        RunError: when the best one is damaged. Nothing is removed: later checkpoints may be of days of training.
     """
-    best = checkpointing.find_best_checkpoint(run, state)
+    best = checkpointing.find_best_checkpoint(checkpoint)
+    if best is None and read_state(checkpoint).best_model_checkpoint:
+        print("the best checkpoint so far is no longer there; the best of the next ones is kept")
     damage = checkpoint_files.find_damage(best) if best else None
     if damage:
         raise RunError(
@@ -116,7 +121,7 @@ def load_finished_training(trainer: ResumableTrainer, checkpoint: Path | None) -
     if not state.stateful_callbacks["TrainerControl"]["args"]["should_training_stop"]:
         return False
     trainer.state = state
-    best = checkpointing.find_best_checkpoint(checkpoint.parent, state)
+    best = checkpointing.find_best_checkpoint(checkpoint)
     state.best_model_checkpoint = str(best) if best else None
     if trainer.args.load_best_model_at_end and state.best_model_checkpoint:
         trainer._load_best_model()

@@ -1,18 +1,20 @@
 """A run that was stopped and went on is, to the last bit, a run that was not: in this process, on tiny models."""
 
 import json
+import logging
 import os
 import signal
 import time
+from types import SimpleNamespace
 
 import pytest
 import torch
 from training_sessions import At, assert_same, log, session, stopped
-from transformers import TrainerCallback
+from transformers import TrainerCallback, TrainerState
 
 from response_generator.errors import RunError
-from response_generator.training import step_files
-from response_generator.training.resumption import EpochSeededLengthSampler
+from response_generator.training import checkpoint_files, run_training, step_files
+from response_generator.training.resumption import CheckpointCallback, EpochSeededLengthSampler
 from response_generator.training.step_files import read_rows
 
 CASES = {
@@ -80,7 +82,7 @@ def test_the_order_of_lengths_depends_on_seed_and_epoch_alone():
     assert sorted(order(1, 1)) == list(range(40))
 
 
-def test_best_adapter_is_kept_and_training_stops_early(tiny, tmp_path, capsys):
+def test_best_adapter_is_kept_and_training_stops_early(tiny, tmp_path):
     """The learning rate is far too high, so the first evaluation stays the best."""
     dpo = {
         "num_train_epochs": 4,
@@ -114,11 +116,32 @@ def test_best_adapter_is_kept_and_training_stops_early(tiny, tmp_path, capsys):
     # Stopped between the best and the end: patience counts on, and the best is found where the folder is now.
     stopped(tiny, tmp_path / "run", best + 1, **dpo)
     (tmp_path / "run").rename(tmp_path / "run_moved")
-    capsys.readouterr()
     resumed, figures = session(tiny, tmp_path / "run_moved", **dpo)
     assert (figures["steps"], figures["best_step"]) == (best + 2, best)
-    assert "best checkpoint" not in "".join(capsys.readouterr())  # transformers would say that it is lost
     assert_same(resumed, trainer)
+
+
+def test_the_best_checkpoint_is_found_in_a_folder_that_was_moved(tmp_path, capsys):
+    """Also where a later step, which was not saved, was better: transformers then keeps the earlier one."""
+    best, last = tmp_path / "moved" / "checkpoint-2", tmp_path / "moved" / "checkpoint-4"
+    for folder in (best, last):
+        folder.mkdir(parents=True)
+        for name in (*checkpoint_files.REQUIRED_FILES, checkpoint_files.RUN_IDENTITY_FILE):
+            (folder / name.replace("*", "0")).write_text("{}")
+    stored = TrainerState(global_step=4, best_global_step=3, best_model_checkpoint="/gone/run/checkpoint-2")
+    stored.save_to_json(str(last / "trainer_state.json"))
+    state = TrainerState(global_step=4, best_global_step=3, best_model_checkpoint=None)  # as transformers resumes
+    callback = CheckpointCallback(None, {}, None)
+    callback.on_train_begin(SimpleNamespace(output_dir=str(tmp_path / "moved")), state, None)
+    assert state.best_model_checkpoint == str(best)
+    said = "The best checkpoint /gone/run/checkpoint-2 recorded in the resumed state does not exist anymore. Ignoring"
+    record = logging.LogRecord("transformers.trainer", logging.WARNING, "", 0, said, None, None)
+    assert not logging.getLogger("transformers.trainer").filter(record)
+    checkpoint_files.remove(best)
+    callback.on_train_begin(SimpleNamespace(output_dir=str(tmp_path / "moved")), state, None)
+    assert state.best_model_checkpoint is None
+    run_training.check_best_checkpoint(last)
+    assert "the best checkpoint so far is no longer there" in capsys.readouterr().out
 
 
 def test_a_run_of_max_steps_ends_where_it_ended(tiny, tmp_path):
