@@ -9,20 +9,23 @@ PROBE_REPLY = "Hello"  # decides where the ids of a prompt end; an ordinary word
 TEXTS_BEFORE = ("\n", "a")
 
 
-def tokenize_prompt(prompt: str, formatter: ChatFormatter) -> list[int]:
+def tokenize_prompt(prompt: str, formatter: ChatFormatter, spaces: str = "") -> list[int]:
     """Returns the ids after which a model writes its reply. They depend on no reply.
 
     A prompt's last tokens can be others when a reply follows. Llama 2's tokenizer writes "[/EMOTION] " as `[/EMOTION]`
     `▁▁`, and "[/EMOTION] Hello" as `[/EMOTION]` `▁` `▁Hello`. The prompt ends with the last token that stays the same
     when PROBE_REPLY follows; the text after that token is written by the model, as the start of its reply.
+
+    Args:
+        spaces: with which every reply to this prompt starts; rows of plain text alone have any.
     """
-    return os.path.commonprefix([formatter.encode(prompt), formatter.encode(prompt + PROBE_REPLY)])
+    return os.path.commonprefix([formatter.encode(prompt), formatter.encode(prompt + spaces + PROBE_REPLY)])
 
 
 def tokenize_prompt_and_completions(
-    prompt: str, completions: tuple[str, ...], formatter: ChatFormatter
+    prompt: str, completions: tuple[str, ...], formatter: ChatFormatter, spaces: str = ""
 ) -> tuple[list[int], list[list[int]], bool]:
-    """Tokenizes completions after a prompt.
+    """Tokenizes completions after a prompt. For `spaces` see `tokenize_prompt`.
 
     The ids of a completion are those that follow the prompt's ids when both texts are tokenized together. If that
     changes the prompt's ids (" th" before "e", because " the" is one token), the text after the prompt's ids is
@@ -31,7 +34,7 @@ def tokenize_prompt_and_completions(
     Returns:
         The ids of `tokenize_prompt`, the ids of each completion, and whether any was tokenized alone.
     """
-    prompt_ids = tokenize_prompt(prompt, formatter)
+    prompt_ids = tokenize_prompt(prompt, formatter, spaces)
     wholes = [formatter.encode(prompt + completion) for completion in completions]
     merged = [whole[: len(prompt_ids)] != prompt_ids for whole in wholes]
     rest = prompt[count_characters(prompt, len(prompt_ids), formatter) :] if any(merged) else ""

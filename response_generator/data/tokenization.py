@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections import Counter
 from dataclasses import dataclass, field
 
@@ -98,7 +99,9 @@ def tokenize_pairs(pairs: list[Pair], formatter: ChatFormatter, max_length: int 
         if reason:
             tokens.dropped[reason] += 1
             continue
-        prompt_ids, completions, is_merged = tokenize_prompt_and_completions(prompt, (chosen, rejected), formatter)
+        prompt_ids, completions, is_merged = tokenize_prompt_and_completions(
+            prompt, (chosen, rejected), formatter, find_leading_spaces(pair)
+        )
         chosen_ids, rejected_ids = completions
         tokens.merged += is_merged
         room = max_length - len(prompt_ids) if max_length is not None else max(len(chosen_ids), len(rejected_ids))
@@ -143,3 +146,14 @@ def render_pair(pair: Pair, formatter: ChatFormatter) -> tuple[str, str, str]:
     target = pair.chosen["emotion"] if isinstance(pair.chosen, dict) else None
     chosen, rejected = (formatter.completion(pair.prompt, target, reply) for reply in (pair.chosen, pair.rejected))
     return formatter.prompt(pair.prompt, target), chosen, rejected
+
+
+def find_leading_spaces(pair: Pair) -> str:
+    """Returns the spaces with which both completions of a row of text start: where its author split prompt and reply.
+
+    Completions of messages are written by the chat template, and have none of their own.
+    """
+    if not isinstance(pair.prompt, str):
+        return ""
+    start = os.path.commonprefix([pair.chosen, pair.rejected])
+    return start[: len(start) - len(start.lstrip())]

@@ -17,7 +17,7 @@ from response_generator.data.chat_template import ChatFormatter
 from response_generator.data.datasets import Dialogue, Pair
 from response_generator.data.pair_text import find_target_emotion, get_reply_text
 from response_generator.data.prompt_tokens import tokenize_prompt
-from response_generator.data.tokenization import render_pair
+from response_generator.data.tokenization import find_leading_spaces, render_pair
 from response_generator.errors import InputError
 from response_generator.generation.decoding import write_replies
 from response_generator.generation.kv_cache import has_full_attention
@@ -86,7 +86,8 @@ def build_request(row: Pair | Dialogue, formatter: ChatFormatter) -> GenerationR
     prompt, _, _ = render_pair(row, formatter)
     turns = [{"role": "prompt", "content": row.prompt}] if isinstance(row.prompt, str) else row.prompt
     dialogue = Dialogue(row.index, turns, find_target_emotion(row) or "", get_reply_text(row.chosen))
-    return GenerationRequest(dialogue, prompt, tokenize_prompt(prompt, formatter), gold_ids=[])
+    prompt_ids = tokenize_prompt(prompt, formatter, find_leading_spaces(row))
+    return GenerationRequest(dialogue, prompt, prompt_ids, gold_ids=[])
 
 
 class SampleReplies(TrainerCallback):

@@ -17,6 +17,7 @@ from response_generator.data.tokenization import tokenize_pairs
 from response_generator.errors import InputError
 from response_generator.modeling.adapter_file import AdapterFile
 from response_generator.modeling.tokenizer import check_token_ids, load_tokenizer
+from response_generator.training.samples import build_request
 
 TEXTS = (
     "<s>[INST] [EMOTION] fear [/EMOTION] Who is there ? [/INST] [EMOTION] neutral [/EMOTION] ",
@@ -82,6 +83,23 @@ def test_rows_of_plain_text_are_used_unchanged(arguments, tokenizer, published):
         assert ids == written.encode(f"<s>{row['prompt']}{row[side]}</s>", add_special_tokens=False).ids
         assert written.id_to_token(ids[-2]) == "▁" and ids[-1] == tokenizer.eos_token_id
     assert tokens["prompt_ids"].count(tokenizer.bos_token_id) == 1
+
+
+def test_rows_of_plain_text_are_split_as_the_authors_split_them(arguments, tokenizer, published):
+    """At the end of the prompt's own tokens, where both completions start with a space; samples continue there too."""
+    formatter = ChatFormatter.of(tokenizer, arguments.chat_template)
+    written = Tokenizer.from_file(str(published / "adapter_two_tables" / "tokenizer.json"))
+    row = {"prompt": "   neutral   Hello ?     neutral    ", "chosen": " Fine . ", "rejected": " Go "}
+    for reply in ("Fine . ", "5 of them . ", '" No . '):
+        pair = parse_pair(0, row | {"chosen": f" {reply}"})
+        (tokens,) = tokenize_pairs([pair], formatter, None).rows
+        assert tokens["prompt_ids"] == written.encode(f"<s>{row['prompt']}", add_special_tokens=False).ids
+        assert build_request(pair, formatter).prompt_ids == tokens["prompt_ids"]
+    # Without the space, the last spaces of the prompt and the reply's first word are tokenized together.
+    pair = parse_pair(0, row | {"chosen": "Fine . "})
+    (other,) = tokenize_pairs([pair], formatter, None).rows
+    assert len(other["prompt_ids"]) < len(tokens["prompt_ids"])
+    assert build_request(pair, formatter).prompt_ids == other["prompt_ids"]
 
 
 def test_the_published_template_gives_the_tokens_of_the_authors(arguments, tokenizer):
