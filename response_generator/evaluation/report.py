@@ -12,6 +12,7 @@ from response_generator.evaluation.comparison import Comparison
 from response_generator.evaluation.conclusions import UNBROKEN, draw_conclusions
 from response_generator.evaluation.intervals import MIN_PROMPTS
 from response_generator.evaluation.predictions_file import group_by_run
+from response_generator.reporting.markdown import escape, escape_cell
 from response_generator.reporting.page import to_data_url, write_page
 from response_generator.runs import atomic_files
 
@@ -107,18 +108,14 @@ def collect_browser_rows(comparison: Comparison) -> list[dict[str, Any]]:
 def format_summary(comparison: Comparison) -> str:
     """The conclusions and the table in Markdown, for a README or a pull request."""
     header = [escape_cell(heading) for heading in table.build_header(comparison)]
-    first, *others = draw_conclusions(comparison)
+    first, *others = map(escape, draw_conclusions(comparison))
     lines = [f"**{first}**", "", *(f"- {conclusion}" for conclusion in others), ""]
     lines += [f"| {' | '.join(header)} |", "|---" + "|--:" * (len(header) - 1) + "|"]
     for section in table.build_sections(comparison):
-        lines.append(f"| **{section.title}** {'| ' * (len(header) - 1)}|")
+        lines.append(f"| **{escape_cell(section.title)}** {'| ' * (len(header) - 1)}|")
         lines += [f"| {' | '.join(escape_cell(cell) for cell in row)} |" for row in section.rows]
     if comparison.preference:
         lines += ["", "| held-out preference pairs | |", "|---|--:|"]
         lines += [f"| {title} | {value} |" for title, value in table.format_preference(comparison)]
     lines += ["", f"Rates in %, differences in points, [95 % interval]; {comparison.prompts} prompts.", ""]
     return "\n".join(lines)
-
-
-def escape_cell(cell: str) -> str:
-    return cell.replace("|", "\\|")
