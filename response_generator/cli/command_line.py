@@ -121,7 +121,7 @@ def run_main(main: Callable[[], None]) -> int:
     try:
         main()
     except InputError as error:
-        print_errors(*(f"error: {message}" for message in error.messages))
+        print_errors(*(f"error: {message.replace(chr(10), ' ')}" for message in error.messages))
         return 2
     except RunError as error:
         # Not only in the main process: any process may fail.

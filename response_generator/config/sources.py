@@ -12,6 +12,8 @@ from response_generator.config import model_files, paths
 from response_generator.errors import InputError
 
 HUB_CACHE_FOLDER = re.compile(r".*/models--(?P<repository>[^/]+)/snapshots/(?P<commit>[0-9a-f]{40})/?")
+# A path from the root, a home folder or this folder on, but not the one in a web address.
+LOCAL_PATH = re.compile(r"(?<![\w.~:/<-])(?:~[\w.-]*|\.{1,2})?/[^\s,;=\"']+")
 DATASET_SUFFIXES = (".json", ".jsonl", ".parquet")
 DEMO_MODELS_FOLDER = "assets"
 
@@ -39,6 +41,20 @@ def resolve_source(name: str) -> str:
 def strip_local_folders(name: str) -> str:
     """Reduces a local path to its last part, for files that are published; returns a hub id unchanged."""
     return Path(name).name if is_local(name) else name
+
+
+def strip_folders_in(value: Any) -> Any:
+    """Reduces the local paths in a value of the args to their last parts, also in a part of a text: "cache=/home/me/x"
+    becomes "cache=x"."""
+    if isinstance(value, dict):
+        return {key: strip_folders_in(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [strip_folders_in(each) for each in value]
+    if not isinstance(value, str):
+        return value
+    if LOCAL_PATH.match(value):
+        return Path(value).name  # a path with spaces
+    return LOCAL_PATH.sub(lambda path: Path(path[0]).name, value)
 
 
 def split_revision(name: str) -> tuple[str, str | None]:

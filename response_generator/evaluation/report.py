@@ -12,6 +12,7 @@ from response_generator.evaluation.comparison import Comparison
 from response_generator.evaluation.conclusions import UNBROKEN, draw_conclusions
 from response_generator.evaluation.intervals import MIN_PROMPTS
 from response_generator.evaluation.predictions_file import group_by_run
+from response_generator.reporting.markdown import escape, escape_cell
 from response_generator.reporting.page import to_data_url, write_page
 from response_generator.runs import atomic_files
 
@@ -108,7 +109,7 @@ def collect_browser_rows(comparison: Comparison) -> list[dict[str, Any]]:
 
 def format_summary(comparison: Comparison) -> str:
     """The conclusions and the table in Markdown, for a README or a pull request."""
-    first, *others = draw_conclusions(comparison)
+    first, *others = map(escape, draw_conclusions(comparison))
     lines = [f"**{first}**", "", *(f"- {conclusion}" for conclusion in others), ""]
     lines += format_table(table.build_header(comparison), table.build_sections(comparison))
     lines += ["", *format_table(table.build_gold_header(comparison), table.build_gold_sections(comparison))]
@@ -122,10 +123,6 @@ def format_summary(comparison: Comparison) -> str:
 def format_table(header: list[str], sections: list[table.Section]) -> list[str]:
     lines = [f"| {' | '.join(map(escape_cell, header))} |", "|---" + "|--:" * (len(header) - 1) + "|"]
     for section in sections:
-        lines.append(f"| **{section.title}** {'| ' * (len(header) - 1)}|")
+        lines.append(f"| **{escape_cell(section.title)}** {'| ' * (len(header) - 1)}|")
         lines += [f"| {' | '.join(map(escape_cell, row))} |" for row in section.rows]
     return lines
-
-
-def escape_cell(cell: str) -> str:
-    return cell.replace("|", "\\|")

@@ -43,12 +43,12 @@ def score_and_report(
     pictures = report.write_report(comparison, title, run_folder.flatten(settings), environment, run.path)
     metrics = comparison.flatten() | counts
     metrics |= {f"{model}/{key}": value for model, speed in throughput.items() for key, value in speed.items()}
-    run.write_json("metrics.json", metrics)
-    terminal_table.show_table(comparison, throughput)
-    examples.show_examples(comparison)
     tracker.log_table("predictions", *predictions_file.to_tracker_table(scored))
     for picture in pictures:
         tracker.log_image(picture.stem, picture)
     tracker.summarize(metrics)
     tracker.finish()
+    run.write_json("metrics.json", metrics)
+    terminal_table.show_table(comparison, throughput)
+    examples.show_examples(comparison)
     print(f"done: open {run.path / 'report.html'}; metrics, replies and pictures are beside it")

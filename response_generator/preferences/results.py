@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from response_generator.config.preference_schema import PreferenceDataArguments
-from response_generator.config.sources import strip_local_folders
 from response_generator.constants import FAILED_PROMPTS_FILE, PREFERENCES_FILE
 from response_generator.data.datasets import Pair
 from response_generator.errors import RunError
@@ -15,7 +14,7 @@ from response_generator.preferences.description import describe_pairs
 from response_generator.preferences.description_table import Rows, build_rows, show_description
 from response_generator.preferences.filters import count_filtered, filter_set
 from response_generator.preferences.sampling_rounds import Outcome
-from response_generator.reporting.markdown import format_table
+from response_generator.reporting.markdown import Markdown, format_source, format_table, format_value
 from response_generator.runs import atomic_files, json_lines
 from response_generator.runs.run_folder import RunFolder, flatten
 from response_generator.runs.short_names import build_page_title, name_adapters
@@ -54,12 +53,12 @@ def write_results(
     title = build_page_title("Preference pairs", run.path, name_adapters({"adapter": args.adapter}))
     pictures = report.write_report(title, pairs, rows, failed, flatten(run.arguments), run.path)
     atomic_files.atomic_write(run.path / "README.md", format_card(args, rows).encode("utf-8"))
-    run.write_json("metrics.json", metrics)
-    show_description(rows)
     for picture in pictures:
         tracker.log_image(picture.stem, picture)
     tracker.summarize(metrics)
     tracker.finish()
+    run.write_json("metrics.json", metrics)
+    show_description(rows)
     print(f"done: {len(pairs)} pairs are in {run.path / PREFERENCES_FILE}; open {run.path / 'report.html'}")
 
 
@@ -133,10 +132,10 @@ def list_outcome_rows(metrics: dict[str, float]) -> Rows:
 def format_card(args: PreferenceDataArguments, rows: Rows) -> str:
     """README.md, the card of the data set, with the metadata that the hub reads."""
     settings = {
-        "prompts": f"`{strip_local_folders(args.dataset.path)}`, split {args.dataset.split}",
-        "model": f"`{strip_local_folders(args.base_model)}` with the adapter `{strip_local_folders(args.adapter)}`",
-        "emotion classifier": f"`{strip_local_folders(args.scoring.emotion_model)}`",
-        "gibberish classifier": f"`{strip_local_folders(args.scoring.gibberish_model)}`",
+        "prompts": Markdown(f"{format_source(args.dataset.path)}, split {format_value(args.dataset.split)}"),
+        "model": Markdown(f"{format_source(args.base_model)} with the adapter {format_source(args.adapter)}"),
+        "emotion classifier": format_source(args.scoring.emotion_model),
+        "gibberish classifier": format_source(args.scoring.gibberish_model),
         "candidates per attempt": args.candidates,
         "attempts at most": args.max_attempts,
         "generation": args.generation,

@@ -133,7 +133,8 @@ def accept_any_text(stream: TextIO | None) -> TextIO:
     if stream is None:
         return open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 (open as long as the process)
     if hasattr(stream, "reconfigure"):
-        stream.reconfigure(errors="backslashreplace")
+        with contextlib.suppress(OSError):  # what was written before may have no reader any more
+            stream.reconfigure(errors="backslashreplace")
     return stream
 
 

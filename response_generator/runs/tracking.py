@@ -10,6 +10,7 @@ from response_generator.config.schema import WandbArguments
 from response_generator.runs import distributed
 from response_generator.runs.run_folder import WANDB_ID_FILE
 
+MAX_FINISH_SECONDS = 300  # for what is not uploaded when a run ends; `wandb sync` uploads the rest
 TENSORBOARD_FOLDER = "tensorboard"
 TOOLS = {"run": "wandb", "board": "tensorboard"}  # attributes of a Tracker
 
@@ -94,7 +95,9 @@ def start_wandb(settings: WandbArguments, folder: Path, config: dict[str, Any]):
         resume="allow",
         dir=folder,
         config=config,
-        settings=wandb.Settings(console="off", silent=True),
+        settings=wandb.Settings(
+            console="off", silent=True, finish_timeout=MAX_FINISH_SECONDS, finish_timeout_raises=True
+        ),
         **settings.model_dump(exclude={"tags"}),
         tags=settings.tags,
     )

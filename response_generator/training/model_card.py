@@ -7,7 +7,7 @@ from typing import Any
 from response_generator.config.sources import find_hub_revision, is_local, strip_local_folders
 from response_generator.data.prompt_tokens import PROBE_REPLY
 from response_generator.modeling.adapter_file import AdapterFile
-from response_generator.reporting.markdown import format_table
+from response_generator.reporting.markdown import Markdown, format_source, format_table, format_value
 
 SAMPLE_MESSAGE = {"role": "user", "content": {"emotion": "neutral", "dialog": "I lost my keys again ."}}
 SAMPLE_EMOTION = "sadness"
@@ -24,21 +24,20 @@ def write_model_card(
     """
     shutil.copy(picture, folder / picture.name)
     method, unit = ("DPO", "pairs") if "dpo" in arguments else ("SFT", "dialogues")
-    start = f"`{strip_local_folders(arguments['adapter'])}`" if arguments["adapter"] else "a new LoRA"
+    start = format_source(arguments["adapter"]) if arguments["adapter"] else "a new LoRA"
     # The hub accepts only hub ids as base_model, no folders.
     repository = find_hub_revision(arguments["base_model"])[0]
     base = "" if is_local(repository) else f"base_model: {repository}\n"
     dataset, held_out = arguments["dataset"], arguments["eval_dataset"]
     data = {
-        unit: f"{rows} of `{strip_local_folders(dataset['path'])}`, split {dataset['split']}",
-        "held out": f"`{strip_local_folders(held_out['path'])}`, split {held_out['split']}" if held_out else "none",
-        "base": f"`{strip_local_folders(arguments['base_model'])}`, {arguments['from_pretrained']}",
+        unit: Markdown(f"{rows} of {name_split(dataset)}"),
+        "held out": name_split(held_out) if held_out else "none",
+        "base": Markdown(f"{format_source(arguments['base_model'])}, {format_value(arguments['from_pretrained'])}"),
         "seed": arguments["seed"],
     }
     if method == "DPO":
         reference = arguments["reference_adapter"]
-        reference = strip_local_folders(reference) if reference else "a frozen copy of what training started from"
-        data["reference"] = reference
+        data["reference"] = format_source(reference) if reference else "a frozen copy of what training started from"
     card = (
         f"---\n{base}library_name: peft\npipeline_tag: text-generation\n"
         f"tags: [{method.lower()}, lora, trl]\n---\n"
@@ -50,6 +49,10 @@ def write_model_card(
         f"## Data and model\n\n{format_table(data)}\n## {method}\n\n{format_table(arguments[method.lower()])}"
     )
     (folder / "README.md").write_text(card, encoding="utf-8")
+
+
+def name_split(dataset: dict[str, Any]) -> Markdown:
+    return Markdown(f"{format_source(dataset['path'])}, split {format_value(dataset['split'])}")
 
 
 def write_usage(folder: Path, arguments: dict[str, Any]) -> str:

@@ -81,11 +81,11 @@ def write_results(
     )
     figures = {words: format_metric(name, metrics[name]) for name, words in titles.items() if name in metrics}
     write_model_card(run.path / "adapter", run.arguments, figures, len(prepared.train.rows), picture)
-    run.write_json("metrics.json", metrics)
-    show_training(method, figures, [warning["message"] for warning in warnings])
     tracker.log_image("training", picture)
     tracker.summarize(metrics)
     tracker.finish()
+    run.write_json("metrics.json", metrics)
+    show_training(method, figures, [warning["message"] for warning in warnings])
     print(f"done: the adapter is in {run.path / 'adapter'}; open {run.path / 'report.html'}")
 
 

@@ -243,7 +243,7 @@ def test_odd_names_of_runs_are_shown_as_they_are(tmp_path, capsys):
     terminal_table.show_table(found, {})
     assert "runs/[a]x$\\frac$" in capsys.readouterr().out
     report.write_report(found, "title", {}, {}, tmp_path)
-    assert "| _b\\|c |" in (tmp_path / "summary.md").read_text(encoding="utf-8")
+    assert "| \\_b\\|c |" in (tmp_path / "summary.md").read_text(encoding="utf-8")
 
 
 def test_the_table_has_a_cell_for_everything():

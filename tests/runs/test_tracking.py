@@ -1,9 +1,14 @@
 """A failure of wandb or TensorBoard prints one line and never stops the run."""
 
 import pytest
+import wandb
+from script_runs import run_here
 from tensorboard_events import read_scalars
 
+import evaluate
+import fine_tune_dpo
 from response_generator.config.schema import WandbArguments
+from response_generator.preferences import __main__ as preferences
 from response_generator.runs.tracking import Tracker
 
 
@@ -85,3 +90,48 @@ def test_an_offline_tracker_writes_into_the_run_folder(tmp_path, monkeypatch):
     tracker.log_table("rows", ["a", "b"], [[1, "x"]])
     tracker.finish()
     assert list(tmp_path.glob("wandb/offline-run-*/*.wandb"))
+
+
+class RecordingRun:
+    """A wandb run that notes what it gets, and whether the program's run had already been marked as finished."""
+
+    def __init__(self, folder):
+        self.metrics_file, self.got = folder / "metrics.json", []
+        self.summary = self
+
+    def note(self, name: str) -> None:
+        self.got.append((name, self.metrics_file.exists()))
+
+    def log(self, values, step=None):
+        self.note(f"log {', '.join(values)}")
+
+    def update(self, values):
+        self.note("summary")
+
+    def finish(self):
+        self.note("finish")
+
+
+@pytest.mark.parametrize(
+    ("program", "last"),
+    [
+        (evaluate, ["log predictions", *(f"log {name}" for name in ("emotions", "confusion", "quality", "lengths"))]),
+        (fine_tune_dpo, ["log training"]),
+        (preferences, [f"log {name}" for name in ("margins", "scores", "lengths")]),
+    ],
+)
+def test_the_tracker_has_everything_before_the_run_is_marked_as_finished(program, last, tiny, tmp_path, monkeypatch):
+    """After a kill in between, the same command feeds the tracker again."""
+    run = RecordingRun(tmp_path / "run")
+    monkeypatch.setattr(Tracker, "start", lambda *args: Tracker(run))
+    name = "dpo" if program is fine_tune_dpo else "preferences" if program is preferences else "evaluate"
+    assert run_here(program.main, getattr(tiny, name)(tmp_path / "run"), tmp_path) == 0
+    assert run.metrics_file.exists()
+    assert run.got[-len(last) - 2 :] == [(name, False) for name in (*last, "summary", "finish")]
+
+
+def test_wandb_is_waited_for_for_a_limited_time(tmp_path, monkeypatch):
+    """By default its finish() waits until everything is uploaded, however long the network is down."""
+    monkeypatch.setattr(wandb, "init", lambda **keywords: keywords["settings"])
+    settings = Tracker.start(WandbArguments(mode="offline", project="test"), tmp_path, {}).run
+    assert (settings.finish_timeout, settings.finish_timeout_raises) == (300, True)

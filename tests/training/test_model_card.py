@@ -9,6 +9,7 @@ from pathlib import Path
 import peft
 import pytest
 from conftest import published_dpo, read_json
+from markdown_it import MarkdownIt
 from script_runs import run_here
 
 import fine_tune_dpo
@@ -77,6 +78,27 @@ def test_the_code_continues_the_prompt_from_the_ids_of_training(tiny, published,
     prompt = formatter.prompt([model_card.SAMPLE_MESSAGE], model_card.SAMPLE_EMOTION)
     assert prompt.endswith("[/EMOTION] ")
     assert variables["output"][0, : len(variables["prompt_ids"])].tolist() == tokenize_prompt(prompt, formatter)
+
+
+def test_a_card_holds_names_as_text_and_no_folder(tiny, tmp_path):
+    hostile = "a|b `c` <script>x</script> [y](javascript:z)\n```\n# heading"
+    shutil.copytree(tiny.folder / "adapter", tmp_path / "adapter")
+    (tmp_path / "curves.png").write_bytes(b"")
+    values = tiny.dpo(tmp_path / "run")
+    values["dpo"] |= {"optim_args": "cache=/home/me/private/x"}
+    values["from_pretrained"] |= {"cache_dir": "/home/me/private/cache"}
+    values["dataset"]["path"] = f"/home/me/{hostile}"
+    arguments = values | {"reference_adapter": f"/home/me/{hostile}", "push_to_hub": None}
+    arguments["chat_template"] |= {"system_prompt": hostile}
+    for key in ("dataset", "eval_dataset"):
+        arguments[key] |= {"split": "train"}
+    model_card.write_model_card(tmp_path / "adapter", arguments, {hostile: hostile}, 3, tmp_path / "curves.png")
+    card = (tmp_path / "adapter" / "README.md").read_text(encoding="utf-8")
+    assert "/home/me" not in card and str(tiny.folder) not in card
+    rendered = MarkdownIt("commonmark", {"html": True}).enable("table").render(card.partition("\n---\n")[2])
+    assert re.findall("<h[12]>(.*)</h", rendered)[1:] == ["Use", "Result", "Data and model", "DPO"]
+    assert "<script" not in rendered and "javascript:" not in " ".join(re.findall("<[^>]*>", rendered))
+    assert rendered.count("<pre>") == 1  # the code
 
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
