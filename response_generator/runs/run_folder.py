@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import tempfile
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -21,6 +22,7 @@ ENVIRONMENT_FILE = "environment.json"
 STARTS, WEIGHTS = "starts", "weights"  # keys in it
 WANDB_ID_FILE = "wandb_id"
 RESULT_FILES = ("log.jsonl", "metrics.json", PREDICTIONS_FILE, PAIR_LOGPS_FILE, PREFERENCES_FILE)
+CHECKPOINT_FOLDER = re.compile("checkpoint-(0|[1-9][0-9]*)")  # its name; checkpoint-best is a user's own
 START_FILES = (ENVIRONMENT_FILE, WANDB_ID_FILE)  # written before the first result
 
 
@@ -73,7 +75,7 @@ class RunFolder:
         has_file = any(file.is_file() and file.stat().st_size for file in files)
         return (
             has_file
-            or any(self.path.glob("checkpoint-*"))
+            or any(CHECKPOINT_FOLDER.fullmatch(folder.name) for folder in self.path.glob("checkpoint-*"))
             or any(self.path.glob(f"{CANDIDATES_FOLDER}/*.jsonl"))
             or (self.path / "adapter").exists()
         )

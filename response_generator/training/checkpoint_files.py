@@ -5,13 +5,13 @@ import functools
 import hashlib
 import json
 import os
-import re
 from pathlib import Path
 from typing import Any
 
 from response_generator.config import strict_json
 from response_generator.errors import InputError
 from response_generator.runs import atomic_files
+from response_generator.runs.run_folder import CHECKPOINT_FOLDER
 
 RUN_IDENTITY_FILE = "run.json"  # args, weights, data, digests of the other files; written last: it marks completeness
 STARTED_FILE = "run.json.part"  # in its place from the first file on
@@ -31,12 +31,11 @@ OTHER_FILES = (  # in the order of writing, by safetensors, PEFT, tokenizers and
     "added_tokens.json vocab.json vocab.txt merges.txt tokenizer.model tokenizer.json scaler.pt"
 ).split()
 PEFT_CARD = "README.md"  # in a complete checkpoint it is a user's own
-FOLDER_NAME = re.compile("checkpoint-(0|[1-9][0-9]*)")
 
 
 def list_checkpoints(run: Path) -> list[Path]:
     """The checkpoints in a run folder, complete or not, oldest first. Other folders of such a name are a user's."""
-    folders = [path for path in run.glob("checkpoint-*") if FOLDER_NAME.fullmatch(path.name) and path.is_dir()]
+    folders = [path for path in run.glob("checkpoint-*") if CHECKPOINT_FOLDER.fullmatch(path.name) and path.is_dir()]
     return sorted(filter(is_checkpoint, folders), key=parse_step)
 
 

@@ -37,6 +37,10 @@ def test_a_folder_with_results_is_refused_to_other_arguments(tmp_path):
         (message,) = other.find_errors()
         assert "holds another run; differing: dpo.beta, new, seed; name another folder" in message
         (tmp_path / result).unlink()
+    (tmp_path / "checkpoint-best").mkdir()  # a user's own
+    assert other.find_errors() == []
+    (tmp_path / "checkpoint-2").mkdir()
+    assert "holds another run" in other.find_errors()[0]
 
 
 def test_a_folder_of_an_earlier_program_version_is_refused_as_such(tmp_path):
