@@ -31,7 +31,7 @@ def main() -> None:
     args = command_line.read_arguments(ClassifierArguments, options)
     run = preflight.check_classifier_training(args)
     if run.is_finished:
-        print(run.describe_finished("metrics.json"))
+        print(run.describe_finished("metrics.json", "classifier"))
         return
     library_output.silence_loggers()
     sources = args.dataset, args.extra_dataset, args.eval_dataset
