@@ -76,7 +76,7 @@ def main() -> None:
 
 def show_finished(args: DPOArguments, run: RunFolder) -> None:
     lines = hub.describe_missing_upload(run.path, args.push_to_hub, "model")
-    print(run.describe_finished("report.html and metrics.json"), *lines, sep="\n")
+    print(run.describe_finished("report.html and metrics.json", "adapter"), *lines, sep="\n")
     if args.export and not merge.is_exported(args):
         print(f"it is not exported yet: {merge.describe_export_command(run.path)}")
 

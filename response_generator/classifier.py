@@ -9,10 +9,12 @@ evaluates should be two, of different build. Training takes minutes and cannot b
 
 import signal
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C during the imports below ends without a traceback
+
+from rich.text import Text
 
 from response_generator.cli import command_line, preflight
 from response_generator.config.classifier_schema import ClassifierArguments
@@ -31,7 +33,7 @@ def main() -> None:
     args = command_line.read_arguments(ClassifierArguments, options)
     run = preflight.check_classifier_training(args)
     if run.is_finished:
-        print(run.describe_finished("metrics.json"))
+        print(run.describe_finished("metrics.json", "classifier"))
         return
     library_output.silence_loggers()
     sources = args.dataset, args.extra_dataset, args.eval_dataset
@@ -39,6 +41,7 @@ def main() -> None:
     train = list_turns([*dialogues, *extra_dialogues])
     turns, last_replies = list_turns(held_out), [(each.gold_response, each.target_emotion) for each in held_out]
     print(f"turns to learn from {len(train)}; held out: {len(turns)} turns, {len(last_replies)} last replies")
+    show_known([*dialogues, *extra_dialogues], held_out)
 
     import transformers
 
@@ -73,10 +76,18 @@ def list_turns(dialogues: Iterable[Dialogue]) -> list[tuple[str, str]]:
     return turns
 
 
+def show_known(train: Iterable[Dialogue], held_out: Sequence[Dialogue]) -> None:
+    """Warns about held-out dialogues that are also learned from: the accuracy on them says nothing about new text."""
+    learned = {tuple(list_turns([dialogue])) for dialogue in train}
+    known = sum(tuple(list_turns([dialogue])) in learned for dialogue in held_out)
+    if known:
+        text = f"warning: {known} of {len(held_out)} held-out dialogues are also training dialogues; "
+        PlainConsole().print(Text(f"{text}name another eval_dataset", style="yellow"), soft_wrap=True)
+
+
 def show_metrics(run: RunFolder, metrics: dict[str, float]) -> None:
     """Prints the accuracy of all turns and of last replies, and for each emotion how well it is recognized."""
     from rich.table import Table
-    from rich.text import Text
 
     console = PlainConsole()
     for prefix, title in (("", "all held-out turns"), ("last_replies/", "last replies")):

@@ -9,12 +9,13 @@ from pathlib import Path
 
 from response_generator.cli import command_line
 from response_generator.config import strict_json
-from response_generator.config.sources import find_adapter_source_errors
+from response_generator.config.sources import find_adapter_source_errors, find_model_source_errors
 from response_generator.config.training_schema import DPOArguments
 from response_generator.config.validation import validate_arguments
 from response_generator.errors import InputError
 from response_generator.modeling import merge
 from response_generator.runs import library_output
+from response_generator.runs.run_folder import RunFolder
 
 
 def read_run(folder: Path, assignments: list[str]) -> DPOArguments:
@@ -35,10 +36,18 @@ def read_run(folder: Path, assignments: list[str]) -> DPOArguments:
         raise InputError("export: is null in args.json; name a folder: --set export.path=FOLDER")
     arguments = arguments.model_copy(update={"output_dir": str(folder)})  # the folder may have been moved
     errors = find_adapter_source_errors("RUN_FOLDER", str((folder / "adapter").absolute()))
-    errors += merge.find_export_errors(arguments)
+    errors += merge.find_export_errors(arguments) + find_base_errors(arguments)
     if errors:
         raise InputError(*errors)
     return arguments
+
+
+def find_base_errors(arguments: DPOArguments) -> list[str]:
+    """Checks that the base model to merge into is there, and that `base_model` is still the one of the training."""
+    key, name = merge.get_16bit_base(arguments)
+    run = RunFolder.of(arguments, {key: name} if key == "base_model" else {})
+    way_out = "name a copy of it: --set export.base_model=FOLDER"
+    return find_model_source_errors(key, name) or run.find_weight_errors(way_out)
 
 
 def main() -> None:

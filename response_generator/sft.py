@@ -29,7 +29,7 @@ def main() -> None:
     run = preflight.check_environment(args)
     if run.is_finished:
         lines = hub.describe_missing_upload(run.path, args.push_to_hub, "model")
-        print(run.describe_finished("report.html and metrics.json"), *lines, sep="\n")
+        print(run.describe_finished("report.html and metrics.json", "adapter"), *lines, sep="\n")
         return
     (dialogues, skipped), (held_out, skipped_held_out) = read_datasets(args.dataset, args.eval_dataset)
 

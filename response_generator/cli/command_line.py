@@ -18,11 +18,14 @@ from response_generator.runs.stop_signals import list_stop_signals
 
 INTERRUPTED_STATUS = 130
 DISK_FULL = "{file} could not be written ({reason}); free space"
+NOT_PERMITTED = "{file}: {reason}; let this user read and write it (another user may have made it)"
 FILE_ERRORS = {  # errors of the disk, and what to do
     errno.ENOSPC: DISK_FULL,
     errno.EDQUOT: DISK_FULL,
     errno.EFBIG: DISK_FULL,
     errno.EIO: "{file}: {reason}; check the disk",
+    errno.EACCES: NOT_PERMITTED,
+    errno.EPERM: NOT_PERMITTED,
     errno.EROFS: "{file}: {reason}; make the disk writable",
 }
 

@@ -19,8 +19,9 @@ from response_generator.runs.earlier_arguments import find_differing_keys
 from response_generator.runs.environment import find_checkout_commit, shorten_commit
 
 ENVIRONMENT_FILE = "environment.json"
-STARTS, WEIGHTS = "starts", "weights"  # keys in it
+STARTS, WEIGHTS, PACKAGES, COMMITS = "starts", "weights", "packages", "commits"  # keys in it
 WANDB_ID_FILE = "wandb_id"
+RESTORE_ENVIRONMENT = "restore it, or delete it: then nothing is known of the run's weights and earlier starts"
 RESULT_FILES = ("log.jsonl", "metrics.json", PREDICTIONS_FILE, PAIR_LOGPS_FILE, PREFERENCES_FILE)
 CHECKPOINT_FOLDER = re.compile("checkpoint-(0|[1-9][0-9]*)")  # its name; checkpoint-best is a user's own
 START_FILES = (ENVIRONMENT_FILE, WANDB_ID_FILE)  # written before the first result
@@ -49,14 +50,18 @@ class RunFolder:
         """Whether metrics.json exists: it is written last."""
         return (self.path / "metrics.json").is_file()
 
-    def describe_finished(self, files: str) -> str:
+    def describe_finished(self, files: str, result: str | None = None) -> str:
         """What a program prints when the run is finished already, with the commit where this checkout has another, and
         the adapters that have changed since. Other models are not compared, because reading them can take a minute.
 
         Args:
             files: names of the files to look at.
+            result: name of the folder with the model that the run has made.
         """
         text = f"{self.path} is finished and is kept: see {files} there"
+        if result and not (self.path / result).is_dir():
+            text += f"\nbut {self.path / result} is no longer there; to write it again, delete metrics.json and run "
+            text += "the same command again: it starts from the last checkpoint, or anew where there is none"
         made_with = self.read_environment()
         made_at, here = made_with.get("commit"), find_checkout_commit()
         if made_at and here and made_at != here:
@@ -120,10 +125,13 @@ class RunFolder:
             return [f"output_dir: {self.path}: is not empty and not a run folder (no args.json); name another folder"]
         try:
             earlier = strict_json.read_object(file)
-            recorded = self.read_environment().get(WEIGHTS, {})
-            keys = find_differing_keys(self.translate(earlier, recorded), self.arguments)
         except InputError as error:
             return [f"output_dir: {error}; move the folder away or name another"]
+        try:
+            recorded = self.read_environment().get(WEIGHTS, {})
+        except InputError as error:
+            return [f"output_dir: {error}"]
+        keys = find_differing_keys(self.translate(earlier, recorded), self.arguments)
         if not keys or not self.has_results:  # without results, the earlier start failed, perhaps because of these
             return []
         renamed_keys = [f"{key} is now {RENAMED_KEYS[key]}" for key in flatten(earlier) if key in RENAMED_KEYS]
@@ -134,10 +142,15 @@ class RunFolder:
             ]
         return [f"output_dir: {self.path}: holds another run; differing: {', '.join(keys)}; name another folder"]
 
-    def find_weight_errors(self) -> list[str]:
-        """Returns which local weights changed since the run began; call it once it is known that they can be read."""
+    def find_weight_errors(self, way_out: str = weights.OTHER_FOLDER) -> list[str]:
+        """Returns which local weights changed since the run began; call it once it is known that they can be read.
+
+        Args:
+            way_out: see `weights.find_changes`.
+        """
         recorded = self.read_environment().get(WEIGHTS) if distributed.is_main_process() and self.has_results else None
-        return weights.find_changes(recorded, self.identify_weights(downloaded=False), self.sources) if recorded else []
+        now = self.identify_weights(downloaded=False) if recorded else {}
+        return weights.find_changes(recorded or {}, now, self.sources, way_out)
 
     def translate(self, earlier: dict[str, Any], recorded: dict[str, weights.Identity]) -> dict[str, Any]:
         """Arguments of an earlier start as this start would have written them: with the defaults of new keys, where the
@@ -169,12 +182,16 @@ class RunFolder:
 
         Raises:
             InputError: when another process has started in the folder since it was checked, or when the folder has
-                results of other weights.
+                results of other arguments or weights.
         """
         if not distributed.is_main_process():
             return
         self.path.mkdir(parents=True, exist_ok=True)
         run_lock.acquire(self.path)
+        # Again: another start may have begun and ended here while this one prepared its data.
+        errors = self.find_content_errors() if (self.path / "args.json").is_file() else []
+        if errors:
+            raise InputError(*errors)
         earlier, known = read_json(self.path / "args.json"), self.read_environment()
         now, recorded = environment.describe_environment(), known.get(WEIGHTS, {})
         changed = weights.find_changes(recorded, self.identify_weights(downloaded=True), self.sources)
@@ -184,6 +201,8 @@ class RunFolder:
         self.note_weights()
         for line in self.describe_resumption(earlier, known, now) if self.has_results else []:
             print(line)
+        if self.is_copy(earlier):
+            (self.path / WANDB_ID_FILE).unlink(missing_ok=True)  # or both would log into one wandb run
         self.write_json("args.json", self.arguments)
         this_start = {"time": datetime.now(UTC).isoformat(timespec="seconds")} | now
         self.note_environment(now | {STARTS: [*known.get(STARTS, []), this_start]})
@@ -195,14 +214,22 @@ class RunFolder:
             earlier: its arguments. known: its environment.json. now: the environment of this start.
         """
         lines = []
-        if earlier.get("output_dir") != self.arguments.get("output_dir"):
-            lines.append(f"this run was moved here from {earlier.get('output_dir')}")
+        before = earlier.get("output_dir")
+        if self.is_copy(earlier):
+            lines.append(f"this run is a copy of {before}")
+        elif before != self.arguments.get("output_dir") and not os.path.exists(before):
+            lines.append(f"this run was moved here from {before}")
         for key in find_differing_keys(self.follow_move(earlier), self.arguments):
             lines.append(f"{key}: {self.sources.get(key)} holds the same weights as when this run began")
         if self.sources and not known.get(WEIGHTS):
             lines.append("nothing is known of the weights that this run began with; it goes on with those of now")
         changes = environment.describe_changes(known, now) if known else None
         return lines + ([f"changed since the last start of this run: {changes}"] if changes else [])
+
+    def is_copy(self, earlier: dict[str, Any]) -> bool:
+        """Whether the folder that an earlier start has named is still there, and is not this one by another path."""
+        before = Path(earlier.get("output_dir") or self.path, "args.json")
+        return before.is_file() and not before.samefile(self.path / "args.json")
 
     def note_weights(self) -> None:
         """Adds the identity of the weights to environment.json.
@@ -217,8 +244,21 @@ class RunFolder:
         self.note_environment({WEIGHTS: recorded | now})
 
     def read_environment(self) -> dict[str, Any]:
-        """What this start and earlier ones have noted in environment.json; empty where there is none."""
-        return read_json(self.path / ENVIRONMENT_FILE)
+        """What this start and earlier ones have noted in environment.json; empty where there is none.
+
+        Raises:
+            InputError: when it is damaged.
+        """
+        file = self.path / ENVIRONMENT_FILE
+        try:
+            noted = read_json(file)
+        except InputError as error:
+            raise InputError(f"{error}; {RESTORE_ENVIRONMENT}") from error
+        valid = isinstance(noted.get(STARTS, []), list)
+        valid &= all(isinstance(noted.get(key, {}), dict) for key in (WEIGHTS, PACKAGES, COMMITS))
+        if not valid or not all(isinstance(identity, dict) for identity in noted.get(WEIGHTS, {}).values()):
+            raise InputError(f"{file}: has another structure than this program writes; {RESTORE_ENVIRONMENT}")
+        return noted
 
     def note_environment(self, facts: dict[str, Any]) -> None:
         """Adds to environment.json. Earlier entries stay: a resumed run may end without loading the model again."""
@@ -228,7 +268,7 @@ class RunFolder:
 
     def note_commits(self, commits: dict[str, str | None]) -> None:
         """Adds the commits of the hub repositories that were read to environment.json."""
-        self.note_environment({"commits": self.read_environment().get("commits", {}) | commits})
+        self.note_environment({COMMITS: self.read_environment().get(COMMITS, {}) | commits})
 
     def flatten_environment(self) -> dict[str, str]:
         """environment.json as `{key: value}`, for a report; without the digests, and of the starts only the last."""

@@ -19,6 +19,7 @@ Identity = dict[str, str]  # {file: digest} of a local folder, {"commit": commit
 
 COMMIT = "commit"
 ALGORITHM = "xxh3-128"
+OTHER_FOLDER = "name another output_dir"
 
 
 def identify(name: str, downloaded: bool) -> Identity:
@@ -54,12 +55,18 @@ def digest_content(file: Path, size: int, modified_ns: int) -> str:
         return f"{ALGORITHM}:{hashlib.file_digest(content, xxhash.xxh3_128).hexdigest()}"
 
 
-def find_changes(recorded: dict[str, Identity], now: dict[str, Identity], names: dict[str, str]) -> list[str]:
+def find_changes(
+    recorded: dict[str, Identity],
+    now: dict[str, Identity],
+    names: dict[str, str],
+    way_out: str = OTHER_FOLDER,
+) -> list[str]:
     """Returns an error for each source that is another one than when the run began.
 
     Args:
         recorded, now: by key in the args. What one of the two does not know is not compared.
         names: `{key: path or hub id}` of the args.
+        way_out: what to do instead of bringing back the earlier source.
     """
     errors = []
     for key in [key for key in now if recorded.get(key) and now[key] and recorded[key] != now[key]]:
@@ -68,12 +75,12 @@ def find_changes(recorded: dict[str, Identity], now: dict[str, Identity], names:
             pinned = f"{split_revision(names[key])[0]}@{before[COMMIT]}"
             errors.append(
                 f"{key}: {names[key]}: is now commit {after[COMMIT]}, but this run began with {before[COMMIT]}; write "
-                f"{pinned}, or name another output_dir"
+                f"{pinned}, or {way_out}"
             )
         else:
             files = sorted(file for file in before.keys() | after.keys() if before.get(file) != after.get(file))
             errors.append(
                 f"{key}: {names[key]}: {' and '.join(files)} changed since this run began; put back what was there, or "
-                f"name another output_dir"
+                f"{way_out}"
             )
     return errors

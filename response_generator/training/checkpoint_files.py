@@ -40,9 +40,24 @@ def list_checkpoints(run: Path) -> list[Path]:
 
 
 def is_checkpoint(folder: Path) -> bool:
-    """Whether this program wrote a folder: it has one of two files from the first to the last, and is empty before."""
+    """Whether this program wrote a folder: it has one of two files from the first to the last, and is empty before. A
+    copy of a checkpoint under another number is a user's."""
     is_marked = any((folder / name).is_file() for name in (RUN_IDENTITY_FILE, STARTED_FILE))
-    return is_marked or not any(folder.iterdir())
+    return (is_marked and read_step(folder) in (None, parse_step(folder))) or not any(folder.iterdir())
+
+
+def read_step(checkpoint: Path) -> int | None:
+    """The step in the trainer's state; None where it cannot be read."""
+    file = checkpoint / STATE_FILE
+    try:
+        return parse_state(file, file.stat().st_size, file.stat().st_mtime_ns).get("global_step")
+    except (OSError, ValueError, AttributeError):
+        return None
+
+
+@functools.cache  # its history may be long
+def parse_state(file: Path, *facts: int) -> Any:
+    return strict_json.parse_json(file.read_text(encoding="utf-8"), allow_nan=True)
 
 
 def parse_step(checkpoint: Path) -> int:

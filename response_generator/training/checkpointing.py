@@ -58,13 +58,18 @@ def check_run_identity(run: RunFolder, run_identity: dict[str, Any]) -> None:
     version of this program does not name its weights.
 
     Raises:
-        InputError: when the checkpoint belongs to another run.
+        InputError: when the checkpoint belongs to another run, or does not say to which.
     """
     checkpoint = find_last_checkpoint(run.path)
     if checkpoint is None:
         return
     written = strict_json.read_object(checkpoint / RUN_IDENTITY_FILE)
     weights_then, weights_now = written.get("weights", {}), run_identity.get("weights", {})
+    if not isinstance(written.get("arguments"), dict) or not isinstance(weights_then, dict):
+        raise InputError(
+            f"output_dir: {checkpoint / RUN_IDENTITY_FILE}: has changed since it was written; restore it, or remove "
+            f"this checkpoint, and the run goes on from the one before"
+        )
     changed = weights.find_changes(weights_then, weights_now, run.sources)
     if changed:
         raise InputError(*changed)

@@ -15,7 +15,7 @@ from peft import PeftModel
 from script_process import ScriptProcess
 from script_runs import run_script, script_environment
 from test_interruptions import once
-from tiny_models import write_tiny_adapter
+from tiny_models import write_tiny_adapter, write_tiny_base
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from response_generator import export
@@ -23,6 +23,7 @@ from response_generator.config.training_schema import DPOArguments
 from response_generator.config.validation import validate_arguments
 from response_generator.errors import InputError, RunError
 from response_generator.modeling import merge
+from response_generator.runs.run_folder import RunFolder
 
 
 def build_arguments(tiny, tmp_path, **section) -> DPOArguments:
@@ -114,6 +115,22 @@ def test_export_errors_are_found_without_loading(tiny, tmp_path):
         assert expected in message
     assert merge.find_export_errors(build_arguments(tiny, tmp_path)) == []
     assert merge.find_export_errors(build_arguments(tiny, tmp_path).model_copy(update={"export": None})) == []
+
+
+def test_another_base_model_than_that_of_the_training_is_refused(tiny, tmp_path):
+    base = shutil.copytree(tiny.base, tmp_path / "base")
+    arguments = build_arguments(tiny, tmp_path).model_copy(update={"base_model": str(base)})
+    run = RunFolder.of(arguments, {"base_model": str(base)})
+    run.start()
+    shutil.copytree(tiny.adapter, run.path / "adapter")
+    assert export.read_run(run.path, []).base_model == str(base)
+    write_tiny_base(base, hidden=32)
+    with pytest.raises(InputError, match="^base_model: .*model.safetensors changed since .*--set export.base_model="):
+        export.read_run(run.path, [])
+    assert export.read_run(run.path, [f"export.base_model={tiny.base}"])
+    shutil.rmtree(base)
+    with pytest.raises(InputError, match="^base_model: .*/base: no such file or folder"):
+        export.read_run(run.path, [])
 
 
 def test_a_finished_run_can_be_exported(tiny, tmp_path, trained):

@@ -55,7 +55,14 @@ def test_a_full_disk_names_the_file(tmp_path, what, capsys):
     assert capsys.readouterr().err.splitlines()[-1] == words
 
 
-@pytest.mark.parametrize(("number", "advice"), [(errno.EIO, "check the disk"), (errno.EROFS, "make the disk writable")])
+@pytest.mark.parametrize(
+    ("number", "advice"),
+    [
+        (errno.EIO, "check the disk"),
+        (errno.EROFS, "make the disk writable"),
+        (errno.EACCES, "let this user read and write it (another user may have made it)"),
+    ],
+)
 def test_other_errors_of_a_disk_say_what_to_do(number, advice, capsys):
     def fail():
         raise OSError(number, os.strerror(number), "/data/rows.jsonl")

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -215,6 +216,15 @@ def test_a_run_is_finished_when_metrics_json_exists(tmp_path):
     assert not list(tmp_path.glob("*.part"))
 
 
+def test_a_finished_run_whose_model_was_deleted_says_so(tmp_path):
+    run = RunFolder(tmp_path, ARGUMENTS)
+    finished = f"{tmp_path} is finished and is kept: see metrics.json there"
+    text = run.describe_finished("metrics.json", "adapter")
+    assert text.startswith(f"{finished}\nbut {tmp_path / 'adapter'} is no longer there; to write it")
+    (tmp_path / "adapter").mkdir()
+    assert run.describe_finished("metrics.json", "adapter") == finished
+
+
 def test_a_finished_run_names_the_commit_that_it_was_made_at_where_it_is_another_one(tmp_path, monkeypatch):
     here = "89abcdef0123"
     monkeypatch.setattr(run_folder, "find_checkout_commit", lambda: here)
@@ -253,3 +263,51 @@ def test_start_writes_arguments_and_environment_without_secrets(tmp_path, monkey
 )
 def test_differing_keys_are_found_in_sections_too(old, new, keys):
     assert find_differing_keys(old, new) == keys
+
+
+def test_a_start_that_ended_while_another_prepared_its_data_keeps_its_results(tmp_path):
+    folder = tmp_path / "run"
+    slow, quick = RunFolder(folder, {"seed": 1}), RunFolder(folder, {"seed": 2})
+    assert slow.find_errors() == quick.find_errors() == []
+    quick.start()
+    (folder / "log.jsonl").write_text("{}\n", encoding="utf-8")
+    with pytest.raises(InputError, match="holds another run; differing: seed; name another folder"):
+        slow.start()
+    assert json.loads((folder / "args.json").read_text(encoding="utf-8")) == {"seed": 2}
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "{", '{"starts": null}', '{"weights": []}', '{"weights": {"adapter": "1"}}', '{"packages": []}'],
+)
+def test_a_damaged_environment_is_named_and_the_run_goes_on_without_it(tmp_path, content):
+    run = RunFolder(tmp_path, ARGUMENTS)
+    run.start()
+    (tmp_path / "log.jsonl").write_text("{}\n", encoding="utf-8")
+    (tmp_path / "environment.json").write_text(content, encoding="utf-8")
+    (message,) = run.find_errors()
+    assert message.startswith(f"output_dir: {tmp_path / 'environment.json'}: ")
+    assert message.endswith("restore it, or delete it: then nothing is known of the run's weights and earlier starts")
+    (tmp_path / "environment.json").unlink()
+    assert run.find_errors() == []
+    run.start()
+
+
+def test_a_run_that_was_moved_is_no_copy_and_gets_no_other_wandb_run(tmp_path, capsys):
+    def start(folder: Path) -> str:
+        RunFolder(folder, {"output_dir": str(folder)}).start()
+        return capsys.readouterr().out
+
+    first, copy, link, moved = (tmp_path / name for name in ("first", "copy", "link", "moved"))
+    start(first)
+    for name in ("log.jsonl", "wandb_id"):
+        (first / name).write_text("{}\n", encoding="utf-8")
+    shutil.copytree(first, copy)
+    assert start(copy) == f"this run is a copy of {first}\n"
+    assert not (copy / "wandb_id").exists()
+    link.symlink_to(first)
+    assert start(link) == ""  # the same folder
+    first.rename(moved)
+    link.unlink()
+    assert start(moved) == f"this run was moved here from {link}\n"
+    assert (moved / "wandb_id").exists()

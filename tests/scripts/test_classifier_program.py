@@ -52,7 +52,8 @@ def test_the_accuracy_is_that_of_the_saved_classifier(base, tiny, tmp_path, caps
             assert metrics[f"{prefix}recall/happiness"] == pytest.approx(sum(happy) / len(happy))
     assert metrics["accuracy"] > 0.5  # it learns; one of seven would be right by chance
     shown = capsys.readouterr()
-    assert "all held-out turns: accuracy" in shown.out and "warning" not in shown.out
+    assert "all held-out turns: accuracy" in shown.out and "warning: the accuracy" not in shown.out
+    assert "warning: 6 of 6 held-out dialogues are also training dialogues; name another eval_dataset" in shown.out
     count = 8 * len(contents)  # epochs; a file gets one line at the end, as the run takes less than ten seconds
     (line,) = [line for line in shown.err.splitlines() if line.startswith(f"{count}/{count} turns  ")]
     assert " loss 0." in line or " loss 1." in line

@@ -143,6 +143,9 @@ def test_only_checkpoints_of_this_program_are_read_and_removed(tiny, tmp_path):
     assert [file.name for file in (run / "checkpoint-4").iterdir()] == ["notes.txt"]  # its other files were rotated
     assert not (run / "checkpoint-2").exists() and not (run / "checkpoint-5").exists()
     assert checkpointing.find_last_checkpoint(run) == run / "checkpoint-6"
+    shutil.copytree(run / "checkpoint-6", run / "checkpoint-40")  # a user's copy
+    assert checkpointing.find_last_checkpoint(run) == run / "checkpoint-6"
+    assert checkpointing.find_unusable(run) == []
 
 
 def test_a_checkpoint_that_is_half_removed_is_not_read(finished, tmp_path):
@@ -205,6 +208,14 @@ def test_a_checkpoint_of_other_arguments_or_data_is_not_resumed_from(tiny, tmp_p
             InputError, match=f"checkpoint-2: belongs to a run with {words} so this run cannot be resumed"
         ):
             checkpointing.check_run_identity(RunFolder(run, {}), owner | other)
+    for content in (
+        "{}",
+        '{"arguments": [], "data": ["a"]}',
+        '{"arguments": {"seed": 1}, "data": ["a"], "weights": 1}',
+    ):
+        (run / "checkpoint-2" / "run.json").write_text(content, encoding="utf-8")
+        with pytest.raises(InputError, match="run.json: has changed since it was written; restore it, or remove this"):
+            checkpointing.check_run_identity(RunFolder(run, {}), owner)
     (run / "checkpoint-2" / "run.json").unlink()  # then it is not complete, and not resumed from either
     assert checkpointing.find_last_checkpoint(run) is None
 
