@@ -1,6 +1,7 @@
 """What an evaluation allows to be said, in sentences: a difference between models, or that it may be chance."""
 
 import re
+from collections.abc import Sequence
 
 from response_generator.constants import ADAPTER, BASELINE, EMOTIONS
 from response_generator.evaluation.comparison import GOLD, Comparison
@@ -30,7 +31,8 @@ def draw_conclusions(comparison: Comparison) -> list[str]:
         accuracy = comparison.estimates[first]["emotion_accuracy"]
         found.append(
             f"The {first} follows the target emotion in {format_percent(accuracy.value)} of its replies"
-            f"{format_interval(accuracy)}, {describe_sample_size(comparison)}. There is no baseline to compare with."
+            f"{format_interval(accuracy)}, {describe_sample_size(comparison, [first])}. There is no baseline to "
+            f"compare with."
         )
     if not comparison.has_one_token_count:
         found.append(
@@ -53,7 +55,7 @@ def describe_correction(comparison: Comparison) -> str:
 
 def describe_difference(model: str, first: str, metric: Metric, comparison: Comparison) -> str:
     difference = comparison.differences[model][metric.name]
-    size = describe_sample_size(comparison, metric.name)
+    size = describe_sample_size(comparison, (first, model), metric.name)
     numbers = f"{format_points(difference)}, {format_corrected_p(difference)}"
     if is_clear_change(difference):
         direction = "more" if difference.value > 0 else "less"
@@ -117,12 +119,12 @@ def name_model(model: str, capital: bool = True) -> str:
     return f"{'The' if capital else 'the'} {model}" if model in (ADAPTER, BASELINE) else model
 
 
-def describe_sample_size(comparison: Comparison, metric: str = "emotion_accuracy") -> str:
+def describe_sample_size(comparison: Comparison, models: Sequence[str], metric: str = "emotion_accuracy") -> str:
     count = comparison.prompts
     if metric == "non_neutral_accuracy":
         count = comparison.num_prompts_with_target(*EMOTIONS[1:])
     text = f"n = {count:,}" + (f" prompts with {comparison.samples} replies each" if comparison.samples > 1 else "")
-    several = [f"{runs} runs of {model}" for model, runs in comparison.runs.items() if runs > 1]
+    several = [f"{runs} runs of {model}" for model in models if (runs := comparison.runs[model]) > 1]
     return ", ".join([text, *several])
 
 

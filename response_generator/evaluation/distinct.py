@@ -84,14 +84,19 @@ class Text:
 def miss_probabilities(most: int, replies: int, share: float) -> np.ndarray:
     """Probability that an n-gram that occurs in 0, 1, …, `most` of the replies is in none of those drawn.
 
-    That is C(replies - spread, drawn) / C(replies, drawn) for a whole number of drawn replies. In between, the same
-    product of factors is taken.
+    That is C(replies - spread, drawn) / C(replies, drawn) for a whole number of drawn replies. Otherwise one of the two
+    nearest whole numbers is drawn, by chance, so that `share` is drawn on average.
 
     Args:
         share: of the replies that are drawn.
     """
     left = np.maximum(replies - np.arange(most), 1)
-    return np.concatenate([[1.0], np.cumprod(np.maximum(left - share * replies, 0) / left)])
+
+    def miss(drawn: float) -> np.ndarray:
+        return np.concatenate([[1.0], np.cumprod(np.maximum(left - drawn, 0) / left)])
+
+    fewer, chance_of_more = divmod(share * replies, 1)
+    return (1 - chance_of_more) * miss(fewer) + chance_of_more * miss(fewer + 1)
 
 
 def measure_distinct(runs: dict[str, list[list[Prediction]]], n: int) -> tuple[dict[str, Distinct], int]:

@@ -1,10 +1,11 @@
 """Finished evaluations, read to be compared. They must have the same prompts and the same classifiers."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from response_generator.config import paths, strict_json
+from response_generator.config import paths, strict_json, validation
 from response_generator.config.schema import EvaluateArguments
 from response_generator.config.validation import validate_arguments
 from response_generator.constants import ADAPTER
@@ -13,6 +14,7 @@ from response_generator.evaluation import predictions_file
 from response_generator.evaluation.comparison import RESERVED_NAMES
 from response_generator.evaluation.predictions_file import GENERATED_FIELDS, SCORED_FIELDS, Prediction
 from response_generator.runs import run_folder
+from response_generator.runs.run_folder import ENVIRONMENT_FILE, WEIGHTS
 from response_generator.runs.short_names import shorten_paths
 
 CLASSIFIER_KEYS = ("emotion_model", "emotion_labels", "gibberish_model", "clean_up_tokenization_spaces")
@@ -69,7 +71,7 @@ class FinishedRuns:
 def parse_model(text: str) -> ComparedModel:
     """Reads `RUN_FOLDER`, `RUN_FOLDER,RUN_FOLDER,…`, or the same after `NAME=`."""
     name, equals, folders = text.partition("=")
-    if not equals or Path(text).exists():
+    if not equals or os.path.exists(text):  # Path.exists() fails with a name of more than 255 bytes
         name, folders = None, text
     if name in RESERVED_NAMES:
         name = f"./{name}"  # metrics.json uses it for something else
@@ -93,11 +95,12 @@ def read_runs(models: list[ComparedModel]) -> FinishedRuns:
     errors = [message for folder in folders for message in find_run_errors(folder)]
     if errors:
         raise InputError(*errors)
-    arguments = {str(folder): strict_json.read_object(folder / "args.json") for folder in folders}
+    arguments = {str(folder): read_run_arguments(folder) for folder in folders}
     by_run = {str(folder): read_adapter_predictions(folder) for folder in folders}
     first, *others = by_run
     for name in others:
-        errors += find_differing_classifiers(first, name, arguments) + find_differing_prompts(first, name, by_run)
+        errors += find_differing_classifiers(first, name, arguments) + find_changed_classifiers(first, name, arguments)
+        errors += find_differing_prompts(first, name, by_run)
     if errors:
         raise InputError(*errors)
     short = shorten_paths(folders, {*given_names, *RESERVED_NAMES})
@@ -114,6 +117,11 @@ def join_runs(runs: list[list[Prediction]]) -> list[Prediction]:
         return runs[0]
     rows = [row | {"run": number} for number, run in enumerate(runs) for row in run]
     return sorted(rows, key=lambda row: (row["index"], row["run"], row["sample"]))
+
+
+def read_run_arguments(folder: Path) -> dict[str, Any]:
+    """Its args.json, with the defaults of keys that an earlier version of this program did not write."""
+    return validation.add_defaults(EvaluateArguments, strict_json.read_object(folder / "args.json"))
 
 
 def read_adapter_predictions(folder: Path) -> list[Prediction]:
@@ -146,8 +154,23 @@ def find_differing_classifiers(first: str, name: str, arguments: dict[str, dict[
         f"--compare: {name}: scoring.{key} is {other[key]}, in {first} {one[key]}; score both with the same "
         f"classifiers first (--json_file … --from_predictions {name})"
         for key in CLASSIFIER_KEYS
-        if one.get(key) != other.get(key)
+        if one[key] != other[key]
     ]
+
+
+def find_changed_classifiers(first: str, name: str, arguments: dict[str, dict[str, Any]]) -> list[str]:
+    """Classifiers of the same name whose weights were others when the second run was scored."""
+    one, other = (run_folder.read_json(Path(run) / ENVIRONMENT_FILE).get(WEIGHTS, {}) for run in (first, name))
+    errors = []
+    for key in ("emotion_model", "gibberish_model"):
+        model, of_first = arguments[name]["scoring"][key], arguments[first]["scoring"][key]
+        weights, weights_of_first = other.get(f"scoring.{key}"), one.get(f"scoring.{key}")
+        if model == of_first and weights and weights_of_first and weights != weights_of_first:
+            errors.append(
+                f"--compare: {name}: scoring.{key} {model} had other weights than in {first}; score both with the same "
+                f"classifiers first (--json_file … --from_predictions {name} --set output_dir=FOLDER)"
+            )
+    return errors
 
 
 def find_differing_prompts(first: str, name: str, rows: dict[str, list[Prediction]]) -> list[str]:

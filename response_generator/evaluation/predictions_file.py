@@ -104,6 +104,8 @@ def find_row_error(row: Prediction, fields: dict[str, type]) -> str | None:
             return f"{name} is {value!r:.40}; allowed: numbers up to {MAX_NUMBER:.1e}"
         if name in EMOTION_FIELDS and value not in EMOTIONS:
             return f"{name} is {value!r}; allowed: {', '.join(EMOTIONS)}"
+    if row["gold_tokens"] < 1:
+        return f"gold_tokens is {row['gold_tokens']}; allowed: numbers from 1, because the EOS is one of them"
     try:
         check_messages(row["history"], "history", strings=False)
     except BadRow as error:

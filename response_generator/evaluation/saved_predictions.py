@@ -13,6 +13,7 @@ from response_generator.data.datasets import SKIPPED_ROWS
 from response_generator.data.tokenization import DROPPED_PAIRS
 from response_generator.errors import InputError
 from response_generator.evaluation import predictions_file
+from response_generator.evaluation.comparison import RESERVED_NAMES
 
 # Keys of the args that decide how replies are scored; all others decided how they were generated.
 SCORING_KEYS = ("seed", "scoring", "preferences", "bootstrap_resamples", "wandb", "output_dir", "from_predictions")
@@ -29,7 +30,18 @@ class SavedPredictions:
         return self.place if self.place.is_dir() else self.place.parent
 
     def rows(self) -> list[predictions_file.Prediction]:
-        return predictions_file.read_predictions(self.place, predictions_file.GENERATED_FIELDS)
+        """The replies of all models.
+
+        Raises:
+            InputError: when they cannot be used, or a model has a name that means something else in metrics.json.
+        """
+        rows = predictions_file.read_predictions(self.place, predictions_file.GENERATED_FIELDS)
+        if reserved := [name for name in RESERVED_NAMES if any(row["model"] == name for row in rows)]:
+            raise InputError(
+                f"{self.place}: model is {', '.join(reserved)}, which is the name of something else in metrics.json; "
+                f"give the model another name"
+            )
+        return rows
 
     @cached_property
     def arguments(self) -> dict[str, Any]:

@@ -22,6 +22,17 @@ def test_a_claim_says_what_can_be_said():
     assert NOISE not in better + worse
 
 
+def test_a_difference_names_the_runs_of_its_own_two_models():
+    runs = [each | {"run": number} for each in rows_of(ADAPTER) for number in range(3)]
+    rows = {"first": rows_of(BASELINE), "second": rows_of(ADAPTER), "third": runs}
+    said = draw_conclusions(compare_models(rows, LABELS, 100, seed=1))
+    second, third = (
+        next(sentence for sentence in said if f"{model} follows the target emotion " in sentence)
+        for model in ("second", "third")
+    )
+    assert "3 runs" not in second and "n = 60, 3 runs of third" in third
+
+
 def test_what_could_be_noise_says_whether_the_interval_or_the_test_does_not_exclude_it():
     neither = draw_conclusions(evaluated([True, False] * 20, [False, True] * 20))[0]
     assert f"{NOISE}the interval includes 0 and the corrected p is not below 0.05 (+0.0 points, 95 % CI [-" in neither

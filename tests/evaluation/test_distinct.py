@@ -49,6 +49,27 @@ def test_of_a_part_it_is_the_mean_over_all_choices_of_so_many_replies(n, drawn):
 
 
 @pytest.mark.parametrize("n", [1, 2])
+@pytest.mark.parametrize("drawn", [0.1, 0.9, 1.5, 2.75, 4.5])
+def test_between_whole_numbers_of_replies_it_is_the_mean_of_more_and_fewer(n, drawn):
+    text = Text.of(REPLIES, n)
+    fewer = int(drawn)
+    different = [
+        np.mean([count_directly(list(choice), n)[0] for choice in combinations(REPLIES, number)])
+        for number in (fewer, fewer + 1)
+    ]
+    size = text.size * drawn / len(REPLIES)
+    assert text.distinct(size) == pytest.approx(np.interp(drawn, (fewer, fewer + 1), different) / size)
+
+
+def test_it_is_never_above_1_beside_a_text_of_a_few_words():
+    long = rows_of(["Is it far ? Yes , it is far .", "No , it is not far , is it ?"])
+    found, size = measure_distinct({"short": [rows_of(["Yes .", "No"])], "long": [long]}, 1)
+    assert size == 3
+    different, every = zip(*(count_directly([each["response"]], 1) for each in long), strict=True)
+    assert found["long"].values == pytest.approx([sum(different) / sum(every)])  # less than one reply is drawn
+
+
+@pytest.mark.parametrize("n", [1, 2])
 def test_without_each_prompt_it_is_that_of_the_text_without_its_reply(n):
     text = Text.of(REPLIES, n)
     rest = [Text.of(REPLIES[:place] + REPLIES[place + 1 :], n) for place in range(len(REPLIES))]

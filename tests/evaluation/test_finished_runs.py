@@ -109,6 +109,38 @@ def test_runs_of_other_judges_are_not_compared(evaluated, tmp_path, monkeypatch,
     assert "scoring.emotion_model is another/classifier" in capsys.readouterr().err
 
 
+def test_runs_scored_before_and_after_a_classifier_was_overwritten_are_not_compared(
+    evaluated, tmp_path, monkeypatch, capsys
+):
+    other = copied(evaluated[0], tmp_path / "other", lambda row: None)
+    environment = read_json(other / "environment.json")
+    environment["weights"]["scoring.emotion_model"]["model.safetensors"] = "xxh3-128:0"
+    (other / "environment.json").write_text(json.dumps(environment), encoding="utf-8")
+    assert compared([evaluated[0], other], tmp_path, monkeypatch) == 2
+    said = capsys.readouterr().err
+    assert "had other weights than in" in said and "gibberish_model" not in said
+
+
+@pytest.mark.parametrize("older_first", [True, False])
+def test_a_run_of_an_earlier_version_is_compared_as_with_the_defaults_of_later_keys(
+    evaluated, tmp_path, monkeypatch, capsys, older_first
+):
+    older = copied(evaluated[0], tmp_path / "older", lambda row: None)
+    args = read_json(older / "args.json")
+    del args["scoring"]["clean_up_tokenization_spaces"], args["bootstrap_resamples"]
+    (older / "args.json").write_text(json.dumps(args), encoding="utf-8")
+    runs = [older, evaluated[0]] if older_first else [evaluated[0], older]
+    assert compared(runs, tmp_path, monkeypatch) == 0
+
+
+def test_many_runs_of_one_recipe_may_have_long_names_together(evaluated, tmp_path, monkeypatch):
+    for number in range(12):
+        copied(evaluated[0], tmp_path / f"evaluation_with_seed_{number}", lambda row: None)
+    recipe = "dpo=" + ",".join(f"evaluation_with_seed_{number}" for number in range(12))
+    assert len(recipe) > 255
+    assert compared([evaluated[0], recipe], tmp_path, monkeypatch) == 0
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [

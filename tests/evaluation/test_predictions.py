@@ -9,6 +9,7 @@ from conftest import read_lines
 
 from response_generator.errors import InputError, RunError
 from response_generator.evaluation import predictions, predictions_file
+from response_generator.evaluation.saved_predictions import SavedPredictions
 from response_generator.generation import method
 from response_generator.generation.sampling import BatchLimit, SamplingParams, build_generation_config
 
@@ -34,6 +35,7 @@ from response_generator.generation.sampling import BatchLimit, SamplingParams, b
             lambda lines: [lines[0].replace(b'"gold_logp"', b'"reference_logp"')],
             "written by an earlier version of evaluate.py",
         ),
+        (lambda lines: [lines[0].replace(b'"gold_tokens": ', b'"gold_tokens": 0, "x": ')], "gold_tokens is 0"),
         (lambda lines: [], "holds no rows"),
     ],
 )
@@ -43,6 +45,16 @@ def test_files_that_are_no_predictions_are_refused_with_the_line(evaluated, tmp_
     file.write_bytes(b"\n".join(change(lines)))
     with pytest.raises(InputError, match=words):
         predictions_file.read_predictions(file, predictions_file.GENERATED_FIELDS)
+
+
+@pytest.mark.parametrize("name", ["gold", "difference", "preference"])
+def test_no_model_may_have_the_name_of_a_group_of_metrics(evaluated, tmp_path, name):
+    """A model "gold" would be shown with the numbers of the gold replies."""
+    lines = (evaluated[0] / "predictions.jsonl").read_text(encoding="utf-8")
+    file = tmp_path / "predictions.jsonl"
+    file.write_text(lines.replace('"model": "baseline"', f'"model": "{name}"'), encoding="utf-8")
+    with pytest.raises(InputError, match=f"model is {name}, which is the name of something else in metrics.json"):
+        SavedPredictions(file).rows()
 
 
 def test_an_interrupted_run_says_where_it_stands(tmp_path):
