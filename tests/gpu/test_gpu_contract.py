@@ -44,6 +44,7 @@ ASKED = {
 
 # Of the published adapter: unsloth fuses LoRA where all of these have it.
 PROJECTIONS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+DPO_ASKED = ASKED | {"shared_prefix": False}  # with "auto" the layout would depend on the time
 SFT_ASKED = {name: value for name, value in ASKED.items() if name != "beta"} | {
     "eval_strategy": "no",
     "max_length": 512,
@@ -67,7 +68,7 @@ def contract_args(tiny, published, tmp_path_factory) -> dict[str, dict]:
     tables["from_pretrained"]["load_in_4bit"] = False
     return {
         "tables": tables,
-        "dpo": tiny.dpo(folder / "whole", reference_adapter=str(folder / "other"), dpo=ASKED, **own),
+        "dpo": tiny.dpo(folder / "whole", reference_adapter=str(folder / "other"), dpo=DPO_ASKED, **own),
         "sft": tiny.sft(folder / "sft", sft=SFT_ASKED, lora=SFT_LORA, from_pretrained=own["from_pretrained"]),
         "evaluate": tiny.evaluate(
             folder / "evaluate",
