@@ -133,7 +133,7 @@ def test_every_part_of_a_run_that_the_args_ask_for_is_in_it(tiny, tmp_path, caps
     card = (tmp_path / "run" / "adapter" / "README.md").read_text(encoding="utf-8")
     for words in (
         "| pairs | 12 of",
-        "| reference | other |",
+        "| reference | `other` |",
         "| learning_rate | 3.0 |",
         "held-out loss",
     ):
