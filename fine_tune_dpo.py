@@ -69,8 +69,9 @@ def main() -> None:
         metrics |= prepared.held_out.dropped_metrics("eval_dataset")
     if distributed.is_main_process():
         from response_generator.training import report
+        from response_generator.training.training_method import DPO
 
-        report.write_results("DPO", run, prepared, metrics, tracker, description)
+        report.write_results(DPO, run, prepared, metrics, tracker, description)
         publish(args, run)
 
 
@@ -99,7 +100,6 @@ def train(args: DPOArguments, run: RunFolder, prepared, tracker) -> dict[str, fl
     from response_generator.training import (
         batch_layout,
         callbacks,
-        dpo_health,
         health,
         progress_bar,
         reference,
@@ -110,14 +110,14 @@ def train(args: DPOArguments, run: RunFolder, prepared, tracker) -> dict[str, fl
         trainer_config,
         trainer_setup,
     )
-    from response_generator.training.dpo_trainer import ResumableDPOTrainer
+    from response_generator.training.training_method import DPO
 
     policy = loading.load_policy(args, prepared.start)
     run.note_environment(base_model.describe_model(policy))
     run.note_commits(commits.find_adapter_and_dataset_commits(args))
-    progress = progress_bar.ProgressBar(len(prepared.train.rows), "pairs", progress_bar.DPO_METRICS)
+    progress = progress_bar.ProgressBar(len(prepared.train.rows), DPO.unit, DPO.bar_metrics)
     trainer = trainer_setup.build_trainer(
-        ResumableDPOTrainer,
+        DPO.trainer_class,
         policy,
         prepared.tokenizer,
         prepared.config,
@@ -126,7 +126,7 @@ def train(args: DPOArguments, run: RunFolder, prepared, tracker) -> dict[str, fl
         callbacks=[
             callbacks.LogFile(run.path / step_files.LOG_FILE, tracker),
             progress,
-            health.TrainingHealthCallback(dpo_health.find_dpo_warnings, run.path / step_files.WARNINGS_FILE),
+            health.TrainingHealthCallback(DPO.find_warnings, run.path / step_files.WARNINGS_FILE),
             *trainer_config.build_early_stopping(args.dpo),
         ],
         run_identity=prepared.identify_run(run),
@@ -149,7 +149,7 @@ def train(args: DPOArguments, run: RunFolder, prepared, tracker) -> dict[str, fl
     )
     trainer.add_callback(sample_replies)
     metrics = sanity_checks.check_start(trainer, prepared.start, prepared.reference)
-    metrics |= run_training.train(trainer)
+    metrics |= run_training.train(trainer, DPO.unit)
     sample_replies.write_last(metrics.get("best_step", metrics["steps"]))
     sanity_checks.check_end(policy, prepared.start, prepared.reference)
     if distributed.is_main_process():

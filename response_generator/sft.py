@@ -56,8 +56,9 @@ def main() -> None:
         metrics |= prepared.held_out.dropped_metrics("eval_dataset")
     if distributed.is_main_process():
         from response_generator.training import report
+        from response_generator.training.training_method import SFT
 
-        report.write_results("SFT", run, prepared, metrics, tracker)
+        report.write_results(SFT, run, prepared, metrics, tracker)
         if args.push_to_hub:
             hub.push_adapter(run.path, args.push_to_hub)
 
@@ -73,19 +74,18 @@ def train(args: SFTArguments, run: RunFolder, prepared, tracker) -> dict[str, fl
         samples,
         sanity_checks,
         sft_checks,
-        sft_health,
         step_files,
         trainer_config,
         trainer_setup,
     )
-    from response_generator.training.sft_trainer import ResumableSFTTrainer
+    from response_generator.training.training_method import SFT
 
     policy = loading.load_policy(args, prepared.start, vocabulary_size=len(prepared.tokenizer))
     run.note_environment(base_model.describe_model(policy))
     run.note_commits(commits.find_adapter_and_dataset_commits(args))
-    progress = progress_bar.ProgressBar(len(prepared.train.rows), "dialogues", progress_bar.SFT_METRICS)
+    progress = progress_bar.ProgressBar(len(prepared.train.rows), SFT.unit, SFT.bar_metrics)
     trainer = trainer_setup.build_trainer(
-        ResumableSFTTrainer,
+        SFT.trainer_class,
         policy,
         prepared.tokenizer,
         prepared.config,
@@ -94,7 +94,7 @@ def train(args: SFTArguments, run: RunFolder, prepared, tracker) -> dict[str, fl
         callbacks=[
             callbacks.LogFile(run.path / step_files.LOG_FILE, tracker),
             progress,
-            health.TrainingHealthCallback(sft_health.find_sft_warnings, run.path / step_files.WARNINGS_FILE),
+            health.TrainingHealthCallback(SFT.find_warnings, run.path / step_files.WARNINGS_FILE),
             *trainer_config.build_early_stopping(args.sft),
         ],
         run_identity=prepared.identify_run(run),
@@ -111,7 +111,7 @@ def train(args: SFTArguments, run: RunFolder, prepared, tracker) -> dict[str, fl
     )
     trainer.add_callback(sample_replies)
     metrics = sft_checks.check_start(trainer)
-    metrics |= run_training.train(trainer, "dialogues")
+    metrics |= run_training.train(trainer, SFT.unit)
     sample_replies.write_last(metrics.get("best_step", metrics["steps"]))
     sanity_checks.check_changed(policy, prepared.start)
     if distributed.is_main_process():

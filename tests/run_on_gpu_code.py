@@ -59,6 +59,7 @@ from response_generator.training import (
 from response_generator.training.dpo_trainer import ResumableDPOTrainer
 from response_generator.training.sft_trainer import ResumableSFTTrainer
 from response_generator.training.step_files import read_rows
+from response_generator.training.training_method import DPO, SFT
 
 SAMPLES = {"every_steps": 1, "prompts": 3, "max_new_tokens": 8}
 
@@ -87,7 +88,7 @@ def session(values: dict, output: str, *callbacks, sample_args: dict | None = No
     told = None
     requests = samples.choose_prompts(rows, formatter, arguments.samples, inference.context_length(arguments))
     file = Path(output, "samples.jsonl")
-    bar = progress_bar.ProgressBar(len(pairs.rows), "pairs", progress_bar.DPO_METRICS)
+    bar = progress_bar.ProgressBar(len(pairs.rows), DPO.unit, DPO.bar_metrics)
     sample_replies = samples.SampleReplies(trainer, requests, arguments.samples, arguments.seed, file, Tracker(), bar)
     trainer.add_callback(sample_replies)
     layout = batch_layout.choose_layout(trainer, arguments.dpo)
@@ -155,13 +156,13 @@ def sft_session(values: dict, output: str, *callbacks, sample_args: dict | None 
         list(callbacks),
     )
     file = Path(output, "samples.jsonl")
-    bar = progress_bar.ProgressBar(len(prepared.train.rows), "dialogues", progress_bar.SFT_METRICS)
+    bar = progress_bar.ProgressBar(len(prepared.train.rows), SFT.unit, SFT.bar_metrics)
     trainer.add_callback(
         samples.SampleReplies(trainer, prepared.sample_requests, args.samples, args.seed, file, Tracker(), bar)
     )
     metrics, told = sft_checks.check_start(trainer), None
     try:
-        metrics |= run_training.train(trainer, "dialogues")
+        metrics |= run_training.train(trainer, SFT.unit)
     except KeyboardInterrupt as interruption:
         told = str(interruption)
     run_training.save_adapter(policy, prepared.tokenizer, Path(output, "adapter"))

@@ -29,13 +29,14 @@ from response_generator.training import (
 )
 from response_generator.training.callbacks import LogFile
 from response_generator.training.dpo_trainer import ResumableDPOTrainer
-from response_generator.training.progress_bar import DPO_METRICS, ProgressBar
+from response_generator.training.progress_bar import ProgressBar
+from response_generator.training.training_method import DPO
 
 PAIRS = [parse_pair(number, row) for number, row in enumerate(demo_rows("written_pairs_train", 12))]
 BASIS = {"num_train_epochs": 2, "per_device_train_batch_size": 4, "save_strategy": "steps", "save_steps": 100}
 
 
-NO_BAR = ProgressBar(len(PAIRS), "pairs", DPO_METRICS)  # one that is not given to the trainer prints lines alone
+NO_BAR = ProgressBar(len(PAIRS), DPO.unit, DPO.bar_metrics)  # one that is not given to the trainer prints lines alone
 
 
 class At(TrainerCallback):
