@@ -46,6 +46,7 @@ from response_generator.training import (
     dpo_config,
     layout_speed,
     prefix_kernel,
+    preparation,
     profiling,
     progress_bar,
     reference,
@@ -53,7 +54,6 @@ from response_generator.training import (
     samples,
     sanity_checks,
     sft_checks,
-    sft_preparation,
     trainer_setup,
 )
 from response_generator.training.dpo_trainer import ResumableDPOTrainer
@@ -144,7 +144,7 @@ def sft_session(values: dict, output: str, *callbacks, sample_args: dict | None 
     """One process's worth of response_generator.sft, up to the trained adapter."""
     args = validate_arguments(SFTArguments, values | {"output_dir": output, "samples": sample_args}, "args.json")
     dialogues, _ = read_dialogues(args.dataset)
-    prepared = sft_preparation.prepare(args, dialogues, dialogues[:2])
+    prepared = preparation.prepare_sft(args, dialogues, dialogues[:2])
     policy = loading.load_policy(args, prepared.start, vocabulary_size=len(prepared.tokenizer))
     trainer = trainer_setup.build_trainer(
         ResumableSFTTrainer,

@@ -19,6 +19,7 @@ LAYERS = [
     {"scoring"},
     {"training", "evaluation", "preferences"},
     {"cli"},
+    {"programs"},
     {"export", "sft", "classifier", "explain", "chat", "demo"},
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

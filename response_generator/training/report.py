@@ -1,7 +1,6 @@
 """The results of a training run: table, curves, page, model card and metrics. Needs no model."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from rich.table import Table
 from rich.text import Text
@@ -14,14 +13,13 @@ from response_generator.runs.terminal import PlainConsole
 from response_generator.runs.tracking import Tracker
 from response_generator.training import curves, report_page
 from response_generator.training.model_card import write_model_card
+from response_generator.training.preparation import PreparedTraining
 from response_generator.training.step_files import LOG_FILE, SAMPLES_FILE, WARNINGS_FILE, read_rows
-from response_generator.training.training_method import TrainingMethod
 
 
 def write_results(
-    method: TrainingMethod,
     run: RunFolder,
-    prepared: Any,
+    prepared: PreparedTraining,
     metrics: dict[str, float],
     tracker: Tracker,
     description: Sequence[tuple[str, str]] = (),
@@ -30,9 +28,9 @@ def write_results(
     metrics.
 
     Args:
-        prepared: what the run was prepared with, PreparedTraining or PreparedSFT.
         description: `(title, value)` of what is known of the training data.
     """
+    method = prepared.method
     titles, panels = method.list_titles(prepared.config), method.list_panels(prepared.config)
     warnings = read_rows(run.path / WARNINGS_FILE)
     log = [*read_rows(run.path / LOG_FILE), to_log_entry(metrics)]
@@ -41,7 +39,6 @@ def write_results(
     content = render(curves.draw_all(log, panels, warnings, title), "png", {"Software": None})
     atomic_files.atomic_write(picture, content)
     report_page.write_report_page(
-        method,
         run,
         title,
         prepared,

@@ -11,6 +11,7 @@ from response_generator.reporting.pictures import render
 from response_generator.runs.run_folder import RunFolder, flatten
 from response_generator.training import curves
 from response_generator.training.initial_loss import LOSS_PARTS
+from response_generator.training.preparation import PreparedTraining
 from response_generator.training.samples import POLICY, REFERENCE, get_turn_text
 from response_generator.training.training_method import MetricCard, TrainingMethod
 
@@ -22,10 +23,9 @@ Rows = list[tuple[str, str]]  # title, value
 
 
 def write_report_page(
-    method: TrainingMethod,
     run: RunFolder,
     title: str,
-    prepared: Any,
+    prepared: PreparedTraining,
     metrics: dict[str, float],
     log: curves.Log,
     panels: Sequence[curves.Panel],
@@ -33,7 +33,7 @@ def write_report_page(
     samples: curves.Log,
     description: Sequence[tuple[str, str]],
 ) -> None:
-    """Writes report.html into the run folder; for `prepared` and `description` see `report.write_results`."""
+    """Writes report.html into the run folder; for `description` see `report.write_results`."""
     pictures = {
         panel.title: (
             curves.describe_panel(log, panel),
@@ -45,10 +45,10 @@ def write_report_page(
         run.path / "report.html",
         PAGE_FOLDER,
         title=title,
-        summary=describe_run(method, prepared, metrics),
-        cards=build_cards(method, metrics),
+        summary=describe_run(prepared, metrics),
+        cards=build_cards(prepared.method, metrics),
         warnings=warnings,
-        unchecked_note=method.unchecked_note,
+        unchecked_note=prepared.method.unchecked_note,
         window=curves.describe_window(log),
         pictures=pictures,
         samples=group_samples(samples),
@@ -60,9 +60,9 @@ def write_report_page(
     )
 
 
-def describe_run(method: TrainingMethod, prepared: Any, metrics: dict[str, float]) -> str:
+def describe_run(prepared: PreparedTraining, metrics: dict[str, float]) -> str:
     text = f"{len(prepared.train.rows)} rows, {metrics['steps']} steps (epochs: {metrics['epoch']:.3g})"
-    for name in method.summary_settings:
+    for name in prepared.method.summary_settings:
         text += f", {name.replace('_', ' ')} {getattr(prepared.config, name):g}"
     if "best_step" in metrics:
         text += f"; the adapter of step {metrics['best_step']} was kept"
@@ -141,7 +141,7 @@ def spread(rows: list[dict[str, Any]], count: int) -> list[dict[str, Any]]:
 
 
 def build_data_tables(
-    prepared: Any, metrics: dict[str, float], description: Sequence[tuple[str, str]]
+    prepared: PreparedTraining, metrics: dict[str, float], description: Sequence[tuple[str, str]]
 ) -> list[dict[str, Any]]:
     """For training and held-out rows: counts, token lengths, and the description."""
     tables = []

@@ -1,0 +1,45 @@
+"""A run of SFT, from its dialogues to the trained adapter and its report."""
+
+from response_generator.cli import data_preview, training_preview
+from response_generator.config.training_schema import SFTArguments
+from response_generator.data.datasets import Dialogue, Skipped, count_skipped
+from response_generator.modeling import loading
+from response_generator.programs import training_run
+from response_generator.runs import distributed
+from response_generator.runs.run_folder import RunFolder
+from response_generator.training import checkpointing, run_training, sanity_checks, sft_checks
+from response_generator.training.preparation import prepare_sft
+
+Read = tuple[list[Dialogue], Skipped]
+
+
+def fine_tune(args: SFTArguments, run: RunFolder, read: Read, read_held_out: Read, dry_run: bool) -> None:
+    """Trains a LoRA to write the assistant's replies.
+
+    Args:
+        read: the dialogues of `dataset`, and how many bad rows were left out.
+        read_held_out: the same of `eval_dataset`; none without it.
+        dry_run: show the data, and write nothing.
+    """
+    prepared = prepare_sft(args, read[0], read_held_out[0])
+    checkpointing.check_run_identity(run, prepared.identify_run(run))
+    training_preview.show_dialogues(prepared)
+    data_preview.show_skipped({"dataset": read[1], "eval_dataset": read_held_out[1]})
+    data_preview.show_limits({"dataset": args.dataset, "eval_dataset": args.eval_dataset})
+    if dry_run:
+        return
+
+    tracker = training_run.start_run(args, run)
+    progress = training_run.build_progress_bar(prepared)
+    policy = loading.load_policy(args, prepared.start, vocabulary_size=len(prepared.tokenizer))
+    trainer = training_run.build_trainer(args, run, prepared, policy, tracker, progress)
+    metrics = sft_checks.check_start(trainer)
+    metrics |= training_run.train(args, run, prepared, trainer, tracker, progress)
+    sanity_checks.check_changed(policy, prepared.start)
+    metrics |= count_skipped("dataset", args.dataset, read[1]) | prepared.train.dropped_metrics("dataset")
+    if prepared.held_out:
+        metrics |= count_skipped("eval_dataset", args.eval_dataset, read_held_out[1])
+        metrics |= prepared.held_out.dropped_metrics("eval_dataset")
+    if distributed.is_main_process():
+        run_training.save_adapter(policy, prepared.tokenizer, run.path / "adapter")
+        training_run.write_and_upload(args, run, prepared, metrics, tracker)
