@@ -43,7 +43,6 @@ from response_generator.modeling.tokenizer import load_tokenizer
 from response_generator.runs.tracking import Tracker
 from response_generator.training import (
     batch_layout,
-    dpo_config,
     layout_speed,
     prefix_kernel,
     preparation,
@@ -54,10 +53,10 @@ from response_generator.training import (
     samples,
     sanity_checks,
     sft_checks,
+    trainer_config,
     trainer_setup,
 )
-from response_generator.training.dpo_trainer import ResumableDPOTrainer
-from response_generator.training.sft_trainer import ResumableSFTTrainer
+from response_generator.training.resumable_trainer import ResumableDPOTrainer, ResumableSFTTrainer
 from response_generator.training.step_files import read_rows
 from response_generator.training.training_method import DPO, SFT
 
@@ -74,7 +73,7 @@ def session(values: dict, output: str, *callbacks, sample_args: dict | None = No
     """One process's worth of fine_tune_dpo.py, up to the trained adapter."""
     changed = {"output_dir": output, "dpo": values["dpo"] | dpo, "samples": sample_args}
     arguments = validate_arguments(DPOArguments, values | changed, "args.json")
-    config = dpo_config.build_dpo_config(arguments)
+    config = trainer_config.build_dpo_config(arguments)
     start = loading.resolve_initial_adapter(arguments)
     frozen = loading.resolve_reference_adapter(arguments, start)
     tokenizer = load_tokenizer(arguments, start)
@@ -257,7 +256,7 @@ def both_layouts(values: dict, checkpointing: bool) -> dict[str, dict]:
     """Loss, log-probabilities and LoRA gradients of one batch in TRL's layout and with shared prompts, in fp32."""
     dpo = values["dpo"] | {"bf16": False, "gradient_checkpointing": checkpointing}
     arguments = validate_arguments(DPOArguments, in_fp32(values | {"dpo": dpo}), "args.json")
-    config = dpo_config.build_dpo_config(arguments)
+    config = trainer_config.build_dpo_config(arguments)
     tokenizer = load_tokenizer(arguments, loading.resolve_initial_adapter(arguments))
     pairs, _ = read_pairs(arguments.dataset)
     pairs = tokenize_pairs(pairs, ChatFormatter.of(tokenizer, arguments.chat_template), config.max_length)
