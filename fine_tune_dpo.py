@@ -29,12 +29,12 @@ def main() -> None:
     if run.is_finished:
         show_finished(args, run)
         return
-    pairs, held_out_pairs = read_datasets(args.dataset, args.eval_dataset)
+    rows = read_datasets(args.dataset, args.eval_dataset)
 
     import_backend(args.backend)  # unsloth has to be imported before transformers, trl and peft
     from response_generator.programs import dpo_run
 
-    dpo_run.align(args, run, pairs, held_out_pairs, options.dry_run)
+    dpo_run.align(args, run, rows, options.dry_run)
 
 
 def show_finished(args: DPOArguments, run: RunFolder) -> None:

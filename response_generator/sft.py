@@ -28,12 +28,12 @@ def main() -> None:
         lines = hub.describe_missing_upload(run.path, args.push_to_hub, "model")
         print(run.describe_finished("report.html and metrics.json"), *lines, sep="\n")
         return
-    dialogues, held_out = read_datasets(args.dataset, args.eval_dataset)
+    rows = read_datasets(args.dataset, args.eval_dataset)
 
     import_backend(args.backend)  # unsloth has to be imported before transformers, trl and peft
     from response_generator.programs import sft_run
 
-    sft_run.fine_tune(args, run, dialogues, held_out, options.dry_run)
+    sft_run.fine_tune(args, run, rows, options.dry_run)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """A run of DPO, from its pairs to the trained adapter and its report."""
 
 from response_generator.cli import data_preview, training_preview
+from response_generator.config.schema import FilteredPairDatasetArguments, ScoringArguments
 from response_generator.config.training_schema import DPOArguments
 from response_generator.data.datasets import Pair, Skipped, count_skipped
 from response_generator.modeling import loading, merge
@@ -14,23 +15,25 @@ from response_generator.runs.run_folder import RunFolder
 from response_generator.training import batch_layout, checkpointing, profiling, reference, run_training, sanity_checks
 from response_generator.training.preparation import PreparedTraining, prepare_dpo
 
-Read = tuple[list[Pair], Skipped]
+Rows = list[tuple[list[Pair], Skipped]]
 
 
-def align(args: DPOArguments, run: RunFolder, read: Read, read_held_out: Read, dry_run: bool) -> None:
+def align(args: DPOArguments, run: RunFolder, rows: Rows, dry_run: bool) -> None:
     """Trains a copy of the adapter on preference pairs, against a frozen one.
 
     Args:
-        read: the pairs of `dataset`, and how many bad rows were left out.
-        read_held_out: the same of `eval_dataset`; none without it.
+        rows: of `dataset` and of `eval_dataset`, as `read_datasets` returns them.
         dry_run: show the data and what the run will cost, and write nothing.
     """
-    pairs, held_out_pairs, counts = filter_pairs(args, read, read_held_out)
-    prepared = prepare_dpo(args, pairs, held_out_pairs)
+    (pairs, skipped), (held_out, skipped_held_out) = rows
+    pairs, counts = filter_pairs("dataset", pairs, skipped, args.dataset, args.scoring)
+    held_out, more = filter_pairs("eval_dataset", held_out, skipped_held_out, args.eval_dataset, args.scoring)
+    counts |= more
+    prepared = prepare_dpo(args, pairs, held_out)
     checkpointing.check_run_identity(run, prepared.identify_run(run))
     description = build_rows(describe_pairs(pairs, []))
     training_preview.show_pairs(prepared, description)
-    data_preview.show_skipped({"dataset": read[1], "eval_dataset": read_held_out[1]})
+    data_preview.show_skipped({"dataset": skipped, "eval_dataset": skipped_held_out})
     data_preview.show_filtered(counts)
     data_preview.show_limits({"dataset": args.dataset, "eval_dataset": args.eval_dataset})
     if dry_run:
@@ -60,15 +63,19 @@ def align(args: DPOArguments, run: RunFolder, read: Read, read_held_out: Read, d
             merge.merge_in_subprocess(args, run.path / "adapter")
 
 
-def filter_pairs(args: DPOArguments, read: Read, read_held_out: Read) -> tuple[list[Pair], list[Pair], dict[str, int]]:
-    """The pairs and held-out pairs that pass the filters, and the metrics of those that were left out."""
-    pairs, dropped = filter_dataset("dataset", read[0], args.dataset, args.scoring)
-    counts = count_skipped("dataset", args.dataset, read[1]) | count_filtered("dataset", dropped)
-    if not args.eval_dataset:
-        return pairs, [], counts
-    held_out, dropped = filter_dataset("eval_dataset", read_held_out[0], args.eval_dataset, args.scoring)
-    counts |= count_skipped("eval_dataset", args.eval_dataset, read_held_out[1])
-    return pairs, held_out, counts | count_filtered("eval_dataset", dropped)
+def filter_pairs(
+    key: str,
+    pairs: list[Pair],
+    skipped: Skipped,
+    dataset: FilteredPairDatasetArguments | None,
+    scoring: ScoringArguments | None,
+) -> tuple[list[Pair], dict[str, int]]:
+    """The pairs that pass the filters of a data set, and the metrics of what was left out; nothing without a data
+    set."""
+    if dataset is None:
+        return [], {}
+    kept, dropped = filter_dataset(key, pairs, dataset, scoring)
+    return kept, count_skipped(key, dataset, skipped) | count_filtered(key, dropped)
 
 
 def show_cost(args: DPOArguments, prepared: PreparedTraining) -> None:

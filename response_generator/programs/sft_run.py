@@ -10,21 +10,21 @@ from response_generator.runs.run_folder import RunFolder
 from response_generator.training import checkpointing, run_training, sanity_checks, sft_checks
 from response_generator.training.preparation import prepare_sft
 
-Read = tuple[list[Dialogue], Skipped]
+Rows = list[tuple[list[Dialogue], Skipped]]
 
 
-def fine_tune(args: SFTArguments, run: RunFolder, read: Read, read_held_out: Read, dry_run: bool) -> None:
+def fine_tune(args: SFTArguments, run: RunFolder, rows: Rows, dry_run: bool) -> None:
     """Trains a LoRA to write the assistant's replies.
 
     Args:
-        read: the dialogues of `dataset`, and how many bad rows were left out.
-        read_held_out: the same of `eval_dataset`; none without it.
+        rows: of `dataset` and of `eval_dataset`, as `read_datasets` returns them.
         dry_run: show the data, and write nothing.
     """
-    prepared = prepare_sft(args, read[0], read_held_out[0])
+    (dialogues, skipped), (held_out, skipped_held_out) = rows
+    prepared = prepare_sft(args, dialogues, held_out)
     checkpointing.check_run_identity(run, prepared.identify_run(run))
     training_preview.show_dialogues(prepared)
-    data_preview.show_skipped({"dataset": read[1], "eval_dataset": read_held_out[1]})
+    data_preview.show_skipped({"dataset": skipped, "eval_dataset": skipped_held_out})
     data_preview.show_limits({"dataset": args.dataset, "eval_dataset": args.eval_dataset})
     if dry_run:
         return
@@ -36,9 +36,9 @@ def fine_tune(args: SFTArguments, run: RunFolder, read: Read, read_held_out: Rea
     metrics = sft_checks.check_start(trainer)
     metrics |= training_run.train(args, run, prepared, trainer, tracker, progress)
     sanity_checks.check_changed(policy, prepared.start)
-    metrics |= count_skipped("dataset", args.dataset, read[1]) | prepared.train.dropped_metrics("dataset")
+    metrics |= count_skipped("dataset", args.dataset, skipped) | prepared.train.dropped_metrics("dataset")
     if prepared.held_out:
-        metrics |= count_skipped("eval_dataset", args.eval_dataset, read_held_out[1])
+        metrics |= count_skipped("eval_dataset", args.eval_dataset, skipped_held_out)
         metrics |= prepared.held_out.dropped_metrics("eval_dataset")
     if distributed.is_main_process():
         run_training.save_adapter(policy, prepared.tokenizer, run.path / "adapter")

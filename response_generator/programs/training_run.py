@@ -40,7 +40,8 @@ def build_trainer(
     tracker: Tracker,
     progress: ProgressBar,
 ) -> ResumableTrainer:
-    """Builds the method's trainer, with its log, progress bar, warnings and early stopping."""
+    """Builds the method's trainer, with its log, progress bar, warnings and early stopping; environment.json gets what
+    the policy was loaded from."""
     run.note_environment(describe_model(policy))
     run.note_commits(commits.find_adapter_and_dataset_commits(args))
     return trainer_setup.build_trainer(
