@@ -1,7 +1,6 @@
 """A run of DPO, from its pairs to the trained adapter and its report."""
 
 from response_generator.cli import data_preview, training_preview
-from response_generator.config.schema import FilteredPairDatasetArguments, ScoringArguments
 from response_generator.config.training_schema import DPOArguments
 from response_generator.data.datasets import Pair, Skipped, count_skipped
 from response_generator.modeling import loading, merge
@@ -10,10 +9,19 @@ from response_generator.preferences.description_table import build_rows
 from response_generator.preferences.filters import count_filtered
 from response_generator.preferences.labels import filter_dataset
 from response_generator.programs import training_run
-from response_generator.runs import distributed
+from response_generator.runs import distributed, hub
 from response_generator.runs.run_folder import RunFolder
-from response_generator.training import batch_layout, checkpointing, profiling, reference, run_training, sanity_checks
+from response_generator.training import (
+    batch_layout,
+    checkpointing,
+    profiling,
+    reference,
+    report,
+    run_training,
+    sanity_checks,
+)
 from response_generator.training.preparation import PreparedTraining, prepare_dpo
+from response_generator.training.training_method import DPO
 
 Rows = list[tuple[list[Pair], Skipped]]
 
@@ -26,9 +34,9 @@ def align(args: DPOArguments, run: RunFolder, rows: Rows, dry_run: bool) -> None
         dry_run: show the data and what the run will cost, and write nothing.
     """
     (pairs, skipped), (held_out, skipped_held_out) = rows
-    pairs, counts = filter_pairs("dataset", pairs, skipped, args.dataset, args.scoring)
-    held_out, more = filter_pairs("eval_dataset", held_out, skipped_held_out, args.eval_dataset, args.scoring)
-    counts |= more
+    pairs, counts = filter_pairs(args, "dataset", pairs, skipped)
+    held_out, held_out_counts = filter_pairs(args, "eval_dataset", held_out, skipped_held_out)
+    counts |= held_out_counts
     prepared = prepare_dpo(args, pairs, held_out)
     checkpointing.check_run_identity(run, prepared.identify_run(run))
     description = build_rows(describe_pairs(pairs, []))
@@ -41,9 +49,8 @@ def align(args: DPOArguments, run: RunFolder, rows: Rows, dry_run: bool) -> None
         return
 
     tracker = training_run.start_run(args, run)
-    progress = training_run.build_progress_bar(prepared)
     policy = loading.load_policy(args, prepared.start)
-    trainer = training_run.build_trainer(args, run, prepared, policy, tracker, progress)
+    trainer, sample_replies = training_run.build_trainer(args, run, prepared, policy, tracker)
     if prepared.reference:
         reference.replace_reference(policy, prepared.reference)
     earlier = run.read_environment().get("batch_layout")
@@ -51,30 +58,30 @@ def align(args: DPOArguments, run: RunFolder, rows: Rows, dry_run: bool) -> None
     if args.dpo.get("precompute_ref_log_probs"):
         reference.precompute_ref_logps(trainer)
     metrics = sanity_checks.check_start(trainer, prepared.start, prepared.reference)
-    metrics |= training_run.train(args, run, prepared, trainer, tracker, progress)
+    metrics |= run_training.train(trainer, DPO.unit)
+    sample_replies.write_last(metrics.get("best_step", metrics["steps"]))
     sanity_checks.check_end(policy, prepared.start, prepared.reference)
     metrics |= counts | prepared.train.dropped_metrics("dataset")
     if prepared.held_out:
         metrics |= prepared.held_out.dropped_metrics("eval_dataset")
     if distributed.is_main_process():
         run_training.save_adapter(policy, prepared.tokenizer, run.path / "adapter")
-        training_run.write_and_upload(args, run, prepared, metrics, tracker, description)
+        report.write_results(run, prepared, metrics, tracker, description)
+        if args.push_to_hub:
+            hub.push_adapter(run.path, args.push_to_hub)
         if args.export:
             merge.merge_in_subprocess(args, run.path / "adapter")
 
 
 def filter_pairs(
-    key: str,
-    pairs: list[Pair],
-    skipped: Skipped,
-    dataset: FilteredPairDatasetArguments | None,
-    scoring: ScoringArguments | None,
+    args: DPOArguments, key: str, pairs: list[Pair], skipped: Skipped
 ) -> tuple[list[Pair], dict[str, int]]:
-    """The pairs that pass the filters of a data set, and the metrics of what was left out; nothing without a data
-    set."""
+    """The pairs that pass the filters of the data set `key`, and the metrics of what was left out; nothing without a
+    data set."""
+    dataset = getattr(args, key)
     if dataset is None:
         return [], {}
-    kept, dropped = filter_dataset(key, pairs, dataset, scoring)
+    kept, dropped = filter_dataset(key, pairs, dataset, args.scoring)
     return kept, count_skipped(key, dataset, skipped) | count_filtered(key, dropped)
 
 

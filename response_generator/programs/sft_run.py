@@ -5,10 +5,11 @@ from response_generator.config.training_schema import SFTArguments
 from response_generator.data.datasets import Dialogue, Skipped, count_skipped
 from response_generator.modeling import loading
 from response_generator.programs import training_run
-from response_generator.runs import distributed
+from response_generator.runs import distributed, hub
 from response_generator.runs.run_folder import RunFolder
-from response_generator.training import checkpointing, run_training, sanity_checks, sft_checks
+from response_generator.training import checkpointing, report, run_training, sanity_checks, sft_checks
 from response_generator.training.preparation import prepare_sft
+from response_generator.training.training_method import SFT
 
 Rows = list[tuple[list[Dialogue], Skipped]]
 
@@ -30,11 +31,11 @@ def fine_tune(args: SFTArguments, run: RunFolder, rows: Rows, dry_run: bool) -> 
         return
 
     tracker = training_run.start_run(args, run)
-    progress = training_run.build_progress_bar(prepared)
     policy = loading.load_policy(args, prepared.start, vocabulary_size=len(prepared.tokenizer))
-    trainer = training_run.build_trainer(args, run, prepared, policy, tracker, progress)
+    trainer, sample_replies = training_run.build_trainer(args, run, prepared, policy, tracker)
     metrics = sft_checks.check_start(trainer)
-    metrics |= training_run.train(args, run, prepared, trainer, tracker, progress)
+    metrics |= run_training.train(trainer, SFT.unit)
+    sample_replies.write_last(metrics.get("best_step", metrics["steps"]))
     sanity_checks.check_changed(policy, prepared.start)
     metrics |= count_skipped("dataset", args.dataset, skipped) | prepared.train.dropped_metrics("dataset")
     if prepared.held_out:
@@ -42,4 +43,6 @@ def fine_tune(args: SFTArguments, run: RunFolder, rows: Rows, dry_run: bool) -> 
         metrics |= prepared.held_out.dropped_metrics("eval_dataset")
     if distributed.is_main_process():
         run_training.save_adapter(policy, prepared.tokenizer, run.path / "adapter")
-        training_run.write_and_upload(args, run, prepared, metrics, tracker)
+        report.write_results(run, prepared, metrics, tracker)
+        if args.push_to_hub:
+            hub.push_adapter(run.path, args.push_to_hub)

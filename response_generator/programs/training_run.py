@@ -1,16 +1,13 @@
-"""What the runs of DPO and SFT share: the tracker, the trainer with what watches it, sample replies, and results."""
-
-from collections.abc import Sequence
+"""What the runs of DPO and SFT share: the tracker, and the trainer with what watches it."""
 
 from peft import PeftModel
 
 from response_generator.cli import commits
 from response_generator.config.training_schema import AdapterTrainingArguments
 from response_generator.modeling.base_model import describe_model
-from response_generator.runs import hub
 from response_generator.runs.run_folder import RunFolder
 from response_generator.runs.tracking import Tracker
-from response_generator.training import checkpointing, report, run_training, trainer_setup
+from response_generator.training import checkpointing, trainer_setup
 from response_generator.training.callbacks import LogFile
 from response_generator.training.health import TrainingHealthCallback
 from response_generator.training.preparation import PreparedTraining
@@ -28,24 +25,17 @@ def start_run(args: AdapterTrainingArguments, run: RunFolder) -> Tracker:
     return Tracker.start(args.wandb, run.path, run.arguments, first_step if args.tensorboard else None)
 
 
-def build_progress_bar(prepared: PreparedTraining) -> ProgressBar:
-    return ProgressBar(len(prepared.train.rows), prepared.method.unit, prepared.method.bar_metrics)
-
-
 def build_trainer(
-    args: AdapterTrainingArguments,
-    run: RunFolder,
-    prepared: PreparedTraining,
-    policy: PeftModel,
-    tracker: Tracker,
-    progress: ProgressBar,
-) -> ResumableTrainer:
-    """Builds the method's trainer, with its log, progress bar, warnings and early stopping; environment.json gets what
-    the policy was loaded from."""
+    args: AdapterTrainingArguments, run: RunFolder, prepared: PreparedTraining, policy: PeftModel, tracker: Tracker
+) -> tuple[ResumableTrainer, SampleReplies]:
+    """Builds the method's trainer, with its log, progress bar, warnings, early stopping and sample replies;
+    environment.json gets what the policy was loaded from."""
     run.note_environment(describe_model(policy))
     run.note_commits(commits.find_adapter_and_dataset_commits(args))
-    return trainer_setup.build_trainer(
-        prepared.method.trainer_class,
+    method = prepared.method
+    progress = ProgressBar(len(prepared.train.rows), method.unit, method.bar_metrics)
+    trainer = trainer_setup.build_trainer(
+        method.trainer_class,
         policy,
         prepared.tokenizer,
         prepared.config,
@@ -54,40 +44,13 @@ def build_trainer(
         callbacks=[
             LogFile(run.path / LOG_FILE, tracker),
             progress,
-            TrainingHealthCallback(prepared.method.find_warnings, run.path / WARNINGS_FILE),
+            TrainingHealthCallback(method.find_warnings, run.path / WARNINGS_FILE),
             *build_early_stopping(args.trl_settings),
         ],
         run_identity=prepared.identify_run(run),
         save_total_limit=args.trl_settings.get("save_total_limit"),
     )
-
-
-def train(
-    args: AdapterTrainingArguments,
-    run: RunFolder,
-    prepared: PreparedTraining,
-    trainer: ResumableTrainer,
-    tracker: Tracker,
-    progress: ProgressBar,
-) -> dict[str, float]:
-    """Trains, resuming where an earlier start was stopped, with sample replies, and returns the metrics."""
     file = run.path / SAMPLES_FILE
     sample_replies = SampleReplies(trainer, prepared.sample_requests, args.samples, args.seed, file, tracker, progress)
     trainer.add_callback(sample_replies)
-    metrics = run_training.train(trainer, prepared.method.unit)
-    sample_replies.write_last(metrics.get("best_step", metrics["steps"]))
-    return metrics
-
-
-def write_and_upload(
-    args: AdapterTrainingArguments,
-    run: RunFolder,
-    prepared: PreparedTraining,
-    metrics: dict[str, float],
-    tracker: Tracker,
-    description: Sequence[tuple[str, str]] = (),
-) -> None:
-    """Writes the report, which marks the run as finished, and uploads the adapter if the args ask for it."""
-    report.write_results(run, prepared, metrics, tracker, description)
-    if args.push_to_hub:
-        hub.push_adapter(run.path, args.push_to_hub)
+    return trainer, sample_replies
