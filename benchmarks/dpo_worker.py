@@ -54,9 +54,9 @@ def train(arguments: DPOArguments, measurement: dict) -> dict:
     from response_generator.data.tokenization import TokenizedPairs
     from response_generator.modeling import loading
     from response_generator.modeling.tokenizer import load_tokenizer
-    from response_generator.training import dpo_config
+    from response_generator.training import trainer_config
 
-    config = dpo_config.build_dpo_config(arguments)
+    config = trainer_config.build_dpo_config(arguments)
     start = loading.resolve_initial_adapter(arguments)
     tokenizer = load_tokenizer(arguments, start)
     pairs = TokenizedPairs(rows=make_pairs(arguments, tokenizer, measurement))
@@ -100,7 +100,7 @@ def make_pairs(arguments: DPOArguments, tokenizer, measurement: dict) -> list[di
 def train_with_program(arguments, config, policy, tokenizer, pairs) -> tuple[float, list[float]]:
     """Seconds of the reference and of training together, and the losses."""
     from response_generator.training import batch_layout, reference, run_training, trainer_setup
-    from response_generator.training.dpo_trainer import ResumableDPOTrainer
+    from response_generator.training.resumable_trainer import ResumableDPOTrainer
 
     started = time.perf_counter()
     trainer = trainer_setup.build_trainer(ResumableDPOTrainer, policy, tokenizer, config, pairs, None, [])

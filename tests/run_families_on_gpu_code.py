@@ -30,15 +30,15 @@ from response_generator.modeling.backend import has_unsloth_forward
 from response_generator.modeling.logprobs import completion_logps
 from response_generator.modeling.precision import BF16_VARIABLE
 from response_generator.modeling.tokenizer import load_tokenizer
-from response_generator.training import batch_layout, dpo_config, run_training, sanity_checks, trainer_setup
-from response_generator.training.dpo_trainer import ResumableDPOTrainer
+from response_generator.training import batch_layout, run_training, sanity_checks, trainer_config, trainer_setup
+from response_generator.training.resumable_trainer import ResumableDPOTrainer
 
 os.environ[BF16_VARIABLE] = "1"  # the recipes train in bfloat16, which a card has, whatever this processor has
 
 
 def train_dpo(values: dict) -> dict:
     arguments = validate_arguments(DPOArguments, values, "args.json")
-    config = dpo_config.build_dpo_config(arguments)
+    config = trainer_config.build_dpo_config(arguments)
     start = loading.resolve_initial_adapter(arguments)
     tokenizer = load_tokenizer(arguments, start)
     pairs, _ = read_pairs(arguments.dataset)

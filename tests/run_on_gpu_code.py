@@ -43,9 +43,9 @@ from response_generator.modeling.tokenizer import load_tokenizer
 from response_generator.runs.tracking import Tracker
 from response_generator.training import (
     batch_layout,
-    dpo_config,
     layout_speed,
     prefix_kernel,
+    preparation,
     profiling,
     progress_bar,
     reference,
@@ -53,12 +53,12 @@ from response_generator.training import (
     samples,
     sanity_checks,
     sft_checks,
-    sft_preparation,
+    trainer_config,
     trainer_setup,
 )
-from response_generator.training.dpo_trainer import ResumableDPOTrainer
-from response_generator.training.sft_trainer import ResumableSFTTrainer
+from response_generator.training.resumable_trainer import ResumableDPOTrainer, ResumableSFTTrainer
 from response_generator.training.step_files import read_rows
+from response_generator.training.training_method import DPO, SFT
 
 SAMPLES = {"every_steps": 1, "prompts": 3, "max_new_tokens": 8}
 
@@ -73,7 +73,7 @@ def session(values: dict, output: str, *callbacks, sample_args: dict | None = No
     """One process's worth of fine_tune_dpo.py, up to the trained adapter."""
     changed = {"output_dir": output, "dpo": values["dpo"] | dpo, "samples": sample_args}
     arguments = validate_arguments(DPOArguments, values | changed, "args.json")
-    config = dpo_config.build_dpo_config(arguments)
+    config = trainer_config.build_dpo_config(arguments)
     start = loading.resolve_initial_adapter(arguments)
     frozen = loading.resolve_reference_adapter(arguments, start)
     tokenizer = load_tokenizer(arguments, start)
@@ -87,7 +87,7 @@ def session(values: dict, output: str, *callbacks, sample_args: dict | None = No
     told = None
     requests = samples.choose_prompts(rows, formatter, arguments.samples, inference.context_length(arguments))
     file = Path(output, "samples.jsonl")
-    bar = progress_bar.ProgressBar(len(pairs.rows), "pairs", progress_bar.DPO_METRICS)
+    bar = progress_bar.ProgressBar(len(pairs.rows), DPO.unit, DPO.bar_metrics)
     sample_replies = samples.SampleReplies(trainer, requests, arguments.samples, arguments.seed, file, Tracker(), bar)
     trainer.add_callback(sample_replies)
     layout = batch_layout.choose_layout(trainer, arguments.dpo)
@@ -143,7 +143,7 @@ def sft_session(values: dict, output: str, *callbacks, sample_args: dict | None 
     """One process's worth of response_generator.sft, up to the trained adapter."""
     args = validate_arguments(SFTArguments, values | {"output_dir": output, "samples": sample_args}, "args.json")
     dialogues, _ = read_dialogues(args.dataset)
-    prepared = sft_preparation.prepare(args, dialogues, dialogues[:2])
+    prepared = preparation.prepare_sft(args, dialogues, dialogues[:2])
     policy = loading.load_policy(args, prepared.start, vocabulary_size=len(prepared.tokenizer))
     trainer = trainer_setup.build_trainer(
         ResumableSFTTrainer,
@@ -155,13 +155,13 @@ def sft_session(values: dict, output: str, *callbacks, sample_args: dict | None 
         list(callbacks),
     )
     file = Path(output, "samples.jsonl")
-    bar = progress_bar.ProgressBar(len(prepared.train.rows), "dialogues", progress_bar.SFT_METRICS)
+    bar = progress_bar.ProgressBar(len(prepared.train.rows), SFT.unit, SFT.bar_metrics)
     trainer.add_callback(
         samples.SampleReplies(trainer, prepared.sample_requests, args.samples, args.seed, file, Tracker(), bar)
     )
     metrics, told = sft_checks.check_start(trainer), None
     try:
-        metrics |= run_training.train(trainer, "dialogues")
+        metrics |= run_training.train(trainer, SFT.unit)
     except KeyboardInterrupt as interruption:
         told = str(interruption)
     run_training.save_adapter(policy, prepared.tokenizer, Path(output, "adapter"))
@@ -256,7 +256,7 @@ def both_layouts(values: dict, checkpointing: bool) -> dict[str, dict]:
     """Loss, log-probabilities and LoRA gradients of one batch in TRL's layout and with shared prompts, in fp32."""
     dpo = values["dpo"] | {"bf16": False, "gradient_checkpointing": checkpointing}
     arguments = validate_arguments(DPOArguments, in_fp32(values | {"dpo": dpo}), "args.json")
-    config = dpo_config.build_dpo_config(arguments)
+    config = trainer_config.build_dpo_config(arguments)
     tokenizer = load_tokenizer(arguments, loading.resolve_initial_adapter(arguments))
     pairs, _ = read_pairs(arguments.dataset)
     pairs = tokenize_pairs(pairs, ChatFormatter.of(tokenizer, arguments.chat_template), config.max_length)

@@ -19,6 +19,7 @@ LAYERS = [
     {"scoring"},
     {"training", "evaluation", "preferences"},
     {"cli"},
+    {"programs"},
     {"export", "sft", "classifier", "explain", "chat", "demo"},
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
@@ -64,6 +65,20 @@ def test_imports_go_one_way(file):
 def test_every_folder_has_its_place():
     assert {folder_of(file) for file in FILES} - {"__init__"} == set(LEVEL)
     assert all(file.read_text(encoding="utf-8") == "" for file in FILES if file.name == "__init__.py")
+
+
+def imported_inside_functions(file: Path) -> set[str]:
+    return imported(file) - imported(file, top_level_alone=True)
+
+
+@pytest.mark.parametrize("script", ["fine_tune_dpo.py", "response_generator/sft.py"])
+def test_a_training_program_imports_one_module_after_its_checks(script):
+    (module,) = imported_inside_functions(ROOT / script)
+    assert module in ("response_generator.programs.dpo_run", "response_generator.programs.sft_run")
+
+
+def test_what_runs_after_the_checks_imports_at_its_top():
+    assert not any(imported_inside_functions(file) for file in (PACKAGE / "programs").glob("*.py"))
 
 
 @pytest.mark.parametrize("place", WITHOUT_TORCH)

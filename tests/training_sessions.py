@@ -20,7 +20,6 @@ from response_generator.modeling.tokenizer import load_tokenizer
 from response_generator.runs.tracking import Tracker
 from response_generator.training import (
     batch_layout,
-    dpo_config,
     reference,
     run_training,
     samples,
@@ -28,14 +27,15 @@ from response_generator.training import (
     trainer_setup,
 )
 from response_generator.training.callbacks import LogFile
-from response_generator.training.dpo_trainer import ResumableDPOTrainer
-from response_generator.training.progress_bar import DPO_METRICS, ProgressBar
+from response_generator.training.progress_bar import ProgressBar
+from response_generator.training.resumable_trainer import ResumableDPOTrainer
+from response_generator.training.training_method import DPO
 
 PAIRS = [parse_pair(number, row) for number, row in enumerate(demo_rows("written_pairs_train", 12))]
 BASIS = {"num_train_epochs": 2, "per_device_train_batch_size": 4, "save_strategy": "steps", "save_steps": 100}
 
 
-NO_BAR = ProgressBar(len(PAIRS), "pairs", DPO_METRICS)  # one that is not given to the trainer prints lines alone
+NO_BAR = ProgressBar(len(PAIRS), DPO.unit, DPO.bar_metrics)  # one that is not given to the trainer prints lines alone
 
 
 class At(TrainerCallback):
@@ -64,7 +64,7 @@ def session(
     values["dpo"] |= BASIS | dpo
     values["from_pretrained"] |= {"dtype": dtype}
     arguments = validate_arguments(DPOArguments, values, "args.json")
-    config = dpo_config.build_dpo_config(arguments)
+    config = trainer_config.build_dpo_config(arguments)
     start = loading.resolve_initial_adapter(arguments)
     tokenizer = load_tokenizer(arguments, start)
     formatter = ChatFormatter.of(tokenizer, arguments.chat_template)

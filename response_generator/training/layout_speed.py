@@ -9,8 +9,8 @@ from typing import Any
 import torch
 
 from response_generator.generation.oom import free_memory, is_oom
-from response_generator.training.dpo_trainer import ResumableDPOTrainer
 from response_generator.training.reference import REF_LOGPS_COLUMNS
+from response_generator.training.resumable_trainer import ResumableDPOTrainer
 
 NUM_TIMED_BATCHES = 3
 NUM_ROUNDS = 2  # the first one also compiles what a GPU compiles

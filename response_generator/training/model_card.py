@@ -8,45 +8,46 @@ from response_generator.config.sources import find_hub_revision, is_local, strip
 from response_generator.data.prompt_tokens import PROBE_REPLY
 from response_generator.modeling.adapter_file import AdapterFile
 from response_generator.reporting.markdown import Markdown, format_source, format_table, format_value
+from response_generator.training.training_method import TrainingMethod
 
 SAMPLE_MESSAGE = {"role": "user", "content": {"emotion": "neutral", "dialog": "I lost my keys again ."}}
 SAMPLE_EMOTION = "sadness"
 
 
 def write_model_card(
-    folder: Path, arguments: dict[str, Any], figures: dict[str, str], rows: int, picture: Path
+    method: TrainingMethod, folder: Path, arguments: dict[str, Any], figures: dict[str, str], rows: int, picture: Path
 ) -> None:
     """Writes README.md, with the metadata that the hub reads, and the curves into the adapter's folder.
 
     Args:
         figures: `{title: value}` of the run's metrics.
-        rows: the number of pairs or dialogues that were trained on.
+        rows: the number of rows that were trained on.
     """
     shutil.copy(picture, folder / picture.name)
-    method, unit = ("DPO", "pairs") if "dpo" in arguments else ("SFT", "dialogues")
+    section = method.name.lower()
     start = format_source(arguments["adapter"]) if arguments["adapter"] else "a new LoRA"
     # The hub accepts only hub ids as base_model, no folders.
     repository = find_hub_revision(arguments["base_model"])[0]
     base = "" if is_local(repository) else f"base_model: {repository}\n"
     dataset, held_out = arguments["dataset"], arguments["eval_dataset"]
     data = {
-        unit: Markdown(f"{rows} of {name_split(dataset)}"),
+        method.unit: Markdown(f"{rows} of {name_split(dataset)}"),
         "held out": name_split(held_out) if held_out else "none",
         "base": Markdown(f"{format_source(arguments['base_model'])}, {format_value(arguments['from_pretrained'])}"),
         "seed": arguments["seed"],
     }
-    if method == "DPO":
+    if "reference_adapter" in arguments:
         reference = arguments["reference_adapter"]
         data["reference"] = format_source(reference) if reference else "a frozen copy of what training started from"
     card = (
         f"---\n{base}library_name: peft\npipeline_tag: text-generation\n"
-        f"tags: [{method.lower()}, lora, trl]\n---\n"
-        f"# Emotion-conditioned response generator, {'aligned with DPO' if method == 'DPO' else 'trained with SFT'}\n\n"
+        f"tags: [{section}, lora, trl]\n---\n"
+        f"# Emotion-conditioned response generator, {method.headline}\n\n"
         f"LoRA adapter, trained from {start}. Prompts are written by the chat template of this folder's tokenizer, "
         f"with the wanted emotion as `target_emotion`.\n\n"
         f"## Use\n\n```python\n{write_usage(folder, arguments)}```\n\n"
         f"## Result\n\n{format_table(figures)}\n![curves of the training run]({picture.name})\n\n"
-        f"## Data and model\n\n{format_table(data)}\n## {method}\n\n{format_table(arguments[method.lower()])}"
+        f"## Data and model\n\n{format_table(data)}\n## {method.name}\n\n{format_table(arguments[section])}"
     )
     (folder / "README.md").write_text(card, encoding="utf-8")
 

@@ -1,38 +1,44 @@
-"""What is known of a DPO run before the base model is loaded: settings, adapters, tokenizer and tokenized pairs."""
+"""What is known of a training run before the base model is loaded: settings, adapters, tokenizer and tokenized rows."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase
-from trl import DPOConfig
+from trl import DPOConfig, SFTConfig
 
-from response_generator.config.training_schema import DPOArguments
+from response_generator.config.training_schema import AdapterTrainingArguments, DPOArguments, SFTArguments
 from response_generator.data.chat_template import ChatFormatter
-from response_generator.data.datasets import Pair
+from response_generator.data.datasets import Dialogue, Pair
+from response_generator.data.dialogue_tokenization import TokenizedDialogues, tokenize_dialogues
 from response_generator.data.tokenization import TokenizedPairs, tokenize_pairs
 from response_generator.generation.sampling import GenerationRequest
 from response_generator.modeling import inference, loading, merge
 from response_generator.modeling.adapter_file import AdapterFile
 from response_generator.modeling.tokenizer import load_tokenizer
 from response_generator.runs.run_folder import RunFolder
-from response_generator.training.dpo_config import build_dpo_config
 from response_generator.training.samples import choose_prompts
-from response_generator.training.trainer_config import find_changed_settings
+from response_generator.training.trainer_config import build_dpo_config, build_sft_config, find_changed_settings
+from response_generator.training.training_method import DPO, SFT, TrainingMethod
+
+Config = DPOConfig | SFTConfig
+Tokens = TokenizedPairs | TokenizedDialogues
 
 
 @dataclass(frozen=True)
 class PreparedTraining:
     """`start` is the adapter that training starts from, None for a new LoRA. `reference` is None for a frozen copy of
-    it. `held_out` is None without an eval_dataset. `changed_settings` are lines about settings the device changes.
-    `sample_requests` are the prompts of the sample replies."""
+    it, and in SFT. `held_out` is None without an eval_dataset. `changed_settings` are lines about settings the device
+    changes. `sample_requests` are the prompts of the sample replies."""
 
-    config: DPOConfig
+    method: TrainingMethod
+    config: Config
     start: AdapterFile | None
     reference: AdapterFile | None
     tokenizer: PreTrainedTokenizerBase
     formatter: ChatFormatter
-    train: TokenizedPairs
-    held_out: TokenizedPairs | None
+    train: Tokens
+    held_out: Tokens | None
     changed_settings: list[str]
     sample_requests: list[GenerationRequest]
 
@@ -43,8 +49,8 @@ class PreparedTraining:
         return {"arguments": run.arguments, "weights": run.identify_weights(downloaded=True), "data": data}
 
 
-def prepare(args: DPOArguments, pairs: list[Pair], held_out_pairs: list[Pair]) -> PreparedTraining:
-    """Checks settings, adapters, tokenizer, template and export, and tokenizes the pairs.
+def prepare_dpo(args: DPOArguments, pairs: list[Pair], held_out_pairs: list[Pair]) -> PreparedTraining:
+    """Checks settings, adapters, export, tokenizer and template, and tokenizes the pairs.
 
     Raises:
         InputError: with what is wrong.
@@ -53,18 +59,50 @@ def prepare(args: DPOArguments, pairs: list[Pair], held_out_pairs: list[Pair]) -
     start = loading.resolve_initial_adapter(args)
     reference = loading.resolve_reference_adapter(args, start)
     merge.check_export_base(args, start)
+
+    def tokenize(rows: list[Pair], formatter: ChatFormatter) -> TokenizedPairs:
+        return tokenize_pairs(rows, formatter, config.max_length)
+
+    return prepare_rows(DPO, args, config, start, reference, tokenize, pairs, held_out_pairs)
+
+
+def prepare_sft(args: SFTArguments, dialogues: list[Dialogue], held_out: list[Dialogue]) -> PreparedTraining:
+    """Checks settings, adapter, tokenizer and template, and tokenizes the dialogues.
+
+    Raises:
+        InputError: with what is wrong.
+    """
+    config = build_sft_config(args)
+    start = loading.resolve_initial_adapter(args)
+
+    def tokenize(rows: list[Dialogue], formatter: ChatFormatter) -> TokenizedDialogues:
+        return tokenize_dialogues(rows, formatter, config.max_length, args.replies)
+
+    return prepare_rows(SFT, args, config, start, None, tokenize, dialogues, held_out)
+
+
+def prepare_rows(
+    method: TrainingMethod,
+    args: AdapterTrainingArguments,
+    config: Config,
+    start: AdapterFile | None,
+    reference: AdapterFile | None,
+    tokenize: Callable[[list, ChatFormatter], Tokens],
+    rows: Sequence[Pair] | Sequence[Dialogue],
+    held_out: Sequence[Pair] | Sequence[Dialogue],
+) -> PreparedTraining:
+    """The part that is the same for both methods: tokenizer, template, tokens and sample prompts."""
     tokenizer = load_tokenizer(args, start)
     formatter = ChatFormatter.of(tokenizer, args.chat_template)
     return PreparedTraining(
+        method,
         config,
         start,
         reference,
         tokenizer,
         formatter,
-        train=tokenize_pairs(pairs, formatter, config.max_length),
-        held_out=tokenize_pairs(held_out_pairs, formatter, config.max_length) if held_out_pairs else None,
+        train=tokenize(rows, formatter),
+        held_out=tokenize(held_out, formatter) if held_out else None,
         changed_settings=find_changed_settings(args, config),
-        sample_requests=choose_prompts(
-            held_out_pairs or pairs, formatter, args.samples, inference.context_length(args)
-        ),
+        sample_requests=choose_prompts(held_out or rows, formatter, args.samples, inference.context_length(args)),
     )

@@ -18,9 +18,9 @@ from response_generator.errors import RunError
 from response_generator.modeling import attention, base_config, loading
 from response_generator.modeling.adapter_file import AdapterFile
 from response_generator.modeling.backend import has_unsloth_gpu_code
-from response_generator.training import batch_layout, device_memory, dpo_config, memory, trainer_setup
-from response_generator.training.dpo_trainer import ResumableDPOTrainer
+from response_generator.training import batch_layout, device_memory, memory, trainer_config, trainer_setup
 from response_generator.training.reference import REF_LOGPS_COLUMNS
+from response_generator.training.resumable_trainer import ResumableDPOTrainer
 from response_generator.training.resumption import EpochSeededLengthSampler
 from response_generator.training.shared_prefix import MAX_ROW_TOKENS, count_pair_tokens, pack
 
@@ -123,12 +123,12 @@ def profile_steps(
 ) -> StepProfile:
     """Trains a few steps on a copy of the model that is thrown away, and extrapolates by padded tokens."""
     clock = StepTimer()
-    batch = global_batch_size(dpo_config.build_dpo_config(arguments))
+    batch = global_batch_size(trainer_config.build_dpo_config(arguments))
     rows = longest_then_typical_rows(train, batch)
     overrides = PROFILE_OVERRIDES | {"max_steps": math.ceil(len(rows) / batch)}
     with tempfile.TemporaryDirectory() as folder:
         profiled = arguments.model_copy(update={"output_dir": folder, "dpo": {**arguments.dpo, **overrides}})
-        config = dpo_config.build_dpo_config(profiled)
+        config = trainer_config.build_dpo_config(profiled)
         policy = loading.load_policy(arguments, start)
         trainer = trainer_setup.build_trainer(
             ResumableDPOTrainer, policy, tokenizer, config, TokenizedPairs(rows=rows), None, [clock]
@@ -165,7 +165,7 @@ def longest_then_typical_rows(train: TokenizedPairs, batch: int) -> list[dict]:
 
 def count_run_tokens(train: TokenizedPairs, arguments: DPOArguments, layout: str) -> float:
     """Padded tokens over all epochs, assuming the order of the first epoch in each."""
-    config = dpo_config.build_dpo_config(arguments)
+    config = trainer_config.build_dpo_config(arguments)
     lengths, batch = train.lengths()["whole"], global_batch_size(config)
     if config.train_sampling_strategy == "group_by_length":
         order = list(EpochSeededLengthSampler(lengths, batch, config.seed))

@@ -15,8 +15,6 @@ from transformers import TrainerCallback
 from response_generator.data.tokenization import global_batch_size
 from response_generator.training import device_memory
 
-DPO_METRICS = {"loss": "loss", "rewards/margins": "margin", "rewards/accuracies": "acc"}
-SFT_METRICS = {"loss": "loss", "mean_token_accuracy": "token acc"}
 LOSS_METRIC = {"loss": "loss"}
 WINDOW_LOG_LINES = 5  # over which the shown metrics are averaged
 SECONDS_BETWEEN_LINES = 10  # where the output is a file, which keeps every line

@@ -23,7 +23,7 @@ from response_generator.modeling import attention
 from response_generator.modeling.adapter_file import AdapterFile
 from response_generator.modeling.adapters import load_whole_modules
 from response_generator.runs import atomic_files
-from response_generator.training.dpo_trainer import ResumableDPOTrainer
+from response_generator.training.resumable_trainer import ResumableDPOTrainer
 
 SIDES = ("chosen", "rejected")
 REF_LOGPS_COLUMNS = ("ref_chosen_logps", "ref_rejected_logps")  # as TRL's collator expects them

@@ -9,9 +9,11 @@ from response_generator.data.tokenization import LENGTH_COLUMNS, summarize_lengt
 from response_generator.reporting.page import Card, to_data_url, write_page
 from response_generator.reporting.pictures import render
 from response_generator.runs.run_folder import RunFolder, flatten
-from response_generator.training import curves, dpo_health, sft_health
+from response_generator.training import curves
 from response_generator.training.initial_loss import LOSS_PARTS
+from response_generator.training.preparation import PreparedTraining
 from response_generator.training.samples import POLICY, REFERENCE, get_turn_text
+from response_generator.training.training_method import MetricCard, TrainingMethod
 
 PAGE_FOLDER = Path(__file__).with_name("page")
 MAX_SHOWN_REPLIES = 12  # to a prompt
@@ -23,7 +25,7 @@ Rows = list[tuple[str, str]]  # title, value
 def write_report_page(
     run: RunFolder,
     title: str,
-    prepared: Any,
+    prepared: PreparedTraining,
     metrics: dict[str, float],
     log: curves.Log,
     panels: Sequence[curves.Panel],
@@ -31,7 +33,7 @@ def write_report_page(
     samples: curves.Log,
     description: Sequence[tuple[str, str]],
 ) -> None:
-    """Writes report.html into the run folder; for `prepared` and `description` see `report.write_results`."""
+    """Writes report.html into the run folder; for `description` see `report.write_results`."""
     pictures = {
         panel.title: (
             curves.describe_panel(log, panel),
@@ -43,10 +45,10 @@ def write_report_page(
         run.path / "report.html",
         PAGE_FOLDER,
         title=title,
-        summary=describe_run(run.arguments, prepared, metrics),
-        cards=build_dpo_cards(metrics) if "dpo" in run.arguments else build_sft_cards(metrics),
+        summary=describe_run(prepared, metrics),
+        cards=build_cards(prepared.method, metrics),
         warnings=warnings,
-        unchecked_note=(dpo_health if "dpo" in run.arguments else sft_health).UNCHECKED_NOTE,
+        unchecked_note=prepared.method.unchecked_note,
         window=curves.describe_window(log),
         pictures=pictures,
         samples=group_samples(samples),
@@ -58,40 +60,28 @@ def write_report_page(
     )
 
 
-def describe_run(arguments: dict[str, Any], prepared: Any, metrics: dict[str, float]) -> str:
-    config = prepared.config
-    text = f"{len(prepared.train.rows)} rows, {metrics['steps']} steps (epochs: {metrics['epoch']:.3g}), learning rate "
-    text += f"{config.learning_rate:g}" + (f", beta {config.beta:g}" if "dpo" in arguments else "")
+def describe_run(prepared: PreparedTraining, metrics: dict[str, float]) -> str:
+    text = f"{len(prepared.train.rows)} rows, {metrics['steps']} steps (epochs: {metrics['epoch']:.3g})"
+    for name in prepared.method.summary_settings:
+        text += f", {name.replace('_', ' ')} {getattr(prepared.config, name):g}"
     if "best_step" in metrics:
         text += f"; the adapter of step {metrics['best_step']} was kept"
     return text
 
 
-def build_dpo_cards(metrics: dict[str, float]) -> list[Card]:
-    return [
-        build_metric_card("reward accuracy", metrics, "rewards/accuracies", "{:.0%}"),
-        build_metric_card("reward margin", metrics, "rewards/margins", "{:.3f}"),
-        build_loss_card(metrics),
-        build_speed_card(metrics, "pairs"),
-    ]
+def build_cards(method: TrainingMethod, metrics: dict[str, float]) -> list[Card]:
+    cards = [build_metric_card(card, metrics) for card in method.cards]
+    return [*cards, build_loss_card(metrics), build_speed_card(metrics, method.unit)]
 
 
-def build_sft_cards(metrics: dict[str, float]) -> list[Card]:
-    return [
-        build_metric_card("token accuracy", metrics, "mean_token_accuracy", "{:.1%}"),
-        build_metric_card("loss (nats a token)", metrics, "loss", "{:.3f}"),
-        build_loss_card(metrics),
-        build_speed_card(metrics, "dialogues"),
-    ]
-
-
-def build_metric_card(title: str, metrics: dict[str, float], name: str, form: str) -> Card:
+def build_metric_card(card: MetricCard, metrics: dict[str, float]) -> Card:
     """The held-out value in large type, or that of the last quarter of training where nothing is held out."""
-    held_out, training = metrics.get(f"eval_{name}"), metrics.get(f"last_quarter/{name}")
-    shown = "not logged" if training is None else form.format(training)
+    held_out, training = metrics.get(f"eval_{card.metric}"), metrics.get(f"last_quarter/{card.metric}")
+    shown = "not logged" if training is None else card.form.format(training)
     if held_out is None:
-        return Card(title, shown, f"in training, {LAST_QUARTER_NOTE}")
-    return Card(title, form.format(held_out), "of held-out rows, at the end", [("training, last quarter", shown)])
+        return Card(card.title, shown, f"in training, {LAST_QUARTER_NOTE}")
+    value = card.form.format(held_out)
+    return Card(card.title, value, "of held-out rows, at the end", [("training, last quarter", shown)])
 
 
 def build_loss_card(metrics: dict[str, float]) -> Card:
@@ -151,7 +141,7 @@ def spread(rows: list[dict[str, Any]], count: int) -> list[dict[str, Any]]:
 
 
 def build_data_tables(
-    prepared: Any, metrics: dict[str, float], description: Sequence[tuple[str, str]]
+    prepared: PreparedTraining, metrics: dict[str, float], description: Sequence[tuple[str, str]]
 ) -> list[dict[str, Any]]:
     """For training and held-out rows: counts, token lengths, and the description."""
     tables = []

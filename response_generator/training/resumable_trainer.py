@@ -1,5 +1,5 @@
-"""What TRL's trainers lack: checkpoints that resume to the same bytes, no training on NaN, and means of held-out rows
-that do not depend on the batches."""
+"""TRL's trainers, with what they lack: checkpoints that resume to the same bytes, no training on NaN, and means of
+held-out rows that do not depend on the batches. Their rows are tokenized before."""
 
 import math
 from pathlib import Path
@@ -8,12 +8,22 @@ from typing import Any
 import torch
 from accelerate.data_loader import DataLoaderShard
 from datasets import Dataset
+from trl import DPOTrainer, SFTTrainer
 
 from response_generator.constants import POLICY_ADAPTER
+from response_generator.data.dialogue_tokenization import IGNORED_LABEL
 from response_generator.data.tokenization import global_batch_size
 from response_generator.errors import RunError
 from response_generator.modeling.adapters import write_adapter
 from response_generator.training import checkpoint_files, checkpointing, held_out, resumption
+
+# Which replies' tokens TRL averages these metrics over; the others are means over pairs.
+SIDES_OF_TOKEN_METRICS = {
+    "entropy": ("chosen", "rejected"),
+    "mean_token_accuracy": ("chosen",),
+    "logits/chosen": ("chosen",),
+    "logits/rejected": ("rejected",),
+}
 
 
 class ResumableTrainer:
@@ -117,3 +127,23 @@ class ResumableTrainer:
         if checkpoint is not None:
             for holder, name in ((self.optimizer, "optimizer.pt"), (self.lr_scheduler, "scheduler.pt")):
                 holder.load_state_dict(torch.load(Path(checkpoint, name), map_location="cpu", weights_only=True))
+
+
+class ResumableDPOTrainer(ResumableTrainer, DPOTrainer):
+    """See `ResumableTrainer`."""
+
+    section = "dpo"
+
+    def count_terms(self, name: str, row: dict[str, Any]) -> int:
+        sides = SIDES_OF_TOKEN_METRICS.get(name)
+        return sum(len(row[f"{side}_ids"]) for side in sides) if sides else 1
+
+
+class ResumableSFTTrainer(ResumableTrainer, SFTTrainer):
+    """See `ResumableTrainer`."""
+
+    section = "sft"
+
+    def count_terms(self, name: str, row: dict[str, Any]) -> int:
+        """The tokens with a loss: TRL averages over tokens alone."""
+        return sum(label != IGNORED_LABEL for label in row["labels"])

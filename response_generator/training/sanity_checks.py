@@ -10,9 +10,9 @@ from response_generator.modeling.adapter_file import AdapterFile
 from response_generator.modeling.adapters import to_model_key
 from response_generator.modeling.dpo_loss import dpo_loss, reward_margins
 from response_generator.modeling.logprobs import completion_logps
-from response_generator.training.dpo_trainer import ResumableDPOTrainer
 from response_generator.training.initial_loss import LOSS_PARTS, includes_plain_sigmoid
 from response_generator.training.reference import REF_LOGPS_COLUMNS, SIDES
+from response_generator.training.resumable_trainer import ResumableDPOTrainer
 
 # How far two computations of one log-probability may differ. A precomputed reference was computed in other batches; in
 # bfloat16 that changes a completion by tenths of a nat, and a long one by more.

@@ -1,4 +1,4 @@
-"""Builds a configuration of TRL from a section of the args; the same on a CPU and with unsloth's GPU trainer."""
+"""Builds TRL's DPOConfig and SFTConfig from a section of the args; the same on a CPU and with unsloth's GPU trainer."""
 
 from dataclasses import MISSING, fields
 from enum import Enum
@@ -8,18 +8,30 @@ import torch
 from accelerate.utils import TorchDynamoPlugin
 from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainingArguments, get_scheduler
 from transformers.training_args import OptimizerNames
+from trl import DPOConfig, SFTConfig
 
-from response_generator.config.library_keywords import EARLY_STOPPING, TRAINING_DEFAULTS
-from response_generator.config.training_schema import AdapterTrainingArguments
+from response_generator.config.library_keywords import EARLY_STOPPING, SHARED_PREFIX, TRAINING_DEFAULTS
+from response_generator.config.training_schema import AdapterTrainingArguments, DPOArguments, SFTArguments
 from response_generator.errors import InputError
 from response_generator.modeling.precision import has_native_bf16
 
-# Keys that are not passed to TRL. It would remove old checkpoints before the new one is complete (see resumption.py).
-# Early stopping is a callback of transformers.
-KEYS_NOT_FOR_TRL = {"save_total_limit", *EARLY_STOPPING}
+# Keys that are not passed to TRL. It would remove old checkpoints before the new one is complete (see resumption.py),
+# and precompute with bf16 weights, before they are restored to fp32 and before another reference is loaded (see
+# reference.py). It has no shared prefix. Early stopping is a callback of transformers.
+KEYS_NOT_FOR_TRL = {"save_total_limit", "precompute_ref_log_probs", SHARED_PREFIX, *EARLY_STOPPING}
 KEYS_CHANGED_BY_DEVICE = ("optim", "bf16", "fp16", "tf32")
 
 Config = TypeVar("Config", bound=TrainingArguments)
+
+
+def build_dpo_config(arguments: DPOArguments) -> DPOConfig:
+    """Builds TRL's configuration; see `build_trainer_config` for errors."""
+    return build_trainer_config(DPOConfig, arguments)
+
+
+def build_sft_config(arguments: SFTArguments) -> SFTConfig:
+    """Builds TRL's configuration for rows that are already tokenized; see `build_trainer_config` for errors."""
+    return build_trainer_config(SFTConfig, arguments, dataset_kwargs={"skip_prepare_dataset": True})
 
 
 def build_trainer_config(config_class: type[Config], arguments: AdapterTrainingArguments, **ours) -> Config:

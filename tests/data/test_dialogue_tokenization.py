@@ -6,7 +6,7 @@ import pytest
 from conftest import CHATML, HISTORY
 from transformers import AutoTokenizer
 
-from response_generator.cli import sft_preview
+from response_generator.cli import training_preview
 from response_generator.config.schema import ChatTemplateArguments
 from response_generator.data.chat_template import ChatFormatter
 from response_generator.data.datasets import Dialogue
@@ -106,7 +106,7 @@ def test_a_reply_that_changes_its_prompts_last_token_is_trained_as_the_last_one_
     (row,) = tokens.rows
     assert (tokens.merged, tokens.replies) == (1, 1)
     assert texts_in_loss(row, formatter.tokenizer) == ["You earned it !<|im_end|>"]
-    sft_preview.show_counts("training", tokens)
+    training_preview.show_dialogue_counts("training", tokens)
     said = " ".join(capsys.readouterr().out.split())
     assert "1 earlier replies are not learned: one token spans the end of their prompt and their start" in said
 

@@ -6,7 +6,7 @@ import pytest
 from conftest import CHATML, HISTORY, LLAMA2
 from transformers import AutoTokenizer
 
-from response_generator.cli import preview
+from response_generator.cli import preview, training_preview
 from response_generator.config.schema import ChatTemplateArguments
 from response_generator.data.chat_template import ChatFormatter
 from response_generator.data.datasets import Pair
@@ -171,9 +171,9 @@ def test_prompts_without_target_emotion_give_a_warning(chatml, llama2, capsys):
 def test_held_out_pairs_that_are_also_training_pairs_give_a_warning(chatml, capsys):
     other = replace(OBJECTS, rejected={"emotion": "fear", "dialog": "No ."})
     train, held_out = tokenize_pairs([OBJECTS], chatml, None), tokenize_pairs([OBJECTS, other], chatml, None)
-    preview.show_shared_pairs(train, held_out)
+    training_preview.show_shared_pairs(train, held_out)
     assert "1 of 2 held-out pairs are also training pairs" in capsys.readouterr().out
-    preview.show_shared_pairs(train, tokenize_pairs([other], chatml, None))
+    training_preview.show_shared_pairs(train, tokenize_pairs([other], chatml, None))
     assert capsys.readouterr().out == ""
 
 

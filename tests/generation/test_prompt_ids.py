@@ -33,7 +33,7 @@ from response_generator.generation.sampling import (
     decode_reply,
 )
 from response_generator.preferences import preparation as preference_preparation
-from response_generator.training import preparation, sft_preparation
+from response_generator.training import preparation
 from response_generator.training.samples import build_request
 
 TEMPLATES = ROOT / "response_generator" / "data" / "templates"
@@ -144,12 +144,12 @@ def test_all_programs_use_the_same_ids(tiny: Tiny, published, dialogues, tmp_pat
 
     values = published_dpo(tiny, published, tmp_path / "dpo", "adapter_two_tables") | {"samples": samples}
     values["dpo"]["max_length"] = None
-    dpo = preparation.prepare(validate_arguments(DPOArguments, values, "args.json"), pairs, [])
+    dpo = preparation.prepare_dpo(validate_arguments(DPOArguments, values, "args.json"), pairs, [])
     assert [row["prompt_ids"] for row in dpo.train.rows] == expected
     assert all(request.prompt_ids == expected[request.dialogue.index] for request in dpo.sample_requests)
 
     values = tiny.sft(tmp_path / "sft", **models, lora=None, samples=samples, replies="last")
-    sft = sft_preparation.prepare(validate_arguments(SFTArguments, values, "args.json"), varied, [])
+    sft = preparation.prepare_sft(validate_arguments(SFTArguments, values, "args.json"), varied, [])
     assert [row["input_ids"][: find_replies(row)[0]] for row in sft.train.rows] == expected
     assert all(request.prompt_ids == expected[request.dialogue.index] for request in sft.sample_requests)
     assert len(dpo.sample_requests) == len(sft.sample_requests) == 20

@@ -19,7 +19,7 @@ from response_generator.data.dialogue_tokenization import tokenize_dialogues
 from response_generator.generation.sampling import build_generation_config
 from response_generator.generation.with_generate import truncate_at_eos
 from response_generator.modeling.logprobs import completion_logps
-from response_generator.training import dpo_config, sft_config
+from response_generator.training import trainer_config
 from response_generator.training.sft_checks import split_replies
 
 # None of them is TRL's default, and none is unsloth's.
@@ -117,7 +117,7 @@ def test_compiled_layers_compute_what_others_do_for_policy_and_reference(on_gpu_
 
 def test_every_argument_is_the_one_of_the_cpu_path(on_gpu_code, contract_args):
     """The args' own, and TRL's defaults for the rest: unsloth's are batch 4 x 2, 5e-5, adamw_8bit, seed 3407."""
-    expected = dpo_config.build_dpo_config(
+    expected = trainer_config.build_dpo_config(
         validate_arguments(DPOArguments, contract_args["dpo"], "args.json")
     ).to_dict()
     config = on_gpu_code["whole"]["config"]
@@ -172,7 +172,7 @@ def test_sft_has_unsloths_trainer_and_kernels_with_the_settings_of_the_args(on_g
     assert on_gpu_code["sft_trainers"][2:4] == ["UnslothSFTTrainer", "_UnslothSFTTrainer"]
     report = on_gpu_code["sft"]
     assert report["mlp"] == "apply_lora_mlp_swiglu"
-    expected = sft_config.build_sft_config(
+    expected = trainer_config.build_sft_config(
         validate_arguments(SFTArguments, contract_args["sft"], "args.json")
     ).to_dict()
     may_differ = {"output_dir", "dataset_num_proc", "gradient_checkpointing_kwargs", "optim", "bf16"}

@@ -24,8 +24,8 @@ from response_generator.modeling.adapter_file import AdapterFile
 from response_generator.modeling.adapters import to_model_key
 from response_generator.modeling.logprobs import completion_logps
 from response_generator.modeling.tokenizer import load_tokenizer
-from response_generator.training import dpo_config, memory, reference, run_training, sanity_checks, trainer_setup
-from response_generator.training.dpo_trainer import ResumableDPOTrainer
+from response_generator.training import memory, reference, run_training, sanity_checks, trainer_config, trainer_setup
+from response_generator.training.resumable_trainer import ResumableDPOTrainer
 
 TABLES = ("base_model.model.lm_head.weight", "base_model.model.model.embed_tokens.weight")
 ADAPTERS = ("adapter_two_tables", "adapter_three_copies")
@@ -34,7 +34,7 @@ ADAPTERS = ("adapter_two_tables", "adapter_three_copies")
 def train(values: dict, *callbacks):
     """Trains as fine_tune_dpo.py does; returns the trainer, the initial adapter and the folder of the trained one."""
     arguments = validate_arguments(DPOArguments, values, "args.json")
-    config = dpo_config.build_dpo_config(arguments)
+    config = trainer_config.build_dpo_config(arguments)
     start = loading.resolve_initial_adapter(arguments)
     reference_adapter = loading.resolve_reference_adapter(arguments, start)
     tokenizer = load_tokenizer(arguments, start)

@@ -23,6 +23,7 @@ from response_generator.modeling import loading
 from response_generator.modeling.adapter_file import AdapterFile
 from response_generator.modeling.tokenizer import load_tokenizer
 from response_generator.training import model_card
+from response_generator.training.training_method import DPO
 
 
 def run_code(folder: Path, capsys, monkeypatch) -> str:
@@ -92,7 +93,7 @@ def test_a_card_holds_names_as_text_and_no_folder(tiny, tmp_path):
     arguments["chat_template"] |= {"system_prompt": hostile}
     for key in ("dataset", "eval_dataset"):
         arguments[key] |= {"split": "train"}
-    model_card.write_model_card(tmp_path / "adapter", arguments, {hostile: hostile}, 3, tmp_path / "curves.png")
+    model_card.write_model_card(DPO, tmp_path / "adapter", arguments, {hostile: hostile}, 3, tmp_path / "curves.png")
     card = (tmp_path / "adapter" / "README.md").read_text(encoding="utf-8")
     assert "/home/me" not in card and str(tiny.folder) not in card
     rendered = MarkdownIt("commonmark", {"html": True}).enable("table").render(card.partition("\n---\n")[2])

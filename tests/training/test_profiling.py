@@ -11,7 +11,7 @@ from response_generator.data.chat_template import ChatFormatter
 from response_generator.data.tokenization import TokenizedPairs, tokenize_pairs
 from response_generator.modeling import loading as models
 from response_generator.modeling.tokenizer import load_tokenizer
-from response_generator.training import device_memory, dpo_config, profiling
+from response_generator.training import device_memory, profiling, trainer_config
 from response_generator.training.batch_layout import TRL_LAYOUT
 
 
@@ -53,7 +53,7 @@ def test_a_step_that_does_not_fit_is_not_tried(tiny, tmp_path, capsys, monkeypat
 
 
 def test_tokens_are_those_of_padded_batches(tiny, tmp_path):
-    config = dpo_config.build_dpo_config(
+    config = trainer_config.build_dpo_config(
         arguments_for(tiny, tmp_path, per_device_train_batch_size=2, gradient_accumulation_steps=2)
     )
     # Two batches of two a step, each padded to its own longest, chosen and rejected apart; then a batch of one.
@@ -64,7 +64,7 @@ def test_tokens_are_those_of_padded_batches(tiny, tmp_path):
 def test_where_the_layout_is_not_known_the_larger_memory_is_estimated(tiny, tmp_path, asked):
     def estimate(train, shared_prefix) -> float:
         arguments = arguments_for(tiny, tmp_path, shared_prefix=shared_prefix)
-        config = dpo_config.build_dpo_config(arguments)
+        config = trainer_config.build_dpo_config(arguments)
         found = profiling.estimate_run_memory(arguments, config, models.resolve_initial_adapter(arguments), train)
         return found.total - found.process
 

@@ -10,7 +10,8 @@ from types import SimpleNamespace
 import pytest
 
 from response_generator.training import device_memory, progress_bar
-from response_generator.training.progress_bar import DPO_METRICS, ProgressBar
+from response_generator.training.progress_bar import ProgressBar
+from response_generator.training.training_method import DPO
 
 ARGUMENTS = SimpleNamespace(per_device_train_batch_size=8, gradient_accumulation_steps=1, world_size=1)
 
@@ -28,7 +29,7 @@ class State(SimpleNamespace):
 
 def start(rows: int, steps: int) -> tuple[ProgressBar, State]:
     state = State(max_steps=steps, epoch=0, global_step=0, log_history=[])
-    bar = ProgressBar(rows, "pairs", DPO_METRICS)
+    bar = ProgressBar(rows, DPO.unit, DPO.bar_metrics)
     bar.on_train_begin(ARGUMENTS, state, None)
     bar.on_epoch_begin(ARGUMENTS, state, None)
     return bar, state
@@ -170,7 +171,7 @@ def test_a_file_gets_few_lines(monkeypatch, capsys):
 
 def test_other_processes_show_nothing(capsys):
     state = State(max_steps=2, epoch=0, global_step=0, log_history=[], is_world_process_zero=False)
-    bar = ProgressBar(16, "pairs", DPO_METRICS)
+    bar = ProgressBar(16, DPO.unit, DPO.bar_metrics)
     for event in (bar.on_train_begin, bar.on_epoch_begin, bar.on_step_end, bar.on_train_end):
         event(ARGUMENTS, state, None)
     assert capsys.readouterr() == ("", "")

@@ -4,10 +4,10 @@ import pytest
 from script_runs import run_here
 
 import fine_tune_dpo
-from response_generator.cli import preview
+from response_generator.cli import training_preview
 from response_generator.config.training_schema import DPOArguments
 from response_generator.config.validation import validate_arguments
-from response_generator.training import dpo_config, trainer_config
+from response_generator.training import trainer_config
 
 
 @pytest.mark.parametrize(
@@ -39,9 +39,9 @@ def test_what_this_device_does_otherwise_is_told(tiny, tmp_path, capsys):
     values = tiny.dpo(tmp_path / "run")
     values["dpo"] |= {"optim": "adamw_8bit", "learning_rate": 1e-4, "warmup_steps": 100}
     arguments = validate_arguments(DPOArguments, values, "args.json")
-    config = dpo_config.build_dpo_config(arguments)
+    config = trainer_config.build_dpo_config(arguments)
     (line,) = trainer_config.find_changed_settings(arguments, config)
     assert line == "dpo.optim: adamw_8bit in the args, adamw_torch_fused is used on this device"
-    preview.show_steps(12, "pairs", config)
+    training_preview.show_steps(12, "pairs", config)
     said = capsys.readouterr().out
     assert "warmup_steps (100) is more than the steps of the run: the learning rate never reaches 0.0001" in said

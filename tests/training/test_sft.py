@@ -22,9 +22,9 @@ from response_generator.modeling import loading
 from response_generator.runs.tracking import Tracker
 from response_generator.training import run_training, sft_checks, trainer_setup
 from response_generator.training.callbacks import LogFile
+from response_generator.training.preparation import prepare_sft
+from response_generator.training.resumable_trainer import ResumableSFTTrainer
 from response_generator.training.samples import SampleReplies
-from response_generator.training.sft_preparation import prepare
-from response_generator.training.sft_trainer import ResumableSFTTrainer
 
 DIALOGUES = [parse_dialogue(number, row) for number, row in enumerate(demo_rows("dialogues_train", 6))]
 
@@ -34,7 +34,7 @@ def build(tiny, run: Path, *callbacks, **changes):
     values = tiny.sft(run)
     values["sft"] |= changes.pop("sft", {})
     args = validate_arguments(SFTArguments, values | changes, "args.json")
-    prepared = prepare(args, DIALOGUES, DIALOGUES[:2])
+    prepared = prepare_sft(args, DIALOGUES, DIALOGUES[:2])
     policy = loading.load_policy(args, prepared.start, vocabulary_size=len(prepared.tokenizer))
     watchers = [LogFile(run / "log.jsonl", Tracker()), *callbacks]
     run.mkdir(exist_ok=True)

@@ -18,8 +18,15 @@ from response_generator.modeling import base_config, base_model, loading
 from response_generator.modeling.adapter_file import AdapterFile
 from response_generator.modeling.adapters import add_adapter
 from response_generator.modeling.tokenizer import load_tokenizer
-from response_generator.training import checkpointing, dpo_config, reference, run_training, sanity_checks, trainer_setup
-from response_generator.training.dpo_trainer import ResumableDPOTrainer
+from response_generator.training import (
+    checkpointing,
+    reference,
+    run_training,
+    sanity_checks,
+    trainer_config,
+    trainer_setup,
+)
+from response_generator.training.resumable_trainer import ResumableDPOTrainer
 
 PAIRS = [parse_pair(number, row) for number, row in enumerate(demo_rows("written_pairs_train", 8))]
 
@@ -32,7 +39,7 @@ def arguments(tiny, tmp_path):
 def set_up(arguments, **dpo):
     """Trainer, the adapter it starts from, and formatter for the arguments, as fine_tune_dpo.py makes them."""
     arguments = arguments.model_copy(update={"dpo": {**arguments.dpo, **dpo}})
-    config = dpo_config.build_dpo_config(arguments)
+    config = trainer_config.build_dpo_config(arguments)
     source = loading.resolve_initial_adapter(arguments)
     frozen = loading.resolve_reference_adapter(arguments, source)
     tokenizer = load_tokenizer(arguments, source)
