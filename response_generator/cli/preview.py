@@ -7,8 +7,7 @@ from rich.text import Text
 from response_generator.cli.data_preview import console
 from response_generator.constants import EMOTIONS
 from response_generator.data.chat_template import SAMPLE_HISTORY, ChatFormatter
-from response_generator.data.dialogue_tokenization import TokenizedDialogues
-from response_generator.data.tokenization import TEXT, TokenizedPairs
+from response_generator.data.tokenization import TEXT, TokenizedPairs, TokenizedRows
 
 
 def show_counts(name: str, tokens: TokenizedPairs, formatter: ChatFormatter) -> None:
@@ -34,12 +33,12 @@ def show_counts(name: str, tokens: TokenizedPairs, formatter: ChatFormatter) -> 
     show_prompts_without_emotion(tokens, formatter)
 
 
-def show_dropped(tokens: TokenizedPairs | TokenizedDialogues) -> None:
+def show_dropped(tokens: TokenizedRows) -> None:
     for reason, count in sorted(tokens.dropped.items()):
         console.print(f"[yellow]dropped {count}: {reason}[/yellow]")
 
 
-def show_missing_markers(tokens: TokenizedPairs | TokenizedDialogues) -> None:
+def show_missing_markers(tokens: TokenizedRows) -> None:
     for marker, count in tokens.missing_markers.items():
         console.print(
             Text(f"the required marker {marker!r} is missing in {count} of {tokens.read} prompts", style="yellow")

@@ -18,11 +18,17 @@ from response_generator.cli.preview import (
 )
 from response_generator.data.chat_template import ChatFormatter
 from response_generator.data.dialogue_tokenization import IGNORED_LABEL, TokenizedDialogues
-from response_generator.data.tokenization import LENGTH_COLUMNS, TokenizedPairs, global_batch_size, summarize_lengths
+from response_generator.data.tokenization import (
+    LENGTH_COLUMNS,
+    TokenizedPairs,
+    TokenizedRows,
+    global_batch_size,
+    summarize_lengths,
+)
 from response_generator.preferences.description_table import Rows, show_description
 from response_generator.training.device_memory import describe_memory
 from response_generator.training.memory import MemoryEstimate, name_parts
-from response_generator.training.preparation import Config, PreparedTraining, Tokens
+from response_generator.training.preparation import Config, PreparedTraining
 from response_generator.training.profiling import StepProfile, fits_in_memory
 
 
@@ -168,7 +174,7 @@ def show_step_profile(profile: StepProfile) -> None:
     )
 
 
-def build_length_table(tokens: Tokens) -> Table:
+def build_length_table(tokens: TokenizedRows) -> Table:
     table = Table(title="tokens", title_justify="left")
     for heading in LENGTH_COLUMNS:
         table.add_column(heading, justify="left" if heading == LENGTH_COLUMNS[0] else "right")

@@ -1,17 +1,12 @@
 """Tokenizes dialogues for SFT, with labels on the assistant's replies, and counts what was dropped or truncated."""
 
-import hashlib
-import json
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-
-from datasets import Dataset
+from dataclasses import dataclass
 
 from response_generator.data.chat_template import ChatFormatter
 from response_generator.data.datasets import Dialogue, Message
 from response_generator.data.prompt_tokens import tokenize_prompt_and_completions
-from response_generator.data.tokenization import TOO_LONG
+from response_generator.data.tokenization import TOO_LONG, TokenizedRows
 from response_generator.errors import InputError
 
 IGNORED_LABEL = -100  # of torch's cross entropy
@@ -19,29 +14,14 @@ DROPPED_DIALOGUES = "dropped_dialogues"  # part of metric names
 
 
 @dataclass
-class TokenizedDialogues:
-    """Tokenized dialogues and counts of dialogues.
+class TokenizedDialogues(TokenizedRows):
+    """Each of `rows` has `input_ids` and `labels` (unpadded, of the same length). The labels are the token ids of the
+    replies, including their EOS, and IGNORED_LABEL elsewhere. `merged` counts earlier replies, which are left out of
+    the loss."""
 
-    Each of `rows` has `input_ids` and `labels` (unpadded, of the same length). The labels are the token ids of the
-    replies, including their EOS, and IGNORED_LABEL elsewhere.
-    """
+    longest_part = "dialogue"
 
-    rows: list[dict[str, list[int]]] = field(default_factory=list)
-    read: int = 0
     replies: int = 0
-    dropped: Counter = field(default_factory=Counter)  # by reason
-    truncated: int = 0
-    merged: int = 0  # earlier replies left out of the loss: one token spans the end of their prompt and their start
-    missing_markers: Counter = field(default_factory=Counter)  # by marker
-    special_tokens: Counter = field(default_factory=Counter)  # special tokens in message text, by token
-
-    def dataset(self) -> Dataset:
-        """Returns the rows with the column `length`, used by `train_sampling_strategy: "group_by_length"`."""
-        return Dataset.from_list(self.rows).add_column("length", self.lengths()["dialogue"])
-
-    def digest(self) -> str:
-        """Returns a hash of all token ids, by which a checkpoint recognizes its data."""
-        return hashlib.sha256(json.dumps(self.rows).encode("utf-8")).hexdigest()
 
     def dropped_metrics(self, key: str) -> dict[str, int]:
         """Returns the metric `key/dropped_dialogues`; empty without drops."""

@@ -5,6 +5,7 @@ import json
 import os
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 from datasets import Dataset
@@ -25,29 +26,44 @@ TEXT, MESSAGES = "text", "messages"  # form of a row's prompt
 
 
 @dataclass
-class TokenizedPairs:
-    """Tokenized pairs and counts of pairs.
+class TokenizedRows:
+    """Tokenized rows of a data set, and counts of rows. `longest_part` is the part of `lengths` that is a whole row."""
 
-    Each of `rows` has `prompt_ids`, `chosen_ids` and `rejected_ids` (unpadded token ids), as TRL's collator needs.
-    The loss is computed on the completions, including their EOS.
-    """
+    longest_part: ClassVar[str]
 
     rows: list[dict[str, list[int]]] = field(default_factory=list)
     read: int = 0
     dropped: Counter = field(default_factory=Counter)  # by reason
     truncated: int = 0
-    merged: int = 0  # together, a token would span the end of the prompt's ids and the start of a completion
+    merged: int = 0  # completions of which a token would span the end of the prompt and their start
     missing_markers: Counter = field(default_factory=Counter)  # by marker
     special_tokens: Counter = field(default_factory=Counter)  # special tokens in message text, by token
-    prompts_without_emotion: Counter = field(default_factory=Counter)  # by TEXT or MESSAGES
 
     def dataset(self) -> Dataset:
         """Returns the rows with the column `length`, used by `train_sampling_strategy: "group_by_length"`."""
-        return Dataset.from_list(self.rows).add_column("length", self.lengths()["whole"])
+        return Dataset.from_list(self.rows).add_column("length", self.lengths()[self.longest_part])
 
     def digest(self) -> str:
         """Returns a hash of all token ids, by which a checkpoint recognizes its data."""
         return hashlib.sha256(json.dumps(self.rows).encode("utf-8")).hexdigest()
+
+    def dropped_metrics(self, key: str) -> dict[str, int]:
+        """Returns the metrics of the dropped rows of the data set `key`; empty without drops."""
+        raise NotImplementedError
+
+    def lengths(self) -> dict[str, list[int]]:
+        """Returns the token counts of each part of each row."""
+        raise NotImplementedError
+
+
+@dataclass
+class TokenizedPairs(TokenizedRows):
+    """Each of `rows` has `prompt_ids`, `chosen_ids` and `rejected_ids` (unpadded token ids), as TRL's collator needs.
+    The loss is computed on the completions, including their EOS. `merged` counts pairs."""
+
+    longest_part = "whole"
+
+    prompts_without_emotion: Counter = field(default_factory=Counter)  # by TEXT or MESSAGES
 
     def dropped_metrics(self, key: str) -> dict[str, int]:
         """Returns the metrics `key/dropped_pairs` (total) and `key/dropped_pairs/REASON`; empty without drops."""

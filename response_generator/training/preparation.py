@@ -11,7 +11,7 @@ from response_generator.config.training_schema import AdapterTrainingArguments, 
 from response_generator.data.chat_template import ChatFormatter
 from response_generator.data.datasets import Dialogue, Pair
 from response_generator.data.dialogue_tokenization import TokenizedDialogues, tokenize_dialogues
-from response_generator.data.tokenization import TokenizedPairs, tokenize_pairs
+from response_generator.data.tokenization import TokenizedPairs, TokenizedRows, tokenize_pairs
 from response_generator.generation.sampling import GenerationRequest
 from response_generator.modeling import inference, loading, merge
 from response_generator.modeling.adapter_file import AdapterFile
@@ -22,7 +22,6 @@ from response_generator.training.trainer_config import build_dpo_config, build_s
 from response_generator.training.training_method import DPO, SFT, TrainingMethod
 
 Config = DPOConfig | SFTConfig
-Tokens = TokenizedPairs | TokenizedDialogues
 
 
 @dataclass(frozen=True)
@@ -37,8 +36,8 @@ class PreparedTraining:
     reference: AdapterFile | None
     tokenizer: PreTrainedTokenizerBase
     formatter: ChatFormatter
-    train: Tokens
-    held_out: Tokens | None
+    train: TokenizedRows
+    held_out: TokenizedRows | None
     changed_settings: list[str]
     sample_requests: list[GenerationRequest]
 
@@ -87,7 +86,7 @@ def prepare_rows(
     config: Config,
     start: AdapterFile | None,
     reference: AdapterFile | None,
-    tokenize: Callable[[list, ChatFormatter], Tokens],
+    tokenize: Callable[[list, ChatFormatter], TokenizedRows],
     rows: Sequence[Pair] | Sequence[Dialogue],
     held_out: Sequence[Pair] | Sequence[Dialogue],
 ) -> PreparedTraining:

@@ -10,13 +10,11 @@ from peft import PeftModel
 from transformers import PreTrainedTokenizerBase, PrinterCallback, TrainerCallback, TrainingArguments
 
 from response_generator.constants import POLICY_ADAPTER, REFERENCE_ADAPTER
-from response_generator.data.dialogue_tokenization import TokenizedDialogues
-from response_generator.data.tokenization import TokenizedPairs
+from response_generator.data.tokenization import TokenizedRows
 from response_generator.errors import RunError
 from response_generator.training.resumable_trainer import ResumableTrainer
 
 SomeTrainer = TypeVar("SomeTrainer", bound=ResumableTrainer)
-Tokens = TokenizedPairs | TokenizedDialogues
 
 
 def build_trainer(
@@ -24,8 +22,8 @@ def build_trainer(
     policy: PeftModel,
     tokenizer: PreTrainedTokenizerBase,
     config: TrainingArguments,
-    train: Tokens,
-    held_out: Tokens | None,
+    train: TokenizedRows,
+    held_out: TokenizedRows | None,
     callbacks: list[TrainerCallback],
     run_identity: dict[str, Any] | None = None,
     save_total_limit: int | None = None,
