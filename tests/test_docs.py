@@ -33,12 +33,10 @@ def list_keys(arguments: type[Section]) -> set[str]:
     return keys
 
 
-# Named in the documents as what is not, or is no longer, a key.
+# Named in the documents as what is not a key.
 NO_KEYS = {
-    "chat_template.marks",
     "dpo.output_dir",
     "generation.eos_token_id",
-    "generation.jsonl",
     "preferences.jsonl",
     "samples.jsonl",
 }

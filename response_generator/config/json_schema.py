@@ -1,7 +1,7 @@
 """JSON Schemas of the args files, for editors: every key with its meaning, type, range and default.
 
-An args file names its schema with `"$schema": "schemas/dpo.json"`. After a change of the arguments or of a pinned
-library, write the schemas again:
+An args file names the schema of its program with `"$schema": "schemas/dpo.json"`. The sections, which programs share,
+are in schemas/definitions.json. After a change of the arguments or of a pinned library, write the schemas again:
 
     python -m response_generator.config.json_schema
 """
@@ -18,6 +18,9 @@ from response_generator.config.schema import Section
 from response_generator.config.validation import KEYWORD_SECTIONS, SCHEMA_KEY
 
 FOLDER = Path(__file__).parents[2] / "args" / "schemas"
+DEFINITIONS = "definitions"
+DRAFT = {"$schema": "http://json-schema.org/draft-07/schema#"}
+LINE_CHARACTERS = 120
 
 
 def list_metrics(names: Sequence[str]) -> list[str]:
@@ -60,21 +63,54 @@ NULL = {"type": "null"}
 NUMBER_CONDITIONS = {"minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum"}
 
 
-def build_schema(arguments: type[Section]) -> Schema:
-    """The JSON Schema of an args file. It holds every check of a single value, but not those of two keys together."""
-    schema = describe_arguments(arguments)
-    for section in (schema, *schema["$defs"].values()):
-        for key, field in section["properties"].items():
-            if key not in section.get("required", ()):
-                section["properties"][key] = allow_null(field)
+def build_schemas() -> dict[str, Schema]:
+    """The JSON Schema of each program's args file and that of the sections, by the name of their file.
+
+    They hold every check of a single value, but not those of two keys together.
+    """
+    with_args_file = [program for program in PROGRAMS if program.schema_name]
+    programs = {program.schema_name: build_program_schema(program.arguments) for program in with_args_file}
+    return {DEFINITIONS: build_definitions([program.arguments for program in with_args_file])} | programs
+
+
+def build_program_schema(arguments: type[Section]) -> Schema:
+    schema = describe_arguments(arguments, f"{DEFINITIONS}.json#/definitions/{{model}}")
+    del schema["$defs"]
+    allow_nulls(schema)
     text = {"type": "string", "description": "This schema, for editors; the program ignores the key."}
     schema["properties"][SCHEMA_KEY] = text
-    return {"$schema": "http://json-schema.org/draft-07/schema#"} | schema
+    return DRAFT | schema
 
 
-def describe_arguments(arguments: type[Section]) -> Schema:
-    """pydantic's schema of the arguments, with the sections whose keys are a library's own filled in."""
-    schema = arguments.model_json_schema()
+def build_definitions(programs: list[type[Section]]) -> Schema:
+    """The sections of all args files. A key that an earlier section describes alike is a reference to it."""
+    sections: dict[str, Schema] = {}
+    for arguments in programs:
+        sections |= describe_arguments(arguments, "#/definitions/{model}")["$defs"]
+    places: dict[str, str] = {}
+    for name, section in sections.items():
+        allow_nulls(section)
+        for key, field in section["properties"].items():
+            place = f"#/definitions/{name}/properties/{key}"
+            first = places.setdefault(f"{key} {json.dumps(field)}", place)
+            if first != place:
+                section["properties"][key] = {"$ref": first}
+    return DRAFT | {"description": "The sections of the args files.", "definitions": sections}
+
+
+def allow_nulls(section: Schema) -> None:
+    for key, field in section["properties"].items():
+        if key not in section.get("required", ()):
+            section["properties"][key] = allow_null(field)
+
+
+def describe_arguments(arguments: type[Section], reference: str = "#/$defs/{model}") -> Schema:
+    """pydantic's schema of the arguments, with the sections whose keys are a library's own filled in.
+
+    Args:
+        reference: how the schema refers to a section; `{model}` is its name in `$defs`.
+    """
+    schema = arguments.model_json_schema(ref_template=reference)
     sections = schema.setdefault("$defs", {})
     for section in (schema, *sections.values()):
         for field in section["properties"].values():
@@ -84,9 +120,9 @@ def describe_arguments(arguments: type[Section]) -> Schema:
         if key in schema["properties"]:
             sections[key] = describe_library_section(key)
             field = schema["properties"][key]
-            reference = {"$ref": f"#/$defs/{key}"}
+            section = {"$ref": reference.format(model=key)}
             is_optional = "default" in field
-            content = {"anyOf": [reference, {"type": "null"}], "default": None} if is_optional else reference
+            content = {"anyOf": [section, {"type": "null"}], "default": None} if is_optional else section
             schema["properties"][key] = content | {"description": field["description"]}
     return schema
 
@@ -160,12 +196,27 @@ def merge_types(options: list[Schema]) -> Schema | None:
     return {"type": types} | conditions
 
 
+def format_json(value: Any, start: str = "", indent: str = "") -> str:
+    """JSON text in which an object or a list is on one line if it fits there.
+
+    Args:
+        start: what stands before the value, such as its key.
+    """
+    line = indent + start + json.dumps(value, ensure_ascii=False)
+    if len(line) <= LINE_CHARACTERS or not isinstance(value, (dict, list)):
+        return line
+    if isinstance(value, dict):
+        parts = [format_json(each, f"{json.dumps(key)}: ", f"{indent} ") for key, each in value.items()]
+    else:
+        parts = [format_json(each, indent=f"{indent} ") for each in value]
+    opening, closing = "{}" if isinstance(value, dict) else "[]"
+    return "\n".join([f"{indent}{start}{opening}", ",\n".join(parts), f"{indent}{closing}"])
+
+
 def write_schemas() -> None:
     FOLDER.mkdir(exist_ok=True)
-    for program in PROGRAMS:
-        if program.schema_name:
-            text = json.dumps(build_schema(program.arguments), indent=1, ensure_ascii=False) + "\n"
-            (FOLDER / f"{program.schema_name}.json").write_text(text, encoding="utf-8")
+    for name, schema in build_schemas().items():
+        (FOLDER / f"{name}.json").write_text(format_json(schema) + "\n", encoding="utf-8")
     print(f"wrote {FOLDER}")
 
 

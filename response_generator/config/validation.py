@@ -37,9 +37,6 @@ REMOVED_FROM_TRL = {
     "model_adapter_name": "TRL no longer has this field: the trained adapter is always called 'default'",
     "ref_adapter_name": "TRL no longer has this field: the frozen adapter is always called 'ref'",
 }
-# Keys of earlier versions of this program: the old path, and the new name in the same section.
-RENAMED_KEYS = {"chat_template.marks": "required_markers"}
-
 MAX_UNKNOWN_KEYS = 30  # of one section, that are named
 MAX_EXACT_INTEGER = 2**53  # a float represents every integer up to this one exactly
 
@@ -210,8 +207,6 @@ def find_keyword_errors(section: str, values: dict[str, Any]) -> list[str]:
 
 def describe_unknown_key(path: str, known: list[str]) -> str:
     key = path.rpartition(".")[2]
-    if path in RENAMED_KEYS:
-        return f"{path}: renamed to {RENAMED_KEYS[path]}"
     if key in REMOVED_FROM_TRL:
         return f"{path}: {REMOVED_FROM_TRL[key]}; remove the key"
     if key in KEYS_SET_ELSEWHERE:

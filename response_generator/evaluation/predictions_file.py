@@ -33,7 +33,6 @@ SCORED_FIELDS = {
     "gold_emotion": str,
     "gold_gibberish_label": str,
 }
-OLD_FIELD = "reference_logp"  # only in files of earlier versions
 EMOTION_FIELDS = ("target_emotion", "predicted_emotion", "gold_emotion")
 PROMPT_FIELDS = ("history", "target_emotion", "gold_response")
 MAX_NUMBER = sys.float_info.max
@@ -91,8 +90,6 @@ def read_predictions(place: Path, fields: dict[str, type]) -> list[Prediction]:
 def find_row_error(row: Prediction, fields: dict[str, type]) -> str | None:
     """Why a row is not one of predictions.jsonl; None when it is."""
     absent = [name for name in fields if name not in row]
-    if OLD_FIELD in row:
-        return "was written by an earlier version of evaluate.py, which named the fields differently; evaluate again"
     if absent:
         return f"has no {', '.join(absent)}; needed: a file written by evaluate.py"
     for name, needed in fields.items():

@@ -11,7 +11,6 @@ from typing import Any
 
 from response_generator.config import strict_json, validation
 from response_generator.config.schema import Section
-from response_generator.config.validation import RENAMED_KEYS
 from response_generator.constants import CANDIDATES_FOLDER, PAIR_LOGPS_FILE, PREDICTIONS_FILE, PREFERENCES_FILE
 from response_generator.errors import InputError
 from response_generator.runs import atomic_files, distributed, earlier_arguments, environment, run_lock, weights
@@ -134,12 +133,6 @@ class RunFolder:
         keys = find_differing_keys(self.translate(earlier, recorded), self.arguments)
         if not keys or not self.has_results:  # without results, the earlier start failed, perhaps because of these
             return []
-        renamed_keys = [f"{key} is now {RENAMED_KEYS[key]}" for key in flatten(earlier) if key in RENAMED_KEYS]
-        if renamed_keys:
-            return [
-                f"output_dir: {self.path}: was written by an earlier version of this program, whose args had other "
-                f"names ({', '.join(renamed_keys)}); name another folder"
-            ]
         return [f"output_dir: {self.path}: holds another run; differing: {', '.join(keys)}; name another folder"]
 
     def find_weight_errors(self, way_out: str = weights.OTHER_FOLDER) -> list[str]:

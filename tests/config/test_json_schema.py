@@ -1,10 +1,13 @@
 """The JSON Schemas in args/schemas: up to date, named by every args file, and of one mind with the validation."""
 
+import json
 from functools import cache
+from pathlib import Path
 
 import pytest
 from conftest import ROOT, read_json
 from jsonschema import Draft7Validator
+from referencing import Registry, Resource
 
 from response_generator.config import json_schema, library_keywords
 from response_generator.config.programs import PROGRAMS, Program
@@ -18,11 +21,15 @@ TWO_KEYS = {"early_stopping_patience", "load_best_model_at_end", "eval_strategy"
 VALUES = (None, True, False, 0, 1, -3, 0.5, 1e12 + 0.5, "x", [], ["x"], [-3], {}, {"a": 1})
 
 
+SCHEMAS = json_schema.build_schemas()
+FILES = Registry(retrieve=lambda uri: Resource.from_contents(read_json(Path(uri.removeprefix("file://")))))
+
+
 @cache
-def build_validator(name: str) -> Draft7Validator:
-    schema = json_schema.build_schema(WITH_ARGS_FILE[name].arguments)
-    Draft7Validator.check_schema(schema)
-    return Draft7Validator(schema)
+def build_validator(place: str) -> Draft7Validator:
+    """Reads a schema as an editor does: from its file, and what it refers to from the files beside it."""
+    Draft7Validator.check_schema(read_json(json_schema.FOLDER / place.partition("#")[0]))
+    return Draft7Validator({"$ref": f"file://{json_schema.FOLDER}/{place}"}, registry=FILES)
 
 
 def find_program(args_file) -> Program:
@@ -32,12 +39,11 @@ def find_program(args_file) -> Program:
 
 
 def test_the_files_are_up_to_date():
-    assert {file.stem for file in json_schema.FOLDER.iterdir()} == set(WITH_ARGS_FILE)
-    for name, program in WITH_ARGS_FILE.items():
-        written = read_json(json_schema.FOLDER / f"{name}.json")
-        assert written == json_schema.build_schema(program.arguments), (
-            "run python -m response_generator.config.json_schema"
-        )
+    assert {file.stem for file in json_schema.FOLDER.iterdir()} == set(SCHEMAS)
+    for name, schema in SCHEMAS.items():
+        text = (json_schema.FOLDER / f"{name}.json").read_text(encoding="utf-8")
+        assert text == json_schema.format_json(schema) + "\n", "run python -m response_generator.config.json_schema"
+        assert json.loads(text) == schema
 
 
 @pytest.mark.parametrize("file", ARGS_FILES, ids=lambda file: str(file.relative_to(ROOT)))
@@ -45,7 +51,7 @@ def test_every_args_file_is_valid(file):
     program = find_program(file)
     values = read_json(file)
     validate_arguments(program.arguments, values, str(file))
-    assert list(build_validator(program.schema_name).iter_errors(values)) == []
+    assert list(build_validator(f"{program.schema_name}.json").iter_errors(values)) == []
 
 
 def is_refused_by_program(program: Program, values: dict, key: str) -> bool:
@@ -64,8 +70,7 @@ def test_schema_and_program_refuse_the_same_values_of_a_library(section):
         "sft": ("sft", "sft_arg.json"),
         "trainer": ("classifier", "daily_dialog/emotion_classifier_arg.json"),
     }.get(section, ("evaluate", "evaluate_arg.json"))
-    schema = json_schema.build_schema(WITH_ARGS_FILE[name].arguments)
-    validator = Draft7Validator(schema["$defs"][section])
+    validator = build_validator(f"definitions.json#/definitions/{section}")
     differences = []
     for key in set(library_keywords.accepted_json_types(section)) - TWO_KEYS:
         for value in VALUES:
@@ -93,18 +98,31 @@ def test_schema_and_program_refuse_the_same_values_of_a_library(section):
 )
 def test_own_keys(name, changes, refused):
     values = read_json(ROOT / "args" / WITH_ARGS_FILE[name].published_args) | changes
-    messages = " ".join(error.message + str([*error.path]) for error in build_validator(name).iter_errors(values))
+    errors = build_validator(f"{name}.json").iter_errors(values)
+    messages = " ".join(error.message + str([*error.path]) for error in errors)
     assert bool(messages) == bool(refused)
     assert all(key in messages for key in refused)
 
 
 def test_every_key_has_a_description_and_a_default_or_is_required():
-    for name, program in WITH_ARGS_FILE.items():
-        schema = json_schema.build_schema(program.arguments)
-        for section in (schema, *schema["$defs"].values()):
-            for key, field in section["properties"].items():
-                assert field.get("description"), f"{name}: {key}"
-    dpo = json_schema.build_schema(WITH_ARGS_FILE["dpo"].arguments)["$defs"]["dpo"]["properties"]
+    definitions = SCHEMAS["definitions"]["definitions"]
+    programs = {name: SCHEMAS[name] for name in WITH_ARGS_FILE}
+    for name, section in (definitions | programs).items():
+        for key, field in section["properties"].items():
+            if "$ref" in field and field["$ref"].endswith(f"/properties/{key}"):
+                field = definitions[field["$ref"].split("/")[2]]["properties"][key]
+            assert field.get("description"), f"{name}: {key}"
+    dpo = definitions["dpo"]["properties"]
     assert dpo["beta"]["default"] == 0.1 and dpo["remove_unused_columns"]["default"] is False
     smoothing = {key: value for key, value in dpo["label_smoothing"].items() if key not in ("description", "default")}
     assert smoothing == {"type": ["number", "null"], "minimum": 0, "exclusiveMaximum": 0.5}
+
+
+def test_a_key_that_sections_share_is_described_once():
+    definitions = SCHEMAS["definitions"]["definitions"]
+    assert definitions["sft"]["properties"]["adam_beta1"] == {"$ref": "#/definitions/dpo/properties/adam_beta1"}
+    assert definitions["sft"]["properties"]["learning_rate"]["default"] == 2e-5  # DPO's is 1e-6
+    assert SCHEMAS["sft"]["properties"]["sft"]["$ref"] == "definitions.json#/definitions/sft"
+    text = json.dumps(SCHEMAS)
+    assert text.count("exponential decay rate for the first moment") == 1
+    assert text.count("Number of beams for beam search") == 1

@@ -13,7 +13,7 @@ from response_generator.config import library_keywords
 from response_generator.config.preference_schema import PreferenceDataArguments, RewardArguments
 from response_generator.config.schema import EvaluateArguments
 from response_generator.config.training_schema import DPOArguments
-from response_generator.config.validation import RENAMED_KEYS, get_section_class, validate_arguments
+from response_generator.config.validation import validate_arguments
 from response_generator.errors import InputError
 
 
@@ -224,21 +224,6 @@ def test_the_args_file_of_the_other_script_is_refused(model, name, words):
     with pytest.raises(InputError, match=words) as error:
         validate_arguments(model, read(ROOT / "args" / f"{name}_arg.json"), "args.json")
     assert len(error.value.messages) == 1
-
-
-def test_a_renamed_key_is_reported_with_its_new_name():
-    values = read(ROOT / "args" / "dpo_arg.json")
-    values["chat_template"]["marks"] = values["chat_template"].pop("required_markers")
-    with pytest.raises(InputError) as error:
-        validate_arguments(DPOArguments, values, "args.json")
-    assert error.value.messages == ["args.json: chat_template.marks: renamed to required_markers"]
-
-
-def test_renamed_keys_are_in_the_schema_under_the_new_name_only():
-    for path, new_name in RENAMED_KEYS.items():
-        section, _, old_name = path.rpartition(".")
-        fields = get_section_class(DPOArguments.model_fields[section]).model_fields
-        assert new_name in fields and old_name not in fields
 
 
 def test_a_missing_key_and_a_section_of_the_wrong_type_are_refused():

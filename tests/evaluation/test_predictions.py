@@ -31,10 +31,6 @@ from response_generator.generation.sampling import BatchLimit, SamplingParams, b
             lambda lines: [lines[0].replace(b'"gold_response": "', b'"gold_response": "Oh , ')] + lines[1:],
             "has another prompt",
         ),
-        (
-            lambda lines: [lines[0].replace(b'"gold_logp"', b'"reference_logp"')],
-            "written by an earlier version of evaluate.py",
-        ),
         (lambda lines: [lines[0].replace(b'"gold_tokens": ', b'"gold_tokens": 0, "x": ')], "gold_tokens is 0"),
         (lambda lines: [], "holds no rows"),
     ],

@@ -44,18 +44,6 @@ def test_a_folder_with_results_is_refused_to_other_arguments(tmp_path):
     assert "holds another run" in other.find_errors()[0]
 
 
-def test_a_folder_of_an_earlier_program_version_is_refused_as_such(tmp_path):
-    old = {"seed": 1, "chat_template": {"marks": ["[INST]"]}}
-    RunFolder(tmp_path, old).write_json("args.json", old)
-    run = RunFolder(tmp_path, {"seed": 1, "chat_template": {"required_markers": ["[INST]"]}})
-    assert run.find_errors() == []  # no results: the earlier start failed
-    (tmp_path / "log.jsonl").write_text("{}\n", encoding="utf-8")
-    assert run.find_errors() == [
-        f"output_dir: {tmp_path}: was written by an earlier version of this program, whose args had other names "
-        f"(chat_template.marks is now required_markers); name another folder"
-    ]
-
-
 class DataArguments(Section):
     path: str
     limit: int | None = None

@@ -80,7 +80,7 @@ WRITTEN = {
     "response_generator.classifier": ("metrics.json", "classifier/model.safetensors"),
     "response_generator.export": ("model.safetensors", "tokenizer.json"),
     "response_generator.config.documentation": ("configuration.md",),
-    "response_generator.config.json_schema": ("dpo.json", "chat.json"),
+    "response_generator.config.json_schema": ("definitions.json", "dpo.json", "chat.json"),
     "response_generator.demo.pair_classifiers": (
         "pair_emotion_classifier/model.safetensors",
         "pair_gibberish_classifier/model.safetensors",
