@@ -19,7 +19,7 @@ from response_generator.data.datasets import count_skipped
 from response_generator.data.reading import read_datasets
 from response_generator.modeling import merge
 from response_generator.modeling.backend import import_backend
-from response_generator.runs import distributed, hub
+from response_generator.runs import distributed, upload
 from response_generator.runs.run_folder import RunFolder
 from response_generator.training import checkpointing
 
@@ -75,7 +75,7 @@ def main() -> None:
 
 
 def show_finished(args: DPOArguments, run: RunFolder) -> None:
-    lines = hub.describe_missing_upload(run.path, args.push_to_hub, "model")
+    lines = upload.describe_missing_upload(run.path, args.push_to_hub, "model")
     print(run.describe_finished("report.html and metrics.json"), *lines, sep="\n")
     if args.export and not merge.is_exported(args):
         print(f"it is not exported yet: {merge.describe_export_command(run.path)}")
@@ -159,7 +159,7 @@ def train(args: DPOArguments, run: RunFolder, prepared, tracker) -> dict[str, fl
 
 def publish(args: DPOArguments, run: RunFolder) -> None:
     if args.push_to_hub:
-        hub.push_adapter(run.path, args.push_to_hub)
+        upload.push_adapter(run.path, args.push_to_hub)
     if args.export:
         merge.merge_in_subprocess(args, run.path / "adapter")
 

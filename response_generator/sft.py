@@ -18,7 +18,7 @@ from response_generator.config.training_schema import SFTArguments
 from response_generator.data.datasets import count_skipped
 from response_generator.data.reading import read_datasets
 from response_generator.modeling.backend import import_backend
-from response_generator.runs import distributed, hub
+from response_generator.runs import distributed, upload
 from response_generator.runs.run_folder import RunFolder
 from response_generator.training import checkpointing
 
@@ -28,7 +28,7 @@ def main() -> None:
     args = command_line.read_arguments(SFTArguments, options)
     run = preflight.check_environment(args)
     if run.is_finished:
-        lines = hub.describe_missing_upload(run.path, args.push_to_hub, "model")
+        lines = upload.describe_missing_upload(run.path, args.push_to_hub, "model")
         print(run.describe_finished("report.html and metrics.json"), *lines, sep="\n")
         return
     (dialogues, skipped), (held_out, skipped_held_out) = read_datasets(args.dataset, args.eval_dataset)
@@ -59,7 +59,7 @@ def main() -> None:
 
         report.write_results("SFT", run, prepared, metrics, tracker)
         if args.push_to_hub:
-            hub.push_adapter(run.path, args.push_to_hub)
+            upload.push_adapter(run.path, args.push_to_hub)
 
 
 def train(args: SFTArguments, run: RunFolder, prepared, tracker) -> dict[str, float]:
