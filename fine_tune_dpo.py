@@ -18,7 +18,7 @@ from response_generator.config.training_schema import DPOArguments
 from response_generator.data.reading import read_datasets
 from response_generator.modeling import merge
 from response_generator.modeling.backend import import_backend
-from response_generator.runs import hub
+from response_generator.runs import upload
 from response_generator.runs.run_folder import RunFolder
 
 
@@ -38,7 +38,7 @@ def main() -> None:
 
 
 def show_finished(args: DPOArguments, run: RunFolder) -> None:
-    lines = hub.describe_missing_upload(run.path, args.push_to_hub, "model")
+    lines = upload.describe_missing_upload(run.path, args.push_to_hub, "model")
     print(run.describe_finished("report.html and metrics.json", "adapter"), *lines, sep="\n")
     if args.export and not merge.is_exported(args):
         print(f"it is not exported yet: {merge.describe_export_command(run.path)}")

@@ -31,7 +31,7 @@ SHOWN = ("precision", "recall", "f1", "examples")
 def main() -> None:
     options = command_line.build_parser(ClassifierArguments, __doc__)[0].parse_args()
     args = command_line.read_arguments(ClassifierArguments, options)
-    run = preflight.check_classifier_training(args)
+    run = preflight.check_environment(args)
     if run.is_finished:
         print(run.describe_finished("metrics.json", "classifier"))
         return

@@ -17,7 +17,7 @@ from response_generator.cli import command_line, preflight
 from response_generator.config.training_schema import SFTArguments
 from response_generator.data.reading import read_datasets
 from response_generator.modeling.backend import import_backend
-from response_generator.runs import hub
+from response_generator.runs import upload
 
 
 def main() -> None:
@@ -25,7 +25,7 @@ def main() -> None:
     args = command_line.read_arguments(SFTArguments, options)
     run = preflight.check_environment(args)
     if run.is_finished:
-        lines = hub.describe_missing_upload(run.path, args.push_to_hub, "model")
+        lines = upload.describe_missing_upload(run.path, args.push_to_hub, "model")
         print(run.describe_finished("report.html and metrics.json", "adapter"), *lines, sep="\n")
         return
     rows = read_datasets(args.dataset, args.eval_dataset)

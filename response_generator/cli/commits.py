@@ -1,29 +1,36 @@
 """Finds the commits of the hub repositories that a run has read, for environment.json."""
 
-from response_generator.cli.preflight import EXPORT_BASE, list_classifiers, list_sources
-from response_generator.config.hub import ADAPTER_FILES, find_cached_commit
-from response_generator.config.schema import ScoringArguments
-from response_generator.config.sources import is_local
+from collections.abc import Iterable
+
+from response_generator.config.hub_sources import find_cached_commit
+from response_generator.config.model_files import ADAPTER_CONFIG, CONFIG
+from response_generator.config.schema import ScoringArguments, Section
+from response_generator.config.source_list import Source, list_sources
+from response_generator.config.sources import SourceKind, is_local
 from response_generator.data.raw_rows import find_dataset_commit
 
 Commits = dict[str, str | None]  # by key in the args; None if the commit is unknown
 
 
-def find_adapter_and_dataset_commits(arguments) -> Commits:
+def find_adapter_and_dataset_commits(arguments: Section) -> Commits:
     """Finds the commits of adapters, data sets and the base model of an export, except local ones.
 
     The commit of the base model is `model.commit` in environment.json, because unsloth may load the model from another
     repository.
     """
-    models, adapters, datasets = list_sources(arguments)
-    commits = find_model_commits({key: name for key, name in models.items() if key == EXPORT_BASE})
-    commits |= {key: find_cached_commit(name, ADAPTER_FILES[0]) for key, name in adapters.items() if not is_local(name)}
-    return commits | {key: find_dataset_commit(data) for key, data in datasets.items() if not is_local(data.path)}
+    kinds = SourceKind.EXPORT_BASE, SourceKind.ADAPTER, SourceKind.DATASET
+    return find_commits(source for source in list_sources(arguments) if source.kind in kinds)
 
 
 def find_classifier_commits(scoring: ScoringArguments) -> Commits:
-    return find_model_commits(list_classifiers(scoring))
+    return find_commits(list_sources(scoring, "scoring."))
 
 
-def find_model_commits(names: dict[str, str]) -> Commits:
-    return {key: find_cached_commit(name, "config.json") for key, name in names.items() if not is_local(name)}
+def find_commits(sources: Iterable[Source]) -> Commits:
+    return {source.key: find_commit(source) for source in sources if not is_local(source.name)}
+
+
+def find_commit(source: Source) -> str | None:
+    if source.data:
+        return find_dataset_commit(source.data)
+    return find_cached_commit(source.name, ADAPTER_CONFIG if source.kind is SourceKind.ADAPTER else CONFIG)

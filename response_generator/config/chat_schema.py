@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field
 
 from response_generator.config.ranges import MAX_SEED
-from response_generator.config.schema import LoadingArguments, ScoringArguments, resolve_adapter
+from response_generator.config.schema import AdapterOrBaseName, LoadingArguments, ScoringArguments
 from response_generator.constants import EMOTIONS
 
 
@@ -19,7 +19,7 @@ def check_adapter_names(adapters: dict[str, str]) -> dict[str, str]:
 class ChatArguments(LoadingArguments):
     seed: int = Field(ge=0, le=MAX_SEED)
     """Random seed of the first reply to each message; every further reply to it has the next seed."""
-    adapters: Annotated[dict[str, Annotated[str, AfterValidator(resolve_adapter)]], AfterValidator(check_adapter_names)]
+    adapters: Annotated[dict[str, AdapterOrBaseName], AfterValidator(check_adapter_names)]
     """The adapters to talk to, an object `{name: adapter}`: a name to show, and a LoRA adapter (hub id or folder), or
     "none" for the bare base model. The first one replies until another is chosen."""
     emotion: Literal[EMOTIONS] = "neutral"

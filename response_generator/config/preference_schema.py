@@ -7,6 +7,7 @@ from pydantic import Field
 from response_generator.config.ranges import MAX_COUNT, MAX_NUMBER
 from response_generator.config.schema import (
     MAX_SAMPLES_PER_PROMPT,
+    AdapterName,
     FilterArguments,
     FilteredPairDatasetArguments,
     GenerationArguments,
@@ -14,7 +15,6 @@ from response_generator.config.schema import (
     LocalPath,
     ScoringArguments,
     Section,
-    Source,
 )
 
 
@@ -45,7 +45,7 @@ class RewardArguments(Section):
 
 
 class PreferenceDataArguments(GenerationArguments):
-    adapter: Source
+    adapter: AdapterName
     """LoRA adapter whose replies are compared: hub id or folder."""
     history_turns: int | None = Field(default=5, ge=1, le=MAX_COUNT)
     """Turns of a dialogue before the reply, an odd number; earlier turns are left out; null: all turns."""

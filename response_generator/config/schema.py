@@ -11,20 +11,27 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Dis
 
 from response_generator.config.paths import resolve_path
 from response_generator.config.ranges import MAX_COUNT, MAX_NUMBER, MAX_SEED, MAX_WORKERS
-from response_generator.config.sources import resolve_source
+from response_generator.config.sources import SourceKind, resolve_source
 from response_generator.constants import EMOTIONS
 
 LABELS_BY_ID, LABELS_BY_NAME = "by id", "by name"
 MAX_SAMPLES_PER_PROMPT, MAX_RESAMPLES = 1000, 1_000_000
 
 LocalPath = Annotated[str, AfterValidator(resolve_path)]
-Source = Annotated[str, AfterValidator(resolve_source)]  # a hub id or a local path
 BARE_BASE_MODEL = "none"
 AUTO_BATCH_SIZE = "auto"
 
 
 def resolve_adapter(name: str) -> str:
     return name if name == BARE_BASE_MODEL else resolve_source(name)
+
+
+# Hub ids or local paths. The kind is for `source_list.list_sources`, which finds every one of them in the args.
+SourceName = Annotated[str, AfterValidator(resolve_source)]
+BaseModelName = Annotated[SourceName, SourceKind.BASE_MODEL]
+ClassifierName = Annotated[SourceName, SourceKind.CLASSIFIER]
+AdapterName = Annotated[SourceName, SourceKind.ADAPTER]
+AdapterOrBaseName = Annotated[str, AfterValidator(resolve_adapter), SourceKind.ADAPTER_OR_BASE]
 
 
 def check_split(name: str) -> str:
@@ -57,7 +64,7 @@ class ChatTemplateArguments(Section):
 class DatasetArguments(Section):
     """A data set of dialogues."""
 
-    path: Source
+    path: Annotated[SourceName, SourceKind.DATASET]
     """Hub id (`owner/name` or `owner/name@revision`), a local .json, .jsonl or .parquet file, a folder of such files
     named after their split, or a folder written by `save_to_disk`."""
     name: str | None = Field(default=None, min_length=1)
@@ -141,12 +148,12 @@ EmotionLabels = Annotated[
 
 
 class ScoringArguments(Section):
-    emotion_model: Source
+    emotion_model: ClassifierName
     """Text-classification model (hub id or folder) that predicts the emotion of a reply."""
     emotion_labels: EmotionLabels | None = None
     """Emotions of the classifier's labels: an object `{label: emotion}` for labels that are no emotion names, or a list
     in the order of the label ids; null: every label is an emotion name."""
-    gibberish_model: Source
+    gibberish_model: ClassifierName
     """Text-classification model (hub id or folder) that tells clean text from gibberish."""
     batch_size: int = Field(default=32, ge=1)
     """Replies per batch of the classifiers."""
@@ -162,7 +169,7 @@ class LoadingArguments(Section):
     """Random seed of the whole run."""
     backend: Literal["unsloth", "transformers"]
     """Loader: `unsloth` (CUDA, or its CPU backend), or `transformers` with bitsandbytes (training then needs CUDA)."""
-    base_model: Source
+    base_model: BaseModelName
     """Base model: hub id (`owner/name` or `owner/name@revision`) or folder."""
     from_pretrained: dict[str, Any]
     """Keyword arguments of `from_pretrained`, of FastLanguageModel (unsloth) or AutoModelForCausalLM (transformers)."""
@@ -173,7 +180,7 @@ class LoadingArguments(Section):
 class ModelArguments(LoadingArguments):
     output_dir: LocalPath
     """Run folder. All files of the run are written there."""
-    adapter: Source
+    adapter: AdapterName
     """LoRA adapter that is evaluated: hub id or folder."""
     dataset: DatasetArguments
     """The data."""
@@ -214,7 +221,7 @@ class GenerationArguments(ModelArguments):
 
 
 class EvaluateArguments(GenerationArguments):
-    baseline_adapter: Annotated[str, AfterValidator(resolve_adapter)] | None = None
+    baseline_adapter: AdapterOrBaseName | None = None
     """Model to compare with: an adapter (hub id or folder), or "none" for the bare base model; null: none."""
     samples_per_prompt: int = Field(default=1, ge=1, le=MAX_SAMPLES_PER_PROMPT)
     """Replies sampled for each prompt. More than 1 needs `generation.do_sample: true`."""

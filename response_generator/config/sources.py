@@ -1,10 +1,11 @@
 """Names of models, adapters and data sets in the args: a local path, or a hub repository as `owner/name[@revision]`.
 
-Local paths are checked here, before anything is loaded; hub repositories are checked in `hub.py`.
+Local paths are checked here, before anything is loaded; hub repositories are checked in `hub_sources.py`.
 """
 
 import os
 import re
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,18 @@ HUB_CACHE_FOLDER = re.compile(r".*/models--(?P<repository>[^/]+)/snapshots/(?P<c
 LOCAL_PATH = re.compile(r"(?<![\w.~:/<-])(?:~[\w.-]*|\.{1,2})?/[^\s,;=\"']+")
 DATASET_SUFFIXES = (".json", ".jsonl", ".parquet")
 DEMO_MODELS_FOLDER = "assets"
+
+
+class SourceKind(Enum):
+    """What a name in the args leads to: the mark of a field in the schema. Errors are reported in this order."""
+
+    BASE_MODEL = "causal language model"
+    PRETRAINED_MODEL = "model of any class, which gets a new head"
+    CLASSIFIER = "text-classification model"
+    EXPORT_BASE = "causal language model that an export reads once, at the end"
+    ADAPTER = "LoRA adapter"
+    ADAPTER_OR_BASE = "LoRA adapter, or the bare base model"
+    DATASET = "data set"
 
 
 def looks_like_path(name: str) -> bool:

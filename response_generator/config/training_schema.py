@@ -1,11 +1,12 @@
 """The arguments of SFT and DPO, in the same form as those in schema.py."""
 
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
 from response_generator.config.ranges import MAX_COUNT
 from response_generator.config.schema import (
+    AdapterName,
     DatasetArguments,
     FilteredPairDatasetArguments,
     HubArguments,
@@ -13,8 +14,9 @@ from response_generator.config.schema import (
     ModelArguments,
     ScoringArguments,
     Section,
-    Source,
+    SourceName,
 )
+from response_generator.config.sources import SourceKind
 
 MAX_SAMPLE_PROMPTS = 50
 
@@ -22,7 +24,7 @@ MAX_SAMPLE_PROMPTS = 50
 class ExportArguments(Section):
     path: LocalPath
     """Folder to write: base model and adapter merged, as 16-bit safetensors."""
-    base_model: Source | None = None
+    base_model: Annotated[SourceName, SourceKind.EXPORT_BASE] | None = None
     """The 16-bit base model to merge into; null: `base_model`."""
     dtype: Literal["bfloat16", "float16"] = "bfloat16"
     """Data type of the merged weights."""
@@ -43,7 +45,7 @@ class AdapterTrainingArguments(ModelArguments):
 
     section: ClassVar[str]
 
-    adapter: Source | None
+    adapter: AdapterName | None
     """LoRA adapter that training starts from: hub id or folder; null: a new LoRA from the section `lora`."""
     lora: dict[str, Any] | None = None
     """Fields of PEFT's LoraConfig for a new LoRA; only when `adapter` is null."""
@@ -78,7 +80,7 @@ class DPOArguments(AdapterTrainingArguments):
 
     dataset: FilteredPairDatasetArguments
     """The preference pairs."""
-    reference_adapter: Source | None = None
+    reference_adapter: AdapterName | None = None
     """Frozen reference: hub id or folder; null: a copy of `adapter`, or the bare base model for a new LoRA."""
     eval_dataset: FilteredPairDatasetArguments | None = None
     """Held-out pairs, evaluated after training, and during it with `dpo.eval_strategy`; null: none."""

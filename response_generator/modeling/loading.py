@@ -12,7 +12,7 @@ from transformers import (
 )
 
 from response_generator.config import library_keywords
-from response_generator.config.hub import fetch_adapter
+from response_generator.config.hub_sources import fetch_adapter
 from response_generator.config.schema import LoadingArguments
 from response_generator.config.sources import find_hub_revision, strip_local_folders
 from response_generator.config.training_schema import AdapterTrainingArguments, DPOArguments

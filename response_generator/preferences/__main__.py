@@ -25,7 +25,7 @@ from response_generator.config.preference_schema import DescriptionArguments, Pr
 from response_generator.config.validation import validate_arguments
 from response_generator.data.datasets import count_skipped, read_dialogues, read_pairs
 from response_generator.modeling.backend import import_backend
-from response_generator.runs import distributed, hub, library_output
+from response_generator.runs import distributed, library_output, upload
 from response_generator.runs.run_folder import RunFolder, flatten
 
 
@@ -37,7 +37,7 @@ def main() -> None:
     args = command_line.read_arguments(PreferenceDataArguments, options)
     run = preflight.check_environment(args)
     if run.is_finished:
-        lines = hub.describe_missing_upload(run.path, args.push_to_hub, "dataset")
+        lines = upload.describe_missing_upload(run.path, args.push_to_hub, "dataset")
         print(run.describe_finished("preferences.jsonl, report.html and metrics.json"), *lines, sep="\n")
     else:
         build(args, run, options.dry_run)
@@ -79,7 +79,7 @@ def build(args: PreferenceDataArguments, run: RunFolder, dry_run: bool) -> None:
         return
     write_results(args, run, outcomes, count_skipped("dataset", args.dataset, skipped + too_short), tracker)
     if args.push_to_hub:
-        hub.push_dataset(run.path, args.push_to_hub)
+        upload.push_dataset(run.path, args.push_to_hub)
 
 
 def read_description_arguments(options: Namespace) -> DescriptionArguments:
@@ -91,7 +91,7 @@ def read_description_arguments(options: Namespace) -> DescriptionArguments:
 
 
 def describe(args: DescriptionArguments, dry_run: bool) -> None:
-    run = preflight.check_description(args)
+    run = preflight.check_environment(args)
     pairs, skipped = read_pairs(args.dataset)
 
     from response_generator.cli import data_preview

@@ -9,7 +9,7 @@ from response_generator.preferences.description_table import build_rows
 from response_generator.preferences.filters import count_filtered
 from response_generator.preferences.labels import filter_dataset
 from response_generator.programs import training_run
-from response_generator.runs import distributed, hub
+from response_generator.runs import distributed, upload
 from response_generator.runs.run_folder import RunFolder
 from response_generator.training import (
     batch_layout,
@@ -68,7 +68,7 @@ def align(args: DPOArguments, run: RunFolder, rows: Rows, dry_run: bool) -> None
         run_training.save_adapter(policy, prepared.tokenizer, run.path / "adapter")
         report.write_results(run, prepared, metrics, tracker, description)
         if args.push_to_hub:
-            hub.push_adapter(run.path, args.push_to_hub)
+            upload.push_adapter(run.path, args.push_to_hub)
         if args.export:
             merge.merge_in_subprocess(args, run.path / "adapter")
 

@@ -5,7 +5,7 @@ from response_generator.config.training_schema import SFTArguments
 from response_generator.data.datasets import Dialogue, Skipped, count_skipped
 from response_generator.modeling import loading
 from response_generator.programs import training_run
-from response_generator.runs import distributed, hub
+from response_generator.runs import distributed, upload
 from response_generator.runs.run_folder import RunFolder
 from response_generator.training import checkpointing, report, run_training, sanity_checks, sft_checks
 from response_generator.training.preparation import prepare_sft
@@ -45,4 +45,4 @@ def fine_tune(args: SFTArguments, run: RunFolder, rows: Rows, dry_run: bool) -> 
         run_training.save_adapter(policy, prepared.tokenizer, run.path / "adapter")
         report.write_results(run, prepared, metrics, tracker)
         if args.push_to_hub:
-            hub.push_adapter(run.path, args.push_to_hub)
+            upload.push_adapter(run.path, args.push_to_hub)

@@ -12,7 +12,7 @@ from pathlib import Path
 import xxhash
 
 from response_generator.config import model_files
-from response_generator.config.hub import find_cached_commit
+from response_generator.config.hub_sources import find_cached_commit
 from response_generator.config.sources import is_commit, is_local, split_revision
 
 Identity = dict[str, str]  # {file: digest} of a local folder, {"commit": commit} of a hub repository

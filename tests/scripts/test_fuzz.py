@@ -35,7 +35,7 @@ def room(tmp_path, monkeypatch) -> Path:
     monkeypatch.setenv("ODD", "\udcff")  # bytes that are not UTF-8
     monkeypatch.setenv("HF_TOKEN", "hf_x")
     # Names that lead nowhere are hub ids: the hub would be asked for every one of them.
-    monkeypatch.setattr(preflight, "find_hub_errors", lambda repositories: [])
+    monkeypatch.setattr(preflight, "find_hub_errors", lambda sources: [])
     return tmp_path
 
 

@@ -11,8 +11,10 @@ from local_hub import LocalHub
 from script_runs import run_new_interpreter, script_environment
 from tiny_models import demo_rows
 
-from response_generator.config.hub import find_hub_errors
+from response_generator.config.hub_sources import find_hub_errors
+from response_generator.config.source_list import Source
 from response_generator.config.sources import (
+    SourceKind,
     find_dataset_source_errors,
     find_model_source_errors,
     from_pretrained_keywords,
@@ -162,7 +164,8 @@ def test_a_folder_of_this_machine_has_no_revision(tiny, tmp_path, monkeypatch):
 
 
 def test_both_parts_must_be_there(hub):
-    errors = find_hub_errors({"base_model": ("owner/base@", "model"), "adapter": ("@v1", "adapter")})
+    base = Source("base_model", "owner/base@", SourceKind.BASE_MODEL)
+    errors = find_hub_errors([base, Source("adapter", "@v1", SourceKind.ADAPTER)])
     assert errors == [
         "base_model: owner/base@: allowed: owner/name, or owner/name@revision",
         "adapter: @v1: allowed: owner/name, or owner/name@revision",

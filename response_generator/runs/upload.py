@@ -7,6 +7,8 @@ import shlex
 import sys
 from pathlib import Path
 
+import huggingface_hub  # loads its parts when they are used
+
 from response_generator.config.schema import HubArguments
 from response_generator.constants import PREFERENCES_FILE
 from response_generator.runs import atomic_files
@@ -17,7 +19,7 @@ TITLES = {"model": "DPO adapter", "dataset": "preference data"}
 DATASET_FILES = [PREFERENCES_FILE, "README.md", "margins.png"]
 UPLOAD_FILE = "upload.json"  # in the run folder: the url, or the error
 VALID_TOKEN = re.compile(r"[\x21-\x7e]+")
-HUB_TIMEOUT_SECONDS = 60.0  # without a timeout huggingface_hub waits forever for a server that does not answer
+UPLOAD_TIMEOUT_SECONDS = 60.0  # without a timeout huggingface_hub waits forever for a server that does not answer
 
 
 def find_upload_errors(settings: HubArguments | None) -> list[str]:
@@ -42,8 +44,7 @@ def find_token_errors(repo_id: str) -> list[str]:
 
 
 def find_repo_id_errors(repo_id: str) -> list[str]:
-    from huggingface_hub.errors import HFValidationError
-    from huggingface_hub.utils import validate_repo_id
+    from huggingface_hub.utils import HFValidationError, validate_repo_id  # takes half a second
 
     message = f"push_to_hub.repo_id: got {repo_id!r}; allowed: owner/name"
     if repo_id.count("/") != 1 or not all(repo_id.split("/")):
@@ -113,10 +114,8 @@ def list_content(run: Path, repo_type: str) -> tuple[Path, list[str] | None]:
 
 
 def upload_folder(folder: Path, files: list[str] | None, settings: HubArguments, token: str, repo_type: str) -> str:
-    from huggingface_hub import HfApi, get_session
-
-    get_session().timeout = HUB_TIMEOUT_SECONDS
-    api = HfApi(token=token)
+    huggingface_hub.get_session().timeout = UPLOAD_TIMEOUT_SECONDS
+    api = huggingface_hub.HfApi(token=token)
     url = api.create_repo(settings.repo_id, repo_type=repo_type, private=settings.private, exist_ok=True)
     api.upload_folder(
         repo_id=settings.repo_id,

@@ -15,12 +15,12 @@ from script_runs import script_environment
 from small_hub import FILES, REPOSITORY, SECRET, SmallHub
 
 from response_generator.config.schema import HubArguments
-from response_generator.runs import hub
+from response_generator.runs import upload
 
 PUSH = (
-    "import sys; from pathlib import Path; from response_generator.runs import hub; "
+    "import sys; from pathlib import Path; from response_generator.runs import upload; "
     "from response_generator.config.schema import HubArguments; "
-    "print('url:', hub.push_adapter(Path(sys.argv[1]), HubArguments(repo_id=sys.argv[2]))); "
+    "print('url:', upload.push_adapter(Path(sys.argv[1]), HubArguments(repo_id=sys.argv[2]))); "
     "print('the run goes on')"
 )
 
@@ -77,7 +77,7 @@ def push_here(adapter, monkeypatch):
         for name, value in {"ENDPOINT": endpoint, "HF_HUB_OFFLINE": False, "HF_HUB_DISABLE_XET": True}.items():
             monkeypatch.setattr(huggingface_hub.constants, name, value)
         try:
-            return hub.push_adapter(adapter.parent, HubArguments(repo_id=REPOSITORY, private=private))
+            return upload.push_adapter(adapter.parent, HubArguments(repo_id=REPOSITORY, private=private))
         finally:
             huggingface_hub.close_session()  # the session keeps the timeout that the upload has set
 
@@ -88,20 +88,20 @@ def test_a_data_set_is_uploaded_with_its_card_alone(small_hub, tmp_path, monkeyp
     import huggingface_hub
 
     server = small_hub()
-    for name in (*hub.DATASET_FILES, "args.json"):
+    for name in (*upload.DATASET_FILES, "args.json"):
         (tmp_path / name).write_text(name, encoding="utf-8")
     monkeypatch.setenv("HF_TOKEN", SECRET)
     for name, value in {"ENDPOINT": server.url, "HF_HUB_OFFLINE": False, "HF_HUB_DISABLE_XET": True}.items():
         monkeypatch.setattr(huggingface_hub.constants, name, value)
-    url = hub.push_dataset(tmp_path, HubArguments(repo_id="someone/pairs"))
+    url = upload.push_dataset(tmp_path, HubArguments(repo_id="someone/pairs"))
     huggingface_hub.close_session()
     assert url and "push_to_hub: the preference data is at" in capsys.readouterr().out
-    assert set(server.files()) == set(hub.DATASET_FILES)
+    assert set(server.files()) == set(upload.DATASET_FILES)
     (created,) = server.sent_to("/api/repos/create")
     assert json.loads(created.body)["type"] == "dataset"
-    command = shlex.split(hub.upload_command(tmp_path, HubArguments(repo_id="someone/pairs"), "dataset"))
+    command = shlex.split(upload.upload_command(tmp_path, HubArguments(repo_id="someone/pairs"), "dataset"))
     assert command[1:7] == ["upload", "someone/pairs", str(tmp_path), "--private", "--repo-type", "dataset"]
-    assert command[7:] == [part for name in hub.DATASET_FILES for part in ("--include", name)]
+    assert command[7:] == [part for name in upload.DATASET_FILES for part in ("--include", name)]
 
 
 def check_uploaded(server: SmallHub, visibility: str) -> None:
@@ -169,7 +169,7 @@ def test_an_unreachable_hub_is_reported(adapter, push_here, capfd):
 
 
 def test_a_hub_that_does_not_answer_ends_in_a_timeout(adapter, push_here, monkeypatch, capfd):
-    monkeypatch.setattr(hub, "HUB_TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr(upload, "UPLOAD_TIMEOUT_SECONDS", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         assert push_here(f"http://127.0.0.1:{silent.getsockname()[1]}") is None
     check_failure_message(capfd.readouterr().err, adapter, "ReadTimeout")
@@ -179,19 +179,19 @@ def test_an_upload_that_did_not_succeed_is_told_later(adapter, small_hub, push_h
     run, settings = adapter.parent, HubArguments(repo_id=REPOSITORY)
 
     def describe() -> list[str]:
-        return hub.describe_missing_upload(run, settings, "model")
+        return upload.describe_missing_upload(run, settings, "model")
 
-    to_do = f"to upload it yourself: {hub.upload_command(run, settings, 'model')}"
+    to_do = f"to upload it yourself: {upload.upload_command(run, settings, 'model')}"
     assert describe() == [f"push_to_hub: the DPO adapter was not uploaded; {to_do}"]  # killed before
-    assert hub.describe_missing_upload(run, None, "model") == []
+    assert upload.describe_missing_upload(run, None, "model") == []
     push_here(small_hub(("/commit/main", 403)).url)
     (line,) = describe()
     assert line.startswith("push_to_hub: the DPO adapter was not uploaded (") and line.endswith(f"); {to_do}")
-    assert "403 Forbidden: refused, with Bearer ***" in line and SECRET not in (run / hub.UPLOAD_FILE).read_text()
+    assert "403 Forbidden: refused, with Bearer ***" in line and SECRET not in (run / upload.UPLOAD_FILE).read_text()
     push_here(small_hub().url)
     assert describe() == []
-    (run / hub.UPLOAD_FILE).unlink()
-    (run / f"{hub.UPLOAD_FILE}.part").mkdir()  # so that the record cannot be written
+    (run / upload.UPLOAD_FILE).unlink()
+    (run / f"{upload.UPLOAD_FILE}.part").mkdir()  # so that the record cannot be written
     assert push_here(small_hub().url)
     assert "upload.json: could not be written (Is a directory)" in capfd.readouterr().err
 
@@ -199,7 +199,7 @@ def test_an_upload_that_did_not_succeed_is_told_later(adapter, small_hub, push_h
 @pytest.mark.slow
 def test_the_printed_command_uploads_the_adapter(adapter, small_hub, tmp_path):
     server = small_hub()
-    command = shlex.split(hub.upload_command(adapter.parent, HubArguments(repo_id=REPOSITORY), "model"))
+    command = shlex.split(upload.upload_command(adapter.parent, HubArguments(repo_id=REPOSITORY), "model"))
     environ = environment(tmp_path, server.url)
     done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=HANG_SECONDS, check=False)
     assert done.returncode == 0, done.stderr
@@ -211,7 +211,7 @@ def test_an_invalid_token_is_refused_and_not_printed(small_hub, push_here, capfd
     server = small_hub()
     assert push_here(server.url, token=token) is None
     assert server.requests == []
-    (message,) = hub.find_upload_errors(HubArguments(repo_id=REPOSITORY))
+    (message,) = upload.find_upload_errors(HubArguments(repo_id=REPOSITORY))
     out, err = capfd.readouterr()
     assert err.startswith(message) and message.startswith("push_to_hub: HF_TOKEN ")
     assert SECRET not in out + err
@@ -220,15 +220,15 @@ def test_an_invalid_token_is_refused_and_not_printed(small_hub, push_here, capfd
 @pytest.mark.parametrize("repo_id", ["", "name", "/name", "owner/", "a/b/c", "./run", "owner/na me", "owner/-name"])
 def test_an_invalid_repository_name_is_refused(monkeypatch, repo_id):
     monkeypatch.setenv("HF_TOKEN", SECRET)
-    (message,) = hub.find_upload_errors(HubArguments(repo_id=repo_id))
+    (message,) = upload.find_upload_errors(HubArguments(repo_id=repo_id))
     assert message.startswith(f"push_to_hub.repo_id: got {repo_id!r}; allowed: owner/name")
 
 
 def test_a_valid_upload_and_no_upload_give_no_error(monkeypatch):
     monkeypatch.setenv("HF_TOKEN", SECRET)
-    assert hub.find_upload_errors(HubArguments(repo_id=REPOSITORY)) == []
+    assert upload.find_upload_errors(HubArguments(repo_id=REPOSITORY)) == []
     monkeypatch.delenv("HF_TOKEN")
-    assert hub.find_upload_errors(None) == []
+    assert upload.find_upload_errors(None) == []
 
 
 @pytest.mark.slow
