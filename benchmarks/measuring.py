@@ -10,7 +10,7 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from tqdm import tqdm
 
-from response_generator.runs.run_folder import find_processor_name
+from response_generator.runs.environment import find_processor_name
 
 Rounds = list[dict]  # the results of one way in one case, a round each
 Cases = dict[str, dict[str, Rounds]]  # by case and way
