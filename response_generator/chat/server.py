@@ -48,8 +48,10 @@ class ChatServer(ThreadingHTTPServer):
         try:
             super().__init__((host, port), PageHandler)
         except OSError as error:
+            is_foreign = isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL
+            hint = "an address of this machine: --host ADDRESS" if is_foreign else "another port: --serve PORT"
             raise InputError(
-                f"--serve {port}: {host} port {port} cannot be used ({error.strerror}); name another port: --serve PORT"
+                f"--serve {port}: {host} port {port} cannot be used ({error.strerror}); name {hint}"
             ) from error
 
     def server_bind(self) -> None:

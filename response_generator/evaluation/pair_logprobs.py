@@ -98,11 +98,21 @@ def read_reward_margins(folder: Path, preferences: PreferenceArguments | None) -
     """Reward margins of the pairs, (pairs,), with the adapter as policy and the baseline as reference.
 
     Empty when `preferences` is None, or no pairs were measured.
+
+    Raises:
+        InputError: when the file does not have every pair under both models.
     """
     if preferences is None:
         return np.array([])
-    logps = {row_key(row): row for row in json_lines.read_jsonl(folder / PAIR_LOGPS_FILE)}
-    pairs = sorted(index for model, index in logps if model == ADAPTER)
+    file = folder / PAIR_LOGPS_FILE
+    logps = {row_key(row): row for row in json_lines.read_jsonl(file)}
+    pairs = sorted({index for _, index in logps})
+    missing = sum((model, index) not in logps for model in (ADAPTER, BASELINE) for index in pairs)
+    if missing:
+        raise InputError(
+            f"{file}: {missing} rows are missing: it needs every pair under both models; copy the whole file of the "
+            f"run, or pass --set preferences=null"
+        )
     columns = (
         np.array([logps[model, index][f"{side}_logp"] for index in pairs])
         for model in (ADAPTER, BASELINE)

@@ -12,7 +12,7 @@ from response_generator.constants import PAIR_LOGPS_FILE, THROUGHPUT_FILE
 from response_generator.data.datasets import SKIPPED_ROWS
 from response_generator.data.tokenization import DROPPED_PAIRS
 from response_generator.errors import InputError
-from response_generator.evaluation import predictions_file
+from response_generator.evaluation import pair_logprobs, predictions_file
 from response_generator.evaluation.comparison import RESERVED_NAMES
 
 # Keys of the args that decide how replies are scored; all others decided how they were generated.
@@ -59,7 +59,7 @@ class SavedPredictions:
         """Log-probabilities of pairs cannot be computed here, because no model is loaded.
 
         Raises:
-            InputError: when the args ask for pairs that the earlier run has not measured.
+            InputError: when the args ask for pairs that the earlier run has not measured, or whose rows are damaged.
         """
         if arguments.preferences is None:
             return
@@ -72,6 +72,7 @@ class SavedPredictions:
         wanted = arguments.preferences.dataset.model_dump(mode="json")
         if measured is not None and measured != wanted:
             raise InputError(f"preferences.dataset: {self.folder} measured the pairs of {measured}; name these")
+        pair_logprobs.read_reward_margins(self.folder, arguments.preferences)  # before the replies are classified
 
     def left_out(self) -> dict[str, int]:
         """Counts of skipped rows and dropped pairs, from the earlier run's metrics.json."""

@@ -13,6 +13,7 @@ from response_generator.chat import __main__ as chat
 from response_generator.chat.server import ChatServer
 from response_generator.config.schema import DatasetArguments
 from response_generator.data.datasets import read_dialogues
+from response_generator.errors import InputError
 
 LINES = ["Hello .", "", "/adapter DPO", "/again 7", "/compare What is new ?", "/help", "/quit", "never read"]
 
@@ -92,6 +93,12 @@ def test_a_busy_port_is_refused_before_the_models_are_loaded(tiny, tmp_path, cap
         port = busy.getsockname()[1]
         assert run_here(chat.main, tiny.chat(), tmp_path, "--serve", str(port)) == 2
     assert f"127.0.0.1 port {port} cannot be used (Address already in use); name another" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "not a name"])
+def test_an_address_of_another_machine_is_not_answered_by_another_port(host):
+    with pytest.raises(InputError, match=r"cannot be used \(.*\); name an address of this machine: --host"):
+        ChatServer(host, 0)
 
 
 @pytest.mark.parametrize(

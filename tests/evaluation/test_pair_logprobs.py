@@ -1,8 +1,15 @@
 """Log-probabilities of the completions of preference pairs: both ways of computing them agree."""
 
 import pytest
+from conftest import write_rows
 
-from response_generator.evaluation.pair_logprobs import compute_pair_logps, compute_pair_logps_apart
+from response_generator.config.schema import PreferenceArguments
+from response_generator.errors import InputError
+from response_generator.evaluation.pair_logprobs import (
+    compute_pair_logps,
+    compute_pair_logps_apart,
+    read_reward_margins,
+)
 from response_generator.generation import prefix
 
 PAIRS = [
@@ -19,3 +26,18 @@ def test_computing_a_prompt_once_gives_the_same_numbers(tiny_model, monkeypatch)
         monkeypatch.setitem(prefix.PREFILL_TOKENS, "cpu", tokens)
         for found, expected in zip(compute_pair_logps(tiny_model, 0, PAIRS), apart, strict=True):
             assert found == pytest.approx(expected, abs=1e-3)
+
+
+def test_a_file_without_every_pair_of_both_models_is_refused(tmp_path):
+    rows = [
+        {"model": model, "index": index, "chosen_logp": -1.0 - index, "rejected_logp": -2.0 - (model == "adapter")}
+        for model in ("baseline", "adapter")
+        for index in range(3)
+    ]
+    preferences = PreferenceArguments(dataset={"path": "pairs.jsonl"}, beta=0.1)
+    write_rows(tmp_path / "pair_logps.jsonl", rows)
+    assert read_reward_margins(tmp_path, preferences) == pytest.approx([0.1] * 3)
+    for part in (rows[:4], rows[1:], rows[:-1]):
+        write_rows(tmp_path / "pair_logps.jsonl", part)
+        with pytest.raises(InputError, match="pair_logps.jsonl: .* rows are missing: it needs every pair under both"):
+            read_reward_margins(tmp_path, preferences)
