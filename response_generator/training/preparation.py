@@ -11,7 +11,7 @@ from response_generator.data.chat_template import ChatFormatter
 from response_generator.data.datasets import Pair
 from response_generator.data.tokenization import TokenizedPairs, tokenize_pairs
 from response_generator.generation.sampling import GenerationRequest
-from response_generator.modeling import inference, loading, merge
+from response_generator.modeling import inference, loading, merged_model
 from response_generator.modeling.adapter_file import AdapterFile
 from response_generator.modeling.tokenizer import load_tokenizer
 from response_generator.runs.run_folder import RunFolder
@@ -52,7 +52,7 @@ def prepare(args: DPOArguments, pairs: list[Pair], held_out_pairs: list[Pair]) -
     config = build_dpo_config(args)
     start = loading.resolve_initial_adapter(args)
     reference = loading.resolve_reference_adapter(args, start)
-    merge.check_export_base(args, start)
+    merged_model.check_export_base(args, start)
     tokenizer = load_tokenizer(args, start)
     formatter = ChatFormatter.of(tokenizer, args.chat_template)
     return PreparedTraining(
