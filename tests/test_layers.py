@@ -31,6 +31,7 @@ WITHOUT_TORCH = [
     "cli/command_line.py",
     "cli/preflight.py",
     "cli/gpu_requirements.py",
+    "modeling/merge.py",
 ]
 FILES = sorted(PACKAGE.rglob("*.py"))
 

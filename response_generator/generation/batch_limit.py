@@ -9,11 +9,12 @@ from dataclasses import replace
 import psutil
 import torch
 from accelerate.utils import broadcast_object_list
+from accelerate.utils.memory import clear_device_cache
 from peft import PeftModel
 from tqdm.auto import tqdm
 
 from response_generator.config.schema import AUTO_BATCH_SIZE
-from response_generator.generation.oom import free_memory, is_oom
+from response_generator.generation.oom import is_oom
 from response_generator.generation.prefix import Prefix, compute_prefix
 from response_generator.generation.reply_batch import NewRows, ReplyBatch
 from response_generator.generation.sampling import BatchLimit, GenerationRequest, SamplingParams
@@ -87,7 +88,7 @@ def time_steps(
                 raise
             return
         finally:
-            free_memory()
+            clear_device_cache(garbage_collection=True)
         yield rows, seconds
         rows *= 2
 

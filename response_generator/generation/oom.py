@@ -1,12 +1,11 @@
 """When memory runs out, the same work is done in smaller parts and the run continues."""
 
-import gc
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import torch
-from accelerate.utils.memory import should_reduce_batch_size
+from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 from tqdm.auto import tqdm
 
 from response_generator.errors import RunError
@@ -28,7 +27,8 @@ def split_on_oom(work: Callable[[Sequence[Any]], list[Any]], items: Sequence[Any
         return work(items)
     except RuntimeError as error:
         reason = find_oom_reason(error, len(items))
-    free_memory()  # not inside the except block: there the error still refers to the tensors that did not fit
+    # Not inside the except block: there the error still refers to the tensors that did not fit.
+    clear_device_cache(garbage_collection=True)
     half = (len(items) + 1) // 2
     print_smaller_batch(len(items), half, reason)
     return split_on_oom(work, items[:half]) + split_on_oom(work, items[half:])
@@ -44,7 +44,7 @@ def reduce_rows_on_oom(work: Callable[[BatchLimit], Result], limit: BatchLimit) 
         return work(limit)
     except RuntimeError as error:
         reason = find_oom_reason(error, limit.rows)
-    free_memory()
+    clear_device_cache(garbage_collection=True)
     smaller = limit.halve()
     print_smaller_batch(limit.rows, smaller.rows, reason)
     return reduce_rows_on_oom(work, smaller)
@@ -65,12 +65,6 @@ def find_oom_reason(error: RuntimeError, rows: int) -> str:
 
 def is_oom(error: RuntimeError) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or should_reduce_batch_size(error)
-
-
-def free_memory() -> None:
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
 
 
 def print_smaller_batch(rows: int, smaller: int, reason: str) -> None:

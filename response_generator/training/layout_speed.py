@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
+from accelerate.utils.memory import clear_device_cache
 
-from response_generator.generation.oom import free_memory, is_oom
+from response_generator.generation.oom import is_oom
 from response_generator.training.reference import REF_LOGPS_COLUMNS
 from response_generator.training.resumable_trainer import ResumableDPOTrainer
 
@@ -43,7 +44,7 @@ def measure_speeds(
                         del times[layout]
                     trainer.model.zero_grad()
                     if layout not in times:  # not above, where the error still holds the tensors
-                        free_memory()
+                        clear_device_cache(garbage_collection=True)
     seconds |= {layout: sum(min(each) for each in of_layout) for layout, of_layout in times.items()}
     pairs = sum(len(rows) for rows in batches)
     return {layout: pairs / each if math.isfinite(each) else OUT_OF_MEMORY for layout, each in seconds.items()}

@@ -13,7 +13,7 @@ from response_generator.data.datasets import Dialogue, Pair
 from response_generator.data.dialogue_tokenization import TokenizedDialogues, tokenize_dialogues
 from response_generator.data.tokenization import TokenizedPairs, TokenizedRows, tokenize_pairs
 from response_generator.generation.sampling import GenerationRequest
-from response_generator.modeling import inference, loading, merge
+from response_generator.modeling import inference, loading, merged_model
 from response_generator.modeling.adapter_file import AdapterFile
 from response_generator.modeling.tokenizer import load_tokenizer
 from response_generator.runs.run_folder import RunFolder
@@ -57,7 +57,7 @@ def prepare_dpo(args: DPOArguments, pairs: list[Pair], held_out_pairs: list[Pair
     config = build_dpo_config(args)
     start = loading.resolve_initial_adapter(args)
     reference = loading.resolve_reference_adapter(args, start)
-    merge.check_export_base(args, start)
+    merged_model.check_export_base(args, start)
 
     def tokenize(rows: list[Pair], formatter: ChatFormatter) -> TokenizedPairs:
         return tokenize_pairs(rows, formatter, config.max_length)

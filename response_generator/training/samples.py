@@ -8,6 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from accelerate.utils.memory import clear_device_cache
 from transformers import GenerationConfig, TrainerCallback
 from trl.trainer.utils import use_adapter
 
@@ -21,7 +22,7 @@ from response_generator.data.tokenization import find_leading_spaces, render_pai
 from response_generator.errors import InputError
 from response_generator.generation.decoding import write_replies
 from response_generator.generation.kv_cache import has_full_attention
-from response_generator.generation.oom import free_memory, is_oom
+from response_generator.generation.oom import is_oom
 from response_generator.generation.sampling import (
     SAMPLING_DEFAULTS,
     BatchLimit,
@@ -167,7 +168,8 @@ class SampleReplies(TrainerCallback):
             # Not `step`: that of the best adapter is an earlier one, and wandb takes no earlier steps.
             self.tracker.log_table("samples", list(TABLE_COLUMNS), cells, self.trainer.state.global_step)
             return
-        free_memory()  # not inside the except block: there the error still refers to the tensors that did not fit
+        # Not inside the except block: there the error still refers to the tensors that did not fit.
+        clear_device_cache(garbage_collection=True)
         self.stop(f"out of memory ({reason})")
 
     def build_rows(self, step: int, model: str) -> Iterator[dict[str, Any]]:

@@ -19,7 +19,7 @@ from response_generator.config.validation import validate_arguments
 from response_generator.data.chat_template import ChatFormatter
 from response_generator.data.tokenization import tokenize_pairs
 from response_generator.evaluation import models
-from response_generator.modeling import inference, loading, merge
+from response_generator.modeling import inference, loading, merged_model
 from response_generator.modeling.adapter_file import AdapterFile
 from response_generator.modeling.adapters import to_model_key
 from response_generator.modeling.logprobs import completion_logps
@@ -146,7 +146,7 @@ def test_the_exported_model_has_the_trained_embeddings(tiny, published, trained,
     values = published_dpo(tiny, published, tmp_path / "run", "adapter_two_tables")
     values |= {"export": {"path": str(tmp_path / "merged")}}
     values["from_pretrained"].pop("dtype")
-    merge.merge_adapter(validate_arguments(DPOArguments, values, "args.json"), Path(folder), tmp_path / "merged")
+    merged_model.merge_adapter(validate_arguments(DPOArguments, values, "args.json"), Path(folder), tmp_path / "merged")
     merged = AutoModelForCausalLM.from_pretrained(tmp_path / "merged")
     tables = load_file(f"{folder}/adapter_model.safetensors")
     assert torch.equal(merged.lm_head.weight, tables[TABLES[0]].bfloat16())

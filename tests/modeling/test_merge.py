@@ -22,7 +22,7 @@ from response_generator import export
 from response_generator.config.training_schema import DPOArguments
 from response_generator.config.validation import validate_arguments
 from response_generator.errors import InputError, RunError
-from response_generator.modeling import merge
+from response_generator.modeling import merge, merged_model
 from response_generator.runs.run_folder import RunFolder
 
 
@@ -40,7 +40,7 @@ def test_changed_configuration_fields_are_in_the_export(tiny, tmp_path):
     arguments = build_arguments(tiny, tmp_path)
     loading = arguments.from_pretrained | {"rms_norm_eps": 0.25}
     arguments = arguments.model_copy(update={"from_pretrained": loading})
-    merge.merge_adapter(arguments, tiny.folder / "adapter", tmp_path / "merged")
+    merged_model.merge_adapter(arguments, tiny.folder / "adapter", tmp_path / "merged")
     assert json.loads((tmp_path / "merged" / "config.json").read_text(encoding="utf-8"))["rms_norm_eps"] == 0.25
 
 
@@ -58,7 +58,7 @@ def test_a_failed_write_is_reported_and_leaves_no_files(tiny, tmp_path):
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_the_merged_model_equals_base_plus_adapter(tiny, tmp_path, dtype):
     arguments = build_arguments(tiny, tmp_path, dtype=dtype)
-    message = merge.merge_adapter(arguments, tiny.folder / "adapter", tmp_path / "merged")
+    message = merged_model.merge_adapter(arguments, tiny.folder / "adapter", tmp_path / "merged")
     assert message.startswith(f"export: {tmp_path / 'merged'}: 0.00 GB in {dtype}")
     merged = AutoModelForCausalLM.from_pretrained(tmp_path / "merged")
     assert {weight.dtype for weight in merged.parameters()} == {getattr(torch, dtype)}
@@ -76,7 +76,7 @@ def test_the_merged_model_equals_base_plus_adapter(tiny, tmp_path, dtype):
 def test_a_merge_without_the_adapter_is_refused(tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(PeftModel, "merge_and_unload", lambda self, **_: self.unload(), raising=False)
     with pytest.raises(RunError, match="differs from base . adapter: .* was not written"):
-        merge.merge_adapter(build_arguments(tiny, tmp_path), tiny.folder / "adapter", tmp_path / "merged")
+        merged_model.merge_adapter(build_arguments(tiny, tmp_path), tiny.folder / "adapter", tmp_path / "merged")
 
 
 def test_a_merge_with_the_wrong_scale_is_refused(tiny, tmp_path, monkeypatch):
@@ -85,7 +85,7 @@ def test_a_merge_with_the_wrong_scale_is_refused(tiny, tmp_path, monkeypatch):
     original = Linear.get_delta_weight
     monkeypatch.setattr(Linear, "get_delta_weight", lambda self, adapter: original(self, adapter) / 2)
     with pytest.raises(RunError, match="differs from base . adapter"):
-        merge.merge_adapter(build_arguments(tiny, tmp_path), tiny.folder / "adapter", tmp_path / "merged")
+        merged_model.merge_adapter(build_arguments(tiny, tmp_path), tiny.folder / "adapter", tmp_path / "merged")
 
 
 def test_an_adapter_that_is_not_lora_is_refused(tiny, tmp_path):
@@ -93,7 +93,7 @@ def test_an_adapter_that_is_not_lora_is_refused(tiny, tmp_path):
     config = json.loads((tmp_path / "other" / "adapter_config.json").read_text(encoding="utf-8"))
     (tmp_path / "other" / "adapter_config.json").write_text(json.dumps(config | {"peft_type": "LOHA"}))
     with pytest.raises(InputError, match="peft_type is 'LOHA'; allowed: LORA"):
-        merge.merge_adapter(build_arguments(tiny, tmp_path), tmp_path / "other", tmp_path / "merged")
+        merged_model.merge_adapter(build_arguments(tiny, tmp_path), tmp_path / "other", tmp_path / "merged")
 
 
 def test_export_errors_are_found_without_loading(tiny, tmp_path):
