@@ -55,6 +55,7 @@ EXCLUDED_KEYWORDS = {
         "inference_mode",
         "task_type",
         "runtime_config",
+        "alora_invocation_tokens",  # activated LoRA: unsloth's kernels do not know it
     },
     "generation": {
         "pad_token_id",

@@ -190,8 +190,6 @@ def find_adapter_conflicts(values: dict[str, Any]) -> Iterator[str]:
             f'lora.init_lora_weights: got {lora["init_lora_weights"]!r}; allowed: true, "gaussian"; with other values '
             f"the reference is not the bare base model"
         )
-    if lora.get("alora_invocation_tokens") is not None:
-        yield "lora.alora_invocation_tokens: an activated LoRA is not supported; remove it"
     targets = lora.get("target_modules")
     if lora.get("trainable_token_indices") or (
         isinstance(targets, list) and ("lm_head" in targets or "embed_tokens" in targets)

@@ -26,7 +26,6 @@ def errors_of(changes: dict, section: str | None = None) -> list[str]:
         ({"adapter": None}, "adapter: null needs the section lora"),
         ({"lora": {"r": 8}}, "lora: only for a new adapter"),
         ({"adapter": None, "lora": {"bias": "all"}}, "lora.bias: got 'all'; allowed"),
-        ({"adapter": None, "lora": {"alora_invocation_tokens": [1]}}, "an activated LoRA is not supported"),
         ({"adapter": None, "lora": {"init_lora_weights": "pissa"}}, "the reference is not the bare base"),
         ({"adapter": None, "lora": {"rank": 8}}, "lora.rank: unknown key"),
         ({"export": {"path": "x", "dtype": "float32"}}, "export.dtype: got 'float32'"),
