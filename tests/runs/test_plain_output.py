@@ -139,9 +139,8 @@ def test_any_encoding_will_do(encoding, shown, tmp_path):
 @pytest.mark.slow
 def test_help_may_be_read_by_head():
     pipe = open_pipe_without_reader()
-    done = subprocess.run(
-        [sys.executable, "evaluate.py", "--help"], cwd=ROOT, stdout=pipe, stderr=subprocess.PIPE, check=False
-    )
+    command = [sys.executable, "evaluate.py", "--help"]
+    done = subprocess.run(command, cwd=ROOT, env=script_environment(), stdout=pipe, stderr=subprocess.PIPE, check=False)
     os.close(pipe)
     assert (done.returncode, done.stderr) == (0, b"")
 

@@ -156,7 +156,7 @@ def test_another_process_times_nothing_and_takes_the_main_processs_choice(traine
 
 
 def test_a_resumed_run_keeps_the_layout_that_was_chosen_before_the_first_step(tiny, tmp_path, monkeypatch, capsys):
-    def interrupt(trainer):
+    def interrupt(trainer, rows):
         raise KeyboardInterrupt("before the first step")
 
     def measure_again(*_):
