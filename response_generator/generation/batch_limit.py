@@ -19,7 +19,7 @@ from response_generator.generation.prefix import Prefix, compute_prefix
 from response_generator.generation.reply_batch import NewRows, ReplyBatch
 from response_generator.generation.sampling import BatchLimit, GenerationRequest, SamplingParams
 from response_generator.runs import distributed
-from response_generator.runs.run_folder import RunFolder, read_json
+from response_generator.runs.run_folder import RunFolder
 
 MEASURED = "max_batch_tokens"  # in environment.json
 
@@ -33,7 +33,7 @@ def read_batch_limit(run: RunFolder, batch_size: int | str) -> BatchLimit | None
     """Returns the limit that `batch_size` gives; for "auto" the one that an earlier start has measured, or None."""
     if batch_size != AUTO_BATCH_SIZE:
         return BatchLimit(batch_size)
-    tokens = read_json(run.path / "environment.json").get(MEASURED)
+    tokens = run.read_environment().get(MEASURED)
     return BatchLimit(MAX_ROWS, tokens) if tokens else None
 
 

@@ -18,7 +18,7 @@ from response_generator.modeling.cpu_inference import fast_cpu_inference
 from response_generator.preferences.attempts import Attempt, Labels, find_early_failure, score_attempt
 from response_generator.preferences.preparation import PreparedBuilding
 from response_generator.preferences.sampling_rounds import Batch, Outcome, sample_pairs
-from response_generator.runs.run_folder import RunFolder, read_json
+from response_generator.runs.run_folder import RunFolder
 from response_generator.scoring import classifiers
 
 PROMPTS_DIGEST = "prompts_sha256"  # in environment.json
@@ -41,7 +41,7 @@ def check_prompts(run: RunFolder, prepared: PreparedBuilding) -> None:
     """Notes a digest of all prompts, and compares it with that of an earlier start."""
     tokens = [request.prompt_ids for request in prepared.requests]
     digest = hashlib.sha256(json.dumps(tokens).encode("utf-8")).hexdigest()
-    earlier = read_json(run.path / "environment.json").get(PROMPTS_DIGEST, digest)
+    earlier = run.read_environment().get(PROMPTS_DIGEST, digest)
     if earlier != digest:
         raise InputError(
             f"{run.path}: dataset and chat_template give other prompts than when this run was started: they have "
