@@ -1,7 +1,6 @@
 """Fixtures shared by the tests: tiny real models (a Llama with two layers, a LoRA adapter, two BERT classifiers), the
 args of runs with them, and finished runs."""
 
-import gc
 import json
 import os
 import subprocess
@@ -46,8 +45,6 @@ from response_generator.data.datasets import read_dialogues  # noqa: E402
 from response_generator.generation.sampling import GenerationRequest  # noqa: E402
 from response_generator.modeling.adapter_file import AdapterFile  # noqa: E402
 from response_generator.modeling.adapters import add_adapter  # noqa: E402
-
-gc.freeze()  # the programs collect garbage often, which need not search the objects of the imported libraries each time
 
 CHATML = str(ROOT / "response_generator" / "data" / "templates" / "chatml_emotion.jinja")
 LLAMA2 = str(ROOT / "response_generator" / "data" / "templates" / "llama2_emotion.jinja")

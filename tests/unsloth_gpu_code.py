@@ -16,7 +16,10 @@ os.environ |= {
     "UNSLOTH_BLOCK_COMPILE": "0",  # tracing takes 12 seconds; "1" before a model is loaded has its layers compiled
     "UNSLOTH_DISABLE_STATISTICS": "1",  # it would ask the card for its size
 }
-import unsloth  # noqa: F401, I001  (first: it patches the others)
+from response_generator.modeling.backend import import_backend
+
+import_backend("unsloth")  # first: it patches the others
+
 import torch
 from torch.nn.attention import flex_attention
 from transformers.models.llama import modeling_llama

@@ -1,5 +1,6 @@
 """Imports the backend that loads the models. Call `import_backend` before anything imports transformers."""
 
+import gc
 import os
 import sys
 from typing import Any
@@ -14,6 +15,9 @@ def import_backend(name: str) -> None:
     if name == "unsloth":
         with library_output.hide_prints():
             import unsloth  # noqa: F401
+        # unsloth collects garbage several times while it loads a model; searching all that was imported took most of
+        # that time.
+        gc.freeze()
     library_output.hide_progress_bars()
 
 
