@@ -6,7 +6,7 @@ import pytest
 from conftest import ROOT, read_json
 
 from response_generator.config.schema import EvaluateArguments
-from response_generator.config.training_conflicts import F_DIVERGENCES, LOSS_TYPES
+from response_generator.config.training_keys import F_DIVERGENCES, LOSS_TYPES
 from response_generator.config.training_schema import DPOArguments
 from response_generator.config.validation import validate_arguments
 from response_generator.errors import InputError
