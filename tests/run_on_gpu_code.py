@@ -56,7 +56,7 @@ from response_generator.training import (
     trainer_config,
     trainer_setup,
 )
-from response_generator.training.resumable_trainer import ResumableDPOTrainer, ResumableSFTTrainer
+from response_generator.training.trl_trainers import ResumableDPOTrainer, ResumableSFTTrainer
 from response_generator.training.step_files import read_rows
 from response_generator.training.training_method import DPO, SFT
 

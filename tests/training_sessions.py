@@ -26,9 +26,9 @@ from response_generator.training import (
     trainer_config,
     trainer_setup,
 )
-from response_generator.training.callbacks import LogFile
+from response_generator.training.log_file import LogFile
 from response_generator.training.progress_bar import ProgressBar
-from response_generator.training.resumable_trainer import ResumableDPOTrainer
+from response_generator.training.trl_trainers import ResumableDPOTrainer
 from response_generator.training.training_method import DPO
 
 PAIRS = [parse_pair(number, row) for number, row in enumerate(demo_rows("written_pairs_train", 12))]

@@ -44,7 +44,7 @@ class RemainingWork:
         return not any([*self.replies.values(), *self.pairs.values()])
 
 
-def prepare(args: EvaluateArguments, dialogues: list[Dialogue], pairs: list[Pair]) -> PreparedEvaluation:
+def prepare_evaluation(args: EvaluateArguments, dialogues: list[Dialogue], pairs: list[Pair]) -> PreparedEvaluation:
     """Checks classifiers, adapters, tokenizer, template and sampling settings, and tokenizes the data.
 
     Raises:
