@@ -131,7 +131,9 @@ LOADING_KEYS = dict.fromkeys(LOADING_EXCLUDED, EXCLUDED) | {
     "float32_mixed_precision": KeyRule(meaning="Keep float32 weights and compute in a lower precision."),
     "float8_kv_cache": KeyRule(meaning="8-bit KV cache of vLLM."),
     "full_finetuning": KeyRule(meaning="Train all weights. This program trains adapters."),
-    "gpu_memory_utilization": KeyRule(range=POSITIVE_SHARE.range, meaning="Share of the GPU memory that vLLM may take."),
+    "gpu_memory_utilization": KeyRule(
+        range=POSITIVE_SHARE.range, meaning="Share of the GPU memory that vLLM may take."
+    ),
     "load_in_16bit": KeyRule(meaning="Load the base model in 16 bits."),
     "load_in_4bit": KeyRule(meaning="Load the base model in 4 bits (NF4), as QLoRA does."),
     "load_in_8bit": KeyRule(meaning="Load the base model in 8 bits."),

@@ -23,7 +23,7 @@ from response_generator.runs import batch_rows, json_lines
 PAIRS_PER_BATCH = 32  # that are written to the file at once
 
 PairTokens = dict[str, list[int]]  # prompt_ids, chosen_ids, rejected_ids
-NumberedPairs = Sequence[tuple[int, PairTokens]]  # pairs with their numbers
+PairBatch = Sequence[tuple[int, PairTokens]]  # pairs with their numbers
 ComputeLogps = Callable[[Sequence[PairTokens]], list[tuple[float, float]]]
 
 
@@ -31,7 +31,7 @@ def row_key(row: dict[str, Any]) -> tuple:
     return row.get("model"), row.get("index")
 
 
-def find_remaining_batches(folder: Path, models: Sequence[str], pairs: TokenizedPairs) -> dict[str, list[NumberedPairs]]:
+def find_remaining_batches(folder: Path, models: Sequence[str], pairs: TokenizedPairs) -> dict[str, list[PairBatch]]:
     """The batches of pairs that each model still has to compute, the longest first.
 
     Raises:
@@ -55,12 +55,12 @@ def hash_pair(tokens: PairTokens) -> str:
     return hashlib.sha256(json.dumps(tokens, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def write_pair_logps(folder: Path, model_name: str, compute_logps: ComputeLogps, batches: list[NumberedPairs]) -> None:
+def write_pair_logps(folder: Path, model_name: str, compute_logps: ComputeLogps, batches: list[PairBatch]) -> None:
     """Appends the log-probabilities (nats, summed over a completion and its EOS) of both completions of each pair."""
     if not batches:
         return
 
-    def compute_rows(batch: NumberedPairs) -> list[dict[str, Any]]:
+    def compute_rows(batch: PairBatch) -> list[dict[str, Any]]:
         logps = split_on_oom(compute_logps, [tokens for _, tokens in batch])
         return [
             {"index": number, "model": model_name, "tokens": hash_pair(tokens)}

@@ -112,7 +112,9 @@ def split_columns(widths: list[int], columns: list[int], width: int) -> list[lis
     return parts
 
 
-def build_table(header: list[str], sections: list[TableSection], widths: list[int], columns: list[int], width: int) -> Table:
+def build_table(
+    header: list[str], sections: list[TableSection], widths: list[int], columns: list[int], width: int
+) -> Table:
     """Some columns of the table. Width that is left goes to long words of the headings, then to the titles of the rows,
     then to whole headings."""
     longest_words = {column: max(map(len, header[column].split())) for column in columns}

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import partial
 
@@ -13,12 +12,12 @@ from response_generator.constants import ADAPTER
 from response_generator.data.datasets import Dialogue
 from response_generator.errors import InputError
 from response_generator.generation import batch_limit, method
-from response_generator.generation.sampling import BatchLimit, GenerationRequest, SamplingParams, decode_reply
+from response_generator.generation.sampling import BatchLimit, SamplingParams, decode_reply
 from response_generator.modeling import base_model, inference
 from response_generator.modeling.cpu_inference import fast_cpu_inference
-from response_generator.preferences.attempts import Attempt, BothLabelProbs, find_early_failure, score_attempt
+from response_generator.preferences.attempts import Attempt, LabelPair, find_early_failure, score_attempt
 from response_generator.preferences.preparation import PreparedBuilding
-from response_generator.preferences.sampling_rounds import Outcome, sample_pairs
+from response_generator.preferences.sampling_rounds import Outcome, PromptBatch, sample_pairs
 from response_generator.runs.run_folder import RunFolder
 from response_generator.scoring import classifiers
 
@@ -87,7 +86,7 @@ class CandidateSampler:
         params = SamplingParams(self.prepared.generation_config, self.args.seed, self.args.candidates)
         return batch_limit.measure_batch_limit(self.run, self.model, self.prepared.requests, params)
 
-    def sample(self, limit: BatchLimit, batch: Sequence[GenerationRequest], params: SamplingParams) -> list[list[Attempt]]:
+    def sample(self, limit: BatchLimit, batch: PromptBatch, params: SamplingParams) -> list[list[Attempt]]:
         """See `sample_pairs`."""
         self.load()
         replies = method.generate(self.method, self.model, batch, params, limit, lambda finished: None)
@@ -99,7 +98,7 @@ class CandidateSampler:
             self.score_attempts(request.dialogue, tried, labels) for request, tried in zip(batch, attempts, strict=True)
         ]
 
-    def classify(self, batch: Sequence[GenerationRequest], attempts: list[list[list[str]]]) -> dict[str, BothLabelProbs]:
+    def classify(self, batch: PromptBatch, attempts: list[list[list[str]]]) -> dict[str, LabelPair]:
         """The labels, by text, of all candidates whose attempt may give a pair, and of the gold replies if needed."""
         tried = [texts for row in attempts for texts in row if not find_early_failure(texts, self.args)]
         found = [text for texts in tried for text in texts if text]
@@ -109,7 +108,9 @@ class CandidateSampler:
         labels = zip(self.emotions.classify(distinct), self.gibberish.classify(distinct), strict=True)
         return dict(zip(distinct, labels, strict=True))
 
-    def score_attempts(self, prompt: Dialogue, attempts: list[list[str]], labels: dict[str, BothLabelProbs]) -> list[Attempt]:
+    def score_attempts(
+        self, prompt: Dialogue, attempts: list[list[str]], labels: dict[str, LabelPair]
+    ) -> list[Attempt]:
         """The attempts at a prompt up to the first that gave a pair."""
         scored = []
         for texts in attempts:

@@ -22,7 +22,8 @@ from response_generator.preferences.attempts import Attempt, select_pairs
 from response_generator.preferences.preparation import PreparedBuilding
 from response_generator.runs import batch_rows, distributed
 
-Sample = Callable[[Sequence[GenerationRequest], SamplingParams], list[list[Attempt]]]
+PromptBatch = tuple[GenerationRequest, ...]
+Sample = Callable[[PromptBatch, SamplingParams], list[list[Attempt]]]
 
 
 @dataclass
@@ -122,7 +123,7 @@ def sample_round(
     )
     add(rows, 0.0)
 
-    def compute(batch: Sequence[GenerationRequest]) -> list[dict[str, Any]]:
+    def compute(batch: PromptBatch) -> list[dict[str, Any]]:
         tried = sample(batch, params)
         return [
             {"index": request.dialogue.index, "attempts": [attempt.to_record() for attempt in attempts]}

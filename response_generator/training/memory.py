@@ -21,7 +21,7 @@ BF16_BYTES, FP32_BYTES = 2, 4  # per number
 
 
 @dataclass(frozen=True)
-class BatchShape:
+class Batch:
     """`sequences` (two per pair), each padded to `length` tokens; `replies` is the number of tokens in the loss."""
 
     sequences: int
@@ -69,7 +69,7 @@ def name_parts(estimate: MemoryEstimate) -> list[tuple[str, int]]:
 def estimate_memory(
     base: PretrainedConfig,
     adapter: Shapes,
-    batch: BatchShape,
+    batch: Batch,
     dpo: DPOConfig,
     *,
     four_bit: bool,
@@ -136,13 +136,13 @@ def count_parameters(shapes: Shapes) -> int:
     return sum(map(math.prod, shapes.values()))
 
 
-def get_longest_batch(lengths: dict[str, list[int]], pairs: int) -> BatchShape:
+def get_longest_batch(lengths: dict[str, list[int]], pairs: int) -> Batch:
     """The largest possible batch of `pairs`, from token counts (`TokenizedPairs.lengths`).
 
     TRL pads all sequences of a batch to the longest one, so every sequence gets the length of the longest pair.
     """
     replies = sorted(map(sum, zip(lengths["chosen"], lengths["rejected"], strict=True)), reverse=True)
-    return BatchShape(2 * min(pairs, len(replies)), max(lengths["whole"]), sum(replies[:pairs]))
+    return Batch(2 * min(pairs, len(replies)), max(lengths["whole"]), sum(replies[:pairs]))
 
 
 def weight_bytes(model: PreTrainedModel, four_bit: bool, mapped: bool, width: int = BF16_BYTES) -> int:
@@ -177,7 +177,7 @@ def parse_layer_number(name: str) -> int | None:
 
 
 def layer_bytes(
-    base: PretrainedConfig, adapter: Shapes, number: int, batch: BatchShape, attention: str | None, fused: bool, width: int
+    base: PretrainedConfig, adapter: Shapes, number: int, batch: Batch, attention: str | None, fused: bool, width: int
 ) -> int:
     """Activations that one layer keeps for its backward pass; see docs/memory.md, "Activations"."""
     head = getattr(base, "head_dim", None) or base.hidden_size // base.num_attention_heads
@@ -193,7 +193,7 @@ def layer_bytes(
     return batch.tokens * (2 * FP32_BYTES * base.hidden_size + width * numbers + scores * batch.length)
 
 
-def working_bytes(base: PretrainedConfig, batch: BatchShape, fused: bool, width: int = BF16_BYTES) -> int:
+def working_bytes(base: PretrainedConfig, batch: Batch, fused: bool, width: int = BF16_BYTES) -> int:
     """Temporary tensors of a layer at its widest place, the down projection; see docs/memory.md."""
     copies = width if fused or width == FP32_BYTES else BF16_BYTES + FP32_BYTES + BF16_BYTES
     return get_mlp_size(base) * (copies * batch.tokens + width * base.hidden_size)
@@ -204,7 +204,7 @@ def get_mlp_size(base: PretrainedConfig) -> int:
     return getattr(base, "intermediate_size", None) or getattr(base, "n_inner", None) or 4 * base.hidden_size
 
 
-def lm_head_bytes(base: PretrainedConfig, batch: BatchShape, cpu: bool, width: int = BF16_BYTES) -> int:
+def lm_head_bytes(base: PretrainedConfig, batch: Batch, cpu: bool, width: int = BF16_BYTES) -> int:
     """Temporary tensors of TRL's chunked LM head on the reply tokens; see docs/memory.md, "Temporary tensors"."""
     states = batch.replies * base.hidden_size
     if not cpu:

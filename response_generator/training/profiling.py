@@ -20,9 +20,9 @@ from response_generator.modeling.adapter_file import AdapterFile
 from response_generator.modeling.backend import has_unsloth_gpu_code
 from response_generator.training import batch_layout, device_memory, memory, trainer_config, trainer_setup
 from response_generator.training.reference import REF_LOGPS_COLUMNS
-from response_generator.training.trl_trainers import ResumableDPOTrainer
 from response_generator.training.resume_callbacks import EpochSeededLengthSampler
 from response_generator.training.shared_prefix import MAX_ROW_TOKENS, count_pair_tokens, pack
+from response_generator.training.trl_trainers import ResumableDPOTrainer
 
 MAX_STEPS = 3  # the longest batch, then two typical ones, which are timed
 PROFILE_OVERRIDES = {
@@ -89,7 +89,7 @@ def estimate_run_memory(
     return max(estimates, key=lambda estimate: estimate.total)
 
 
-def get_largest_batch(layout: str, config: DPOConfig, train: TokenizedPairs) -> memory.BatchShape:
+def get_largest_batch(layout: str, config: DPOConfig, train: TokenizedPairs) -> memory.Batch:
     """The largest batch in that layout."""
     pairs = config.per_device_train_batch_size
     batch = memory.get_longest_batch(train.lengths(), pairs)
@@ -97,7 +97,7 @@ def get_largest_batch(layout: str, config: DPOConfig, train: TokenizedPairs) -> 
         return batch
     longest = sorted(train.rows, key=count_pair_tokens, reverse=True)[:pairs]
     rows, _ = pack(longest, None if has_unsloth_gpu_code() else MAX_ROW_TOKENS)
-    return memory.BatchShape(len(rows), max(len(row.ids) for row in rows), batch.replies)
+    return memory.Batch(len(rows), max(len(row.ids) for row in rows), batch.replies)
 
 
 def fits_in_memory(estimate: memory.MemoryEstimate) -> bool:

@@ -119,7 +119,8 @@ class ResumableTrainer:
         if self.args.train_sampling_strategy != "group_by_length":
             return super()._get_train_sampler(train_dataset)
         seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
-        return resume_callbacks.EpochSeededLengthSampler(self.train_dataset["length"], global_batch_size(self.args), seed)
+        lengths = self.train_dataset["length"]
+        return resume_callbacks.EpochSeededLengthSampler(lengths, global_batch_size(self.args), seed)
 
     def _load_optimizer_and_scheduler(self, checkpoint):
         # Promise: several CPU processes can be resumed. transformers would map the tensors to "cpu:0", which torch

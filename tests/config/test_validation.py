@@ -239,10 +239,7 @@ def test_a_number_may_be_an_integer_but_not_a_boolean():
 @pytest.mark.slow
 def test_library_keywords_file_matches_the_pinned_libraries():
     # In another process, because unsloth's GPU code patches transformers and TRL when it is imported.
-    code = (
-        "import json; from response_generator import library_reader as k; "
-        "print(json.dumps(k.read_from_libraries()))"
-    )
+    code = "import json; from response_generator import library_reader as k; print(json.dumps(k.read_from_libraries()))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     keywords = json.loads(done.stdout.strip().splitlines()[-1])
     assert keywords == read_json(library_keywords.FILE)

@@ -139,7 +139,9 @@ def test_all_programs_use_the_same_ids(tiny: Tiny, published, dialogues, tmp_pat
     assert [pair["prompt_ids"] for _, pair in sorted(pair for batch in batches for pair in batch)] == expected
 
     values = tiny.preferences(tmp_path / "preferences", **models)
-    building = preference_preparation.prepare_building(validate_arguments(PreferenceDataArguments, values, "args.json"), varied)
+    building = preference_preparation.prepare_building(
+        validate_arguments(PreferenceDataArguments, values, "args.json"), varied
+    )
     assert [request.prompt_ids for request in building.requests] == expected
 
     values = published_dpo(tiny, published, tmp_path / "dpo", "adapter_two_tables") | {"samples": samples}

@@ -16,7 +16,7 @@ from response_generator.config.training_schema import DPOArguments
 from response_generator.modeling import base_model, loading
 from response_generator.modeling.adapter_file import AdapterFile
 from response_generator.training import memory
-from response_generator.training.memory import BatchShape
+from response_generator.training.memory import Batch
 
 LLAMA_7B = LlamaConfig(
     vocab_size=32000, hidden_size=4096, intermediate_size=11008, num_hidden_layers=32, num_attention_heads=32
@@ -152,14 +152,14 @@ def test_activations_are_what_autograd_keeps(tiny, tmp_path, layers, attention):
         hidden = policy.base_model.model.model(ids, attention_mask=padded, use_cache=False).last_hidden_state
     assert hidden.requires_grad
     shapes = memory.get_trained_shapes(source)
-    found = memory.estimate_memory(policy.config, shapes, BatchShape(8, 96, 0), dpo(), four_bit=True, attention=attention)
+    found = memory.estimate_memory(policy.config, shapes, Batch(8, 96, 0), dpo(), four_bit=True, attention=attention)
     # Autograd also keeps the last norm's input, but not the first's, which needs no gradient.
     assert found.activations == pytest.approx(stored(*kept), rel=0.06)
 
 
 def test_checkpoints_are_one_input_a_layer():
     shapes = memory.get_new_lora_shapes(LLAMA_7B, LoraConfig(r=8, target_modules=TARGETS, layers_to_transform=[31]))
-    batch, config = BatchShape(16, 1024, 800), dpo(gradient_checkpointing=True)
+    batch, config = Batch(16, 1024, 800), dpo(gradient_checkpointing=True)
     config.use_cpu = False
     held = memory.estimate_memory(LLAMA_7B, shapes, batch, config, four_bit=True)
     assert held.activations == 32 * 16 * 1024 * 4096 * 2  # the lower layers too: their inputs lead to the upper ones
@@ -183,13 +183,13 @@ def test_the_lm_head_holds_what_the_profiler_sees():
         live += event.nbytes()
         peak = max(peak, live)
     base = LlamaConfig(vocab_size=vocabulary, hidden_size=hidden)
-    assert memory.lm_head_bytes(base, BatchShape(16, 100, replies), cpu=True) == pytest.approx(peak, rel=0.05)
+    assert memory.lm_head_bytes(base, Batch(16, 100, replies), cpu=True) == pytest.approx(peak, rel=0.05)
 
 
 def test_the_lm_head_of_a_card_holds_one_tile():
     # 5000 replies: a tile of 4096 rows; copies of the hidden states in 16 bits, twice, and the sum in fp32.
     expected = 4096 * 32768 * 2 + 5000 * 4096 * (2 + 2 + 4)
-    assert memory.lm_head_bytes(LLAMA_7B, BatchShape(16, 1024, 5000), cpu=False) == expected
+    assert memory.lm_head_bytes(LLAMA_7B, Batch(16, 1024, 5000), cpu=False) == expected
 
 
 def test_the_longest_batch_is_padded_as_trl_pads_it():
@@ -200,7 +200,7 @@ def test_the_longest_batch_is_padded_as_trl_pads_it():
         "whole": [prompt + max(replies) for prompt, *replies in pairs],
     }
     batch = memory.get_longest_batch(lengths, 2)
-    assert batch == BatchShape(sequences=4, length=22, replies=10 + 7)
+    assert batch == Batch(sequences=4, length=22, replies=10 + 7)
     parts = ("prompt_ids", "chosen_ids", "rejected_ids")
     features = [dict(zip(parts, ([1] * size for size in pair), strict=True)) for pair in pairs[1:3]]
     assert DataCollatorForPreference(pad_token_id=0)(features)["input_ids"].shape == (batch.sequences, batch.length)
@@ -220,24 +220,24 @@ def test_what_a_card_does_not_hold_has_no_row():
 
 def test_a_trained_parameter_takes_8_bytes_in_two_adapters_and_12_in_gradient_and_moments():
     shapes = {"base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight": (10, 100)}
-    found = memory.estimate_memory(SMOLLM, shapes, BatchShape(2, 8, 4), dpo(optim="adamw_torch"), four_bit=True)
+    found = memory.estimate_memory(SMOLLM, shapes, Batch(2, 8, 4), dpo(optim="adamw_torch"), four_bit=True)
     assert (found.adapters, found.optimizer) == (8000, 12000)
 
 
 @pytest.mark.parametrize(
     ("batch", "checkpointing", "measured"),
     [
-        (BatchShape(8, 105, 197), False, 2.30),
-        (BatchShape(16, 105, 388), False, 3.27),
-        (BatchShape(16, 105, 388), False, 3.09),  # the reference precomputed
-        (BatchShape(16, 105, 397), False, 4.01),  # a whole epoch
-        (BatchShape(8, 534, 194), False, 5.41),
-        (BatchShape(4, 1315, 92), False, 5.97),
-        (BatchShape(8, 105, 197), True, 2.06),
-        (BatchShape(16, 105, 388), True, 2.66),
-        (BatchShape(16, 534, 373), True, 5.53),
-        (BatchShape(8, 1315, 182), True, 6.19),
-        (BatchShape(32, 534, 711), True, 7.93),  # blocks above 32 MiB
+        (Batch(8, 105, 197), False, 2.30),
+        (Batch(16, 105, 388), False, 3.27),
+        (Batch(16, 105, 388), False, 3.09),  # the reference precomputed
+        (Batch(16, 105, 397), False, 4.01),  # a whole epoch
+        (Batch(8, 534, 194), False, 5.41),
+        (Batch(4, 1315, 92), False, 5.97),
+        (Batch(8, 105, 197), True, 2.06),
+        (Batch(16, 105, 388), True, 2.66),
+        (Batch(16, 534, 373), True, 5.53),
+        (Batch(8, 1315, 182), True, 6.19),
+        (Batch(32, 534, 711), True, 7.93),  # blocks above 32 MiB
     ],
 )
 def test_the_total_is_within_30_percent_of_runs_measured_on_the_demo(batch, checkpointing, measured):

@@ -57,8 +57,8 @@ def estimate_gb(recipe: str, base: PretrainedConfig, sft: str) -> float:
     pairs = dpo["per_device_train_batch_size"]
     replies = 2 * pairs * REPLY_TOKENS
     # unsloth's kernel takes all pairs in one row with shared prompts.
-    shared = memory.BatchShape(1, pairs * (PROMPT_TOKENS + 2 * (REPLY_TOKENS - 1)), replies)
-    separate = memory.BatchShape(2 * pairs, PROMPT_TOKENS + REPLY_TOKENS, replies)
+    shared = memory.Batch(1, pairs * (PROMPT_TOKENS + 2 * (REPLY_TOKENS - 1)), replies)
+    separate = memory.Batch(2 * pairs, PROMPT_TOKENS + REPLY_TOKENS, replies)
     is_fast = base.model_type != "gemma3_text"  # one of unsloth's fast models
     config = DPOConfig(report_to=[], gradient_checkpointing=True, bf16=False)
     config.use_cpu, config.optim = False, dpo["optim"]  # as on a GPU
