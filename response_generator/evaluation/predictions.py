@@ -16,6 +16,7 @@ from response_generator.runs import batch_rows, distributed, json_lines
 from response_generator.scoring.classifiers import load_emotion_classifier, load_gibberish_classifier
 from response_generator.scoring.rules import ends_with_punctuation
 
+RequestBatch = Sequence[GenerationRequest]
 Report = Callable[[list[Replies]], Any]
 
 
@@ -24,15 +25,15 @@ def row_key(row: Prediction) -> tuple:
 
 
 def find_remaining_batches(
-    folder: Path, models: Sequence[str], batches: list[Sequence[GenerationRequest]], samples: int
-) -> dict[str, list[Sequence[GenerationRequest]]]:
+    folder: Path, models: Sequence[str], batches: list[RequestBatch], samples: int
+) -> dict[str, list[RequestBatch]]:
     """The batches that each model still has to generate, given what an earlier start has left in `folder`.
 
     Raises:
         InputError: when the rows there are of other prompts.
     """
 
-    def list_keys(model: str, batch: Sequence[GenerationRequest]) -> list[tuple]:
+    def list_keys(model: str, batch: RequestBatch) -> list[tuple]:
         return [(model, request.dialogue.index, sample) for request in batch for sample in range(samples)]
 
     file = folder / PREDICTIONS_FILE
@@ -59,8 +60,8 @@ def find_remaining_batches(
 def generate_predictions(
     folder: Path,
     model_name: str,
-    generate: Callable[[Sequence[GenerationRequest], Report], list[Replies]],
-    batches: list[Sequence[GenerationRequest]],
+    generate: Callable[[RequestBatch, Report], list[Replies]],
+    batches: list[RequestBatch],
     samples: int,
     tokenizer: PreTrainedTokenizerBase,
 ) -> None:
@@ -78,7 +79,7 @@ def generate_predictions(
     written = 0
     with batch_rows.progress_bar(f"{model_name}: generating", sum(map(len, batches)) * samples, "reply") as bar:
 
-        def predict(batch: Sequence[GenerationRequest]) -> list[Prediction]:
+        def predict(batch: RequestBatch) -> list[Prediction]:
             replies = generate(batch, lambda finished: bar.update(len(finished) * samples))
             check_gold_logps(replies)
             return [row for each in replies for row in to_records(model_name, each, tokenizer)]
