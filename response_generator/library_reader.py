@@ -1,6 +1,7 @@
 """Writes config/library_keywords.json: the keywords that the pinned libraries accept, with types, defaults, meanings.
 
-After changing a pinned version, write the file again:
+After changing a pinned version, write the file again. Importing this module imports unsloth's GPU code, so only a
+process of its own may do it:
 
     python -m response_generator.library_reader
 """
@@ -12,9 +13,10 @@ from collections.abc import Iterator
 from dataclasses import MISSING, fields
 from enum import Enum
 from inspect import Parameter, signature
-from typing import Any, get_type_hints
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-os.environ["UNSLOTH_ALLOW_CPU"] = "1"
+os.environ["UNSLOTH_ALLOW_CPU"] = "1"  # lets a machine without a GPU import unsloth's GPU code
 import unsloth  # noqa: F401, I001  (must be imported before trl and transformers to patch them)
 from peft import LoraConfig
 from transformers import GenerationConfig, LlamaConfig, TrainingArguments
@@ -22,7 +24,7 @@ from trl import DPOConfig, SFTConfig
 from unsloth import FastLanguageModel
 from unsloth_zoo.cpu import FastCPUModel
 
-from response_generator.config.library_keywords import FILE, JSON_TYPE_OF_PYTHON_TYPE, Keyword, json_types_of_hint
+from response_generator.config.library_keywords import FILE, JSON_TYPE_OF_PYTHON_TYPE, Keyword
 
 JSON_TYPE_OF_DOCSTRING_WORD = {kind.__name__: json_type for kind, json_type in JSON_TYPE_OF_PYTHON_TYPE.items()} | {
     "None": "null",
@@ -103,6 +105,18 @@ def list_documented_arguments(docstring: str, indent: int) -> Iterator[tuple[str
     pattern = rf"^ {{{indent}}}(\w+):? ?\(([^\n]*)\):?(.*(?:\n {{{indent + 4}}}.*|\n)*)"
     for name, types, text in re.findall(pattern, docstring, re.MULTILINE):
         yield name, json_types_of_docstring(types), text.partition("\n\n")[0]
+
+
+def json_types_of_hint(hint) -> list[str]:
+    """Returns the JSON types that a type annotation accepts: "string" for an enum, [] (any) for unknown types."""
+    if get_origin(hint) in (Union, UnionType):
+        return sorted({json_type for member in get_args(hint) for json_type in json_types_of_hint(member)})
+    if get_origin(hint) is Literal:
+        return sorted({JSON_TYPE_OF_PYTHON_TYPE[type(value)] for value in get_args(hint)})
+    base = get_origin(hint) or hint
+    if isinstance(base, type) and issubclass(base, Enum):
+        return ["string"]
+    return [JSON_TYPE_OF_PYTHON_TYPE[base]] if base in JSON_TYPE_OF_PYTHON_TYPE else []
 
 
 def json_types_of_default(default) -> list[str]:

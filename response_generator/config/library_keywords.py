@@ -6,11 +6,9 @@ stored in library_keywords.json, which `library_reader` writes; a test compares 
 """
 
 import json
-from enum import Enum
 from functools import cache
 from pathlib import Path
-from types import UnionType
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Any
 
 from response_generator.config.key_rule import KeyRule
 from response_generator.config.model_keys import MODEL_RULES, TRANSFORMERS_KEYWORDS
@@ -89,15 +87,3 @@ def unsloth_only_keywords() -> set[str]:
 def json_type_of(value) -> str:
     """Returns the JSON type of a value; integers are "integer", other numbers "number"."""
     return JSON_TYPE_OF_PYTHON_TYPE[type(value)]
-
-
-def json_types_of_hint(hint) -> list[str]:
-    """Returns the JSON types that a type annotation accepts: "string" for an enum, [] (any) for unknown types."""
-    if get_origin(hint) in (Union, UnionType):
-        return sorted({json_type for member in get_args(hint) for json_type in json_types_of_hint(member)})
-    if get_origin(hint) is Literal:
-        return sorted({JSON_TYPE_OF_PYTHON_TYPE[type(value)] for value in get_args(hint)})
-    base = get_origin(hint) or hint
-    if isinstance(base, type) and issubclass(base, Enum):
-        return ["string"]
-    return [JSON_TYPE_OF_PYTHON_TYPE[base]] if base in JSON_TYPE_OF_PYTHON_TYPE else []

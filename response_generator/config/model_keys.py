@@ -88,7 +88,7 @@ TRANSFORMERS_KEYWORDS = {
     "offload_folder",
     "trust_remote_code",
 }
-LOADING_EXCLUDED = "model_name on_model_resolved revision tokenizer_name".split()
+LOADING_EXCLUDED = "model_name on_model_resolved revision".split()
 LOADING_KEYS = dict.fromkeys(LOADING_EXCLUDED, EXCLUDED) | {
     "token": set_elsewhere("never write a token into a file; set HF_TOKEN in the environment"),
     "attention_dropout": BELOW_ONE,

@@ -1,6 +1,5 @@
 """The key figures at the top of the report: how each of them differs between the models."""
 
-from response_generator.constants import CLEAN
 from response_generator.evaluation.comparison import GOLD, GOLD_TITLE, Comparison
 from response_generator.evaluation.conclusions import (
     excludes_zero,
@@ -9,7 +8,7 @@ from response_generator.evaluation.conclusions import (
     is_clear_change,
 )
 from response_generator.evaluation.estimates import Estimate
-from response_generator.evaluation.metrics import Metric
+from response_generator.evaluation.metrics import CLEAN, Metric
 from response_generator.evaluation.table import format_bounds, format_interval, format_number
 from response_generator.reporting.page import Card
 

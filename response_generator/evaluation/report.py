@@ -120,7 +120,7 @@ def format_summary(comparison: Comparison) -> str:
     return "\n".join(lines)
 
 
-def format_table(header: list[str], sections: list[table.TableSection]) -> list[str]:
+def format_table(header: list[str], sections: list[table.Section]) -> list[str]:
     lines = [f"| {' | '.join(map(escape_cell, header))} |", "|---" + "|--:" * (len(header) - 1) + "|"]
     for section in sections:
         lines.append(f"| **{escape_cell(section.title)}** {'| ' * (len(header) - 1)}|")

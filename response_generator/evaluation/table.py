@@ -21,7 +21,7 @@ RowFormat = Callable[[Metric, Comparison, CellFormat], list[str]]
 
 
 @dataclass(frozen=True)
-class TableSection:
+class Section:
     """A part of the table. Each row is a title and then one cell per column."""
 
     title: str
@@ -39,7 +39,7 @@ def build_header(comparison: Comparison) -> list[str]:
     return ["", *models, *(between if others else []), GOLD_TITLE]
 
 
-def build_sections(comparison: Comparison) -> list[TableSection]:
+def build_sections(comparison: Comparison) -> list[Section]:
     """Rates in percent, differences in points, the rest as it is; a cell is "value [low, high]", p after it."""
     return group_rows(comparison, comparison.metrics.values(), format_cell, format_cells)
 
@@ -48,7 +48,7 @@ def build_gold_header(comparison: Comparison) -> list[str]:
     return ["", *(f"{model} − {GOLD_TITLE}" for model in comparison.models)]
 
 
-def build_gold_sections(comparison: Comparison) -> list[TableSection]:
+def build_gold_sections(comparison: Comparison) -> list[Section]:
     """The differences of each model from the gold replies to the same prompts."""
     metrics = [metric for metric in comparison.metrics.values() if metric.on_gold]
     return group_rows(comparison, metrics, format_cell, format_gold_cells)
@@ -56,7 +56,7 @@ def build_gold_sections(comparison: Comparison) -> list[TableSection]:
 
 def group_rows(
     comparison: Comparison, metrics: Iterable[Metric], form: CellFormat, format_row: RowFormat
-) -> list[TableSection]:
+) -> list[Section]:
     rows: dict[str, list[list[str]]] = {}
     for metric in metrics:
         title = metric.title
@@ -68,7 +68,7 @@ def group_rows(
         elif metric.name in comparison.ngrams:
             title = f"{title} in {comparison.ngrams[metric.name]:,} n-grams"
         rows.setdefault(metric.section, []).append([title, *format_row(metric, comparison, form)])
-    return [TableSection(title, lines) for title, lines in rows.items()]
+    return [Section(title, lines) for title, lines in rows.items()]
 
 
 def format_cells(metric: Metric, comparison: Comparison, form: CellFormat) -> list[str]:

@@ -11,7 +11,7 @@ from response_generator.evaluation.conclusions import UNBROKEN, draw_conclusions
 from response_generator.evaluation.estimates import Estimate
 from response_generator.evaluation.intervals import MIN_PROMPTS
 from response_generator.evaluation.table import (
-    TableSection,
+    Section,
     build_header,
     format_cell,
     format_cells,
@@ -85,7 +85,7 @@ def format_in_two_lines(estimate: Estimate | None, in_percent: bool, signed: boo
     return f"{first}\n{format_interval(estimate, in_percent)}".rstrip()
 
 
-def measure_columns(header: list[str], sections: list[TableSection]) -> list[int]:
+def measure_columns(header: list[str], sections: list[Section]) -> list[int]:
     """The least width of each column: that of its cells, which are not broken, and of the heading's short words."""
     rows = [row for section in sections for row in section.rows]
     return [
@@ -112,9 +112,7 @@ def split_columns(widths: list[int], columns: list[int], width: int) -> list[lis
     return parts
 
 
-def build_table(
-    header: list[str], sections: list[TableSection], widths: list[int], columns: list[int], width: int
-) -> Table:
+def build_table(header: list[str], sections: list[Section], widths: list[int], columns: list[int], width: int) -> Table:
     """Some columns of the table. Width that is left goes to long words of the headings, then to the titles of the rows,
     then to whole headings."""
     longest_words = {column: max(map(len, header[column].split())) for column in columns}
