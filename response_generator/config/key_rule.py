@@ -35,7 +35,7 @@ class KeyRule:
     refusal: for a key that an args file may not hold: what the error message says, or "" for the words on an unknown
     key. only_false: why the key may not be true. range: of the number, or of each number in the list. values: the
     allowed ones, of the key itself or of each item of the list. pattern: of the text. allowed: how an error message
-    lists them. types: the JSON types, separated by spaces. default: `...` is the library's.
+    lists them. types (JSON types, separated by spaces), meaning and default: `...` is what the library has.
     """
 
     refusal: str | None = None
@@ -44,8 +44,8 @@ class KeyRule:
     values: tuple = ()
     pattern: str = ""
     allowed: str = ""
-    types: str | None = None
-    meaning: str = ""
+    types: Any = ...
+    meaning: Any = ...
     default: Any = ...
 
 

@@ -58,10 +58,8 @@ def describe_keywords(section: str) -> dict[str, Keyword]:
         if rule.refusal is not None:
             keywords.pop(key, None)
             continue
-        given = {"types": rule.types, "meaning": rule.meaning or None}
-        given = {name: value for name, value in given.items() if value is not None}
-        given |= {} if rule.default is ... else {"default": rule.default}
-        keywords[key] = keywords.get(key, {}) | given
+        added = {"types": rule.types, "meaning": rule.meaning, "default": rule.default}
+        keywords[key] = keywords.get(key, {}) | {name: value for name, value in added.items() if value is not ...}
     return dict(sorted(keywords.items()))
 
 
