@@ -65,10 +65,10 @@ def evaluate(args: EvaluateArguments, run: RunFolder, dry_run: bool) -> None:
     import_backend(args.backend)  # unsloth has to be imported before transformers, trl and peft
     from response_generator.cli import data_preview, prompt_preview
     from response_generator.evaluation import pipeline, predictions_file
-    from response_generator.runs import resumable
+    from response_generator.runs import batch_rows
     from response_generator.runs.tracking import Tracker
 
-    prepared = pipeline.prepare(args, dialogues, pairs)
+    prepared = pipeline.prepare_evaluation(args, dialogues, pairs)
     prompt_preview.show_evaluation(args, prepared)
     data_preview.show_skipped({"dataset": skipped, "preferences.dataset": skipped_pairs})
     data_preview.show_limits({"dataset": args.dataset, "preferences.dataset": held_out})
@@ -80,7 +80,7 @@ def evaluate(args: EvaluateArguments, run: RunFolder, dry_run: bool) -> None:
     tracker = Tracker.start(args.wandb, run.path, run.arguments)
     if pipeline.generate_missing(args, run, prepared):
         run.note_commits(commits.find_adapter_and_dataset_commits(args))
-    resumable.shutdown_distributed()
+    batch_rows.shutdown_distributed()
     if not distributed.is_main_process():
         return
     counts = count_skipped("dataset", args.dataset, skipped)

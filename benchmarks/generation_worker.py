@@ -39,7 +39,7 @@ def main(measurement: dict) -> dict:
     from response_generator.evaluation import pipeline
     from response_generator.modeling import inference
 
-    prepared = pipeline.prepare(arguments, rows, [])
+    prepared = pipeline.prepare_evaluation(arguments, rows, [])
     requests = choose_requests(prepared.requests, measurement["rows"], measurement.get("prompt_tokens"))
     generate = WAYS[measurement["way"]](
         measurement, prepared, lambda: inference.load_model(arguments, prepared.adapters)

@@ -32,10 +32,10 @@ def main(measurement: dict) -> dict:
     args = validate_arguments(PreferenceDataArguments, values, str(ARGS_FILE))
     rows, _ = read_dialogues(args.dataset)
     import_backend(args.backend)
-    from response_generator.preferences.preparation import prepare
+    from response_generator.preferences.preparation import prepare_building
     from response_generator.preferences.windows import cut_windows
 
-    prepared = prepare(args, cut_windows(rows, args)[0])
+    prepared = prepare_building(args, cut_windows(rows, args)[0])
     accepted, attempts, seconds = WAYS[measurement["way"]](args, prepared)
     return {
         "prompts": len(prepared.requests),

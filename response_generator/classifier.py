@@ -17,7 +17,7 @@ if __name__ == "__main__":
 from rich.text import Text
 
 from response_generator.cli import command_line, preflight
-from response_generator.config.classifier_schema import ClassifierArguments
+from response_generator.config.training_schema import ClassifierArguments
 from response_generator.constants import EMOTIONS
 from response_generator.data.datasets import Dialogue
 from response_generator.data.reading import read_datasets

@@ -2,6 +2,8 @@
 
 # In the order of the published classifier's ids. DailyDialog calls the first one "no emotion".
 EMOTIONS = ("neutral", "anger", "disgust", "fear", "happiness", "sadness", "surprise")
+CLEAN = "clean"  # the label of the gibberish classifier for a good reply
+SIDES = ("chosen", "rejected")  # of a preference pair
 
 # Names of LoRA adapters on a model in training: TRL trains no adapter but "default", and takes no frozen reference but
 # the one called "ref".

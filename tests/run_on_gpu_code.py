@@ -56,9 +56,9 @@ from response_generator.training import (
     trainer_config,
     trainer_setup,
 )
-from response_generator.training.resumable_trainer import ResumableDPOTrainer, ResumableSFTTrainer
 from response_generator.training.step_files import read_rows
 from response_generator.training.training_method import DPO, SFT
+from response_generator.training.trl_trainers import ResumableDPOTrainer, ResumableSFTTrainer
 
 SAMPLES = {"every_steps": 1, "prompts": 3, "max_new_tokens": 8}
 

@@ -20,7 +20,7 @@ LAYERS = [
     {"training", "evaluation", "preferences"},
     {"cli"},
     {"programs"},
-    {"export", "sft", "classifier", "explain", "chat", "demo"},
+    {"export", "sft", "classifier", "explain", "library_reader", "chat", "demo"},
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 HEAVY = {"torch", "transformers", "trl", "peft", "unsloth", "datasets", "accelerate"}

@@ -26,10 +26,10 @@ from response_generator.training import (
     trainer_config,
     trainer_setup,
 )
-from response_generator.training.callbacks import LogFile
+from response_generator.training.log_file import LogFile
 from response_generator.training.progress_bar import ProgressBar
-from response_generator.training.resumable_trainer import ResumableDPOTrainer
 from response_generator.training.training_method import DPO
+from response_generator.training.trl_trainers import ResumableDPOTrainer
 
 PAIRS = [parse_pair(number, row) for number, row in enumerate(demo_rows("written_pairs_train", 12))]
 BASIS = {"num_train_epochs": 2, "per_device_train_batch_size": 4, "save_strategy": "steps", "save_steps": 100}

@@ -31,7 +31,7 @@ def main() -> None:
     with contextlib.redirect_stdout(sys.stderr):  # in a pipe, only the replies go to stdout
         import_backend(args.backend)  # unsloth has to be imported before transformers, trl and peft
         from response_generator.chat import server, terminal
-        from response_generator.chat.dialogue import Dialogue
+        from response_generator.chat.dialogue import Conversation
         from response_generator.chat.reply_writer import ReplyWriter
 
         writer = ReplyWriter(args)
@@ -43,8 +43,8 @@ def main() -> None:
         page = None if options.serve is None else server.ChatServer(options.host, options.serve)
         writer.load()
 
-    def start_dialogue() -> Dialogue:
-        return Dialogue(writer, args.emotion, args.my_emotion, args.seed)
+    def start_dialogue() -> Conversation:
+        return Conversation(writer, args.emotion, args.my_emotion, args.seed)
 
     if page:
         page.serve(start_dialogue)

@@ -4,8 +4,8 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from response_generator.chat.dialogue import Dialogue, check_choice
-from response_generator.config.ranges import MAX_SEED
+from response_generator.chat.dialogue import Conversation, check_choice
+from response_generator.config.key_rule import MAX_SEED
 from response_generator.constants import EMOTIONS
 from response_generator.errors import InputError
 
@@ -23,7 +23,7 @@ class Command:
     run: Callable
 
 
-def run_line(line: str, dialogue: Dialogue, view) -> None:
+def run_line(line: str, dialogue: Conversation, view) -> None:
     """Answers one line of the user: a message or a command.
 
     Args:
@@ -47,54 +47,54 @@ def run_line(line: str, dialogue: Dialogue, view) -> None:
     command.run(argument, dialogue, view)
 
 
-def set_emotion(argument: str, dialogue: Dialogue, view) -> None:
+def set_emotion(argument: str, dialogue: Conversation, view) -> None:
     dialogue.set_emotion(argument)
     view.show_note(f"the next replies are asked for {dialogue.emotion}")
 
 
-def set_my_emotion(argument: str, dialogue: Dialogue, view) -> None:
+def set_my_emotion(argument: str, dialogue: Conversation, view) -> None:
     dialogue.set_my_emotion(argument)
     view.show_note(f"the emotion of your next messages: {dialogue.my_emotion or 'found by the classifier'}")
 
 
-def set_adapter(argument: str, dialogue: Dialogue, view) -> None:
+def set_adapter(argument: str, dialogue: Conversation, view) -> None:
     dialogue.set_adapter(argument)
     view.show_note(f"{dialogue.adapter} writes the next replies")
 
 
-def reply_again(argument: str, dialogue: Dialogue, view) -> None:
+def reply_again(argument: str, dialogue: Conversation, view) -> None:
     if argument and not re.fullmatch(r"[0-9]{1,10}", argument):  # MAX_SEED has ten digits
         raise InputError(f"/again: got {argument[:40]!r}; allowed: a seed, which is a whole number up to {MAX_SEED}")
     view.show_turn(lambda show: dialogue.again(int(argument) if argument else None, show))
 
 
-def compare(argument: str, dialogue: Dialogue, view) -> None:
+def compare(argument: str, dialogue: Conversation, view) -> None:
     view.show_comparison((lambda show: dialogue.say_to_all(argument, show)) if argument else dialogue.compare)
 
 
-def choose(argument: str, dialogue: Dialogue, view) -> None:
+def choose(argument: str, dialogue: Conversation, view) -> None:
     dialogue.choose(argument)
     view.show_note(f"the dialogue continues with the reply of {dialogue.adapter}")
 
 
-def undo(argument: str, dialogue: Dialogue, view) -> None:
+def undo(argument: str, dialogue: Conversation, view) -> None:
     view.show_note(f"removed: {dialogue.undo()}")
 
 
-def start_new(argument: str, dialogue: Dialogue, view) -> None:
+def start_new(argument: str, dialogue: Conversation, view) -> None:
     dialogue.start_new()
     view.show_note("a new dialogue")
 
 
-def save(argument: str, dialogue: Dialogue, view) -> None:
+def save(argument: str, dialogue: Conversation, view) -> None:
     view.show_note(f"appended to {dialogue.save(argument)}")
 
 
-def show_help(argument: str, dialogue: Dialogue, view) -> None:
+def show_help(argument: str, dialogue: Conversation, view) -> None:
     view.show_help([(f"{name} {each.argument}".strip(), each.meaning) for name, each in COMMANDS.items()])
 
 
-def leave(argument: str, dialogue: Dialogue, view) -> None:
+def leave(argument: str, dialogue: Conversation, view) -> None:
     raise Quit
 
 

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
-from response_generator.chat.dialogue import Dialogue, Turn
+from response_generator.chat.dialogue import Conversation, Turn
 from response_generator.chat.page_messages import ActionRequest, change_settings, describe_dialogue
 from response_generator.chat.reply import ShowText
 from response_generator.config import strict_json
@@ -99,7 +99,7 @@ class PageHandler(BaseHTTPRequestHandler):
     def answer_post(self) -> None:
         request = self.read_request()
         name = self.server.open_dialogue() if self.path == "/open" else request.dialogue
-        dialogue: Dialogue | None = self.server.find_dialogue(name)
+        dialogue: Conversation | None = self.server.find_dialogue(name)
         if dialogue is None:
             raise RequestError(HTTPStatus.NOT_FOUND, "this dialogue is no longer kept; reload the page to start anew")
         changes: dict[str, Callable[[], Any]] = {

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from response_generator.chat.dialogue import AUTO_EMOTION, Dialogue
+from response_generator.chat.dialogue import AUTO_EMOTION, Conversation
 from response_generator.config.schema import Section
 from response_generator.constants import EMOTIONS
 
@@ -26,7 +26,7 @@ class ActionRequest(Section):
     """Whether all adapters reply to a new message."""
 
 
-def change_settings(dialogue: Dialogue, request: ActionRequest) -> None:
+def change_settings(dialogue: Conversation, request: ActionRequest) -> None:
     if request.emotion is not None:
         dialogue.set_emotion(request.emotion)
     if request.my_emotion is not None:
@@ -35,7 +35,7 @@ def change_settings(dialogue: Dialogue, request: ActionRequest) -> None:
         dialogue.set_adapter(request.adapter)
 
 
-def describe_dialogue(name: str, dialogue: Dialogue) -> dict[str, Any]:
+def describe_dialogue(name: str, dialogue: Conversation) -> dict[str, Any]:
     """All that the page shows."""
     return {
         "dialogue": name,

@@ -13,7 +13,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from http.server import ThreadingHTTPServer
 
-from response_generator.chat.dialogue import Dialogue
+from response_generator.chat.dialogue import Conversation
 from response_generator.chat.page_handler import PageHandler
 from response_generator.errors import InputError
 
@@ -44,7 +44,7 @@ class ChatServer(ThreadingHTTPServer):
         self.was_exhausted = False
         self.is_closing = False
         self.dialogues_lock = threading.Lock()
-        self.dialogues: OrderedDict[str, Dialogue] = OrderedDict()
+        self.dialogues: OrderedDict[str, Conversation] = OrderedDict()
         try:
             super().__init__((host, port), PageHandler)
         except OSError as error:
@@ -92,7 +92,7 @@ class ChatServer(ThreadingHTTPServer):
         if not isinstance(sys.exception(), (ConnectionError, TimeoutError)):  # the other side has gone
             super().handle_error(request, client_address)
 
-    def serve(self, start_dialogue: Callable[[], Dialogue]) -> None:
+    def serve(self, start_dialogue: Callable[[], Conversation]) -> None:
         """Answers requests until Ctrl-C or SIGTERM."""
         self.start_dialogue = start_dialogue
         if not is_loopback(self.host):
@@ -117,7 +117,7 @@ class ChatServer(ThreadingHTTPServer):
                 self.dialogues.popitem(last=False)
         return name
 
-    def find_dialogue(self, name: str) -> Dialogue | None:
+    def find_dialogue(self, name: str) -> Conversation | None:
         with self.dialogues_lock:
             if name in self.dialogues:
                 self.dialogues.move_to_end(name)

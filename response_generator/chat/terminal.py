@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from response_generator.chat.commands import Quit, run_line
-from response_generator.chat.dialogue import Dialogue, Turn
+from response_generator.chat.dialogue import Conversation, Turn
 from response_generator.chat.reply import Reply, ReplyStopped, ShowText
 from response_generator.errors import InputError, RunError
 from response_generator.runs.stop_signals import list_stop_signals
@@ -24,7 +24,7 @@ FACT_STYLES = {True: "green", False: "red", None: "dim"}  # by whether the targe
 STOPPED = "stopped; the dialogue is as it was before"
 
 
-def chat_in_terminal(dialogue: Dialogue) -> None:
+def chat_in_terminal(dialogue: Conversation) -> None:
     """Answers the user until /quit, Ctrl-D, SIGTERM or SIGHUP. A wrong line is answered by what is allowed."""
     for number in set(list_stop_signals()) - {signal.SIGINT}:
         signal.signal(number, leave)
@@ -49,7 +49,7 @@ def leave(signal_number, frame) -> None:
     raise Quit
 
 
-def answer_pipe(dialogue: Dialogue) -> None:
+def answer_pipe(dialogue: Conversation) -> None:
     """Answers every line of stdin. Only replies are printed to stdout, one a line: adapter, reply and facts, separated
     by tabs.
 

@@ -1,37 +1,47 @@
-"""Values of an args file that contradict each other or are not supported; those of training are in
-`training_conflicts`. The libraries would report them late or not at all."""
+"""Values of an args file that contradict each other or are not supported. The libraries would report them late or not
+at all. JSON types and single values are checked in `validation`."""
 
-import re
 from collections.abc import Iterator
 from typing import Any
 
-ATTENTION_IMPLEMENTATIONS = ("eager", "sdpa", "flash_attention_2", "flash_attention_3", "flex_attention")
-DEVICE_MAP_PATTERN = r"auto|balanced|balanced_low_0|sequential|cpu|(cuda|xpu)(:\d+)?"
-DTYPES = ("bfloat16", "float16", "float32")
+from response_generator.config.chat_schema import ChatArguments
+from response_generator.config.library_keywords import read_default
+from response_generator.config.preference_schema import PreferenceDataArguments
+from response_generator.config.schema import EvaluateArguments, Section
+from response_generator.config.training_keys import F_DIVERGENCES, LOSS_TYPES
+
+LOSSES_WITH_F_DIVERGENCE = {"sigmoid", "sigmoid_norm", "hinge", "ipo", "exo_pair", "robust", "discopop", "sft"}
 
 
-def find_loading_conflicts(loading: dict[str, Any]) -> Iterator[str]:
-    """Finds values of `from_pretrained` that no loader accepts. JSON types are checked in `validation`."""
-    attention, device_map = loading.get("attn_implementation"), loading.get("device_map")
-    if isinstance(attention, str) and attention not in ATTENTION_IMPLEMENTATIONS:
-        allowed = ", ".join(ATTENTION_IMPLEMENTATIONS)
-        yield f"from_pretrained.attn_implementation: got {attention!r}; allowed: {allowed}, null"
-    if type(device_map) not in (dict, int, type(None)) and not re.fullmatch(DEVICE_MAP_PATTERN, str(device_map)):
-        allowed = "auto, balanced, sequential, cpu, cuda, cuda:0, an object that maps modules to devices"
-        yield f"from_pretrained.device_map: got {device_map!r}; allowed: {allowed}"
-    if loading.get("dtype") not in (None, *DTYPES):
-        yield f"from_pretrained.dtype: got {loading['dtype']!r}; allowed: {', '.join(DTYPES)}, null"
+def find_conflicts(model: type[Section], values: dict[str, Any]) -> Iterator[str]:
+    """Finds the conflicts of an args file whose values may have any JSON type."""
+    for section in ("dpo", "sft"):
+        if isinstance(values.get(section), dict):
+            yield from find_training_conflicts(section, values)
+    if isinstance(values.get("dpo"), dict):
+        yield from find_loss_conflicts(values["dpo"])
+    if isinstance(values.get("generation"), dict):
+        yield from find_generation_conflicts(values)
+        if model is EvaluateArguments:
+            yield from find_evaluation_conflicts(values)
+        if model is PreferenceDataArguments:
+            yield from find_preference_conflicts(values)
+        if model is ChatArguments and values["generation"].get("num_beams", 1) != 1:
+            beams = values["generation"]["num_beams"]
+            yield f"generation.num_beams: got {beams}; allowed: 1; replies are shown token by token"
+    sections = {key: values[key] for key in ("dataset", "eval_dataset") if isinstance(values.get(key), dict)}
+    filters = {"filters": values.get("filters")}
+    filters |= {f"{key}.filters": section.get("filters") for key, section in sections.items()}
+    for path, section in filters.items():
+        if isinstance(section, dict):
+            yield from find_filter_conflicts(path, section)
 
 
 def find_generation_conflicts(values: dict[str, Any]) -> Iterator[str]:
-    """Finds conflicts between the values of an args file that generates replies. JSON types are checked in
-    `validation`."""
     generation = values["generation"]
     if generation.get("max_new_tokens") is None:
         yield "generation.max_new_tokens: missing; without it, prompt and reply together would be limited to 20 tokens"
-    min_tokens, max_tokens = generation.get("min_new_tokens"), generation.get("max_new_tokens")
-    if isinstance(min_tokens, int) and isinstance(max_tokens, int) and min_tokens > max_tokens:
-        yield f"generation.min_new_tokens: got {min_tokens}; allowed: up to max_new_tokens ({max_tokens})"
+    yield from find_order_conflicts("generation", generation, "min_new_tokens", "max_new_tokens")
     scoring = values.get("scoring")
     if isinstance(scoring, dict) and scoring.get("emotion_model") == scoring.get("gibberish_model") is not None:
         yield (
@@ -41,10 +51,8 @@ def find_generation_conflicts(values: dict[str, Any]) -> Iterator[str]:
 
 
 def find_evaluation_conflicts(values: dict[str, Any]) -> Iterator[str]:
-    """Finds conflicts between the values of an evaluate.py args file."""
-    generation = values["generation"]
     samples = values.get("samples_per_prompt", 1)
-    if samples != 1 and not generation.get("do_sample"):
+    if samples != 1 and not values["generation"].get("do_sample"):
         yield (
             f"samples_per_prompt: got {samples}; without sampling all replies to a prompt are the same; set "
             f"generation.do_sample: true"
@@ -54,7 +62,6 @@ def find_evaluation_conflicts(values: dict[str, Any]) -> Iterator[str]:
 
 
 def find_preference_conflicts(values: dict[str, Any]) -> Iterator[str]:
-    """Finds conflicts between the values of an args file that builds preference data."""
     if values.get("target_emotions") == "balanced" and values.get("gold_as_chosen"):
         yield (
             'target_emotions: "balanced" gives most prompts another target than their gold reply has, so '
@@ -65,24 +72,113 @@ def find_preference_conflicts(values: dict[str, Any]) -> Iterator[str]:
     turns = values.get("history_turns")
     if isinstance(turns, int) and turns % 2 == 0:
         yield f"history_turns: got {turns}; allowed: an odd number, because the last turn of a prompt is the user's"
-    reward = values.get("reward")
-    if isinstance(reward, dict):
-        yield from find_range_conflicts("reward", reward)
-
-
-def find_chat_conflicts(generation: dict[str, Any]) -> Iterator[str]:
-    """Finds values of `generation` that `generate` refuses when it shows a reply while it is written."""
-    if generation.get("num_beams", 1) != 1:
-        yield f"generation.num_beams: got {generation['num_beams']}; allowed: 1; replies are shown token by token"
+    if isinstance(values.get("reward"), dict):
+        yield from find_order_conflicts("reward", values["reward"], "min_characters", "max_characters")
 
 
 def find_filter_conflicts(section: str, filters: dict[str, Any]) -> Iterator[str]:
-    yield from find_range_conflicts(section, filters)
+    yield from find_order_conflicts(section, filters, "min_characters", "max_characters")
     if filters.get("min_chosen_gibberish_score") is not None and filters.get("chosen_gibberish_labels") is None:
         yield f'{section}.min_chosen_gibberish_score: needs {section}.chosen_gibberish_labels, for example ["clean"]'
 
 
-def find_range_conflicts(section: str, values: dict[str, Any]) -> Iterator[str]:
-    least, most = values.get("min_characters"), values.get("max_characters")
+def find_order_conflicts(section: str, values: dict[str, Any], least_key: str, most_key: str) -> Iterator[str]:
+    least, most = values.get(least_key), values.get(most_key)
     if isinstance(least, int) and isinstance(most, int) and least > most:
-        yield f"{section}.min_characters: got {least}; allowed: up to max_characters ({most})"
+        yield f"{section}.{least_key}: got {least}; allowed: up to {most_key} ({most})"
+
+
+def find_training_conflicts(section: str, values: dict[str, Any]) -> Iterator[str]:
+    """Finds the conflicts that both kinds of training can have.
+
+    Args:
+        section: "dpo" or "sft", which holds the fields of TRL's configuration.
+    """
+    training = values[section]
+    if training.get("bf16") and training.get("fp16"):
+        yield f"{section}.fp16: bf16 is set too; keep one of the two"
+    loading = values.get("from_pretrained")
+    if values.get("backend") == "unsloth" and isinstance(loading, dict):
+        model_length = loading.get("max_seq_length", read_default("from_pretrained", "max_seq_length"))
+        row_length = training.get("max_length", read_default(section, "max_length"))
+        if isinstance(row_length, int) and isinstance(model_length, int) and row_length > model_length:
+            yield (
+                f"{section}.max_length: {row_length} is more than from_pretrained.max_seq_length ({model_length}); "
+                f"raise max_seq_length too"
+            )
+    yield from find_held_out_conflicts(section, training, has_eval_dataset=bool(values.get("eval_dataset")))
+    yield from find_adapter_conflicts(values)
+
+
+def find_loss_conflicts(dpo: dict[str, Any]) -> Iterator[str]:
+    losses = dpo.get("loss_type", ["sigmoid"])
+    if losses == []:
+        yield f"dpo.loss_type: got []; needed: at least one of {', '.join(LOSS_TYPES)}"
+    losses = losses if isinstance(losses, list) else []
+    losses = [loss for loss in losses if loss in LOSS_TYPES]  # the others are refused, and may be unhashable
+    divergence = dpo.get("f_divergence_type", "reverse_kl")
+    if "exo_pair" in losses and not dpo.get("label_smoothing"):
+        yield "dpo.label_smoothing: the loss exo_pair needs more than 0, for example 0.001"
+    if divergence in F_DIVERGENCES and divergence != "reverse_kl" and not set(losses) <= LOSSES_WITH_F_DIVERGENCE:
+        supported = ", ".join(sorted(LOSSES_WITH_F_DIVERGENCE))
+        yield f"dpo.f_divergence_type: got {divergence!r}; it can be used only with the losses {supported}"
+    if dpo.get("use_weighting") and {"aot", "aot_unpaired"} & set(losses):
+        yield "dpo.use_weighting: cannot be used with the losses aot and aot_unpaired, which sort the pairs; remove it"
+
+
+def find_held_out_conflicts(section: str, training: dict[str, Any], has_eval_dataset: bool) -> Iterator[str]:
+    """Finds conflicts between evaluating, logging and saving checkpoints during training.
+
+    A checkpoint is needed at every evaluation that may select the best adapter. When evaluation or logging happens at
+    the end of an epoch, checkpoints must be saved there too: a run resumed from a checkpoint of the last step would
+    skip them.
+    """
+    eval_strategy, save_strategy = training.get("eval_strategy", "no"), training.get("save_strategy", "steps")
+    logging_strategy = training.get("logging_strategy", "steps")
+    if eval_strategy != "no" and not has_eval_dataset:
+        yield f'{section}.eval_strategy: needs held-out rows; name an eval_dataset, or set it to "no"'
+    if save_strategy == "best":
+        yield (
+            f'{section}.save_strategy: "best" saves no checkpoint to resume from while the metric does not improve; '
+            f"use {section}.load_best_model_at_end"
+        )
+    if "epoch" in (eval_strategy, logging_strategy) and save_strategy == "steps":
+        yield (
+            f'{section}.save_strategy: must be "epoch" when eval_strategy or logging_strategy is "epoch", or a resumed '
+            "run may skip an evaluation or log entry"
+        )
+    if training.get("early_stopping_patience") is not None and not training.get("load_best_model_at_end"):
+        yield f"{section}.early_stopping_patience: needs {section}.load_best_model_at_end: true"
+    if not training.get("load_best_model_at_end"):
+        return
+    eval_steps = training.get("eval_steps") or training.get("logging_steps", read_default(section, "logging_steps"))
+    save_steps = training.get("save_steps", read_default(section, "save_steps"))
+    needs = f"{section}.load_best_model_at_end: needs"
+    if eval_strategy == "no":
+        yield f'{needs} {section}.eval_strategy, for example "steps"'
+    elif save_strategy != eval_strategy:
+        yield f"{needs} the same eval_strategy ({eval_strategy}) and save_strategy ({save_strategy})"
+    elif eval_strategy == "steps" and save_steps != eval_steps:
+        yield (
+            f"{needs} the same eval_steps ({eval_steps}) and save_steps ({save_steps}), or the best adapter may not "
+            f"have been saved"
+        )
+
+
+def find_adapter_conflicts(values: dict[str, Any]) -> Iterator[str]:
+    """Training starts either from an adapter or from a new LoRA adapter that does not change the base model yet."""
+    lora = values.get("lora")
+    if "adapter" in values and values["adapter"] is None and lora is None:
+        yield 'adapter: null needs the section lora, for example {"r": 16, "lora_alpha": 16}'
+    if values.get("adapter") is not None and lora is not None:
+        yield "lora: only for a new adapter (adapter: null); an existing adapter has its own settings; remove one"
+    if not isinstance(lora, dict):
+        return
+    targets = lora.get("target_modules")
+    if lora.get("trainable_token_indices") or (
+        isinstance(targets, list) and ("lm_head" in targets or "embed_tokens" in targets)
+    ):
+        yield (
+            "lora: target_modules and trainable_token_indices may not adapt lm_head or embed_tokens: the loss of TRL "
+            "reads the weight of lm_head directly and would not train its adapter"
+        )

@@ -1,19 +1,23 @@
-"""Writes docs/configuration.md, the reference of all keys of the args files.
+"""Describes the keys of the args files as text, and writes docs/configuration.md, the reference of all of them.
 
 python -m response_generator.config.documentation
 """
 
+import json
+import re
 from pathlib import Path
 
 from response_generator.config import json_schema
+from response_generator.config.json_schema import NULL, Schema
+from response_generator.config.key_rule import MAX_COUNT, MAX_SEED
 from response_generator.config.programs import PROGRAMS
 from response_generator.config.schema import ModelArguments
-from response_generator.config.schema_text import describe_allowed, describe_default, find_section_name, shorten
 from response_generator.config.validation import KEYWORD_SECTIONS
 
 FILE = Path(__file__).parents[2] / "docs" / "configuration.md"
 COMMAND = "python -m response_generator.config.documentation"
 OWN_OF_EACH_PROGRAM = ("adapter", "dataset")
+MAX_MEANING_CHARACTERS = 300
 INTRODUCTION = f"""\
 # Configuration
 
@@ -81,7 +85,7 @@ def build_page() -> str:
     for key in OWN_OF_EACH_PROGRAM:
         del common["properties"][key]
     parts = [INTRODUCTION, "## Shared keys\n", build_key_table(common)]
-    sections: dict[str, json_schema.Schema] = {}
+    sections: dict[str, Schema] = {}
     descriptions: dict[str, str] = {}
     for name, schema in schemas.items():
         shared = [key for key, field in schema["properties"].items() if field == common["properties"].get(key)]
@@ -97,7 +101,7 @@ def build_page() -> str:
     return "\n".join(parts)
 
 
-def find_sections(schema: json_schema.Schema) -> dict[str, json_schema.Schema]:
+def find_sections(schema: Schema) -> dict[str, Schema]:
     """The schema of each section, by the first key that holds it."""
     first_keys: dict[str, str] = {}
     for key, field in schema["properties"].items():
@@ -106,7 +110,7 @@ def find_sections(schema: json_schema.Schema) -> dict[str, json_schema.Schema]:
     return {key: schema["$defs"][name] for name, key in first_keys.items()}
 
 
-def build_key_table(schema: json_schema.Schema, keys: list[str] | None = None) -> str:
+def build_key_table(schema: Schema, keys: list[str] | None = None) -> str:
     lines = ["| key | allowed | default | meaning |", "|---|---|---|---|"]
     for key in keys or schema["properties"]:
         field = schema["properties"][key]
@@ -114,6 +118,71 @@ def build_key_table(schema: json_schema.Schema, keys: list[str] | None = None) -
         meaning = shorten(field["description"]).replace("|", "\\|")
         lines.append(f"| {' | '.join(cells)} | {meaning} |")
     return "\n".join(lines) + "\n"
+
+
+def describe_allowed(field: Schema) -> str:
+    """The allowed JSON types and values of one key, for example "integer (>= 1) or null"."""
+    options = field.get("anyOf") or field.get("oneOf")
+    if options:
+        return " or ".join(describe_allowed(option) for option in sorted(options, key=lambda option: option == NULL))
+    if "const" in field:
+        return f"`{json.dumps(field['const'])}`"
+    if "enum" in field:
+        return " or ".join(f"`{json.dumps(value)}`" for value in field["enum"])
+    if "$ref" in field:
+        return "object"
+    if "type" not in field:
+        return "any"
+    if field["type"] == "array":
+        values = field.get("items", {})
+        listed = ", ".join(f"`{json.dumps(value)}`" for value in values.get("enum", ()))
+        return f"list of {listed}" if listed else f"list{describe_bounds(values)}"
+    return field["type"] + describe_bounds(field)
+
+
+def describe_bounds(field: Schema) -> str:
+    bounds = [
+        f"{sign} {format_number(field[name])}"
+        for name, sign in (
+            ("exclusiveMinimum", ">"),
+            ("minimum", ">="),
+            ("exclusiveMaximum", "<"),
+            ("maximum", "<="),
+        )
+        if name in field
+    ]
+    return f" ({', '.join(bounds)})" if bounds else ""
+
+
+def format_number(number: float) -> str:
+    powers = {MAX_COUNT: "2^31 - 1", MAX_SEED: "2^32 - 1"}
+    return powers.get(number) or (f"{number:,.0f}" if number == int(number) else f"{number:g}")
+
+
+def describe_default(field: Schema, is_required: bool) -> str:
+    if is_required:
+        return "required"
+    if "default" not in field:
+        return "the model's or library's own"
+    if isinstance(field["default"], dict) and field["default"]:
+        return "see the section"
+    return f"`{json.dumps(field['default'])}`"
+
+
+def find_section_name(field: Schema) -> str | None:
+    """The name, in `$defs`, of the section that a key holds; None when it holds a plain value."""
+    references = [option["$ref"] for option in [field, *field.get("anyOf", [])] if "$ref" in option]
+    return references[0].rpartition("/")[2] if references else None
+
+
+def shorten(meaning: str) -> str:
+    """The first sentences of a description, at most MAX_MEANING_CHARACTERS if the first one is not longer."""
+    first, *others = re.split(r"(?<=[a-z0-9)`]\.) (?=[A-Z])", meaning)
+    for sentence in others:
+        if len(first) + len(sentence) > MAX_MEANING_CHARACTERS:
+            break
+        first += f" {sentence}"
+    return first
 
 
 def write_page() -> None:

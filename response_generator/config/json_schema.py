@@ -7,13 +7,12 @@ are in schemas/definitions.json. After a change of the arguments or of a pinned 
 """
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from response_generator.config import conflicts, library_keywords, training_conflicts
+from response_generator.config import library_keywords
+from response_generator.config.key_rule import KeyRule, Range
 from response_generator.config.programs import PROGRAMS
-from response_generator.config.ranges import RANGES, Range
 from response_generator.config.schema import Section
 from response_generator.config.validation import KEYWORD_SECTIONS, SCHEMA_KEY
 
@@ -21,42 +20,6 @@ FOLDER = Path(__file__).parents[2] / "args" / "schemas"
 DEFINITIONS = "definitions"
 DRAFT = {"$schema": "http://json-schema.org/draft-07/schema#"}
 LINE_CHARACTERS = 120
-
-
-def list_metrics(names: Sequence[str]) -> list[str]:
-    return [*names, *(f"eval_{name}" for name in names)]
-
-
-ALLOWED_VALUES = {
-    "dpo": {
-        "loss_type": training_conflicts.LOSS_TYPES,
-        "f_divergence_type": training_conflicts.F_DIVERGENCES,
-        library_keywords.SHARED_PREFIX: (library_keywords.AUTO,),
-        "train_sampling_strategy": training_conflicts.SAMPLING_STRATEGIES,
-        "truncation_mode": ("keep_start",),
-        "metric_for_best_model": list_metrics(training_conflicts.HELD_OUT_METRICS),
-    },
-    "sft": {
-        "loss_type": training_conflicts.SFT_LOSS_TYPES,
-        "train_sampling_strategy": training_conflicts.SAMPLING_STRATEGIES,
-        "truncation_mode": ("keep_start",),
-        "metric_for_best_model": list_metrics(training_conflicts.SFT_HELD_OUT_METRICS),
-    },
-    "lora": {"bias": ("none",)},
-    "from_pretrained": {"attn_implementation": conflicts.ATTENTION_IMPLEMENTATIONS, "dtype": conflicts.DTYPES},
-}
-OF_SEVERAL_TYPES = {
-    "lora": {"init_lora_weights": {"enum": [True, "gaussian"]}},
-    "from_pretrained": {
-        "device_map": {
-            "anyOf": [
-                {"type": "string", "pattern": f"^({conflicts.DEVICE_MAP_PATTERN})$"},
-                {"type": "object"},
-                {"type": "integer"},
-            ]
-        }
-    },
-}
 
 Schema = dict[str, Any]
 NULL = {"type": "null"}
@@ -129,39 +92,34 @@ def describe_arguments(arguments: type[Section], reference: str = "#/$defs/{mode
 
 def describe_library_section(section: str) -> Schema:
     unsloth_only = library_keywords.unsloth_only_keywords() if section == "from_pretrained" else set()
-    refused = training_conflicts.find_refused_keys(section)
     properties = {}
     for key, keyword in library_keywords.describe_keywords(section).items():
-        field = OF_SEVERAL_TYPES.get(section, {}).get(key)
-        field = dict(field or describe_library_value(section, key, keyword["types"].split()))
-        meaning = keyword["meaning"]
-        if key in unsloth_only:
-            meaning += " Backend unsloth only."
-        if key in refused:
-            field = {"const": False}
-            meaning = f"Only false: {refused[key]}. {meaning}"
-        field["description"] = meaning
-        if "default" in keyword:
-            field["default"] = keyword["default"]
-        properties[key] = field
+        rule = library_keywords.get_rule(section, key)
+        meaning = f"Only false: {rule.only_false}. {keyword['meaning']}" if rule.only_false else keyword["meaning"]
+        meaning += " Backend unsloth only." if key in unsloth_only else ""
+        default = {"default": keyword["default"]} if "default" in keyword else {}
+        properties[key] = describe_library_value(keyword["types"].split(), rule) | {"description": meaning} | default
     return {"title": section, "type": "object", "properties": properties, "additionalProperties": False}
 
 
-def describe_library_value(section: str, key: str, json_types: list[str]) -> Schema:
+def describe_library_value(json_types: list[str], rule: KeyRule) -> Schema:
     """The types, values and range of a keyword; {} allows anything."""
-    values, bounds = ALLOWED_VALUES.get(section, {}).get(key), RANGES[section].get(key)
-    if values and not json_types:
-        json_types = ["string", "null"]
-    options = [describe_type(json_type, values, bounds) for json_type in json_types]
+    if rule.only_false:
+        return {"const": False}
+    if any(not isinstance(value, str) for value in rule.values):
+        return {"enum": list(rule.values)}
+    options = [describe_type(json_type, rule) for json_type in json_types]
     return options[0] if len(options) == 1 else {"anyOf": options} if options else {}
 
 
-def describe_type(json_type: str, values: Sequence[str] | None, bounds: Range | None) -> Schema:
-    content = {"enum": list(values)} if values else describe_range(bounds) if bounds else {}
+def describe_type(json_type: str, rule: KeyRule) -> Schema:
+    content = describe_range(rule.range) if rule.range else {}
+    content |= {"enum": list(rule.values)} if rule.values else {}
+    content |= {"pattern": f"^({rule.pattern})$"} if rule.pattern else {}
     if json_type == "list":
         conditions = {"items": content} if content else {}
-        return {"type": "array"} | conditions | ({"minItems": 1} if values else {})
-    takes_content = json_type == "string" if values else json_type in ("integer", "number")
+        return {"type": "array"} | conditions | ({"minItems": 1} if rule.values else {})
+    takes_content = json_type in (("integer", "number") if rule.range else ("string",))
     return {"type": json_type} | (content if takes_content else {})
 
 

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from response_generator.config.ranges import MAX_COUNT, MAX_NUMBER
+from response_generator.config.key_rule import MAX_COUNT, MAX_NUMBER
 from response_generator.config.schema import (
     MAX_SAMPLES_PER_PROMPT,
     AdapterName,

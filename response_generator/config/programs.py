@@ -3,10 +3,9 @@
 from dataclasses import dataclass
 
 from response_generator.config.chat_schema import ChatArguments
-from response_generator.config.classifier_schema import ClassifierArguments
 from response_generator.config.preference_schema import DescriptionArguments, PreferenceDataArguments
 from response_generator.config.schema import EvaluateArguments, Section
-from response_generator.config.training_schema import DPOArguments, SFTArguments
+from response_generator.config.training_schema import ClassifierArguments, DPOArguments, SFTArguments
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, WithJsonSchema
 
+from response_generator.config.key_rule import MAX_COUNT, MAX_NUMBER, MAX_SEED, MAX_WORKERS
 from response_generator.config.paths import resolve_path
-from response_generator.config.ranges import MAX_COUNT, MAX_NUMBER, MAX_SEED, MAX_WORKERS
 from response_generator.config.sources import SourceKind, resolve_source
 from response_generator.constants import EMOTIONS
 

@@ -1,41 +1,23 @@
 """Checks the values of an args file against the schema and the pinned libraries, and reports all errors together."""
 
+import re
 from difflib import get_close_matches
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from response_generator.config import conflicts, library_keywords, ranges, strict_json, training_conflicts
-from response_generator.config.chat_schema import ChatArguments
-from response_generator.config.preference_schema import PreferenceDataArguments
-from response_generator.config.schema import LABELS_BY_ID, LABELS_BY_NAME, EvaluateArguments, Section
+from response_generator.config import conflicts, library_keywords, strict_json
+from response_generator.config.key_rule import KeyRule
+from response_generator.config.schema import LABELS_BY_ID, LABELS_BY_NAME, Section
 from response_generator.errors import InputError
 
 SCHEMA_KEY = "$schema"  # names a JSON Schema for editors; allowed in every args file
-KEYWORD_SECTIONS = ("dpo", "sft", "trainer", "lora", "generation", "from_pretrained")
-KEYS_SET_ELSEWHERE = {
-    "output_dir": "write it at the top level",
-    "seed": "write it at the top level",
-    "report_to": "use the section wandb",
-    "pad_token": "write chat_template.special_tokens.pad_token",
-    "pad_token_id": "it is taken from the tokenizer",
-    "eos_token_id": "it is taken from the tokenizer",
-    "token": "never write a token into a file; set HF_TOKEN in the environment",
-    "push_to_hub": "write the section push_to_hub at the top level",
-    "hub_model_id": "write push_to_hub.repo_id at the top level",
-    "resume_from_checkpoint": "to resume, run the same command again",
-    "local_rank": "torchrun and accelerate tell each process its rank",
-    "max_time": "replies would depend on the speed of the machine; use max_new_tokens",
-}
+KEYWORD_SECTIONS = tuple(library_keywords.RULES)
 SCRIPT_OF_SECTION = {
     "dpo": "fine_tune_dpo.py",
     "sft": "python -m response_generator.sft",
     "generation": "evaluate.py",
-}
-REMOVED_FROM_TRL = {
-    "model_adapter_name": "TRL no longer has this field: the trained adapter is always called 'default'",
-    "ref_adapter_name": "TRL no longer has this field: the frozen adapter is always called 'ref'",
 }
 MAX_UNKNOWN_KEYS = 30  # of one section, that are named
 MAX_EXACT_INTEGER = 2**53  # a float represents every integer up to this one exactly
@@ -66,34 +48,10 @@ def validate_arguments(model: type[Arguments], values: dict[str, Any], file: str
     for section in KEYWORD_SECTIONS:
         if section in model.model_fields and isinstance(values.get(section), dict):
             errors += find_keyword_errors(section, values[section])
-    if isinstance(values.get("dpo"), dict):
-        errors += training_conflicts.find_dpo_conflicts(values)
-    if isinstance(values.get("sft"), dict):
-        errors += training_conflicts.find_sft_conflicts(values)
-    if isinstance(values.get("generation"), dict):
-        errors += conflicts.find_generation_conflicts(values)
-        if model is EvaluateArguments:
-            errors += conflicts.find_evaluation_conflicts(values)
-        if model is PreferenceDataArguments:
-            errors += conflicts.find_preference_conflicts(values)
-        if model is ChatArguments:
-            errors += conflicts.find_chat_conflicts(values["generation"])
-    for section, filters in find_filters(values):
-        errors += conflicts.find_filter_conflicts(section, filters)
-    if isinstance(values.get("from_pretrained"), dict):
-        errors += conflicts.find_loading_conflicts(values["from_pretrained"])
+    errors += conflicts.find_conflicts(model, values)
     if errors:
         raise InputError(*(f"{file}: {message}" for message in errors))
     return arguments
-
-
-def find_filters(values: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-    """`(path, values)` of each section of filters."""
-    sections = [("filters", values.get("filters"))]
-    for key in ("dataset", "eval_dataset"):
-        if isinstance(values.get(key), dict):
-            sections.append((f"{key}.filters", values[key].get("filters")))
-    return [(path, section) for path, section in sections if isinstance(section, dict)]
 
 
 def drop_nulls(model: type[BaseModel], values: dict[str, Any]) -> dict[str, Any]:
@@ -191,26 +149,32 @@ def find_keyword_errors(section: str, values: dict[str, Any]) -> list[str]:
     if len(unknown_keys) > MAX_UNKNOWN_KEYS:
         errors.append(f"{section}: and {len(unknown_keys) - MAX_UNKNOWN_KEYS} more unknown keys")
     for key, value in values.items():
-        allowed_types, json_type = accepted.get(key), library_keywords.json_type_of(value)
-        if allowed_types is None:
-            continue
-        if (
-            allowed_types
-            and json_type not in allowed_types
-            and not (json_type == "integer" and "number" in allowed_types)
-        ):
-            errors.append(f"{section}.{key}: got {describe_value(value)}; allowed: {' or '.join(allowed_types)}")
-        elif allowed := ranges.find_out_of_range(section, key, value):
-            errors.append(f"{section}.{key}: got {describe_value(value)}; allowed: {allowed}")
+        if key in accepted:
+            rule = library_keywords.get_rule(section, key)
+            errors += find_value_errors(f"{section}.{key}", value, accepted[key], rule)
     return errors
+
+
+def find_value_errors(path: str, value: Any, types: list[str], rule: KeyRule) -> list[str]:
+    json_type = library_keywords.json_type_of(value)
+    items = value if isinstance(value, list) else [value]
+    if types and json_type not in types and not (json_type == "integer" and "number" in types):
+        return [f"{path}: got {describe_value(value)}; allowed: {' or '.join(types)}"]
+    if rule.only_false and value:
+        return [f"{path}: {rule.only_false}; remove the key"]
+    numbers = [item for item in items if type(item) in (int, float)]
+    if rule.range and not all(number in rule.range for number in numbers):
+        return [f"{path}: got {describe_value(value)}; allowed: {rule.range}"]
+    if rule.pattern and isinstance(value, str) and not re.fullmatch(rule.pattern, value):
+        return [f"{path}: got {value!r}; allowed: {rule.allowed}"]
+    allowed = rule.allowed or ", ".join([*rule.values, "null"] if "null" in types else rule.values)
+    return [f"{path}: got {item!r}; allowed: {allowed}" for item in items if rule.values and item not in rule.values]
 
 
 def describe_unknown_key(path: str, known: list[str]) -> str:
     key = path.rpartition(".")[2]
-    if key in REMOVED_FROM_TRL:
-        return f"{path}: {REMOVED_FROM_TRL[key]}; remove the key"
-    if key in KEYS_SET_ELSEWHERE:
-        return f"{path}: not allowed here; {KEYS_SET_ELSEWHERE[key]}"
+    if key in library_keywords.REFUSALS:
+        return f"{path}: {library_keywords.REFUSALS[key]}"
     matches = get_close_matches(key, known, n=1)
     hint = f'did you mean "{matches[0]}"?' if matches else f"allowed: {', '.join(sorted(known)[:30])}"
     return f"{path or repr(path)}: unknown key; {hint}"

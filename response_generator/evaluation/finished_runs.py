@@ -14,7 +14,7 @@ from response_generator.evaluation import predictions_file
 from response_generator.evaluation.comparison import RESERVED_NAMES
 from response_generator.evaluation.predictions_file import GENERATED_FIELDS, SCORED_FIELDS, Prediction
 from response_generator.runs import run_folder
-from response_generator.runs.run_folder import ENVIRONMENT_FILE, WEIGHTS
+from response_generator.runs.environment import ENVIRONMENT_FILE, WEIGHTS
 from response_generator.runs.short_names import shorten_paths
 
 CLASSIFIER_KEYS = ("emotion_model", "emotion_labels", "gibberish_model", "clean_up_tokenization_spaces")

@@ -10,12 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from response_generator.constants import EMOTIONS
+from response_generator.constants import CLEAN, EMOTIONS
 from response_generator.evaluation.distinct import ORDERS
 from response_generator.evaluation.predictions_file import Prediction
 
 NEUTRAL = EMOTIONS[0]
-CLEAN = "clean"  # label of the gibberish classifier
 EMOTION, FORM, GIBBERISH = "emotion", "form", "gibberish classifier"  # sections of the report
 RECALL = "recall, by target emotion"
 PRECISION = "precision, by predicted emotion"

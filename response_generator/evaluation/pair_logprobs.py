@@ -10,7 +10,7 @@ import numpy as np
 from peft import PeftModel
 
 from response_generator.config.schema import PreferenceArguments
-from response_generator.constants import ADAPTER, BASELINE, PAIR_LOGPS_FILE
+from response_generator.constants import ADAPTER, BASELINE, PAIR_LOGPS_FILE, SIDES
 from response_generator.data.tokenization import TokenizedPairs
 from response_generator.errors import InputError
 from response_generator.generation.oom import split_on_oom
@@ -18,13 +18,12 @@ from response_generator.generation.prefix import compute_prefix, split_by_tokens
 from response_generator.generation.sampling import make_batches
 from response_generator.modeling.dpo_loss import reward_margins
 from response_generator.modeling.logprobs import completion_logps
-from response_generator.runs import json_lines, resumable
+from response_generator.runs import batch_rows, json_lines
 
-SIDES = ("chosen", "rejected")
 PAIRS_PER_BATCH = 32  # that are written to the file at once
 
 PairTokens = dict[str, list[int]]  # prompt_ids, chosen_ids, rejected_ids
-Batch = Sequence[tuple[int, PairTokens]]  # pairs with their numbers
+PairBatch = Sequence[tuple[int, PairTokens]]  # pairs with their numbers
 ComputeLogps = Callable[[Sequence[PairTokens]], list[tuple[float, float]]]
 
 
@@ -32,7 +31,7 @@ def row_key(row: dict[str, Any]) -> tuple:
     return row.get("model"), row.get("index")
 
 
-def find_remaining_batches(folder: Path, models: Sequence[str], pairs: TokenizedPairs) -> dict[str, list[Batch]]:
+def find_remaining_batches(folder: Path, models: Sequence[str], pairs: TokenizedPairs) -> dict[str, list[PairBatch]]:
     """The batches of pairs that each model still has to compute, the longest first.
 
     Raises:
@@ -42,7 +41,7 @@ def find_remaining_batches(folder: Path, models: Sequence[str], pairs: Tokenized
     numbered = list(enumerate(pairs.rows))
     batches = make_batches(numbered, PAIRS_PER_BATCH, lambda pair: lengths[pair[0]])
     file = folder / PAIR_LOGPS_FILE
-    rows, remaining = resumable.remaining_batches(
+    rows, remaining = batch_rows.find_remaining(
         file, models, batches, lambda model, batch: [(model, number) for number, _ in batch], row_key
     )
     for row in rows:
@@ -56,12 +55,12 @@ def hash_pair(tokens: PairTokens) -> str:
     return hashlib.sha256(json.dumps(tokens, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def write_pair_logps(folder: Path, model_name: str, compute_logps: ComputeLogps, batches: list[Batch]) -> None:
+def write_pair_logps(folder: Path, model_name: str, compute_logps: ComputeLogps, batches: list[PairBatch]) -> None:
     """Appends the log-probabilities (nats, summed over a completion and its EOS) of both completions of each pair."""
     if not batches:
         return
 
-    def compute_rows(batch: Batch) -> list[dict[str, Any]]:
+    def compute_rows(batch: PairBatch) -> list[dict[str, Any]]:
         logps = split_on_oom(compute_logps, [tokens for _, tokens in batch])
         return [
             {"index": number, "model": model_name, "tokens": hash_pair(tokens)}
@@ -69,8 +68,8 @@ def write_pair_logps(folder: Path, model_name: str, compute_logps: ComputeLogps,
             for (number, tokens), of_pair in zip(batch, logps, strict=True)
         ]
 
-    with resumable.progress_bar(f"{model_name}: preference pairs", sum(map(len, batches)), "pair") as bar:
-        resumable.map_batches(
+    with batch_rows.progress_bar(f"{model_name}: preference pairs", sum(map(len, batches)), "pair") as bar:
+        batch_rows.map_batches(
             folder / PAIR_LOGPS_FILE, batches, compute_rows, lambda rows, seconds: bar.update(len(rows))
         )
 

@@ -36,15 +36,15 @@ class PreparedEvaluation:
 class RemainingWork:
     """Batches that are not in the run folder yet, by model."""
 
-    replies: dict[str, list[predictions.Batch]]
-    pairs: dict[str, list[pair_logprobs.Batch]]
+    replies: dict[str, list[predictions.RequestBatch]]
+    pairs: dict[str, list[pair_logprobs.PairBatch]]
 
     @property
     def is_empty(self) -> bool:
         return not any([*self.replies.values(), *self.pairs.values()])
 
 
-def prepare(args: EvaluateArguments, dialogues: list[Dialogue], pairs: list[Pair]) -> PreparedEvaluation:
+def prepare_evaluation(args: EvaluateArguments, dialogues: list[Dialogue], pairs: list[Pair]) -> PreparedEvaluation:
     """Checks classifiers, adapters, tokenizer, template and sampling settings, and tokenizes the data.
 
     Raises:
@@ -112,7 +112,7 @@ def generate(
         chosen = method.choose_method(model, params.config, args.generation_method, prepared.requests)
     run.note_environment({"generation_method": chosen})
 
-    def generate_batch(batch: predictions.Batch, report: predictions.Report) -> list[sampling.Replies]:
+    def generate_batch(batch: predictions.RequestBatch, report: predictions.Report) -> list[sampling.Replies]:
         return method.generate(chosen, model, batch, params, limit, report)
 
     compute_logps = partial(

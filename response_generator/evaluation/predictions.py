@@ -12,11 +12,11 @@ from response_generator.constants import PREDICTIONS_FILE, THROUGHPUT_FILE
 from response_generator.errors import InputError, RunError
 from response_generator.evaluation.predictions_file import GENERATED_FIELDS, Prediction, find_row_error, group_by_model
 from response_generator.generation.sampling import GenerationRequest, Replies, decode_reply
-from response_generator.runs import distributed, json_lines, resumable
+from response_generator.runs import batch_rows, distributed, json_lines
 from response_generator.scoring.classifiers import load_emotion_classifier, load_gibberish_classifier
 from response_generator.scoring.rules import ends_with_punctuation
 
-Batch = Sequence[GenerationRequest]
+RequestBatch = Sequence[GenerationRequest]
 Report = Callable[[list[Replies]], Any]
 
 
@@ -25,19 +25,19 @@ def row_key(row: Prediction) -> tuple:
 
 
 def find_remaining_batches(
-    folder: Path, models: Sequence[str], batches: list[Batch], samples: int
-) -> dict[str, list[Batch]]:
+    folder: Path, models: Sequence[str], batches: list[RequestBatch], samples: int
+) -> dict[str, list[RequestBatch]]:
     """The batches that each model still has to generate, given what an earlier start has left in `folder`.
 
     Raises:
         InputError: when the rows there are of other prompts.
     """
 
-    def list_keys(model: str, batch: Batch) -> list[tuple]:
+    def list_keys(model: str, batch: RequestBatch) -> list[tuple]:
         return [(model, request.dialogue.index, sample) for request in batch for sample in range(samples)]
 
     file = folder / PREDICTIONS_FILE
-    rows, remaining = resumable.remaining_batches(file, models, batches, list_keys, row_key)
+    rows, remaining = batch_rows.find_remaining(file, models, batches, list_keys, row_key)
     requests = {request.dialogue.index: request for batch in batches for request in batch}
     for line, row in enumerate(rows, 1):
         message = find_row_error(row, GENERATED_FIELDS)
@@ -60,8 +60,8 @@ def find_remaining_batches(
 def generate_predictions(
     folder: Path,
     model_name: str,
-    generate: Callable[[Batch, Report], list[Replies]],
-    batches: list[Batch],
+    generate: Callable[[RequestBatch, Report], list[Replies]],
+    batches: list[RequestBatch],
     samples: int,
     tokenizer: PreTrainedTokenizerBase,
 ) -> None:
@@ -77,9 +77,9 @@ def generate_predictions(
     if not batches:
         return
     written = 0
-    with resumable.progress_bar(f"{model_name}: generating", sum(map(len, batches)) * samples, "reply") as bar:
+    with batch_rows.progress_bar(f"{model_name}: generating", sum(map(len, batches)) * samples, "reply") as bar:
 
-        def predict(batch: Batch) -> list[Prediction]:
+        def predict(batch: RequestBatch) -> list[Prediction]:
             replies = generate(batch, lambda finished: bar.update(len(finished) * samples))
             check_gold_logps(replies)
             return [row for each in replies for row in to_records(model_name, each, tokenizer)]
@@ -93,7 +93,7 @@ def generate_predictions(
             json_lines.append_jsonl(folder / THROUGHPUT_FILE, [speed])
 
         try:
-            resumable.map_batches(folder / PREDICTIONS_FILE, batches, predict, log_speed)
+            batch_rows.map_batches(folder / PREDICTIONS_FILE, batches, predict, log_speed)
         except KeyboardInterrupt as interruption:
             message = f"the finished batches are in {folder / PREDICTIONS_FILE}; run the same command again to continue"
             raise KeyboardInterrupt(message) from interruption

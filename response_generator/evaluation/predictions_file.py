@@ -35,7 +35,7 @@ SCORED_FIELDS = {
 }
 EMOTION_FIELDS = ("target_emotion", "predicted_emotion", "gold_emotion")
 PROMPT_FIELDS = ("history", "target_emotion", "gold_response")
-MAX_NUMBER = sys.float_info.max
+MAX_FLOAT = sys.float_info.max
 
 Prediction = dict[str, Any]
 
@@ -97,8 +97,8 @@ def find_row_error(row: Prediction, fields: dict[str, type]) -> str | None:
         allowed = (int, float) if needed is float else needed
         if not isinstance(value, allowed) or isinstance(value, bool) != (needed is bool):
             return f"{name} is {value!r}; needed: {needed.__name__}"
-        if needed in (int, float) and not abs(value) <= MAX_NUMBER:  # NaN, or an integer of 400 digits
-            return f"{name} is {value!r:.40}; allowed: numbers up to {MAX_NUMBER:.1e}"
+        if needed in (int, float) and not abs(value) <= MAX_FLOAT:  # NaN, or an integer of 400 digits
+            return f"{name} is {value!r:.40}; allowed: numbers up to {MAX_FLOAT:.1e}"
         if name in EMOTION_FIELDS and value not in EMOTIONS:
             return f"{name} is {value!r}; allowed: {', '.join(EMOTIONS)}"
     if row["gold_tokens"] < 1:

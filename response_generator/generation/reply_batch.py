@@ -14,7 +14,7 @@ from response_generator.generation.sampling import Tokens
 
 
 @dataclass
-class Rows:
+class ReplyRows:
     """The state of each reply.
 
     numbers: names the reply, (rows,). ids: the tokens in the KV cache; mask: 1 for these, 0 for padding on the left,
@@ -41,15 +41,15 @@ class Rows:
         self.new_tokens += self.live
         self.live = self.live & (chosen[:, 0] != config.eos_token_id) & (self.new_tokens < config.max_new_tokens)
 
-    def select(self, index: torch.Tensor) -> "Rows":
-        return Rows(**{name: tensor[index] for name, tensor in vars(self).items()})
+    def select(self, index: torch.Tensor) -> "ReplyRows":
+        return ReplyRows(**{name: tensor[index] for name, tensor in vars(self).items()})
 
 
 @dataclass(frozen=True)
 class NewRows:
     """Replies that enter a batch. index: the prompt of each row, (rows,)."""
 
-    rows: Rows
+    rows: ReplyRows
     index: torch.Tensor
     prefix: Prefix
 
@@ -66,11 +66,11 @@ class NewRows:
 
         Args:
             index: the prompt of each reply, (rows,); a prompt can have several.
-            numbers, uniforms: see `Rows`.
+            numbers, uniforms: see `ReplyRows`.
         """
         index, numbers, uniforms = (each.to(prefix.ids.device) for each in (index, numbers, uniforms))
         mask = prefix.mask[index]
-        rows = Rows(
+        rows = ReplyRows(
             numbers=numbers,
             ids=prefix.ids[index],
             mask=mask,
@@ -89,7 +89,7 @@ class ReplyBatch:
 
     def __init__(self, model: PreTrainedModel, config: GenerationConfig):
         self.model, self.config = model, config
-        self.rows: Rows | None = None
+        self.rows: ReplyRows | None = None
         self.past_key_values = None
         self.live_count = 0
         self.finished: dict[int, Tokens] = {}
@@ -119,7 +119,7 @@ class ReplyBatch:
         for rows in parts:
             left = (columns - rows.mask.shape[1], 0)  # a negative number removes columns
             rows.ids, rows.mask = pad(rows.ids, left), pad(rows.mask, left)
-        self.rows = Rows(**{name: torch.cat([getattr(rows, name) for rows in parts]) for name in vars(parts[0])})
+        self.rows = ReplyRows(**{name: torch.cat([getattr(rows, name) for rows in parts]) for name in vars(parts[0])})
         self.past_key_values = build_cache(self.model, join_layers(caches, indices, columns), columns)
         self.collect_finished(~self.rows.live)  # replies of one token
 

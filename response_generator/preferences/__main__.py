@@ -55,13 +55,13 @@ def build(args: PreferenceDataArguments, run: RunFolder, dry_run: bool) -> None:
 
     import_backend(args.backend)  # unsloth has to be imported before transformers, trl and peft
     from response_generator.cli import data_preview, prompt_preview
-    from response_generator.preferences.preparation import prepare
+    from response_generator.preferences.preparation import prepare_building
     from response_generator.preferences.windows import cut_windows
-    from response_generator.runs import resumable
+    from response_generator.runs import batch_rows
     from response_generator.runs.tracking import Tracker
 
     prompts, too_short = cut_windows(dialogues, args)
-    prepared = prepare(args, prompts)
+    prepared = prepare_building(args, prompts)
     prompt_preview.show_building(args, prepared)
     data_preview.show_skipped({"dataset": skipped + too_short})
     data_preview.show_limits({"dataset": args.dataset})
@@ -74,7 +74,7 @@ def build(args: PreferenceDataArguments, run: RunFolder, dry_run: bool) -> None:
     tracker = Tracker.start(args.wandb, run.path, run.arguments)
     outcomes = build_pairs(args, run, prepared)
     run.note_commits(commits.find_adapter_and_dataset_commits(args) | commits.find_classifier_commits(args.scoring))
-    resumable.shutdown_distributed()
+    batch_rows.shutdown_distributed()
     if not distributed.is_main_process():
         return
     write_results(args, run, outcomes, count_skipped("dataset", args.dataset, skipped + too_short), tracker)

@@ -14,7 +14,7 @@ from response_generator.scoring.rules import ends_with_punctuation
 SAME_REPLIES = "all replies are the same"
 DECIMALS = 4  # of scores in files; every decision uses the rounded scores
 
-Labels = tuple[LabelProbs, LabelProbs]  # of the emotion classifier and of the gibberish classifier
+LabelPair = tuple[LabelProbs, LabelProbs]  # of the emotion classifier and of the gibberish classifier
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Candidate:
     gibberish_score: float
 
     @classmethod
-    def of(cls, text: str, labels: Labels, target: str, reward: RewardArguments) -> "Candidate":
+    def of(cls, text: str, labels: LabelPair, target: str, reward: RewardArguments) -> "Candidate":
         emotion, gibberish = labels
         return cls(
             text,
@@ -81,7 +81,7 @@ def find_early_failure(texts: Sequence[str], args: PreferenceDataArguments) -> s
 
 
 def score_attempt(
-    dialogue: Dialogue, texts: Sequence[str], labels: dict[str, Labels], args: PreferenceDataArguments
+    dialogue: Dialogue, texts: Sequence[str], labels: dict[str, LabelPair], args: PreferenceDataArguments
 ) -> Attempt:
     """Scores the candidates of an attempt and finds out whether a pair of them passes the filters.
 

@@ -15,9 +15,9 @@ from response_generator.generation import batch_limit, method
 from response_generator.generation.sampling import BatchLimit, SamplingParams, decode_reply
 from response_generator.modeling import base_model, inference
 from response_generator.modeling.cpu_inference import fast_cpu_inference
-from response_generator.preferences.attempts import Attempt, Labels, find_early_failure, score_attempt
+from response_generator.preferences.attempts import Attempt, LabelPair, find_early_failure, score_attempt
 from response_generator.preferences.preparation import PreparedBuilding
-from response_generator.preferences.sampling_rounds import Batch, Outcome, sample_pairs
+from response_generator.preferences.sampling_rounds import Outcome, PromptBatch, sample_pairs
 from response_generator.runs.run_folder import RunFolder
 from response_generator.scoring import classifiers
 
@@ -86,7 +86,7 @@ class CandidateSampler:
         params = SamplingParams(self.prepared.generation_config, self.args.seed, self.args.candidates)
         return batch_limit.measure_batch_limit(self.run, self.model, self.prepared.requests, params)
 
-    def sample(self, limit: BatchLimit, batch: Batch, params: SamplingParams) -> list[list[Attempt]]:
+    def sample(self, limit: BatchLimit, batch: PromptBatch, params: SamplingParams) -> list[list[Attempt]]:
         """See `sample_pairs`."""
         self.load()
         replies = method.generate(self.method, self.model, batch, params, limit, lambda finished: None)
@@ -98,7 +98,7 @@ class CandidateSampler:
             self.score_attempts(request.dialogue, tried, labels) for request, tried in zip(batch, attempts, strict=True)
         ]
 
-    def classify(self, batch: Batch, attempts: list[list[list[str]]]) -> dict[str, Labels]:
+    def classify(self, batch: PromptBatch, attempts: list[list[list[str]]]) -> dict[str, LabelPair]:
         """The labels, by text, of all candidates whose attempt may give a pair, and of the gold replies if needed."""
         tried = [texts for row in attempts for texts in row if not find_early_failure(texts, self.args)]
         found = [text for texts in tried for text in texts if text]
@@ -108,7 +108,9 @@ class CandidateSampler:
         labels = zip(self.emotions.classify(distinct), self.gibberish.classify(distinct), strict=True)
         return dict(zip(distinct, labels, strict=True))
 
-    def score_attempts(self, prompt: Dialogue, attempts: list[list[str]], labels: dict[str, Labels]) -> list[Attempt]:
+    def score_attempts(
+        self, prompt: Dialogue, attempts: list[list[str]], labels: dict[str, LabelPair]
+    ) -> list[Attempt]:
         """The attempts at a prompt up to the first that gave a pair."""
         scored = []
         for texts in attempts:

@@ -6,7 +6,7 @@ from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 from response_generator.config.preference_schema import PreferenceDataArguments
 from response_generator.config.schema import FilterArguments, ScoringArguments
-from response_generator.constants import ADAPTER
+from response_generator.constants import ADAPTER, CLEAN
 from response_generator.data.chat_template import ChatFormatter
 from response_generator.data.datasets import Dialogue
 from response_generator.errors import InputError
@@ -15,7 +15,6 @@ from response_generator.modeling import inference, loading
 from response_generator.modeling.adapter_file import AdapterFile
 from response_generator.modeling.base_config import check_loading
 from response_generator.modeling.tokenizer import load_tokenizer
-from response_generator.preferences.reward import CLEAN
 from response_generator.scoring import classifiers
 
 
@@ -30,7 +29,7 @@ class PreparedBuilding:
     requests: list[sampling.GenerationRequest]
 
 
-def prepare(args: PreferenceDataArguments, prompts: list[Dialogue]) -> PreparedBuilding:
+def prepare_building(args: PreferenceDataArguments, prompts: list[Dialogue]) -> PreparedBuilding:
     """Checks classifiers, adapter, tokenizer, template and sampling settings, and tokenizes the prompts.
 
     Raises:

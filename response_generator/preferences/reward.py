@@ -1,9 +1,10 @@
 """The reward of a reply, by which the candidates of a prompt are compared: the formula of the original recipe."""
 
 from response_generator.config.preference_schema import RewardArguments
+from response_generator.constants import CLEAN
 from response_generator.scoring.classifiers import LabelProbs
 
-CLEAN, MILD_GIBBERISH = "clean", "mild gibberish"
+MILD_GIBBERISH = "mild gibberish"
 SHORT_SCALE, FITTING_SCALE, LONG_SCALE = 0.0001, 10.0, 0.9  # of the length's part
 
 

@@ -20,10 +20,10 @@ from response_generator.data.datasets import Dialogue, Pair
 from response_generator.generation.sampling import BatchLimit, GenerationRequest, SamplingParams, split_requests
 from response_generator.preferences.attempts import Attempt, select_pairs
 from response_generator.preferences.preparation import PreparedBuilding
-from response_generator.runs import distributed, resumable
+from response_generator.runs import batch_rows, distributed
 
-Batch = tuple[GenerationRequest, ...]
-Sample = Callable[[Batch, SamplingParams], list[list[Attempt]]]
+PromptBatch = tuple[GenerationRequest, ...]
+Sample = Callable[[PromptBatch, SamplingParams], list[list[Attempt]]]
 
 
 @dataclass
@@ -67,7 +67,7 @@ def sample_pairs(
         distributed.is_main_process()
     ):  # it alone writes, and another process may come here before it has made the folder
         (folder / CANDIDATES_FOLDER).mkdir(exist_ok=True)
-    with resumable.progress_bar("prompts", len(waiting), "prompt") as bar:
+    with batch_rows.progress_bar("prompts", len(waiting), "prompt") as bar:
         while waiting and first_attempt < args.max_attempts:
             attempts = count_attempts(waiting, args, prepared, limit, first_attempt)
             params = SamplingParams(
@@ -114,7 +114,7 @@ def sample_round(
 ) -> None:
     """Samples the batches of a round that are not in its file yet, and adds the rows of all to the outcomes."""
     batches = split_requests(waiting, params.config, params.samples, limit)
-    rows, remaining = resumable.remaining_batches(
+    rows, remaining = batch_rows.find_remaining(
         file,
         [""],
         batches,
@@ -123,14 +123,14 @@ def sample_round(
     )
     add(rows, 0.0)
 
-    def compute(batch: Batch) -> list[dict[str, Any]]:
+    def compute(batch: PromptBatch) -> list[dict[str, Any]]:
         tried = sample(batch, params)
         return [
             {"index": request.dialogue.index, "attempts": [attempt.to_record() for attempt in attempts]}
             for request, attempts in zip(batch, tried, strict=True)
         ]
 
-    resumable.map_batches(file, remaining[""], compute, add)
+    batch_rows.map_batches(file, remaining[""], compute, add)
 
 
 def show_progress(bar: tqdm, outcomes: Sequence[Outcome], max_attempts: int) -> None:

@@ -23,10 +23,8 @@ from response_generator.training import (
 from response_generator.training.preparation import PreparedTraining, prepare_dpo
 from response_generator.training.training_method import DPO
 
-Rows = list[tuple[list[Pair], Skipped]]
 
-
-def align(args: DPOArguments, run: RunFolder, rows: Rows, dry_run: bool) -> None:
+def align(args: DPOArguments, run: RunFolder, rows: list[tuple[list[Pair], Skipped]], dry_run: bool) -> None:
     """Trains a copy of the adapter on preference pairs, against a frozen one.
 
     Args:

@@ -11,10 +11,8 @@ from response_generator.training import checkpointing, report, run_training, san
 from response_generator.training.preparation import prepare_sft
 from response_generator.training.training_method import SFT
 
-Rows = list[tuple[list[Dialogue], Skipped]]
 
-
-def fine_tune(args: SFTArguments, run: RunFolder, rows: Rows, dry_run: bool) -> None:
+def fine_tune(args: SFTArguments, run: RunFolder, rows: list[tuple[list[Dialogue], Skipped]], dry_run: bool) -> None:
     """Trains a LoRA to write the assistant's replies.
 
     Args:

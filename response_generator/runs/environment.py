@@ -1,4 +1,4 @@
-"""What a start ran with: command, commit, package versions and hardware; what of it changed since the last start."""
+"""environment.json: what each start ran with, as command, commit, package versions and hardware, and what changed."""
 
 import os
 import platform
@@ -8,9 +8,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from response_generator.config import strict_json
+from response_generator.errors import InputError
 from response_generator.runs import distributed
 
-PACKAGES = "torch transformers trl peft unsloth unsloth_zoo bitsandbytes datasets accelerate wandb".split()
+RECORDED_PACKAGES = "torch transformers trl peft unsloth unsloth_zoo bitsandbytes datasets accelerate wandb".split()
+ENVIRONMENT_FILE = "environment.json"
+STARTS, WEIGHTS, PACKAGES, COMMITS = "starts", "weights", "packages", "commits"  # keys in it
+RESTORE = "restore it, or delete it: then nothing is known of the run's weights and earlier starts"
 PROJECT_FOLDER = Path(__file__).resolve().parents[2]
 
 
@@ -29,23 +34,17 @@ def describe_environment() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "devices": devices or ["cpu"],
         "processes": distributed.world_size(),
-        "packages": {name: version(name) for name in PACKAGES},
+        "packages": {name: version(name) for name in RECORDED_PACKAGES},
     }
 
 
 def describe_changes(earlier: dict[str, Any], now: dict[str, Any]) -> str | None:
     """Says which packages, and whether Python or this program, differ between two starts; None where none do."""
-    versions, commits = (
-        [{"Python": start.get("python")} | start.get("packages", {}) for start in (earlier, now)],
-        [start.get("commit") or "unknown" for start in (earlier, now)],
-    )
-    changes = [
-        f"{name} {versions[0][name]} -> {versions[1].get(name)}"
-        for name in versions[0]
-        if versions[0][name] != versions[1].get(name)
-    ]
+    before, after = ({"Python": start.get("python")} | start.get("packages", {}) for start in (earlier, now))
+    changes = [f"{name} {before[name]} -> {after.get(name)}" for name in before if before[name] != after.get(name)]
+    commits = [shorten_commit(start.get("commit") or "unknown") for start in (earlier, now)]
     if commits[0] != commits[1]:
-        changes.append(f"this program's commit {' -> '.join(map(shorten_commit, commits))}")
+        changes.append(f"this program's commit {' -> '.join(commits)}")
     return ", ".join(changes) or None
 
 
@@ -80,3 +79,21 @@ def find_processor_name() -> str:
     except OSError:
         return platform.processor()
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
+
+
+def read_environment(folder: Path) -> dict[str, Any]:
+    """What this start and earlier ones have noted in environment.json; empty where there is none.
+
+    Raises:
+        InputError: when it is damaged.
+    """
+    file = folder / ENVIRONMENT_FILE
+    try:
+        noted = strict_json.read_object(file) if file.is_file() else {}
+    except InputError as error:
+        raise InputError(f"{error}; {RESTORE}") from error
+    valid = isinstance(noted.get(STARTS, []), list)
+    valid &= all(isinstance(noted.get(key, {}), dict) for key in (WEIGHTS, PACKAGES, COMMITS))
+    if not valid or not all(isinstance(identity, dict) for identity in noted.get(WEIGHTS, {}).values()):
+        raise InputError(f"{file}: has another structure than this program writes; {RESTORE}")
+    return noted

@@ -1,9 +1,7 @@
 """The run folder: checks that a run may use it, and writes args.json and environment.json into it."""
 
 import json
-import os
 import re
-import tempfile
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,17 +11,14 @@ from response_generator.config import strict_json, validation
 from response_generator.config.schema import Section
 from response_generator.constants import CANDIDATES_FOLDER, PAIR_LOGPS_FILE, PREDICTIONS_FILE, PREFERENCES_FILE
 from response_generator.errors import InputError
-from response_generator.runs import atomic_files, distributed, earlier_arguments, environment, run_lock, weights
-from response_generator.runs.earlier_arguments import find_differing_keys
-from response_generator.runs.environment import find_checkout_commit, shorten_commit
+from response_generator.runs import atomic_files, distributed, earlier_start, environment, run_lock, weights
+from response_generator.runs.earlier_start import find_differing_keys
+from response_generator.runs.environment import STARTS, WEIGHTS
+from response_generator.runs.writable_folder import find_writing_errors
 
-ENVIRONMENT_FILE = "environment.json"
-STARTS, WEIGHTS, PACKAGES, COMMITS = "starts", "weights", "packages", "commits"  # keys in it
 WANDB_ID_FILE = "wandb_id"
-RESTORE_ENVIRONMENT = "restore it, or delete it: then nothing is known of the run's weights and earlier starts"
 RESULT_FILES = ("log.jsonl", "metrics.json", PREDICTIONS_FILE, PAIR_LOGPS_FILE, PREFERENCES_FILE)
 CHECKPOINT_FOLDER = re.compile("checkpoint-(0|[1-9][0-9]*)")  # its name; checkpoint-best is a user's own
-START_FILES = (ENVIRONMENT_FILE, WANDB_ID_FILE)  # written before the first result
 
 
 @dataclass(frozen=True)
@@ -62,10 +57,10 @@ class RunFolder:
             text += f"\nbut {self.path / result} is no longer there; to write it again, delete metrics.json and run "
             text += "the same command again: it starts from the last checkpoint, or anew where there is none"
         made_with = self.read_environment()
-        made_at, here = made_with.get("commit"), find_checkout_commit()
+        made_at, here = made_with.get("commit"), environment.find_checkout_commit()
         if made_at and here and made_at != here:
-            text += f"\nit was made at commit {shorten_commit(made_at)}, this checkout is at {shorten_commit(here)}; "
-            text += "to make it anew, name another output_dir"
+            text += f"\nit was made at commit {environment.shorten_commit(made_at)}, this checkout is at "
+            text += f"{environment.shorten_commit(here)}; to make it anew, name another output_dir"
         for key, name in self.sources.items():
             recorded = made_with.get(WEIGHTS, {}).get(key)
             if recorded and weights.is_local_adapter(name) and recorded != weights.identify(name, downloaded=False):
@@ -97,24 +92,13 @@ class RunFolder:
         if not distributed.is_main_process():
             return []
         try:
-            nearest = next(place for place in (self.path, *self.path.absolute().parents) if os.path.lexists(place))
-            if not nearest.exists():
-                return [
-                    f"output_dir: {nearest}: is a link to {os.readlink(nearest)}, which does not exist; name a folder"
-                ]
-            if not nearest.is_dir():
-                return [f"output_dir: {nearest}: is a file; name a folder"]
             if keeps_finished and self.is_finished:
                 return self.find_content_errors()
-            with tempfile.TemporaryDirectory(dir=nearest):
-                pass
-            errors = run_lock.find_errors(self.path)
-            if errors:
-                return errors
-            files = list(self.path.iterdir()) if self.path.is_dir() else []
+            errors = find_writing_errors(self.path)
+            files = self.path.iterdir() if self.path.is_dir() else ()
             # A start that failed on a full disk leaves a .part file.
             content = [file for file in files if file.suffix != ".part" and file.name != run_lock.LOCK_FILE]
-            return self.find_content_errors() if content else []
+            return errors or (self.find_content_errors() if content else [])
         except OSError as error:
             return [f"output_dir: {self.path}: cannot be written to ({error.strerror}); name another folder"]
 
@@ -156,12 +140,12 @@ class RunFolder:
         for key in find_differing_keys(earlier, self.arguments):
             name = self.sources.get(key)
             if name and recorded.get(key) and recorded[key] == weights.identify(name, downloaded=False):
-                earlier = earlier_arguments.replace_value(earlier, key, name)
+                earlier = earlier_start.replace_value(earlier, key, name)
         return earlier
 
     def follow_move(self, earlier: dict[str, Any]) -> dict[str, Any]:
         earlier = validation.add_defaults(self.schema, earlier) if self.schema else earlier
-        return earlier_arguments.follow_move(earlier, self.arguments)
+        return earlier_start.follow_move(earlier, self.arguments)
 
     def identify_weights(self, downloaded: bool) -> dict[str, weights.Identity]:
         """Identifies all sources that are known, see `weights.identify`. Only the main process reads them."""
@@ -189,12 +173,13 @@ class RunFolder:
         now, recorded = environment.describe_environment(), known.get(WEIGHTS, {})
         changed = weights.find_changes(recorded, self.identify_weights(downloaded=True), self.sources)
         if self.translate(earlier, recorded) != self.arguments or (changed and not self.has_results):
-            for name in START_FILES:  # left by a failed start with other arguments or weights
+            # Left by a failed start with other arguments or weights.
+            for name in (environment.ENVIRONMENT_FILE, WANDB_ID_FILE):
                 (self.path / name).unlink(missing_ok=True)
         self.note_weights()
         for line in self.describe_resumption(earlier, known, now) if self.has_results else []:
             print(line)
-        if self.is_copy(earlier):
+        if earlier_start.is_copy(earlier, self.path):
             (self.path / WANDB_ID_FILE).unlink(missing_ok=True)  # or both would log into one wandb run
         self.write_json("args.json", self.arguments)
         this_start = {"time": datetime.now(UTC).isoformat(timespec="seconds")} | now
@@ -206,23 +191,13 @@ class RunFolder:
         Args:
             earlier: its arguments. known: its environment.json. now: the environment of this start.
         """
-        lines = []
-        before = earlier.get("output_dir")
-        if self.is_copy(earlier):
-            lines.append(f"this run is a copy of {before}")
-        elif before != self.arguments.get("output_dir") and not os.path.exists(before):
-            lines.append(f"this run was moved here from {before}")
+        lines = earlier_start.describe_move(earlier, self.path)
         for key in find_differing_keys(self.follow_move(earlier), self.arguments):
             lines.append(f"{key}: {self.sources.get(key)} holds the same weights as when this run began")
         if self.sources and not known.get(WEIGHTS):
             lines.append("nothing is known of the weights that this run began with; it goes on with those of now")
         changes = environment.describe_changes(known, now) if known else None
         return lines + ([f"changed since the last start of this run: {changes}"] if changes else [])
-
-    def is_copy(self, earlier: dict[str, Any]) -> bool:
-        """Whether the folder that an earlier start has named is still there, and is not this one by another path."""
-        before = Path(earlier.get("output_dir") or self.path, "args.json")
-        return before.is_file() and not before.samefile(self.path / "args.json")
 
     def note_weights(self) -> None:
         """Adds the identity of the weights to environment.json.
@@ -237,31 +212,17 @@ class RunFolder:
         self.note_environment({WEIGHTS: recorded | now})
 
     def read_environment(self) -> dict[str, Any]:
-        """What this start and earlier ones have noted in environment.json; empty where there is none.
-
-        Raises:
-            InputError: when it is damaged.
-        """
-        file = self.path / ENVIRONMENT_FILE
-        try:
-            noted = read_json(file)
-        except InputError as error:
-            raise InputError(f"{error}; {RESTORE_ENVIRONMENT}") from error
-        valid = isinstance(noted.get(STARTS, []), list)
-        valid &= all(isinstance(noted.get(key, {}), dict) for key in (WEIGHTS, PACKAGES, COMMITS))
-        if not valid or not all(isinstance(identity, dict) for identity in noted.get(WEIGHTS, {}).values()):
-            raise InputError(f"{file}: has another structure than this program writes; {RESTORE_ENVIRONMENT}")
-        return noted
+        """See `environment.read_environment`."""
+        return environment.read_environment(self.path)
 
     def note_environment(self, facts: dict[str, Any]) -> None:
         """Adds to environment.json. Earlier entries stay: a resumed run may end without loading the model again."""
-        if not distributed.is_main_process():
-            return
-        self.write_json(ENVIRONMENT_FILE, self.read_environment() | facts)
+        if distributed.is_main_process():
+            self.write_json(environment.ENVIRONMENT_FILE, self.read_environment() | facts)
 
     def note_commits(self, commits: dict[str, str | None]) -> None:
         """Adds the commits of the hub repositories that were read to environment.json."""
-        self.note_environment({COMMITS: self.read_environment().get(COMMITS, {}) | commits})
+        self.note_environment({environment.COMMITS: self.read_environment().get(environment.COMMITS, {}) | commits})
 
     def flatten_environment(self) -> dict[str, str]:
         """environment.json as `{key: value}`, for a report; without the digests, and of the starts only the last."""

@@ -6,16 +6,16 @@ from typing import Any
 import torch
 from accelerate.utils import broadcast_object_list, send_to_device
 
-from response_generator.config.library_keywords import AUTO, SHARED_PREFIX
+from response_generator.config.training_keys import AUTO, SHARED_PREFIX
+from response_generator.constants import SIDES
 from response_generator.errors import RunError
 from response_generator.modeling.attention import FLASH, get_attn_implementation
 from response_generator.modeling.backend import has_unsloth_forward
 from response_generator.training import layout_speed
 from response_generator.training.prefix_kernel import find_kernel_obstacle
-from response_generator.training.reference import SIDES
-from response_generator.training.resumable_trainer import ResumableDPOTrainer
 from response_generator.training.sanity_checks import MAX_TIMES_ROUNDING
 from response_generator.training.shared_prefix import MAX_ROW_TOKENS, SharedPrefixCollator, share_prompts
+from response_generator.training.trl_trainers import ResumableDPOTrainer
 
 TRL_LAYOUT, SHARED_PREFIX_LAYOUT = "TRL", "shared prefix"
 NUM_COMPARED_PAIRS = 4

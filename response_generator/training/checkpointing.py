@@ -16,7 +16,7 @@ def checkpoint_folder(run: str | Path, step: int) -> Path:
 
 
 def name_log_sums_file(checkpoint: Path, process: int, world_size: int) -> Path:
-    """Where each process keeps the sums for its next log line, see `resumption.LogSumsCallback`."""
+    """Where each process keeps the sums for its next log line, see `resume_callbacks.LogSumsCallback`."""
     return checkpoint / f"log_sums_{process}-of-{world_size}.json"
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from transformers import TrainingArguments
 
-from response_generator.config.classifier_schema import ClassifierArguments
+from response_generator.config.training_schema import ClassifierArguments
 from response_generator.errors import InputError
 from response_generator.modeling.precision import has_native_bf16
 

@@ -4,8 +4,8 @@ smaller last batch weighs more, and rows that fill up the last batches of severa
 from collections.abc import Callable, Iterator
 from typing import Any
 
-Batch = list[int]  # numbers of rows
-Step = list[Batch]  # the batch of each process; only one where all processes compute the same
+RowNumbers = list[int]  # of one batch
+Step = list[RowNumbers]  # the batch of each process; only one where all processes compute the same
 
 
 class HeldOutBatches:
@@ -25,7 +25,7 @@ class HeldOutBatches:
     def __len__(self) -> int:
         return len(self.steps)
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[RowNumbers]:
         return iter(step[min(self.process, len(step) - 1)] for step in self.steps)
 
 
@@ -44,7 +44,7 @@ def compute_means(
         count_terms: the number of terms (pairs or tokens) of a row in the mean of that name.
     """
 
-    def count(name: str, batch: Batch) -> int:
+    def count(name: str, batch: RowNumbers) -> int:
         return sum(count_terms(name, rows[row]) for row in batch)
 
     means = {}

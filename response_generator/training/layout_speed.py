@@ -12,7 +12,7 @@ from accelerate.utils.memory import clear_device_cache
 
 from response_generator.generation.oom import is_oom
 from response_generator.training.reference import REF_LOGPS_COLUMNS
-from response_generator.training.resumable_trainer import ResumableDPOTrainer
+from response_generator.training.trl_trainers import ResumableDPOTrainer
 
 NUM_TIMED_BATCHES = 3
 NUM_ROUNDS = 2  # the first one also compiles what a GPU compiles

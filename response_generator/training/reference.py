@@ -18,14 +18,13 @@ from safetensors.torch import save_file
 from tqdm.auto import tqdm
 from trl.trainer.utils import disable_dropout_in_model, hash_module
 
-from response_generator.constants import POLICY_ADAPTER, REFERENCE_ADAPTER
+from response_generator.constants import POLICY_ADAPTER, REFERENCE_ADAPTER, SIDES
 from response_generator.modeling import attention
 from response_generator.modeling.adapter_file import AdapterFile
 from response_generator.modeling.adapters import load_whole_modules
 from response_generator.runs import atomic_files
-from response_generator.training.resumable_trainer import ResumableDPOTrainer
+from response_generator.training.trl_trainers import ResumableDPOTrainer
 
-SIDES = ("chosen", "rejected")
 REF_LOGPS_COLUMNS = ("ref_chosen_logps", "ref_rejected_logps")  # as TRL's collator expects them
 CHECKSUM_KEY = "sha256"  # in the metadata of a cache file
 LIBRARIES = "torch transformers trl peft unsloth bitsandbytes".split()

@@ -15,8 +15,8 @@ from response_generator.modeling.tokenizer import TOKENIZER_FILE
 from response_generator.runs import atomic_files
 from response_generator.training import checkpoint_files, checkpointing, device_memory, step_files
 from response_generator.training.graceful_stop import GracefulStopCallback
-from response_generator.training.resumable_trainer import ResumableTrainer
 from response_generator.training.step_files import LOG_FILE
+from response_generator.training.trl_trainers import ResumableTrainer
 
 SESSION_METRIC_SUFFIXES = (
     "_per_second",

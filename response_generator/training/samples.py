@@ -36,8 +36,8 @@ from response_generator.runs import json_lines
 from response_generator.runs.terminal import to_one_line
 from response_generator.runs.tracking import Tracker
 from response_generator.training.progress_bar import ProgressBar
-from response_generator.training.resumable_trainer import ResumableTrainer
 from response_generator.training.step_files import drop_later_rows, read_rows
+from response_generator.training.trl_trainers import ResumableTrainer
 
 POLICY, REFERENCE = "policy", "reference"  # in samples.jsonl
 ADAPTERS = {POLICY: POLICY_ADAPTER, REFERENCE: REFERENCE_ADAPTER}

@@ -5,15 +5,15 @@ from accelerate.utils import send_to_device
 from peft import PeftModel
 from trl.trainer.utils import use_adapter
 
-from response_generator.constants import POLICY_ADAPTER, REFERENCE_ADAPTER
+from response_generator.constants import POLICY_ADAPTER, REFERENCE_ADAPTER, SIDES
 from response_generator.errors import RunError
 from response_generator.modeling.adapter_file import AdapterFile
 from response_generator.modeling.adapters import to_model_key
 from response_generator.modeling.dpo_loss import dpo_loss, reward_margins
 from response_generator.modeling.logprobs import completion_logps
 from response_generator.training.initial_loss import LOSS_PARTS, includes_plain_sigmoid
-from response_generator.training.reference import REF_LOGPS_COLUMNS, SIDES
-from response_generator.training.resumable_trainer import ResumableDPOTrainer
+from response_generator.training.reference import REF_LOGPS_COLUMNS
+from response_generator.training.trl_trainers import ResumableDPOTrainer
 
 # How far two computations of one log-probability may differ. A precomputed reference was computed in other batches; in
 # bfloat16 that changes a completion by tenths of a nat, and a long one by more.

@@ -8,7 +8,7 @@ from accelerate.utils import send_to_device
 from response_generator.data.dialogue_tokenization import IGNORED_LABEL
 from response_generator.errors import RunError
 from response_generator.modeling.logprobs import PromptAndCompletion, completion_logps
-from response_generator.training.resumable_trainer import ResumableSFTTrainer
+from response_generator.training.trl_trainers import ResumableSFTTrainer
 
 NUM_CHECKED_DIALOGUES = 2
 # How far TRL's loss may be from ours, in nats a token. bfloat16 changes a token by up to 0.04; labels that are shifted

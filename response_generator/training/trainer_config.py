@@ -10,14 +10,14 @@ from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, Traini
 from transformers.training_args import OptimizerNames
 from trl import DPOConfig, SFTConfig
 
-from response_generator.config.library_keywords import EARLY_STOPPING, SHARED_PREFIX, TRAINING_DEFAULTS
+from response_generator.config.training_keys import EARLY_STOPPING, SHARED_PREFIX, TRAINING_DEFAULTS
 from response_generator.config.training_schema import AdapterTrainingArguments, DPOArguments, SFTArguments
 from response_generator.errors import InputError
 from response_generator.modeling.precision import has_native_bf16
 
-# Keys that are not passed to TRL. It would remove old checkpoints before the new one is complete (see resumption.py),
-# and precompute with bf16 weights, before they are restored to fp32 and before another reference is loaded (see
-# reference.py). It has no shared prefix. Early stopping is a callback of transformers.
+# Keys that are not passed to TRL. It would remove old checkpoints before the new one is complete (see
+# resume_callbacks.py), and precompute with bf16 weights, before they are restored to fp32 and before another reference
+# is loaded (see reference.py). It has no shared prefix. Early stopping is a callback of transformers.
 KEYS_NOT_FOR_TRL = {"save_total_limit", "precompute_ref_log_probs", SHARED_PREFIX, *EARLY_STOPPING}
 KEYS_CHANGED_BY_DEVICE = ("optim", "bf16", "fp16", "tf32")
 

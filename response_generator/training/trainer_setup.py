@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerBase, PrinterCallback, TrainerCallba
 from response_generator.constants import POLICY_ADAPTER, REFERENCE_ADAPTER
 from response_generator.data.tokenization import TokenizedRows
 from response_generator.errors import RunError
-from response_generator.training.resumable_trainer import ResumableTrainer
+from response_generator.training.trl_trainers import ResumableTrainer
 
 SomeTrainer = TypeVar("SomeTrainer", bound=ResumableTrainer)
 

@@ -7,7 +7,7 @@ from typing import Any
 from transformers import TrainerState, TrainingArguments
 
 from response_generator.training import curves, dpo_health, initial_loss, sft_health
-from response_generator.training.resumable_trainer import ResumableDPOTrainer, ResumableSFTTrainer, ResumableTrainer
+from response_generator.training.trl_trainers import ResumableDPOTrainer, ResumableSFTTrainer, ResumableTrainer
 
 
 @dataclass(frozen=True)

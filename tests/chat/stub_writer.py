@@ -1,6 +1,6 @@
 """Writes replies without a model, for tests of what is done with replies."""
 
-from response_generator.chat.dialogue import Dialogue
+from response_generator.chat.dialogue import Conversation
 from response_generator.chat.reply import Labels, Reply
 
 
@@ -24,8 +24,8 @@ class StubWriter:
         return Reply(name, emotion, seed, response, 7, False, 0, labels)
 
 
-def start_dialogue(writer=None, emotion="neutral", my_emotion=None, seed=42) -> Dialogue:
-    return Dialogue(writer or StubWriter(), emotion, my_emotion, seed)
+def start_dialogue(writer=None, emotion="neutral", my_emotion=None, seed=42) -> Conversation:
+    return Conversation(writer or StubWriter(), emotion, my_emotion, seed)
 
 
 def ignore(name: str, text: str) -> None:

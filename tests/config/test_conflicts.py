@@ -4,20 +4,13 @@ import re
 
 import pytest
 from conftest import ROOT, read_json
+from test_validation import errors_of
 
 from response_generator.config.schema import EvaluateArguments
-from response_generator.config.training_conflicts import F_DIVERGENCES, LOSS_TYPES
+from response_generator.config.training_keys import F_DIVERGENCES, LOSS_TYPES
 from response_generator.config.training_schema import DPOArguments
 from response_generator.config.validation import validate_arguments
 from response_generator.errors import InputError
-
-
-def errors_of(changes: dict, section: str | None = None) -> list[str]:
-    values = read_json(ROOT / "args" / "dpo_arg.json")
-    (values[section] if section else values).update(changes)
-    with pytest.raises(InputError) as error:
-        validate_arguments(DPOArguments, values, "args.json")
-    return error.value.messages
 
 
 @pytest.mark.parametrize(

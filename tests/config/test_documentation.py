@@ -2,10 +2,9 @@
 
 import pytest
 
-from response_generator.config import documentation, json_schema, library_keywords
+from response_generator.config import documentation, json_schema
+from response_generator.config.documentation import describe_allowed, shorten
 from response_generator.config.programs import PROGRAMS
-from response_generator.config.schema_text import describe_allowed, shorten
-from response_generator.config.validation import KEYWORD_SECTIONS
 
 SCHEMAS = [json_schema.describe_arguments(program.arguments) for program in PROGRAMS]
 SECTIONS = [section for schema in SCHEMAS for section in (schema, *schema["$defs"].values())]
@@ -26,13 +25,6 @@ def test_every_field_has_a_description_and_a_row(section):
     for key, field in section["properties"].items():
         assert field.get("description"), key
         assert f"| `{key}` |" in page
-
-
-@pytest.mark.parametrize("section", KEYWORD_SECTIONS)
-def test_every_key_of_a_library_has_a_row(section):
-    rows = read_section(documentation.build_page(), section)
-    for key in library_keywords.accepted_json_types(section):
-        assert f"| `{key}` |" in rows
 
 
 @pytest.mark.parametrize(

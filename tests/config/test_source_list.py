@@ -1,12 +1,11 @@
 """Every model, adapter and data set that the args of a program name is listed once, with the key that names it."""
 
 from response_generator.config.chat_schema import ChatArguments
-from response_generator.config.classifier_schema import ClassifierArguments
 from response_generator.config.preference_schema import DescriptionArguments
 from response_generator.config.schema import EvaluateArguments
 from response_generator.config.source_list import list_sources
 from response_generator.config.sources import SourceKind
-from response_generator.config.training_schema import DPOArguments
+from response_generator.config.training_schema import ClassifierArguments, DPOArguments
 from response_generator.config.validation import validate_arguments
 
 SCORING = {"emotion_model": "owner/emotion", "gibberish_model": "owner/gibberish"}

@@ -4,10 +4,9 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, read_json
 
 from response_generator.config import library_keywords
 from response_generator.config.preference_schema import PreferenceDataArguments, RewardArguments
@@ -17,12 +16,8 @@ from response_generator.config.validation import validate_arguments
 from response_generator.errors import InputError
 
 
-def read(file: Path) -> dict:
-    return json.loads(file.read_text(encoding="utf-8"))
-
-
 def errors_of(changes: dict, section: str | None = None) -> list[str]:
-    values = read(ROOT / "args" / "dpo_arg.json")
+    values = read_json(ROOT / "args" / "dpo_arg.json")
     (values[section] if section else values).update(changes)
     with pytest.raises(InputError) as error:
         validate_arguments(DPOArguments, values, "args.json")
@@ -30,7 +25,7 @@ def errors_of(changes: dict, section: str | None = None) -> list[str]:
 
 
 def test_schema_key_is_allowed_and_not_an_argument():
-    values = read(ROOT / "args" / "dpo_arg.json")
+    values = read_json(ROOT / "args" / "dpo_arg.json")
     with_key = validate_arguments(DPOArguments, {"$schema": "anything"} | values, "args.json")
     del values["$schema"]
     assert with_key == validate_arguments(DPOArguments, values, "args.json")
@@ -38,7 +33,7 @@ def test_schema_key_is_allowed_and_not_an_argument():
 
 def test_the_published_preference_args_are_the_original_ones():
     """The numbers of the original recipe, written down again by hand."""
-    v1, v2, v3 = (read(ROOT / "args" / f"preference{version}_arg.json") for version in ("_v1", "_v2", ""))
+    v1, v2, v3 = (read_json(ROOT / "args" / f"preference{version}_arg.json") for version in ("_v1", "_v2", ""))
     assert (v3["dataset"]["limit"], v3["history_turns"], v3["candidates"], v3["max_attempts"]) == (2048, 5, 6, 30)
     assert v3["generation"] == {
         "max_new_tokens": 20,
@@ -82,7 +77,7 @@ def test_the_published_preference_args_are_the_original_ones():
     ],
 )
 def test_contradictions_of_preference_args(changes, words):
-    values = read(ROOT / "args" / "preference_arg.json") | changes
+    values = read_json(ROOT / "args" / "preference_arg.json") | changes
     with pytest.raises(InputError) as error:
         validate_arguments(PreferenceDataArguments, values, "args.json")
     assert any(words in message for message in error.value.messages), error.value.messages
@@ -94,7 +89,7 @@ def test_filters_of_training_are_checked():
 
 
 def test_published_dpo_args_match_the_original_recipe():
-    args = validate_arguments(DPOArguments, read(ROOT / "args" / "dpo_arg.json"), "dpo_arg.json")
+    args = validate_arguments(DPOArguments, read_json(ROOT / "args" / "dpo_arg.json"), "dpo_arg.json")
     assert args.output_dir == os.path.abspath("checkpoints")
     # The base model that the adapter was trained on, and the last commit that holds an adapter.
     assert args.base_model == "unsloth/llama-2-7b-bnb-4bit"
@@ -131,8 +126,8 @@ def test_published_dpo_args_match_the_original_recipe():
 
 
 def test_published_evaluation_args_match_the_original_recipe():
-    args = validate_arguments(EvaluateArguments, read(ROOT / "args" / "evaluate_arg.json"), "evaluate_arg.json")
-    trained = validate_arguments(DPOArguments, read(ROOT / "args" / "dpo_arg.json"), "dpo_arg.json")
+    args = validate_arguments(EvaluateArguments, read_json(ROOT / "args" / "evaluate_arg.json"), "evaluate_arg.json")
+    trained = validate_arguments(DPOArguments, read_json(ROOT / "args" / "dpo_arg.json"), "dpo_arg.json")
     assert (args.base_model, args.baseline_adapter) == (trained.base_model, trained.adapter)
     assert args.adapter == f"{trained.output_dir}/adapter"
     assert args.scoring.clean_up_tokenization_spaces and args.scoring.emotion_labels == {"joy": "happiness"}
@@ -222,20 +217,20 @@ def test_an_error_names_the_key_and_what_to_do(section, key, value, words):
 )
 def test_the_args_file_of_the_other_script_is_refused(model, name, words):
     with pytest.raises(InputError, match=words) as error:
-        validate_arguments(model, read(ROOT / "args" / f"{name}_arg.json"), "args.json")
+        validate_arguments(model, read_json(ROOT / "args" / f"{name}_arg.json"), "args.json")
     assert len(error.value.messages) == 1
 
 
 def test_a_missing_key_and_a_section_of_the_wrong_type_are_refused():
     assert errors_of({"dpo": 3}) == ["args.json: dpo: got 3 (integer); allowed: object"]
-    values = read(ROOT / "args" / "dpo_arg.json")
+    values = read_json(ROOT / "args" / "dpo_arg.json")
     del values["base_model"]
     with pytest.raises(InputError, match="base_model: missing"):
         validate_arguments(DPOArguments, values, "args.json")
 
 
 def test_a_number_may_be_an_integer_but_not_a_boolean():
-    values = read(ROOT / "args" / "dpo_arg.json")
+    values = read_json(ROOT / "args" / "dpo_arg.json")
     values["dpo"]["beta"] = 1
     assert validate_arguments(DPOArguments, values, "args.json").dpo["beta"] == 1
     assert errors_of({"beta": True}, "dpo") == ["args.json: dpo.beta: got True (boolean); allowed: number"]
@@ -244,10 +239,7 @@ def test_a_number_may_be_an_integer_but_not_a_boolean():
 @pytest.mark.slow
 def test_library_keywords_file_matches_the_pinned_libraries():
     # In another process, because unsloth's GPU code patches transformers and TRL when it is imported.
-    code = (
-        "import json; from response_generator.config import library_reader as k; "
-        "print(json.dumps(k.read_from_libraries()))"
-    )
+    code = "import json; from response_generator import library_reader as k; print(json.dumps(k.read_from_libraries()))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     keywords = json.loads(done.stdout.strip().splitlines()[-1])
-    assert keywords == json.loads(library_keywords.FILE.read_text(encoding="utf-8"))
+    assert keywords == read_json(library_keywords.FILE)

@@ -133,13 +133,15 @@ def test_all_programs_use_the_same_ids(tiny: Tiny, published, dialogues, tmp_pat
         **models | {"baseline_adapter": str(published / "adapter_three_copies")},
         preferences={"dataset": {"path": "pairs.jsonl"}, "beta": 0.1},
     )
-    evaluation = pipeline.prepare(validate_arguments(EvaluateArguments, values, "args.json"), varied, pairs)
+    evaluation = pipeline.prepare_evaluation(validate_arguments(EvaluateArguments, values, "args.json"), varied, pairs)
     expected = [request.prompt_ids for request in evaluation.requests]
     (batches,) = pair_logprobs.find_remaining_batches(tmp_path, ["adapter"], evaluation.held_out).values()
     assert [pair["prompt_ids"] for _, pair in sorted(pair for batch in batches for pair in batch)] == expected
 
     values = tiny.preferences(tmp_path / "preferences", **models)
-    building = preference_preparation.prepare(validate_arguments(PreferenceDataArguments, values, "args.json"), varied)
+    building = preference_preparation.prepare_building(
+        validate_arguments(PreferenceDataArguments, values, "args.json"), varied
+    )
     assert [request.prompt_ids for request in building.requests] == expected
 
     values = published_dpo(tiny, published, tmp_path / "dpo", "adapter_two_tables") | {"samples": samples}

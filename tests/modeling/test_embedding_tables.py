@@ -25,7 +25,7 @@ from response_generator.modeling.adapters import to_model_key
 from response_generator.modeling.logprobs import completion_logps
 from response_generator.modeling.tokenizer import load_tokenizer
 from response_generator.training import memory, reference, run_training, sanity_checks, trainer_config, trainer_setup
-from response_generator.training.resumable_trainer import ResumableDPOTrainer
+from response_generator.training.trl_trainers import ResumableDPOTrainer
 
 TABLES = ("base_model.model.lm_head.weight", "base_model.model.model.embed_tokens.weight")
 ADAPTERS = ("adapter_two_tables", "adapter_three_copies")

@@ -16,7 +16,7 @@ from script_runs import script_environment
 
 from response_generator.config.schema import Section
 from response_generator.errors import InputError
-from response_generator.runs import run_folder
+from response_generator.runs import environment
 from response_generator.runs.run_folder import RunFolder, find_differing_keys
 
 ARGUMENTS = {"seed": 1, "dpo": {"beta": 0.1}}
@@ -215,7 +215,7 @@ def test_a_finished_run_whose_model_was_deleted_says_so(tmp_path):
 
 def test_a_finished_run_names_the_commit_that_it_was_made_at_where_it_is_another_one(tmp_path, monkeypatch):
     here = "89abcdef0123"
-    monkeypatch.setattr(run_folder, "find_checkout_commit", lambda: here)
+    monkeypatch.setattr(environment, "find_checkout_commit", lambda: here)
     run = RunFolder(tmp_path, ARGUMENTS)
     finished = f"{tmp_path} is finished and is kept: see metrics.json there"
     for commit in (None, here):

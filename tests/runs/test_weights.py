@@ -11,7 +11,7 @@ from safetensors.numpy import save_file
 
 from response_generator.errors import InputError
 from response_generator.runs import weights
-from response_generator.runs.earlier_arguments import follow_move
+from response_generator.runs.earlier_start import follow_move
 from response_generator.runs.run_folder import RunFolder
 
 OLD, NEW = "1" * 40, "2" * 40

@@ -151,7 +151,7 @@ def execute(command: str, patch: pytest.MonkeyPatch) -> None:
         expected = r"^open http://127\.0\.0\.1:\d+/" if "--serve" in options else r"\ttarget neutral .*\n.*\ttarget "
         assert re.search(expected, printed, re.MULTILINE), command
     elif program == "response_generator.explain":
-        assert printed.startswith(f"{options[0]}\n"), command
+        assert printed.startswith(f"{options[0]}  "), command
     else:
         output = find_output(program, options)
         missing = [name for name in WRITTEN[program] if not (output / name).is_file()]

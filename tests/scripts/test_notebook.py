@@ -15,10 +15,9 @@ from tiny_assets import link_repository, write_tiny_assets
 from tiny_models import demo_rows
 
 from response_generator.cli import command_line
-from response_generator.config.classifier_schema import ClassifierArguments
 from response_generator.config.preference_schema import PreferenceDataArguments
 from response_generator.config.schema import EvaluateArguments
-from response_generator.config.training_schema import DPOArguments, SFTArguments
+from response_generator.config.training_schema import ClassifierArguments, DPOArguments, SFTArguments
 
 NOTEBOOK = read_json(ROOT / "notebooks" / "free_gpu.ipynb")
 CODE = [cell for cell in NOTEBOOK["cells"] if cell["cell_type"] == "code"]

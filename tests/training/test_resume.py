@@ -14,7 +14,7 @@ from transformers import TrainerCallback, TrainerState
 
 from response_generator.errors import RunError
 from response_generator.training import checkpoint_files, run_training, step_files
-from response_generator.training.resumption import CheckpointCallback, EpochSeededLengthSampler
+from response_generator.training.resume_callbacks import CheckpointCallback, EpochSeededLengthSampler
 from response_generator.training.step_files import read_rows
 
 CASES = {

@@ -26,7 +26,7 @@ from response_generator.training import (
     trainer_config,
     trainer_setup,
 )
-from response_generator.training.resumable_trainer import ResumableDPOTrainer
+from response_generator.training.trl_trainers import ResumableDPOTrainer
 
 PAIRS = [parse_pair(number, row) for number, row in enumerate(demo_rows("written_pairs_train", 8))]
 

@@ -1,5 +1,6 @@
 """Compares the args of an earlier start with those of this one, also where the run folder was moved in between."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -42,3 +43,17 @@ def replace_value(arguments: dict[str, Any], key: str, value: Any) -> dict[str, 
     """Returns nested arguments with another value of `key`, for example "scoring.emotion_model"."""
     section, dot, rest = key.partition(".")
     return arguments | {section: replace_value(arguments[section], rest, value) if dot else value}
+
+
+def is_copy(earlier: dict[str, Any], folder: Path) -> bool:
+    """Whether the folder that an earlier start has named is still there, and is not this one by another path."""
+    before = Path(earlier.get("output_dir") or folder, "args.json")
+    return before.is_file() and not before.samefile(folder / "args.json")
+
+
+def describe_move(earlier: dict[str, Any], folder: Path) -> list[str]:
+    """Says that the folder of an earlier start was copied or moved to `folder`, if it was."""
+    before = earlier.get("output_dir")
+    if is_copy(earlier, folder):
+        return [f"this run is a copy of {before}"]
+    return [f"this run was moved here from {before}"] if before and not os.path.exists(before) else []

@@ -3,7 +3,7 @@
 import pytest
 
 from response_generator.errors import InputError
-from response_generator.runs import json_lines, resumable
+from response_generator.runs import batch_rows, json_lines
 
 BATCHES = [[0, 1], [2, 3], [4]]
 
@@ -20,9 +20,9 @@ def compute_remaining(file) -> list[list[int]]:
         computed.append(batch)
         return [{"n": number, "text": f"row {number} ½\u2028"} for number in batch]
 
-    _, completed = resumable.load_completed(file, BATCHES, get_key)
+    _, completed = batch_rows.load_completed(file, BATCHES, get_key)
     remaining = [batch for batch, is_complete in zip(BATCHES, completed, strict=True) if not is_complete]
-    resumable.map_batches(file, remaining, compute, lambda rows, seconds: None)
+    batch_rows.map_batches(file, remaining, compute, lambda rows, seconds: None)
     return computed
 
 
@@ -91,5 +91,5 @@ def test_a_key_that_is_a_list_is_named_with_its_line(tmp_path, key):
     file = tmp_path / "rows.jsonl"
     json_lines.write_jsonl(file, [{"n": 0}, {"n": key}])
     with pytest.raises(InputError, match=r"rows.jsonl, line 2: has a list or an object in place of a number or a name"):
-        resumable.load_completed(file, BATCHES, get_key)
+        batch_rows.load_completed(file, BATCHES, get_key)
     assert len(json_lines.read_jsonl(file)) == 2  # nothing is removed

@@ -63,7 +63,7 @@ def load_completed(
     return rows, completed
 
 
-def remaining_batches(
+def find_remaining(
     file: Path,
     models: Sequence[str],
     batches: Sequence[Any],

@@ -15,7 +15,7 @@ from response_generator.data.dialogue_tokenization import IGNORED_LABEL
 from response_generator.data.tokenization import global_batch_size
 from response_generator.errors import RunError
 from response_generator.modeling.adapters import write_adapter
-from response_generator.training import checkpoint_files, checkpointing, held_out, resumption
+from response_generator.training import checkpoint_files, checkpointing, held_out, resume_callbacks
 
 # Which replies' tokens TRL averages these metrics over; the others are means over pairs.
 SIDES_OF_TOKEN_METRICS = {
@@ -41,10 +41,10 @@ class ResumableTrainer:
 
     def __init__(self, *args, run_identity: dict[str, Any], save_total_limit: int | None = None, **kwargs):
         super().__init__(*args, **kwargs)
-        self.add_callback(resumption.SamplerEpochCallback())
-        self.add_callback(resumption.LogSumsCallback(self))
-        self.add_callback(resumption.CheckpointCallback(self.accelerator, run_identity, save_total_limit))
-        self.add_callback(resumption.FiniteGradientCallback(self.accelerator))
+        self.add_callback(resume_callbacks.SamplerEpochCallback())
+        self.add_callback(resume_callbacks.LogSumsCallback(self))
+        self.add_callback(resume_callbacks.CheckpointCallback(self.accelerator, run_identity, save_total_limit))
+        self.add_callback(resume_callbacks.FiniteGradientCallback(self.accelerator))
 
     def compute_loss(self, model, *args, **kwargs):
         """TRL's loss; in training it must be finite, as transformers would train on and log another number.
@@ -119,7 +119,8 @@ class ResumableTrainer:
         if self.args.train_sampling_strategy != "group_by_length":
             return super()._get_train_sampler(train_dataset)
         seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
-        return resumption.EpochSeededLengthSampler(self.train_dataset["length"], global_batch_size(self.args), seed)
+        lengths = self.train_dataset["length"]
+        return resume_callbacks.EpochSeededLengthSampler(lengths, global_batch_size(self.args), seed)
 
     def _load_optimizer_and_scheduler(self, checkpoint):
         # Promise: several CPU processes can be resumed. transformers would map the tensors to "cpu:0", which torch
