@@ -10,7 +10,7 @@ from response_generator.evaluation.conclusions import (
 from response_generator.evaluation.estimates import Estimate
 from response_generator.evaluation.metrics import CLEAN, Metric
 from response_generator.evaluation.table import format_bounds, format_interval, format_number
-from response_generator.reporting.page import Card
+from response_generator.reporting.blocks import Card
 
 TITLES = {CLEAN: "clean replies"}  # in the table the label is below the name of its classifier
 

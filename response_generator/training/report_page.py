@@ -1,12 +1,24 @@
 """report.html of a training run: key figures, curves with the warnings, data, sample replies and settings."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import groupby
-from pathlib import Path
 from typing import Any
 
 from response_generator.data.tokenization import LENGTH_COLUMNS, summarize_lengths
-from response_generator.reporting.page import Card, to_data_url, write_page
+from response_generator.reporting.blocks import (
+    Block,
+    Card,
+    Cards,
+    Paragraph,
+    Picture,
+    Pictures,
+    PromptReplies,
+    Section,
+    Sentences,
+    Table,
+    list_settings,
+)
+from response_generator.reporting.page import write_page
 from response_generator.reporting.pictures import render
 from response_generator.runs.run_folder import RunFolder, flatten
 from response_generator.training import curves
@@ -15,11 +27,8 @@ from response_generator.training.preparation import PreparedTraining
 from response_generator.training.samples import POLICY, REFERENCE, get_turn_text
 from response_generator.training.training_method import MetricCard, TrainingMethod
 
-PAGE_FOLDER = Path(__file__).with_name("page")
 MAX_SHOWN_REPLIES = 12  # to a prompt
 LAST_QUARTER_NOTE = "mean of the last quarter of the steps"
-
-Rows = list[tuple[str, str]]  # title, value
 
 
 def write_report_page(
@@ -34,30 +43,17 @@ def write_report_page(
     description: Sequence[tuple[str, str]],
 ) -> None:
     """Writes report.html into the run folder; for `description` see `report.write_results`."""
-    pictures = {
-        panel.title: (
-            curves.describe_panel(log, panel),
-            to_data_url(render(curves.draw_one(log, panel, warnings), "svg", {"Date": None})),
-        )
-        for panel in panels
-    }
-    write_page(
-        run.path / "report.html",
-        PAGE_FOLDER,
-        title=title,
-        summary=describe_run(prepared, metrics),
-        cards=build_cards(prepared.method, metrics),
-        warnings=warnings,
-        unchecked_note=prepared.method.unchecked_note,
-        window=curves.describe_window(log),
-        pictures=pictures,
-        samples=group_samples(samples),
-        data=build_data_tables(prepared, metrics, description),
-        length_columns=LENGTH_COLUMNS,
-        max_shown_replies=MAX_SHOWN_REPLIES,
-        settings=flatten(run.arguments),
-        environment=run.flatten_environment(),
-    )
+    blocks = [
+        Paragraph(describe_run(prepared, metrics)),
+        Cards(build_cards(prepared.method, metrics)),
+        show_warnings(warnings, prepared.method),
+        show_curves(log, panels, warnings),
+        *show_samples(samples),
+        Section("Data", list(build_data_tables(prepared, metrics, description))),
+        list_settings("Settings", flatten(run.arguments)),
+        list_settings("Environment", run.flatten_environment()),
+    ]
+    write_page(run.path / "report.html", title, blocks)
 
 
 def describe_run(prepared: PreparedTraining, metrics: dict[str, float]) -> str:
@@ -107,21 +103,48 @@ def build_speed_card(metrics: dict[str, float], unit: str) -> Card:
     return Card("speed", f"{speed:.1f} {unit}/s", "evaluations and sample replies included", rows)
 
 
-def group_samples(samples: curves.Log) -> list[dict[str, Any]]:
-    """For each prompt its turns, the reference's reply and the policy's replies; equal replies of consecutive steps are
-    one row."""
+def show_warnings(warnings: curves.Log, method: TrainingMethod) -> Block:
+    if not warnings:
+        return Paragraph(f"The health checks found nothing to warn of; {method.unchecked_note}.")
+    return Section("Warnings", [Sentences([warning["message"] for warning in warnings], are_warnings=True)])
+
+
+def show_curves(log: curves.Log, panels: Sequence[curves.Panel], warnings: curves.Log) -> Section:
+    note = curves.describe_window(log) + ("; dotted: the step of a warning, with its number" if warnings else "")
+    pictures = [
+        Picture(panel.title, curves.describe_panel(log, panel), render(curves.draw_one(log, panel, warnings), "svg"))
+        for panel in panels
+    ]
+    return Section("Curves", [Paragraph(f"{note}."), Pictures(pictures, are_panels=True)])
+
+
+def show_samples(samples: curves.Log) -> list[Section]:
+    """A section with each prompt's sample replies; none without samples."""
     prompts: dict[int, list[dict[str, Any]]] = {}
     for row in samples:
         prompts.setdefault(row["index"], []).append(row)
-    return [
-        {
-            "target": rows[0]["target_emotion"],
-            "turns": [(turn["role"], get_turn_text(turn)) for turn in rows[0]["prompt"]],
-            "reference": next((row for row in rows if row["model"] == REFERENCE), None),
-            "replies": spread(merge_equal([row for row in rows if row["model"] == POLICY]), MAX_SHOWN_REPLIES),
-        }
-        for rows in prompts.values()
-    ]
+    note = (
+        f"The same prompts and random numbers at every step; {MAX_SHOWN_REPLIES} replies to a prompt at most. "
+        "samples.jsonl has all of them."
+    )
+    blocks = [Paragraph(note), *map(group_replies, prompts.values())]
+    return [Section("Sample replies", blocks)] if prompts else []
+
+
+def group_replies(rows: list[dict[str, Any]]) -> PromptReplies:
+    """The policy's replies to one prompt, equal ones of consecutive steps in one line, and the reference's reply."""
+
+    def format_reply(row: dict[str, Any], before: str = "") -> tuple[str, str, str]:
+        return before, row["response"], "stopped by max_new_tokens" if row["hit_max_new_tokens"] else ""
+
+    policy = spread(merge_equal([row for row in rows if row["model"] == POLICY]), MAX_SHOWN_REPLIES)
+    reference = [format_reply(row) for row in rows if row["model"] == REFERENCE][:1]
+    return PromptReplies(
+        f"target emotion: {rows[0]['target_emotion'] or 'none'}",
+        [(turn["role"], get_turn_text(turn)) for turn in rows[0]["prompt"]],
+        {POLICY: [format_reply(row, f"step {row['steps']}") for row in policy]}
+        | ({REFERENCE: reference} if reference else {}),
+    )
 
 
 def merge_equal(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -142,31 +165,24 @@ def spread(rows: list[dict[str, Any]], count: int) -> list[dict[str, Any]]:
 
 def build_data_tables(
     prepared: PreparedTraining, metrics: dict[str, float], description: Sequence[tuple[str, str]]
-) -> list[dict[str, Any]]:
-    """For training and held-out rows: counts, token lengths, and the description."""
-    tables = []
-    for title, key, tokens in (
-        ("training", "dataset", prepared.train),
-        ("held out", "eval_dataset", prepared.held_out),
-    ):
+) -> Iterator[Table]:
+    """For training and held-out rows: counts with the description, and token lengths."""
+    for title, key, tokens in (("training", "dataset", prepared.train), ("held out", "eval_dataset", prepared.held_out)):
         if tokens is None:
             continue
-        counts: Rows = [
-            ("rows read, after the filters", str(tokens.read)),
-            ("rows used", str(len(tokens.rows))),
-            ("truncated", str(tokens.truncated)),
-        ]
         # Totals and reasons of rows that were left out, such as dataset/dropped_pairs/REASON.
-        counts += [
+        left_out = [
             (name.removeprefix(f"{key}/").replace("_", " ").replace("/", ": "), str(count))
             for name, count in metrics.items()
             if name.startswith(f"{key}/")
         ]
-        tables.append(
-            {
-                "title": title,
-                "counts": counts + (list(description) if key == "dataset" else []),
-                "lengths": summarize_lengths(tokens.lengths()),
-            }
-        )
-    return tables
+        counts = [
+            ("rows read, after the filters", str(tokens.read)),
+            ("rows used", str(len(tokens.rows))),
+            ("truncated", str(tokens.truncated)),
+            *left_out,
+            *(description if key == "dataset" else []),
+        ]
+        yield Table({"": counts}, title=title, style="settings")
+        lengths = summarize_lengths(tokens.lengths())
+        yield Table({"": lengths}, LENGTH_COLUMNS, f"{title}: tokens of a row", "numbers")
