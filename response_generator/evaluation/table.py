@@ -3,8 +3,8 @@
 from collections.abc import Callable, Iterable
 
 from response_generator.evaluation.comparison import GOLD, GOLD_TITLE, Comparison
-from response_generator.evaluation.conclusions import format_p_value
 from response_generator.evaluation.estimates import Estimate
+from response_generator.evaluation.formats import format_interval, format_number, format_p_value
 from response_generator.evaluation.intervals import MIN_PROMPTS
 from response_generator.evaluation.metrics import F1, PRECISION, RECALL, Metric
 
@@ -91,22 +91,10 @@ def format_cell(estimate: Estimate | None, in_percent: bool, signed: bool = Fals
     return format_number(estimate.value, in_percent, signed) + format_bounds(estimate, in_percent)
 
 
-def format_number(number: float, in_percent: bool, signed: bool = False) -> str:
-    scale, digits = (100, 1) if in_percent else (1, 2)
-    rounded = round(number * scale, digits) + 0.0  # no "-0.0"
-    return f"{rounded:{'+' if signed else ''}.{digits}f}"
-
-
 def format_bounds(estimate: Estimate, in_percent: bool) -> str:
     """The interval and the p-value, each with a space before it, as far as there are any."""
     parts = (format_interval(estimate, in_percent), format_p(estimate))
     return "".join(f" {part}" for part in parts if part)
-
-
-def format_interval(estimate: Estimate, in_percent: bool) -> str:
-    if estimate.low is None:
-        return ""
-    return f"[{format_number(estimate.low, in_percent)}, {format_number(estimate.high, in_percent)}]"
 
 
 def format_p(estimate: Estimate) -> str:

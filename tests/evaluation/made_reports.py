@@ -1,13 +1,13 @@
 """Made evaluations for the tests of their report."""
 
 import numpy as np
+from browser_pages import ATTACK
 from test_metrics import LABELS, row
 
 from response_generator.constants import EMOTIONS
 from response_generator.evaluation.comparison import Comparison, compare_models
 
 ENVIRONMENT = {"commit": '"c0ffee"'}
-ATTACK = "</script><script>document.title = 'taken'</script><img src=x onerror=\"document.title = 'taken'\"> & \u2028"
 TITLE = "Evaluation: demo/evaluate (adapter dpo, baseline <b>sft</b>)"
 SETTINGS = {"seed": "42", "wandb.notes": '"<b>bold</b>"'}
 

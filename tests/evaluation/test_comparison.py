@@ -213,7 +213,7 @@ def test_where_tokenizers_differ_nothing_is_counted_in_tokens():
         assert not IN_TOKENS & set(group)
     assert set(found.estimates["a"]) == set(alike.estimates["a"]) - IN_TOKENS
     assert any("Numbers of tokens and perplexity are left out: " in said for said in draw_conclusions(found))
-    lengths = [plots.draw_pictures(each)["lengths"].axes[0].get_xlabel() for each in (alike, found)]
+    lengths = [plots.plot_lengths(each).axes[0].get_xlabel() for each in (alike, found)]
     assert lengths == ["tokens, including EOS", "characters"]
 
 
