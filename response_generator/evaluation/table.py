@@ -1,12 +1,14 @@
 """The table of an evaluation as text: every model beside the gold replies, and the differences, with intervals."""
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 from response_generator.evaluation.comparison import GOLD, GOLD_TITLE, Comparison
 from response_generator.evaluation.estimates import Estimate
 from response_generator.evaluation.formats import format_interval, format_number, format_p_value
 from response_generator.evaluation.intervals import MIN_PROMPTS
 from response_generator.evaluation.metrics import F1, PRECISION, RECALL, Metric
+from response_generator.reporting.blocks import Table
 
 PREFERENCE_TITLES = {
     "reward_accuracy": "reward accuracy (chosen preferred)",
@@ -15,6 +17,7 @@ PREFERENCE_TITLES = {
     "margin_sd": "margin, SD",
 }
 BY_EMOTION = (RECALL, PRECISION, F1)  # sections of metrics
+STYLE = "metrics blocks"  # classes of report.css
 
 Groups = dict[str, list[list[str]]]  # rows by section; a row is a title and then one cell per column
 CellFormat = Callable[..., str]  # format_cell, or another with its arguments
@@ -40,19 +43,25 @@ def build_header(comparison: Comparison) -> list[str]:
     return ["", *models, *(between if others else []), GOLD_TITLE]
 
 
-def build_groups(comparison: Comparison) -> Groups:
+def build_table(comparison: Comparison) -> Table:
     """Rates in percent, differences in points, the rest as it is; a cell is "value [low, high]", p after it."""
-    return group_rows(comparison, comparison.metrics.values(), format_cell, format_cells)
+    groups = group_rows(comparison, comparison.metrics.values(), format_cell, format_cells)
+    return Table(groups, build_header(comparison), style=STYLE)
 
 
-def build_gold_header(comparison: Comparison) -> list[str]:
-    return ["", *(f"{model} − {GOLD_TITLE}" for model in comparison.models)]
+def split_by_emotion(table: Table) -> tuple[Table, Table]:
+    """The metrics of all replies, and those of each emotion."""
+    groups: tuple[Groups, Groups] = {}, {}
+    for title, rows in table.groups.items():
+        groups[title in BY_EMOTION][title] = rows
+    return replace(table, groups=groups[0]), replace(table, groups=groups[1])
 
 
-def build_gold_groups(comparison: Comparison) -> Groups:
+def build_gold_table(comparison: Comparison) -> Table:
     """The differences of each model from the gold replies to the same prompts."""
     metrics = [metric for metric in comparison.metrics.values() if metric.on_gold]
-    return group_rows(comparison, metrics, format_cell, format_gold_cells)
+    header = ["", *(f"{model} − {GOLD_TITLE}" for model in comparison.models)]
+    return Table(group_rows(comparison, metrics, format_cell, format_gold_cells), header, style=STYLE)
 
 
 def group_rows(

@@ -56,14 +56,11 @@ def build_tables(comparison: Comparison, width: int) -> list[Table]:
     header = build_header(comparison)
     metrics = [metric for metric in comparison.metrics.values() if metric.carries_conclusions]
     columns = list(range(1, len(header)))
-    groups = group_rows(comparison, metrics, format_cell, format_cells)
-    widths = measure_columns(header, groups)
-    if fits(widths, columns, width, title_width=widths[0]):
-        return [build_table(header, groups, widths, columns, width)]
-    groups = group_rows(comparison, metrics, format_in_two_lines, format_cells)
-    widths = measure_columns(header, groups)
-    if fits(widths, columns, width):
-        return [build_table(header, groups, widths, columns, width)]
+    for form in (format_cell, format_in_two_lines):
+        groups = group_rows(comparison, metrics, form, format_cells)
+        widths = measure_columns(header, groups)
+        if fits(widths, columns, width, title_width=widths[0] if form is format_cell else MIN_TITLE_WIDTH):
+            return [build_table(header, groups, widths, columns, width)]
     *differences, gold = columns[len(comparison.models) :]
     parts = split_columns(widths, [*columns[: len(comparison.models)], gold], width)
     parts += split_columns(widths, differences, width)

@@ -5,19 +5,7 @@ from itertools import groupby
 from typing import Any
 
 from response_generator.data.tokenization import LENGTH_COLUMNS, summarize_lengths
-from response_generator.reporting.blocks import (
-    Block,
-    Card,
-    Cards,
-    Paragraph,
-    Picture,
-    Pictures,
-    PromptReplies,
-    Section,
-    Sentences,
-    Table,
-    list_settings,
-)
+from response_generator.reporting import blocks
 from response_generator.reporting.page import write_page
 from response_generator.reporting.pictures import render
 from response_generator.runs.run_folder import RunFolder, flatten
@@ -43,17 +31,17 @@ def write_report_page(
     description: Sequence[tuple[str, str]],
 ) -> None:
     """Writes report.html into the run folder; for `description` see `report.write_results`."""
-    blocks = [
-        Paragraph(describe_run(prepared, metrics)),
-        Cards(build_cards(prepared.method, metrics)),
+    parts = [
+        blocks.Paragraph(describe_run(prepared, metrics)),
+        blocks.Cards(build_cards(prepared.method, metrics)),
         show_warnings(warnings, prepared.method),
         show_curves(log, panels, warnings),
         *show_samples(samples),
-        Section("Data", list(build_data_tables(prepared, metrics, description))),
-        list_settings("Settings", flatten(run.arguments)),
-        list_settings("Environment", run.flatten_environment()),
+        blocks.Section("Data", list(build_data_tables(prepared, metrics, description))),
+        blocks.list_settings("Settings", flatten(run.arguments)),
+        blocks.list_settings("Environment", run.flatten_environment()),
     ]
-    write_page(run.path / "report.html", title, blocks)
+    write_page(run.path / "report.html", title, parts)
 
 
 def describe_run(prepared: PreparedTraining, metrics: dict[str, float]) -> str:
@@ -65,22 +53,22 @@ def describe_run(prepared: PreparedTraining, metrics: dict[str, float]) -> str:
     return text
 
 
-def build_cards(method: TrainingMethod, metrics: dict[str, float]) -> list[Card]:
+def build_cards(method: TrainingMethod, metrics: dict[str, float]) -> list[blocks.Card]:
     cards = [build_metric_card(card, metrics) for card in method.cards]
     return [*cards, build_loss_card(metrics), build_speed_card(metrics, method.unit)]
 
 
-def build_metric_card(card: MetricCard, metrics: dict[str, float]) -> Card:
+def build_metric_card(card: MetricCard, metrics: dict[str, float]) -> blocks.Card:
     """The held-out value in large type, or that of the last quarter of training where nothing is held out."""
     held_out, training = metrics.get(f"eval_{card.metric}"), metrics.get(f"last_quarter/{card.metric}")
     shown = "not logged" if training is None else card.form.format(training)
     if held_out is None:
-        return Card(card.title, shown, f"in training, {LAST_QUARTER_NOTE}")
+        return blocks.Card(card.title, shown, f"in training, {LAST_QUARTER_NOTE}")
     value = card.form.format(held_out)
-    return Card(card.title, value, "of held-out rows, at the end", [("training, last quarter", shown)])
+    return blocks.Card(card.title, value, "of held-out rows, at the end", [("training, last quarter", shown)])
 
 
-def build_loss_card(metrics: dict[str, float]) -> Card:
+def build_loss_card(metrics: dict[str, float]) -> blocks.Card:
     last = metrics.get("last_quarter/loss")
     value = f"{metrics['initial_loss']:.3f}" + ("" if last is None else f" → {last:.3f}")
     rows = [
@@ -90,35 +78,36 @@ def build_loss_card(metrics: dict[str, float]) -> Card:
     ]
     if "eval_loss" in metrics:
         rows.append(("held out", f"{metrics['eval_loss']:.3f}"))
-    return Card("loss", value, f"before the first step → {LAST_QUARTER_NOTE}", rows)
+    return blocks.Card("loss", value, f"before the first step → {LAST_QUARTER_NOTE}", rows)
 
 
-def build_speed_card(metrics: dict[str, float], unit: str) -> Card:
+def build_speed_card(metrics: dict[str, float], unit: str) -> blocks.Card:
     speed = metrics.get(f"{unit}_per_second")
     rows = [("peak memory", f"{metrics['peak_memory_gb']:.1f} GB")]
     if speed is None:
-        return Card("speed", "not measured", "training had ended in an earlier start of the run", rows)
+        return blocks.Card("speed", "not measured", "training had ended in an earlier start of the run", rows)
     minutes, seconds = divmod(round(metrics["train_seconds"]), 60)
     rows.insert(0, ("training time", f"{minutes} min {seconds} s"))
-    return Card("speed", f"{speed:.1f} {unit}/s", "evaluations and sample replies included", rows)
+    return blocks.Card("speed", f"{speed:.1f} {unit}/s", "evaluations and sample replies included", rows)
 
 
-def show_warnings(warnings: curves.Log, method: TrainingMethod) -> Block:
+def show_warnings(warnings: curves.Log, method: TrainingMethod) -> blocks.Block:
     if not warnings:
-        return Paragraph(f"The health checks found nothing to warn of; {method.unchecked_note}.")
-    return Section("Warnings", [Sentences([warning["message"] for warning in warnings], are_warnings=True)])
+        return blocks.Paragraph(f"The health checks found nothing to warn of; {method.unchecked_note}.")
+    messages = [warning["message"] for warning in warnings]
+    return blocks.Section("Warnings", [blocks.Sentences(messages, are_warnings=True)])
 
 
-def show_curves(log: curves.Log, panels: Sequence[curves.Panel], warnings: curves.Log) -> Section:
+def show_curves(log: curves.Log, panels: Sequence[curves.Panel], warnings: curves.Log) -> blocks.Section:
     note = curves.describe_window(log) + ("; dotted: the step of a warning, with its number" if warnings else "")
-    pictures = [
-        Picture(panel.title, curves.describe_panel(log, panel), render(curves.draw_one(log, panel, warnings), "svg"))
-        for panel in panels
-    ]
-    return Section("Curves", [Paragraph(f"{note}."), Pictures(pictures, are_panels=True)])
+    pictures = []
+    for panel in panels:
+        svg = render(curves.draw_one(log, panel, warnings), "svg")
+        pictures.append(blocks.Picture(panel.title.replace(" ", "-"), curves.describe_panel(log, panel), svg))
+    return blocks.Section("Curves", [blocks.Paragraph(f"{note}."), blocks.Pictures(pictures, are_panels=True)])
 
 
-def show_samples(samples: curves.Log) -> list[Section]:
+def show_samples(samples: curves.Log) -> list[blocks.Section]:
     """A section with each prompt's sample replies; none without samples."""
     prompts: dict[int, list[dict[str, Any]]] = {}
     for row in samples:
@@ -127,11 +116,11 @@ def show_samples(samples: curves.Log) -> list[Section]:
         f"The same prompts and random numbers at every step; {MAX_SHOWN_REPLIES} replies to a prompt at most. "
         "samples.jsonl has all of them."
     )
-    blocks = [Paragraph(note), *map(group_replies, prompts.values())]
-    return [Section("Sample replies", blocks)] if prompts else []
+    parts = [blocks.Paragraph(note), *map(group_replies, prompts.values())]
+    return [blocks.Section("Sample replies", parts)] if prompts else []
 
 
-def group_replies(rows: list[dict[str, Any]]) -> PromptReplies:
+def group_replies(rows: list[dict[str, Any]]) -> blocks.PromptReplies:
     """The policy's replies to one prompt, equal ones of consecutive steps in one line, and the reference's reply."""
 
     def format_reply(row: dict[str, Any], before: str = "") -> tuple[str, str, str]:
@@ -139,7 +128,7 @@ def group_replies(rows: list[dict[str, Any]]) -> PromptReplies:
 
     policy = spread(merge_equal([row for row in rows if row["model"] == POLICY]), MAX_SHOWN_REPLIES)
     reference = [format_reply(row) for row in rows if row["model"] == REFERENCE][:1]
-    return PromptReplies(
+    return blocks.PromptReplies(
         f"target emotion: {rows[0]['target_emotion'] or 'none'}",
         [(turn["role"], get_turn_text(turn)) for turn in rows[0]["prompt"]],
         {POLICY: [format_reply(row, f"step {row['steps']}") for row in policy]}
@@ -165,7 +154,7 @@ def spread(rows: list[dict[str, Any]], count: int) -> list[dict[str, Any]]:
 
 def build_data_tables(
     prepared: PreparedTraining, metrics: dict[str, float], description: Sequence[tuple[str, str]]
-) -> Iterator[Table]:
+) -> Iterator[blocks.Table]:
     """For training and held-out rows: counts with the description, and token lengths."""
     for title, key, tokens in (("training", "dataset", prepared.train), ("held out", "eval_dataset", prepared.held_out)):
         if tokens is None:
@@ -183,6 +172,6 @@ def build_data_tables(
             *left_out,
             *(description if key == "dataset" else []),
         ]
-        yield Table({"": counts}, title=title, style="settings")
+        yield blocks.Table({"": counts}, title=title, style="settings")
         lengths = summarize_lengths(tokens.lengths())
-        yield Table({"": lengths}, LENGTH_COLUMNS, f"{title}: tokens of a row", "numbers")
+        yield blocks.Table({"": lengths}, LENGTH_COLUMNS, f"{title}: tokens of a row", "numbers")

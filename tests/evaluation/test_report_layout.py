@@ -132,17 +132,6 @@ def test_each_number_with_its_sign_is_kept_unbroken():
     assert marked.startswith("Worse &amp; [a: <span")
 
 
-def test_a_name_with_brackets_or_markup_is_text_in_the_conclusions(browser, tmp_path):
-    rows = made_rows()
-    found = compare_models({"runs/[a": rows["baseline"], "<b>b</b>": rows["adapter"]}, LABELS, 100, seed=1)
-    report.write_report(found, TITLE, SETTINGS, ENVIRONMENT, tmp_path)
-    with open_page(browser, tmp_path / "report.html", viewport=PHONE) as page:
-        assert "whether <b>b</b> follows the target emotion more or less often than runs/[a: the" in (
-            page.locator(".conclusion").inner_text()
-        )
-        assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
-
-
 @pytest.mark.parametrize("models", [1, 4])
 def test_one_model_and_four_are_readable_on_a_phone(browser, tmp_path, models):
     found = compare_four_runs() if models == 4 else compare_models({"adapter": made_rows()["adapter"]}, LABELS, 100, 1)

@@ -61,14 +61,11 @@ def test_it_shows_description_plots_and_pairs(page):
     assert page.title() == page.locator("h1").inner_text() == TITLE  # the texts of the data are no markup
 
 
-def test_order_search_and_emotion(page):
+def test_order_and_emotion(page):
     page.locator("[name=order]").select_option("largest margin first")
     assert numbers(page)[:3] == [17, 34, 51]  # margins 59, 58, 57
     page.locator("[name=order]").select_option("chosen much longer first")
     assert 59 in numbers(page)[:2]
-    page.locator("[name=search]").fill("needle")
-    assert numbers(page) == [5]
-    page.locator("[name=search]").fill("")
     page.locator("[name=emotion]").select_option("anger")
     assert numbers(page) == [6]
     assert "prompt: [INST] a text prompt" in page.locator("article").inner_text()

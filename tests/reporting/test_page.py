@@ -6,31 +6,19 @@ from pathlib import Path
 import pytest
 from browser_pages import ATTACK, PHONE, open_page
 
-from response_generator.reporting.blocks import (
-    Browser,
-    Card,
-    Cards,
-    Paragraph,
-    Picture,
-    Pictures,
-    PromptReplies,
-    Section,
-    Sentences,
-    Table,
-    list_settings,
-)
+from response_generator.reporting import blocks
 from response_generator.reporting.page import write_page
 
 TITLE = f"A page & {ATTACK}"
-PICTURE = Picture("wide", ATTACK, b'<svg xmlns="http://www.w3.org/2000/svg" width="960" height="400"></svg>')
+PICTURE = blocks.Picture("wide", ATTACK, b'<svg xmlns="http://www.w3.org/2000/svg" width="960" height="400"></svg>')
 BLOCKS = [
-    Paragraph(ATTACK, "conclusion"),
-    Cards([Card(ATTACK, ATTACK, ATTACK, [(ATTACK, ATTACK)])]),
-    Section("Texts", [Sentences([ATTACK]), Sentences([ATTACK], are_warnings=True)], "on phones"),
-    Section("Tables", [Table({ATTACK: [(ATTACK, ATTACK)]}, ("", ATTACK), ATTACK, "metrics blocks")]),
-    Section("Pictures", [Pictures([PICTURE]), Pictures([PICTURE], are_panels=True)], "on phones"),
-    PromptReplies(ATTACK, [(ATTACK, ATTACK)], {ATTACK: [(ATTACK, ATTACK, ATTACK)]}),
-    list_settings("Settings", {ATTACK: ATTACK}),
+    blocks.Paragraph(ATTACK, "conclusion"),
+    blocks.Cards([blocks.Card(ATTACK, ATTACK, ATTACK, [(ATTACK, ATTACK)])]),
+    blocks.Section("Texts", [blocks.Sentences([ATTACK]), blocks.Sentences([ATTACK], are_warnings=True)], "on phones"),
+    blocks.Section("Tables", [blocks.Table({ATTACK: [(ATTACK, ATTACK)]}, ("", ATTACK), ATTACK, "metrics blocks")]),
+    blocks.Section("Pictures", [blocks.Pictures([PICTURE]), blocks.Pictures([PICTURE], are_panels=True)], "on phones"),
+    blocks.PromptReplies(ATTACK, [(ATTACK, ATTACK)], {ATTACK: [(ATTACK, ATTACK, ATTACK)]}),
+    blocks.list_settings("Settings", {ATTACK: ATTACK}),
 ]
 
 
@@ -48,7 +36,7 @@ def make_row(number: int) -> dict:
     }
 
 
-ROWS = Browser(
+ROWS = blocks.Browser(
     "Replies",
     "rows",
     [make_row(number) for number in range(70)],
@@ -121,7 +109,11 @@ def test_on_a_phone_parts_are_folded_and_ten_rows_are_shown_at_once(browser, wri
         assert numbers(page) == list(range(20))
         page.locator("summary", has_text="Pictures").click()
         assert page.locator("figure").first.is_visible()
+        for summary in page.locator("details:not([open]) summary").all():
+            summary.click()
         assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+        assert page.locator(".panels img").bounding_box()["width"] > 330
+        assert page.locator("article .answer").first.bounding_box()["width"] > 280
 
 
 def test_on_a_wide_screen_only_the_settings_are_folded(page):
