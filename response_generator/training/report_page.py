@@ -34,9 +34,9 @@ def write_report_page(
     parts = [
         blocks.Paragraph(describe_run(prepared, metrics)),
         blocks.Cards(build_cards(prepared.method, metrics)),
-        show_warnings(warnings, prepared.method),
-        show_curves(log, panels, warnings),
-        *show_samples(samples),
+        build_warnings(warnings, prepared.method),
+        build_curves(log, panels, warnings),
+        *build_samples(samples),
         blocks.Section("Data", list(build_data_tables(prepared, metrics, description))),
         blocks.list_settings("Settings", flatten(run.arguments)),
         blocks.list_settings("Environment", run.flatten_environment()),
@@ -91,14 +91,14 @@ def build_speed_card(metrics: dict[str, float], unit: str) -> blocks.Card:
     return blocks.Card("speed", f"{speed:.1f} {unit}/s", "evaluations and sample replies included", rows)
 
 
-def show_warnings(warnings: curves.Log, method: TrainingMethod) -> blocks.Block:
+def build_warnings(warnings: curves.Log, method: TrainingMethod) -> blocks.Block:
     if not warnings:
         return blocks.Paragraph(f"The health checks found nothing to warn of; {method.unchecked_note}.")
     messages = [warning["message"] for warning in warnings]
     return blocks.Section("Warnings", [blocks.Sentences(messages, are_warnings=True)])
 
 
-def show_curves(log: curves.Log, panels: Sequence[curves.Panel], warnings: curves.Log) -> blocks.Section:
+def build_curves(log: curves.Log, panels: Sequence[curves.Panel], warnings: curves.Log) -> blocks.Section:
     note = curves.describe_window(log) + ("; dotted: the step of a warning, with its number" if warnings else "")
     pictures = []
     for panel in panels:
@@ -107,7 +107,7 @@ def show_curves(log: curves.Log, panels: Sequence[curves.Panel], warnings: curve
     return blocks.Section("Curves", [blocks.Paragraph(f"{note}."), blocks.Pictures(pictures, are_panels=True)])
 
 
-def show_samples(samples: curves.Log) -> list[blocks.Section]:
+def build_samples(samples: curves.Log) -> list[blocks.Section]:
     """A section with each prompt's sample replies; none without samples."""
     prompts: dict[int, list[dict[str, Any]]] = {}
     for row in samples:
