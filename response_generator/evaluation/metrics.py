@@ -204,9 +204,10 @@ def list_metrics(gibberish_labels: Sequence[str]) -> dict[str, Metric]:
         )
     for emotion in EMOTIONS:
         target, prediction = has_value("target_emotion", emotion), has_value("predicted_emotion", emotion)
+        hits = both(target, prediction)
         found += [
-            Metric(f"emotion/{emotion}/recall", emotion, RECALL, both(target, prediction), target, on_gold=True),
-            Metric(f"emotion/{emotion}/precision", emotion, PRECISION, both(target, prediction), prediction, on_gold=True),
+            Metric(f"emotion/{emotion}/recall", emotion, RECALL, hits, target, on_gold=True),
+            Metric(f"emotion/{emotion}/precision", emotion, PRECISION, hits, prediction, on_gold=True),
             Metric(f"emotion/{emotion}/f1", emotion, F1, denominator=target, **F1_METRICS),
         ]
     return {metric.name: metric for metric in found}

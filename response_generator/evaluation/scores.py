@@ -12,8 +12,8 @@ from response_generator.scoring.rules import ends_with_punctuation
 class Score:
     """A column that is made of a classifier's label probabilities of the reply.
 
-    classifier: its key in the section scoring of the args. read: the value, from the `LabelProbs` of a text and its row.
-    gold: the column with the same of the gold reply; None: there is none.
+    classifier: its key in the section scoring of the args. read: the value, from the `LabelProbs` of a text, and its
+    row. gold: the column with the same of the gold reply; None: there is none.
     """
 
     classifier: str

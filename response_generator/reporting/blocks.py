@@ -71,7 +71,7 @@ class Pictures:
 
 @dataclass(frozen=True)
 class PromptReplies:
-    """A prompt and the replies to it. `turns`: `(role, text)`. `replies`: by model, each with what stands before and after its text."""
+    """A prompt, and the replies of each model: what stands before the text, the text, and what stands after it."""
 
     title: str
     turns: Sequence[tuple[str, str]]

@@ -13,9 +13,8 @@ STYLE_FILE, BROWSER_FILE = FOLDER / "report.css", FOLDER / "browser.js"
 
 
 def write_page(file: Path, title: str, blocks: Sequence[Block]) -> None:
-    environment = Environment(
-        loader=FileSystemLoader(FOLDER), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
+    spaces = {"trim_blocks": True, "lstrip_blocks": True}
+    environment = Environment(loader=FileSystemLoader(FOLDER), autoescape=True, undefined=StrictUndefined, **spaces)
     page = environment.get_template("report.html.jinja").render(
         title=title,
         blocks=blocks,

@@ -156,7 +156,8 @@ def build_data_tables(
     prepared: PreparedTraining, metrics: dict[str, float], description: Sequence[tuple[str, str]]
 ) -> Iterator[blocks.Table]:
     """For training and held-out rows: counts with the description, and token lengths."""
-    for title, key, tokens in (("training", "dataset", prepared.train), ("held out", "eval_dataset", prepared.held_out)):
+    rows = (("training", "dataset", prepared.train), ("held out", "eval_dataset", prepared.held_out))
+    for title, key, tokens in rows:
         if tokens is None:
             continue
         # Totals and reasons of rows that were left out, such as dataset/dropped_pairs/REASON.
