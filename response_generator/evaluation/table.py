@@ -64,9 +64,7 @@ def build_gold_table(comparison: Comparison) -> Table:
     return Table(group_rows(comparison, metrics, format_cell, format_gold_cells), header, style=STYLE)
 
 
-def group_rows(
-    comparison: Comparison, metrics: Iterable[Metric], form: CellFormat, format_row: RowFormat
-) -> Groups:
+def group_rows(comparison: Comparison, metrics: Iterable[Metric], form: CellFormat, format_row: RowFormat) -> Groups:
     groups: Groups = {}
     for metric in metrics:
         title = metric.title
