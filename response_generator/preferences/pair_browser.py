@@ -6,7 +6,7 @@ from response_generator.data.datasets import Pair
 from response_generator.data.pair_text import find_target_emotion, get_reply_text
 from response_generator.reporting.blocks import Browser
 
-MAX_PAIRS = 5000  # keeps the page under some 5 MB
+MAX_PAIRS = 5000  # keeps the page under some 6 MB
 MARGIN_ORDERS = ("smallest margin first", "largest margin first")
 LENGTH_ORDERS = ("chosen much shorter first", "chosen much longer first")
 
