@@ -14,9 +14,6 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking", "--disable-sync"]
 
 
-ATTACK = "</script><script>document.title = 'taken'</script><img src=x onerror=\"document.title = 'taken'\"> & \u2028"
-
-
 @contextmanager
 def watch_page(browser, address: str, **context_options) -> Iterator:
     """The page at an address, and the addresses that it asks for; afterwards nothing may have gone wrong in it."""

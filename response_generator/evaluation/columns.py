@@ -23,6 +23,13 @@ def both(one: Column, other: Column) -> Column:
     return lambda rows: one(rows) & other(rows)
 
 
+new_tokens, gold_tokens = read_column("new_tokens"), read_column("gold_tokens")
+
+
+def length_ratio(rows: list[Prediction]) -> np.ndarray:
+    return new_tokens(rows) / gold_tokens(rows)
+
+
 def is_non_neutral(rows: list[Prediction]) -> np.ndarray:
     return read_column("target_emotion")(rows) != EMOTIONS[0]
 

@@ -70,7 +70,10 @@ class Metric:
 
 
 F1_METRICS = {"is_proportion": False, "on_gold": True}
+NON_NEUTRAL_F1 = F1_METRICS | {"denominator": is_non_neutral}
+FLAWS = {"paired_test": True, "higher_is_better": False}
 NUMBERS = {"is_proportion": False, "in_percent": False}
+TOKENS = NUMBERS | {"in_tokens": True}
 METRICS = (
     Metric(
         "emotion_accuracy",
@@ -102,20 +105,8 @@ METRICS = (
     Metric("emotion_f1_weighted", "emotion F1, weighted", EMOTION, higher_is_better=True, **F1_METRICS),
     Metric("emotion_f1_macro", "emotion F1, macro", EMOTION, higher_is_better=True, **F1_METRICS),
     Metric("emotion_f1_micro_without_neutral", "emotion F1, micro without neutral", EMOTION, **F1_METRICS),
-    Metric(
-        "non_neutral_f1_weighted",
-        "F1 on targets other than neutral, weighted",
-        EMOTION,
-        denominator=is_non_neutral,
-        **F1_METRICS,
-    ),
-    Metric(
-        "non_neutral_f1_macro",
-        "F1 on targets other than neutral, macro",
-        EMOTION,
-        denominator=is_non_neutral,
-        **F1_METRICS,
-    ),
+    Metric("non_neutral_f1_weighted", "F1 on targets other than neutral, weighted", EMOTION, **NON_NEUTRAL_F1),
+    Metric("non_neutral_f1_macro", "F1 on targets other than neutral, macro", EMOTION, **NON_NEUTRAL_F1),
     Metric(
         "ends_with_punctuation",
         "ends with punctuation",
@@ -125,56 +116,22 @@ METRICS = (
         on_gold=True,
         phrase="ends its replies with punctuation",
     ),
+    Metric("hit_max_new_tokens", "stopped by max_new_tokens", FORM, read_column("hit_max_new_tokens"), **FLAWS),
+    Metric("exact_repeats", "same reply to another prompt", FORM, columns.repeats_another_reply, **FLAWS),
+    Metric("copies_of_last_turn", "copies the user's last turn", FORM, columns.copies_last_turn, **FLAWS),
     Metric(
-        "hit_max_new_tokens",
-        "stopped by max_new_tokens",
-        FORM,
-        read_column("hit_max_new_tokens"),
-        paired_test=True,
-        higher_is_better=False,
-    ),
-    Metric(
-        "exact_repeats",
-        "same reply to another prompt",
-        FORM,
-        columns.repeats_another_reply,
-        paired_test=True,
-        higher_is_better=False,
-    ),
-    Metric(
-        "copies_of_last_turn",
-        "copies the user's last turn",
-        FORM,
-        columns.copies_last_turn,
-        paired_test=True,
-        higher_is_better=False,
-    ),
-    Metric(
-        "mean_new_tokens",
-        "tokens per reply",
-        FORM,
-        read_column("new_tokens"),
-        in_tokens=True,
-        on_gold=True,
-        card="tokens per reply",
-        **NUMBERS,
+        "mean_new_tokens", "tokens per reply", FORM, columns.new_tokens, on_gold=True, card="tokens per reply", **TOKENS
     ),
     Metric(
         "length_ratio",
         "tokens of all replies / of all gold replies",
         FORM,
-        read_column("new_tokens"),
-        read_column("gold_tokens"),
-        in_tokens=True,
-        **NUMBERS,
+        columns.new_tokens,
+        columns.gold_tokens,
+        **TOKENS,
     ),
     Metric(
-        "mean_gold_length_ratio",
-        "tokens of a reply / of its gold reply, mean",
-        FORM,
-        lambda rows: read_column("new_tokens")(rows) / read_column("gold_tokens")(rows),
-        in_tokens=True,
-        **NUMBERS,
+        "mean_gold_length_ratio", "tokens of a reply / of its gold reply, mean", FORM, columns.length_ratio, **TOKENS
     ),
     Metric("distinct_1", "distinct-1", FORM, on_gold=True, higher_is_better=True, **NUMBERS),
     Metric("distinct_2", "distinct-2", FORM, on_gold=True, higher_is_better=True, **NUMBERS),
@@ -183,12 +140,11 @@ METRICS = (
         "perplexity of the gold replies",
         FORM,
         lambda rows: -read_column("gold_logp")(rows),
-        read_column("gold_tokens"),
+        columns.gold_tokens,
         transform=np.exp,
-        in_tokens=True,
         card="perplexity of the gold replies",
         higher_is_better=False,
-        **NUMBERS,
+        **TOKENS,
     ),
 )
 

@@ -3,17 +3,22 @@
 from typing import Any
 
 from response_generator.constants import EMOTIONS
+from response_generator.data.pair_text import describe_turn
 from response_generator.evaluation.comparison import Comparison
 from response_generator.evaluation.predictions_file import Prediction, group_by_run
 from response_generator.reporting.blocks import Browser
 
-OUTCOMES = {True: "right", False: "wrong"}
-PAIR_OUTCOMES = {  # of the first and of the compared model
+# By whether the reply follows its target; of two models, whether those of the first and of the other one do.
+OUTCOMES = {
+    (True,): "right",
+    (False,): "wrong",
     (False, True): "fixed",
     (True, False): "broken",
     (True, True): "both right",
     (False, False): "both wrong",
 }
+GAIN_ORDERS = ("largest gain first", "largest loss first")
+PROBABILITY_ORDERS = ("most probable target first", "least probable target first")
 
 
 def build_browser(comparison: Comparison) -> Browser:
@@ -25,12 +30,8 @@ def build_browser(comparison: Comparison) -> Browser:
         unit="rows",
         rows=[build_row(dict(zip(comparison.models, each, strict=True)), comparison.samples > 1) for each in replies],
         emotions=EMOTIONS,
-        orders=(
-            ("largest gain first", "largest loss first")
-            if others
-            else ("most probable target first", "least probable target first")
-        ),
-        outcomes=list((PAIR_OUTCOMES if others else OUTCOMES).values()),
+        orders=GAIN_ORDERS if others else PROBABILITY_ORDERS,
+        outcomes=[outcome for followed, outcome in OUTCOMES.items() if len(followed) == (2 if others else 1)],
         view_title=f"{first} against",
         view_options=others,
         hint="They are also in predictions.jsonl.",
@@ -42,20 +43,13 @@ def build_row(replies: dict[str, Prediction], is_sampled: bool) -> dict[str, Any
     first, *others = replies.values()
     place = f"row {first['index']}" + (f", sample {first['sample']}" if is_sampled else "")
     title = f"{place}: target {first['target_emotion']}"
-    gold = {
-        "name": "gold reply",
-        "text": first["gold_response"],
-        "labels": f"predicted: {first['gold_emotion']}",
-        "style": "",
-    }
+    gold = {"name": "gold reply", "text": first["gold_response"], "style": ""}
+    gold["labels"] = f"predicted: {first['gold_emotion']}"
     return {
         "target": first["target_emotion"],
-        "history": [
-            {"role": turn["role"], "emotion": turn["content"]["emotion"], "text": turn["content"]["dialog"]}
-            for turn in first["history"]
-        ],
+        "history": [describe_turn(turn) for turn in first["history"]],
         "replies": [gold, *(describe_reply(model, row) for model, row in replies.items())],
-        "views": [compare_replies(title, first, other) for other in others] or [describe_outcome(title, first)],
+        "views": [describe_view(title, first, other) for other in others] or [describe_view(title, first)],
     }
 
 
@@ -72,18 +66,16 @@ def describe_reply(model: str, row: Prediction) -> dict[str, str]:
     ]
     if row["hit_max_new_tokens"]:
         labels.append("stopped by max_new_tokens")
-    style = OUTCOMES[follows_target(row)]
+    style = OUTCOMES[follows_target(row),]
     return {"name": model, "text": row["response"], "labels": ", ".join(labels), "style": style}
 
 
-def compare_replies(title: str, first: Prediction, other: Prediction) -> dict[str, Any]:
-    outcome = PAIR_OUTCOMES[follows_target(first), follows_target(other)]
-    gain = other["target_probability"] - first["target_probability"]
-    change = f"{gain:+.3f}" if gain > 0 else f"{gain:.3f}"
-    title = f"{title}, {outcome}, target probability {change}"
-    return {"title": title, "outcome": outcome, "keys": [-gain, gain]}
-
-
-def describe_outcome(title: str, row: Prediction) -> dict[str, Any]:
-    outcome, probability = OUTCOMES[follows_target(row)], row["target_probability"]
-    return {"title": f"{title}, {outcome}", "outcome": outcome, "keys": [-probability, probability]}
+def describe_view(title: str, *rows: Prediction) -> dict[str, Any]:
+    """The outcome of a reply, or of the first and another model's reply, with the gain in the target's probability."""
+    outcome = OUTCOMES[tuple(map(follows_target, rows))]
+    probabilities = [row["target_probability"] for row in rows]
+    key, change = probabilities[0], ""
+    if len(rows) > 1:
+        key = probabilities[1] - probabilities[0]
+        change = f", target probability {'+' if key > 0 else ''}{key:.3f}"
+    return {"title": f"{title}, {outcome}{change}", "outcome": outcome, "keys": [-key, key]}

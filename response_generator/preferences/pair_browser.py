@@ -3,7 +3,7 @@
 from typing import Any
 
 from response_generator.data.datasets import Pair
-from response_generator.data.pair_text import find_target_emotion, get_reply_text
+from response_generator.data.pair_text import describe_turn, find_target_emotion, get_reply_text
 from response_generator.reporting.blocks import Browser
 
 MAX_PAIRS = 5000  # keeps the page under some 6 MB
@@ -33,10 +33,14 @@ def build_row(pair: Pair) -> dict[str, Any]:
     if pair.margin is not None:
         title += f", margin {pair.margin:.3f}"
         keys = [pair.margin, -pair.margin, *keys]
+    if isinstance(pair.prompt, str):
+        history = [{"role": "prompt", "emotion": None, "text": pair.prompt}]
+    else:
+        history = [describe_turn(message) for message in pair.prompt]
     facts = f"{labels.emotion}, {labels.gibberish_label}" if labels else ""
     return {
         "target": target,
-        "history": list_turns(pair),
+        "history": history,
         "replies": [
             describe_reply("chosen", chosen, pair.chosen_score, "right", facts),
             describe_reply("rejected", rejected, pair.rejected_score, "wrong"),
@@ -48,16 +52,3 @@ def build_row(pair: Pair) -> dict[str, Any]:
 def describe_reply(name: str, text: str, score: float | None, style: str, facts: str = "") -> dict[str, str]:
     parts = ["" if score is None else f"score {score:.3f}", f"{len(text)} characters", facts]
     return {"name": name, "text": text, "labels": ", ".join(part for part in parts if part), "style": style}
-
-
-def list_turns(pair: Pair) -> list[dict[str, str | None]]:
-    if isinstance(pair.prompt, str):
-        return [{"role": "prompt", "emotion": None, "text": pair.prompt}]
-    return [
-        {
-            "role": message["role"],
-            "emotion": message["content"]["emotion"] if isinstance(message["content"], dict) else None,
-            "text": get_reply_text(message["content"]),
-        }
-        for message in pair.prompt
-    ]

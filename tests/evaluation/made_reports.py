@@ -1,7 +1,6 @@
 """Made evaluations for the tests of their report."""
 
 import numpy as np
-from browser_pages import ATTACK
 from test_metrics import LABELS, row
 
 from response_generator.constants import EMOTIONS
@@ -27,7 +26,7 @@ def made_rows(count: int = 70, samples: int = 1) -> dict[str, list[dict]]:
                         target if right else wrong,
                         sample,
                         target_probability=0.9 - index / 1000 if right else 0.1,
-                        response=ATTACK if index == 5 else f"The {model} says {index} .",
+                        response=f"The {model} says {index} .",
                         gold_emotion=target,
                         new_tokens=5 + index % 9,
                     )

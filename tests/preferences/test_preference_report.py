@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from browser_pages import ATTACK, assert_fits_a_phone, open_page
+from browser_pages import assert_fits_a_phone, open_page
 from pairs import make_pair
 
 from response_generator.preferences import report
@@ -16,7 +16,7 @@ FAILED = [
     {
         "index": 9,
         "target_emotion": "anger",
-        "last_turn": ATTACK,
+        "last_turn": "I lost it .",
         "attempts": 5,
         "failures": {"min_margin": 3, "same": 2},
     }
@@ -29,7 +29,6 @@ def make_pairs() -> list:
         make_pair(index, "a" * (index + 3), "b" * 3, chosen_score=float(index * 7 % 60), rejected_score=0.0)
         for index in range(60)
     ]
-    pairs[5] = make_pair(5, ATTACK, "Needle in a haystack .", chosen_score=35.0, rejected_score=0.0)
     pairs[6] = make_pair(6, prompt="[INST] a text prompt [/INST] anger ", chosen_score=42.0, rejected_score=0.0)
     return pairs
 

@@ -4,11 +4,12 @@ import re
 from pathlib import Path
 
 import pytest
-from browser_pages import ATTACK, PHONE, open_page
+from browser_pages import PHONE, open_page
 
 from response_generator.reporting import blocks
 from response_generator.reporting.page import write_page
 
+ATTACK = "</script><script>document.title = 'taken'</script><img src=x onerror=\"document.title = 'taken'\"> & \u2028"
 TITLE = f"A page & {ATTACK}"
 PICTURE = blocks.Picture("wide", ATTACK, b'<svg xmlns="http://www.w3.org/2000/svg" width="960" height="400"></svg>')
 BLOCKS = [
