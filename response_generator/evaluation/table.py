@@ -51,10 +51,9 @@ def build_table(comparison: Comparison) -> Table:
 
 def split_by_emotion(table: Table) -> tuple[Table, Table]:
     """The metrics of all replies, and those of each emotion."""
-    groups: tuple[Groups, Groups] = {}, {}
-    for title, rows in table.groups.items():
-        groups[title in BY_EMOTION][title] = rows
-    return replace(table, groups=groups[0]), replace(table, groups=groups[1])
+    of_all_replies = {title: rows for title, rows in table.groups.items() if title not in BY_EMOTION}
+    by_emotion = {title: rows for title, rows in table.groups.items() if title in BY_EMOTION}
+    return replace(table, groups=of_all_replies), replace(table, groups=by_emotion)
 
 
 def build_gold_table(comparison: Comparison) -> Table:
