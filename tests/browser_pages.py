@@ -5,8 +5,9 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from matplotlib.figure import Figure as Picture
 from matplotlib.text import Text
+
+from response_generator.reporting.pictures import Plot
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 # As root there is no sandbox to be had; without the others the browser looks for a network.
@@ -42,12 +43,12 @@ PHONE = {"width": PHONE_WIDTH, "height": 844}
 PX_PER_POINT = 96 / 72
 
 
-def assert_fits_a_phone(page, pictures: Iterable[Picture]) -> None:
+def assert_fits_a_phone(page, plots: Iterable[Plot]) -> None:
     """Nothing of the page, folded parts opened, is wider than a phone, unless a hint says that it is scrolled; the text
     of its plots can be read, and what is clicked is large enough for a finger.
 
     Args:
-        pictures: the plots in the order of the page.
+        plots: in the order of the page.
     """
     page.set_viewport_size(PHONE)
     page.evaluate("document.querySelectorAll('details').forEach(each => { each.open = true; })")
@@ -57,8 +58,8 @@ def assert_fits_a_phone(page, pictures: Iterable[Picture]) -> None:
     widths = page.evaluate(
         "[...document.images].map(image => [image.getBoundingClientRect().width, image.naturalWidth])"
     )
-    for (shown, natural), picture in zip(widths, pictures, strict=True):
-        smallest = min(text.get_fontsize() for text in picture.findobj(Text) if text.get_text())
+    for (shown, natural), plot in zip(widths, plots, strict=True):
+        smallest = min(text.get_fontsize() for text in plot.figure.findobj(Text) if text.get_text())
         assert smallest * PX_PER_POINT * shown / natural >= MIN_FONT_SIZE
     assert page.locator("figure").count() == page.locator(".scroll-hint:visible").count()
     clicked = page.locator("button:visible, select:visible, input:visible, summary:visible")

@@ -16,7 +16,8 @@ from response_generator.config.schema import Section
 from response_generator.config.validation import KEYWORD_SECTIONS, get_section_class
 from response_generator.evaluation.comparison import estimate_preference
 from response_generator.evaluation.metrics import METRICS
-from response_generator.evaluation.predictions_file import GENERATED_FIELDS, SCORED_FIELDS
+from response_generator.evaluation.predictions_file import GENERATED_FIELDS
+from response_generator.evaluation.scores import SCORED_FIELDS
 
 MAX_README_WORDS = 1100
 CHECKED_PATHS = ("args/", "docs/", "notebooks/", "response_generator/", "tests/", "requirements")

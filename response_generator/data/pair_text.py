@@ -3,7 +3,7 @@
 import re
 
 from response_generator.constants import EMOTIONS
-from response_generator.data.datasets import Content, Pair
+from response_generator.data.datasets import Content, Message, Pair
 
 SPECIAL_TOKENS_AT_END = re.compile(r"(?:\s|<[^<>\s]+>)+$")  # for example </s> or <|im_end|>
 EMOTION_AT_END = re.compile(rf"\b({'|'.join(EMOTIONS)})\b\W*(?:\[/EMOTION\])?\s*$")
@@ -12,6 +12,13 @@ EMOTION_AT_END = re.compile(rf"\b({'|'.join(EMOTIONS)})\b\W*(?:\[/EMOTION\])?\s*
 def get_reply_text(content: Content) -> str:
     """The words of a reply, without special tokens and spaces at its end."""
     return SPECIAL_TOKENS_AT_END.sub("", content) if isinstance(content, str) else content["dialog"].strip()
+
+
+def describe_turn(message: Message) -> dict[str, str | None]:
+    """A message for the page of a report."""
+    content = message["content"]
+    emotion = content["emotion"] if isinstance(content, dict) else None
+    return {"role": message["role"], "emotion": emotion, "text": get_reply_text(content)}
 
 
 def get_prompt_text(pair: Pair) -> str:

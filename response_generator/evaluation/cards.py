@@ -8,11 +8,10 @@ from response_generator.evaluation.conclusions import (
     is_clear_change,
 )
 from response_generator.evaluation.estimates import Estimate
-from response_generator.evaluation.metrics import CLEAN, Metric
-from response_generator.evaluation.table import format_bounds, format_interval, format_number
-from response_generator.reporting.page import Card
-
-TITLES = {CLEAN: "clean replies"}  # in the table the label is below the name of its classifier
+from response_generator.evaluation.formats import format_interval, format_number
+from response_generator.evaluation.metrics import Metric
+from response_generator.evaluation.table import format_bounds
+from response_generator.reporting.blocks import Card
 
 
 def build_cards(comparison: Comparison) -> list[Card]:
@@ -20,7 +19,7 @@ def build_cards(comparison: Comparison) -> list[Card]:
     return [
         build_card(metric, comparison)
         for metric in comparison.metrics.values()
-        if metric.is_key_figure and metric.name in comparison.estimates[first]
+        if metric.card and metric.name in comparison.estimates[first]
     ]
 
 
@@ -40,17 +39,16 @@ def build_card(metric: Metric, comparison: Comparison) -> Card:
     values = {model: format_number(each.value, metric.in_percent) for model, each in estimates.items() if each}
     unit = " %" if metric.in_percent else ""
     gold = [(GOLD_TITLE, values[GOLD] + unit)] if GOLD in values else []
-    title = TITLES.get(metric.title, metric.title)
     if not others:
-        return Card(title, values[first] + unit, format_bounds(estimates[first], metric.in_percent).strip(), gold)
+        return Card(metric.card, values[first] + unit, format_bounds(estimates[first], metric.in_percent).strip(), gold)
     differences = {model: comparison.differences[model][metric.name] for model in others}
     if len(others) == 1:
         note = describe_difference(differences[others[0]], metric)
-        return Card(title, f"{values[first]} → {values[others[0]]}{unit}", note, gold)
+        return Card(metric.card, f"{values[first]} → {values[others[0]]}{unit}", note, gold)
     rows = [(first, values[first] + unit)]
     for model, difference in differences.items():
         rows.append((model, f"{values[model]}{unit} ({format_difference(difference, metric)})"))
-    return Card(title, rows=[*rows, *gold])
+    return Card(metric.card, rows=[*rows, *gold])
 
 
 def describe_difference(difference: Estimate, metric: Metric) -> str:

@@ -17,10 +17,11 @@ from response_generator.evaluation.estimates import (
     estimate_preference,
     resample_metrics,
 )
-from response_generator.evaluation.metric_totals import MetricTotals, count_confusion, gold_as_predictions
+from response_generator.evaluation.metric_totals import MetricTotals, count_confusion
 from response_generator.evaluation.metrics import Metric, list_metrics
 from response_generator.evaluation.multiple_testing import correct_differences
 from response_generator.evaluation.predictions_file import Prediction, group_by_run
+from response_generator.evaluation.scores import gold_as_predictions
 from response_generator.evaluation.training_seeds import widen_estimate
 
 GOLD = "gold"  # in metrics.json: the replies that people wrote, classified like the models' replies
@@ -79,9 +80,14 @@ class Comparison:
     def has_one_token_count(self) -> bool:
         return count_tokens_alike(self.rows)
 
-    def num_prompts_with_target(self, *emotions: str) -> int:
+    def count_prompts(self, metric: Metric) -> int:
+        """Prompts that count in a metric of the first model."""
         rows = self.rows[self.models[0]]
-        return len({row["index"] for row in rows if row["target_emotion"] in emotions})
+        return len({row["index"] for row, counts in zip(rows, metric.denominator(rows), strict=True) if counts})
+
+    def num_prompts_with_target(self, emotion: str) -> int:
+        rows = self.rows[self.models[0]]
+        return len({row["index"] for row in rows if row["target_emotion"] == emotion})
 
     def flatten(self) -> dict[str, float]:
         """For metrics.json: `model/metric`, and the same followed by `/low`, `/high`, `/p` and `/p_corrected`."""

@@ -3,9 +3,10 @@
 import re
 from collections.abc import Sequence
 
-from response_generator.constants import ADAPTER, BASELINE, EMOTIONS
+from response_generator.constants import ADAPTER, BASELINE
 from response_generator.evaluation.comparison import GOLD, Comparison
 from response_generator.evaluation.estimates import Estimate
+from response_generator.evaluation.formats import format_interval, format_number, format_p_value
 from response_generator.evaluation.metrics import Metric
 
 SIGNIFICANCE_LEVEL = 0.05
@@ -28,11 +29,12 @@ def draw_conclusions(comparison: Comparison) -> list[str]:
     if others:
         found.append(describe_correction(comparison))
     if not others:
-        accuracy = comparison.estimates[first]["emotion_accuracy"]
+        metric = comparison.metrics["emotion_accuracy"]
+        accuracy = comparison.estimates[first][metric.name]
         found.append(
-            f"The {first} follows the target emotion in {format_percent(accuracy.value)} of its replies"
-            f"{format_interval(accuracy)}, {describe_sample_size(comparison, [first])}. There is no baseline to "
-            f"compare with."
+            f"The {first} {metric.phrase} in {format_percent(accuracy.value)} of its replies"
+            f"{describe_interval(accuracy)}, {describe_sample_size(comparison, [first], metric)}. There is no baseline "
+            f"to compare with."
         )
     if not comparison.has_one_token_count:
         found.append(
@@ -55,7 +57,7 @@ def describe_correction(comparison: Comparison) -> str:
 
 def describe_difference(model: str, first: str, metric: Metric, comparison: Comparison) -> str:
     difference = comparison.differences[model][metric.name]
-    size = describe_sample_size(comparison, (first, model), metric.name)
+    size = describe_sample_size(comparison, (first, model), metric)
     numbers = f"{format_points(difference)}, {format_corrected_p(difference)}"
     if is_clear_change(difference):
         direction = "more" if difference.value > 0 else "less"
@@ -79,11 +81,11 @@ def describe_other_changes(model: str, first: str, comparison: Comparison) -> li
         if not is_clear_change(difference):
             continue
         before, after = (comparison.estimates[each][name].value for each in (first, model))
-        scale, digits, unit = (100, 1, " %") if metric.in_percent else (1, 2, "")
+        values = " -> ".join(format_number(value, metric.in_percent) for value in (before, after))
         is_better = (difference.value > 0) == metric.higher_is_better
         changes["better" if is_better else "worse"].append(
-            f"{metric.title} {before * scale:.{digits}f} -> {after * scale:.{digits}f}{unit}, 95 % CI of the "
-            f"difference [{difference.low * scale:.{digits}f}, {difference.high * scale:.{digits}f}]"
+            f"{metric.title} {values}{' %' if metric.in_percent else ''}, 95 % CI of the difference "
+            f"{format_interval(difference, metric.in_percent)}"
         )
     return [
         f"{name_model(model)} is clearly {side} than {name_model(first, False)} in: {'; '.join(found)}."
@@ -119,39 +121,30 @@ def name_model(model: str, capital: bool = True) -> str:
     return f"{'The' if capital else 'the'} {model}" if model in (ADAPTER, BASELINE) else model
 
 
-def describe_sample_size(comparison: Comparison, models: Sequence[str], metric: str = "emotion_accuracy") -> str:
-    count = comparison.prompts
-    if metric == "non_neutral_accuracy":
-        count = comparison.num_prompts_with_target(*EMOTIONS[1:])
-    text = f"n = {count:,}" + (f" prompts with {comparison.samples} replies each" if comparison.samples > 1 else "")
+def describe_sample_size(comparison: Comparison, models: Sequence[str], metric: Metric) -> str:
+    samples = f" prompts with {comparison.samples} replies each" if comparison.samples > 1 else ""
+    text = f"n = {comparison.count_prompts(metric):,}{samples}"
     several = [f"{runs} runs of {model}" for model in models if (runs := comparison.runs[model]) > 1]
     return ", ".join([text, *several])
 
 
 def format_points(difference: Estimate) -> str:
-    points = round(difference.value * 100, 1) + 0.0  # no "-0.0"
-    return f"{points:+.1f} points{format_interval(difference)}"
+    return f"{format_number(difference.value, in_percent=True, signed=True)} points{describe_interval(difference)}"
 
 
-def format_interval(estimate: Estimate) -> str:
+def describe_interval(estimate: Estimate) -> str:
     """Of a proportion, in percent or points."""
     if estimate.low is None:
         return ", no interval because all prompts have the same value"
-    return f", 95 % CI [{estimate.low * 100:.1f}, {estimate.high * 100:.1f}]"
+    return f", 95 % CI {format_interval(estimate, in_percent=True)}"
 
 
 def format_corrected_p(difference: Estimate) -> str:
     return f"corrected p = {format_p_value(difference.p_corrected)}"
 
 
-def format_p_value(p: float | None) -> str:
-    if p is None:
-        return "unknown"
-    return f"{p:.4f}" if p >= 0.0001 else f"{p:.1e}"
-
-
 def format_percent(share: float) -> str:
-    return f"{share * 100:.1f} %"
+    return f"{format_number(share, in_percent=True)} %"
 
 
 def describe_preference(comparison: Comparison) -> str:
@@ -165,7 +158,7 @@ def describe_preference(comparison: Comparison) -> str:
     return (
         f"By its implicit reward against {name_model(comparison.models[0], False)}, the {comparison.models[-1]} "
         f"prefers the chosen reply in {format_percent(accuracy.value)} of "
-        f"{comparison.preference['pairs'].value:,} held-out pairs{format_interval(accuracy)}; mean margin "
+        f"{comparison.preference['pairs'].value:,} held-out pairs{describe_interval(accuracy)}; mean margin "
         f"{mean.value:.2f}{tail}."
     )
 
@@ -175,7 +168,7 @@ def describe_classifier_ceiling(comparison: Comparison) -> str:
     gold = comparison.estimates[GOLD]["emotion_accuracy"]
     text = (
         f"The classifier itself finds the target emotion in {format_percent(gold.value)} of the gold replies"
-        f"{format_interval(gold)}"
+        f"{describe_interval(gold)}"
     )
     differences = "; ".join(
         f"{model} {format_points(comparison.gold_differences[model]['emotion_accuracy'])}"

@@ -6,18 +6,19 @@ from pathlib import Path
 from typing import Any
 
 from response_generator.config import paths, strict_json, validation
-from response_generator.config.schema import EvaluateArguments
+from response_generator.config.schema import EvaluateArguments, ScoringArguments
 from response_generator.config.validation import validate_arguments
 from response_generator.constants import ADAPTER
 from response_generator.errors import InputError
 from response_generator.evaluation import predictions_file
 from response_generator.evaluation.comparison import RESERVED_NAMES
-from response_generator.evaluation.predictions_file import GENERATED_FIELDS, SCORED_FIELDS, Prediction
+from response_generator.evaluation.predictions_file import GENERATED_FIELDS, Prediction
+from response_generator.evaluation.scores import SCORED_FIELDS
 from response_generator.runs import run_folder
 from response_generator.runs.environment import ENVIRONMENT_FILE, WEIGHTS
 from response_generator.runs.short_names import shorten_paths
 
-CLASSIFIER_KEYS = ("emotion_model", "emotion_labels", "gibberish_model", "clean_up_tokenization_spaces")
+SCORING_KEYS = [key for key in ScoringArguments.model_fields if key != "batch_size"]  # that the labels depend on
 SECTIONS_OF_OTHER_PROGRAMS = {"dpo", "reward"}  # training and building have a section scoring, too
 
 
@@ -153,7 +154,7 @@ def find_differing_classifiers(first: str, name: str, arguments: dict[str, dict[
     return [
         f"--compare: {name}: scoring.{key} is {other[key]}, in {first} {one[key]}; score both with the same "
         f"classifiers first (--json_file … --from_predictions {name})"
-        for key in CLASSIFIER_KEYS
+        for key in SCORING_KEYS
         if one[key] != other[key]
     ]
 
@@ -162,7 +163,7 @@ def find_changed_classifiers(first: str, name: str, arguments: dict[str, dict[st
     """Classifiers of the same name whose weights were others when the second run was scored."""
     one, other = (run_folder.read_json(Path(run) / ENVIRONMENT_FILE).get(WEIGHTS, {}) for run in (first, name))
     errors = []
-    for key in ("emotion_model", "gibberish_model"):
+    for key in SCORING_KEYS:
         model, of_first = arguments[name]["scoring"][key], arguments[first]["scoring"][key]
         weights, weights_of_first = other.get(f"scoring.{key}"), one.get(f"scoring.{key}")
         if model == of_first and weights and weights_of_first and weights != weights_of_first:

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from response_generator.constants import EMOTIONS
-from response_generator.evaluation.metrics import Column, Metric
+from response_generator.evaluation.columns import Column
+from response_generator.evaluation.metrics import Metric
 from response_generator.evaluation.predictions_file import Prediction
-from response_generator.scoring.rules import ends_with_punctuation
 
 
 @dataclass(frozen=True)
@@ -123,19 +123,3 @@ def count_confusion(rows: list[Prediction]) -> np.ndarray:
     for row in rows:
         counts[EMOTIONS.index(row["target_emotion"]), EMOTIONS.index(row["predicted_emotion"])] += 1
     return counts
-
-
-def gold_as_predictions(rows: list[Prediction]) -> list[Prediction]:
-    """The gold replies in the form of predictions, one a prompt: what the classifiers say of people's own replies."""
-    first = {row["index"]: row for row in reversed(rows)}
-    return [
-        row
-        | {
-            "response": row["gold_response"],
-            "predicted_emotion": row["gold_emotion"],
-            "gibberish_label": row["gold_gibberish_label"],
-            "ends_with_punctuation": ends_with_punctuation(row["gold_response"]),
-            "new_tokens": row["gold_tokens"],
-        }
-        for _, row in sorted(first.items())
-    ]

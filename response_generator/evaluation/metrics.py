@@ -4,23 +4,20 @@ To add a metric that is a ratio of two sums over the replies, add one entry to `
 report, the intervals, the paired tests, the conclusions and metrics.json all read that entry.
 """
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from response_generator.constants import CLEAN, EMOTIONS
+from response_generator.evaluation import columns
+from response_generator.evaluation.columns import Column, both, follows_target, has_value, is_non_neutral, read_column
 from response_generator.evaluation.distinct import ORDERS
-from response_generator.evaluation.predictions_file import Prediction
 
-NEUTRAL = EMOTIONS[0]
 EMOTION, FORM, GIBBERISH = "emotion", "form", "gibberish classifier"  # sections of the report
 RECALL = "recall, by target emotion"
 PRECISION = "precision, by predicted emotion"
 F1 = "F1, by emotion"
-
-Column = Callable[[list[Prediction]], np.ndarray]  # rows of one model -> one number a row
 
 
 @dataclass(frozen=True)
@@ -41,7 +38,7 @@ class Metric:
         paired_test: differences between two models also get the p-value of a test.
         on_gold: also computed for the gold replies.
         phrase: completes "The adapter … more often than the baseline" in the conclusions.
-        is_key_figure: shown in a card at the top of the report.
+        card: title of its card at the top of the report; None: it has none.
         higher_is_better: the conclusions report a clear change as better or worse; None: they do not mention it.
     """
 
@@ -57,7 +54,7 @@ class Metric:
     paired_test: bool = False
     on_gold: bool = False
     phrase: str | None = None
-    is_key_figure: bool = False
+    card: str | None = None
     higher_is_better: bool | None = None
 
     @property
@@ -68,48 +65,14 @@ class Metric:
     @property
     def carries_conclusions(self) -> bool:
         """Whether the conclusions or the cards may mention it."""
-        return self.phrase is not None or self.is_key_figure or self.higher_is_better is not None
-
-
-def read_column(name: str) -> Column:
-    return lambda rows: np.array([row[name] for row in rows])
-
-
-def has_target(emotion: str) -> Column:
-    return lambda rows: read_column("target_emotion")(rows) == emotion
-
-
-def has_prediction(emotion: str) -> Column:
-    return lambda rows: read_column("predicted_emotion")(rows) == emotion
-
-
-def is_non_neutral(rows: list[Prediction]) -> np.ndarray:
-    return read_column("target_emotion")(rows) != NEUTRAL
-
-
-def follows_target(rows: list[Prediction]) -> np.ndarray:
-    return read_column("target_emotion")(rows) == read_column("predicted_emotion")(rows)
-
-
-def repeats_another_reply(rows: list[Prediction]) -> np.ndarray:
-    """Whether exactly the same reply was also given to another prompt."""
-    prompts: dict[str, set[int]] = {}
-    for row in rows:
-        prompts.setdefault(row["response"], set()).add(row["index"])
-    return np.array([len(prompts[row["response"]]) > 1 for row in rows])
-
-
-def copies_last_turn(rows: list[Prediction]) -> np.ndarray:
-    """Whether a reply repeats the user's last turn, ignoring case and punctuation."""
-    pairs = [(split_words(row["history"][-1]["content"]["dialog"]), split_words(row["response"])) for row in rows]
-    return np.array([bool(last) and reply == last for last, reply in pairs])
-
-
-def split_words(text: str) -> list[str]:
-    return re.findall(r"\w+", text.lower())
+        return self.phrase is not None or self.card is not None or self.higher_is_better is not None
 
 
 F1_METRICS = {"is_proportion": False, "on_gold": True}
+NON_NEUTRAL_F1 = F1_METRICS | {"denominator": is_non_neutral}
+FLAWS = {"paired_test": True, "higher_is_better": False}
+NUMBERS = {"is_proportion": False, "in_percent": False}
+TOKENS = NUMBERS | {"in_tokens": True}
 METRICS = (
     Metric(
         "emotion_accuracy",
@@ -119,13 +82,13 @@ METRICS = (
         paired_test=True,
         on_gold=True,
         phrase="follows the target emotion",
-        is_key_figure=True,
+        card="target emotion followed",
     ),
     Metric(
         "non_neutral_accuracy",
         "… of targets other than neutral",
         EMOTION,
-        lambda rows: follows_target(rows) & is_non_neutral(rows),
+        both(follows_target, is_non_neutral),
         is_non_neutral,
         paired_test=True,
         on_gold=True,
@@ -141,20 +104,8 @@ METRICS = (
     Metric("emotion_f1_weighted", "emotion F1, weighted", EMOTION, higher_is_better=True, **F1_METRICS),
     Metric("emotion_f1_macro", "emotion F1, macro", EMOTION, higher_is_better=True, **F1_METRICS),
     Metric("emotion_f1_micro_without_neutral", "emotion F1, micro without neutral", EMOTION, **F1_METRICS),
-    Metric(
-        "non_neutral_f1_weighted",
-        "F1 on targets other than neutral, weighted",
-        EMOTION,
-        denominator=is_non_neutral,
-        **F1_METRICS,
-    ),
-    Metric(
-        "non_neutral_f1_macro",
-        "F1 on targets other than neutral, macro",
-        EMOTION,
-        denominator=is_non_neutral,
-        **F1_METRICS,
-    ),
+    Metric("non_neutral_f1_weighted", "F1 on targets other than neutral, weighted", EMOTION, **NON_NEUTRAL_F1),
+    Metric("non_neutral_f1_macro", "F1 on targets other than neutral, macro", EMOTION, **NON_NEUTRAL_F1),
     Metric(
         "ends_with_punctuation",
         "ends with punctuation",
@@ -164,78 +115,35 @@ METRICS = (
         on_gold=True,
         phrase="ends its replies with punctuation",
     ),
+    Metric("hit_max_new_tokens", "stopped by max_new_tokens", FORM, read_column("hit_max_new_tokens"), **FLAWS),
+    Metric("exact_repeats", "same reply to another prompt", FORM, columns.repeats_another_reply, **FLAWS),
+    Metric("copies_of_last_turn", "copies the user's last turn", FORM, columns.copies_last_turn, **FLAWS),
     Metric(
-        "hit_max_new_tokens",
-        "stopped by max_new_tokens",
-        FORM,
-        read_column("hit_max_new_tokens"),
-        paired_test=True,
-        higher_is_better=False,
-    ),
-    Metric(
-        "exact_repeats",
-        "same reply to another prompt",
-        FORM,
-        repeats_another_reply,
-        paired_test=True,
-        higher_is_better=False,
-    ),
-    Metric(
-        "copies_of_last_turn",
-        "copies the user's last turn",
-        FORM,
-        copies_last_turn,
-        paired_test=True,
-        higher_is_better=False,
-    ),
-    Metric(
-        "mean_new_tokens",
-        "tokens per reply",
-        FORM,
-        read_column("new_tokens"),
-        is_proportion=False,
-        in_percent=False,
-        in_tokens=True,
-        on_gold=True,
-        is_key_figure=True,
+        "mean_new_tokens", "tokens per reply", FORM, columns.new_tokens, on_gold=True, card="tokens per reply", **TOKENS
     ),
     Metric(
         "length_ratio",
         "tokens of all replies / of all gold replies",
         FORM,
-        read_column("new_tokens"),
-        read_column("gold_tokens"),
-        is_proportion=False,
-        in_percent=False,
-        in_tokens=True,
+        columns.new_tokens,
+        columns.gold_tokens,
+        **TOKENS,
     ),
     Metric(
-        "mean_gold_length_ratio",
-        "tokens of a reply / of its gold reply, mean",
-        FORM,
-        lambda rows: read_column("new_tokens")(rows) / read_column("gold_tokens")(rows),
-        is_proportion=False,
-        in_percent=False,
-        in_tokens=True,
+        "mean_gold_length_ratio", "tokens of a reply / of its gold reply, mean", FORM, columns.length_ratio, **TOKENS
     ),
-    Metric(
-        "distinct_1", "distinct-1", FORM, is_proportion=False, in_percent=False, on_gold=True, higher_is_better=True
-    ),
-    Metric(
-        "distinct_2", "distinct-2", FORM, is_proportion=False, in_percent=False, on_gold=True, higher_is_better=True
-    ),
+    Metric("distinct_1", "distinct-1", FORM, on_gold=True, higher_is_better=True, **NUMBERS),
+    Metric("distinct_2", "distinct-2", FORM, on_gold=True, higher_is_better=True, **NUMBERS),
     Metric(
         "gold_perplexity",
         "perplexity of the gold replies",
         FORM,
         lambda rows: -read_column("gold_logp")(rows),
-        read_column("gold_tokens"),
+        columns.gold_tokens,
         transform=np.exp,
-        is_proportion=False,
-        in_percent=False,
-        in_tokens=True,
-        is_key_figure=True,
+        card="perplexity of the gold replies",
         higher_is_better=False,
+        **TOKENS,
     ),
 )
 
@@ -244,17 +152,17 @@ def list_metrics(gibberish_labels: Sequence[str]) -> dict[str, Metric]:
     """`METRICS`, and those of each gibberish label and each emotion, by name."""
     found = list(METRICS)
     for label in gibberish_labels:
-        is_label = lambda rows, label=label: read_column("gibberish_label")(rows) == label  # noqa: E731
-        of_clean = {"phrase": "writes clean replies", "is_key_figure": True} if label == CLEAN else {}
+        of_clean = {"phrase": "writes clean replies", "card": "clean replies"} if label == CLEAN else {}
+        is_label = has_value("gibberish_label", label)
         found.append(
             Metric(f"gibberish/{label}", label, GIBBERISH, is_label, paired_test=True, on_gold=True, **of_clean)
         )
     for emotion in EMOTIONS:
-        target, prediction = has_target(emotion), has_prediction(emotion)
-        both = lambda rows, target=target, prediction=prediction: target(rows) & prediction(rows)  # noqa: E731
+        target, prediction = has_value("target_emotion", emotion), has_value("predicted_emotion", emotion)
+        hits = both(target, prediction)
         found += [
-            Metric(f"emotion/{emotion}/recall", emotion, RECALL, both, target, on_gold=True),
-            Metric(f"emotion/{emotion}/precision", emotion, PRECISION, both, prediction, on_gold=True),
+            Metric(f"emotion/{emotion}/recall", emotion, RECALL, hits, target, on_gold=True),
+            Metric(f"emotion/{emotion}/precision", emotion, PRECISION, hits, prediction, on_gold=True),
             Metric(f"emotion/{emotion}/f1", emotion, F1, denominator=target, **F1_METRICS),
         ]
     return {metric.name: metric for metric in found}

@@ -2,46 +2,38 @@
 
 import math
 import textwrap
-from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure as Picture
+from matplotlib.figure import Figure
 
 from response_generator.constants import EMOTIONS
 from response_generator.evaluation.comparison import GOLD, GOLD_TITLE, Comparison
 from response_generator.evaluation.estimates import Estimate
 from response_generator.evaluation.metric_totals import count_confusion
 from response_generator.evaluation.metrics import FORM, GIBBERISH
-from response_generator.reporting.pictures import COLORS, DARK_COLOR, WIDTH, escape_mathtext, write_pictures
+from response_generator.reporting.pictures import COLORS, DARK_COLOR, WIDTH, Plot, escape_mathtext
 
 TICK_LABEL_WIDTH = 14  # characters
 MAX_MATRICES_IN_A_ROW = 3
 
 
-def write_plots(comparison: Comparison, folder: Path) -> dict[str, bytes]:
-    """Writes emotions.png, confusion.png, quality.png, lengths.png and, if pairs were measured, margins.png.
-
-    Returns:
-        `{name: SVG}` of the same plots.
-    """
-    return write_pictures(draw_pictures(comparison), folder)
-
-
-def draw_pictures(comparison: Comparison) -> dict[str, Picture]:
-    pictures = {
-        "emotions": plot_emotions(comparison),
-        "confusion": plot_confusion(comparison),
-        "quality": plot_form(comparison),
-        "lengths": plot_lengths(comparison),
-    }
+def draw_plots(comparison: Comparison) -> list[Plot]:
+    """The last one, margins, only where pairs were measured."""
+    confusion = "target emotion against predicted emotion, for every model and for the gold replies"
+    plots = [
+        Plot("emotions", "how often each model follows each target emotion", plot_emotions(comparison)),
+        Plot("confusion", confusion, plot_confusion(comparison)),
+        Plot("quality", "form of the replies, and the labels of the gibberish classifier", plot_form(comparison)),
+        Plot("lengths", "lengths of the replies and of the gold replies", plot_lengths(comparison)),
+    ]
     if len(comparison.margins):
-        pictures["margins"] = plot_margins(comparison)
-    return pictures
+        plots.append(Plot("margins", "reward margins of the held-out preference pairs", plot_margins(comparison)))
+    return plots
 
 
-def plot_emotions(comparison: Comparison) -> Picture:
-    picture = Picture(figsize=(WIDTH, 4.5), layout="constrained")
+def plot_emotions(comparison: Comparison) -> Figure:
+    picture = Figure(figsize=(WIDTH, 4.5), layout="constrained")
     axes = picture.subplots()
     present = [emotion for emotion in EMOTIONS if comparison.num_prompts_with_target(emotion)]
     names = ["emotion_accuracy", *(f"emotion/{emotion}/recall" for emotion in present)]
@@ -53,8 +45,8 @@ def plot_emotions(comparison: Comparison) -> Picture:
     return picture
 
 
-def plot_form(comparison: Comparison) -> Picture:
-    picture = Picture(figsize=(WIDTH, 4), layout="constrained")
+def plot_form(comparison: Comparison) -> Figure:
+    picture = Figure(figsize=(WIDTH, 4), layout="constrained")
     axes = picture.subplots()
     shown = [
         metric for metric in comparison.metrics.values() if metric.section in (FORM, GIBBERISH) and metric.is_proportion
@@ -98,12 +90,12 @@ def plot_bars(axes: Axes, comparison: Comparison, names: list[str]) -> None:
     axes.legend(loc="upper right", ncols=len(comparison.models) + 1, frameon=False)
 
 
-def plot_confusion(comparison: Comparison) -> Picture:
+def plot_confusion(comparison: Comparison) -> Figure:
     """One confusion matrix per model and one of the gold replies, colored by the share of each target emotion."""
     everyone = comparison.rows | {GOLD_TITLE: comparison.gold_predictions}
     columns = min(len(everyone), MAX_MATRICES_IN_A_ROW)
     rows = math.ceil(len(everyone) / columns)
-    picture = Picture(figsize=(WIDTH, (WIDTH / columns + 0.6) * rows), layout="constrained")
+    picture = Figure(figsize=(WIDTH, (WIDTH / columns + 0.6) * rows), layout="constrained")
     places = picture.subplots(rows, columns, sharey=True, squeeze=False)
     for axes in places.flat[len(everyone) :]:
         axes.remove()
@@ -123,8 +115,8 @@ def plot_confusion(comparison: Comparison) -> Picture:
     return picture
 
 
-def plot_lengths(comparison: Comparison) -> Picture:
-    picture = Picture(figsize=(WIDTH, 3.8), layout="constrained")
+def plot_lengths(comparison: Comparison) -> Figure:
+    picture = Figure(figsize=(WIDTH, 3.8), layout="constrained")
     axes = picture.subplots()
     everyone = comparison.rows | {GOLD_TITLE: comparison.gold_predictions}
     if comparison.has_one_token_count:
@@ -149,8 +141,8 @@ def plot_lengths(comparison: Comparison) -> Picture:
     return picture
 
 
-def plot_margins(comparison: Comparison) -> Picture:
-    picture = Picture(figsize=(WIDTH, 3.6), layout="constrained")
+def plot_margins(comparison: Comparison) -> Figure:
+    picture = Figure(figsize=(WIDTH, 3.6), layout="constrained")
     axes = picture.subplots()
     axes.hist(comparison.margins, bins=min(40, max(5, len(comparison.margins) // 4)), color=COLORS[1], alpha=0.8)
     axes.axvline(0, color=DARK_COLOR, linewidth=1)

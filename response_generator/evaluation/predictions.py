@@ -11,10 +11,10 @@ from response_generator.config.schema import ScoringArguments
 from response_generator.constants import PREDICTIONS_FILE, THROUGHPUT_FILE
 from response_generator.errors import InputError, RunError
 from response_generator.evaluation.predictions_file import GENERATED_FIELDS, Prediction, find_row_error, group_by_model
+from response_generator.evaluation.scores import read_scores
 from response_generator.generation.sampling import GenerationRequest, Replies, decode_reply
 from response_generator.runs import batch_rows, distributed, json_lines
-from response_generator.scoring.classifiers import load_emotion_classifier, load_gibberish_classifier
-from response_generator.scoring.rules import ends_with_punctuation
+from response_generator.scoring.classifiers import CLASSIFIERS
 
 RequestBatch = Sequence[GenerationRequest]
 Report = Callable[[list[Replies]], Any]
@@ -155,27 +155,14 @@ def read_throughput(folder: Path) -> dict[str, dict[str, float]]:
 
 
 def score_predictions(rows: list[Prediction], scoring: ScoringArguments) -> list[Prediction]:
-    """Adds SCORED_FIELDS, by the two classifiers; rows in the order of models, prompts and samples."""
+    """Adds SCORED_FIELDS; rows in the order of models, prompts and samples."""
     rows = [row for each in group_by_model(rows).values() for row in each]
     gold = {row["index"]: row["gold_response"] for row in rows}
     texts = [row["response"] for row in rows] + list(gold.values())
-    emotions = load_emotion_classifier(scoring).classify(texts, "emotion")
-    labels = list(zip(emotions, load_gibberish_classifier(scoring).classify(texts, "gibberish"), strict=True))
+    found = {key: load(scoring).classify(texts, key.removesuffix("_model")) for key, load in CLASSIFIERS.items()}
+    labels = [dict(zip(found, of_text, strict=True)) for of_text in zip(*found.values(), strict=True)]
     gold_labels = dict(zip(gold, labels[len(rows) :], strict=True))
-    scored = []
-    for row, (emotion, gibberish) in zip(rows, labels, strict=False):
-        gold_emotion, gold_gibberish = gold_labels[row["index"]]
-        scored.append(
-            {name: row[name] for name in GENERATED_FIELDS}
-            | {
-                "predicted_emotion": emotion.label,
-                "emotion_score": round(emotion.score, 6),
-                "target_probability": round(emotion.probabilities[row["target_emotion"]], 6),
-                "gibberish_label": gibberish.label,
-                "gibberish_score": round(gibberish.score, 6),
-                "ends_with_punctuation": ends_with_punctuation(row["response"]),
-                "gold_emotion": gold_emotion.label,
-                "gold_gibberish_label": gold_gibberish.label,
-            }
-        )
-    return scored
+    return [
+        {name: row[name] for name in GENERATED_FIELDS} | read_scores(row, of_reply, gold_labels[row["index"]])
+        for row, of_reply in zip(rows, labels, strict=False)
+    ]

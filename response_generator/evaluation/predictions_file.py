@@ -23,16 +23,6 @@ GENERATED_FIELDS = {
     "gold_tokens": int,
     "gold_logp": float,
 }
-SCORED_FIELDS = {
-    "predicted_emotion": str,
-    "emotion_score": float,
-    "target_probability": float,
-    "gibberish_label": str,
-    "gibberish_score": float,
-    "ends_with_punctuation": bool,
-    "gold_emotion": str,
-    "gold_gibberish_label": str,
-}
 EMOTION_FIELDS = ("target_emotion", "predicted_emotion", "gold_emotion")
 PROMPT_FIELDS = ("history", "target_emotion", "gold_response")
 MAX_FLOAT = sys.float_info.max
@@ -66,7 +56,7 @@ def read_predictions(place: Path, fields: dict[str, type]) -> list[Prediction]:
     """The rows of a predictions.jsonl, given by its path or by its run folder.
 
     Args:
-        fields: what every row must hold: GENERATED_FIELDS, or GENERATED_FIELDS | SCORED_FIELDS.
+        fields: what every row must hold: GENERATED_FIELDS, or GENERATED_FIELDS | scores.SCORED_FIELDS.
 
     Raises:
         InputError: with the lines that are no such rows, or the prompts that a model has no reply to.

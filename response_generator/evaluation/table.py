@@ -1,12 +1,14 @@
 """The table of an evaluation as text: every model beside the gold replies, and the differences, with intervals."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import replace
 
 from response_generator.evaluation.comparison import GOLD, GOLD_TITLE, Comparison
-from response_generator.evaluation.conclusions import format_p_value
 from response_generator.evaluation.estimates import Estimate
+from response_generator.evaluation.formats import format_interval, format_number, format_p_value
+from response_generator.evaluation.intervals import MIN_PROMPTS
 from response_generator.evaluation.metrics import F1, PRECISION, RECALL, Metric
+from response_generator.reporting.blocks import Table
 
 PREFERENCE_TITLES = {
     "reward_accuracy": "reward accuracy (chosen preferred)",
@@ -14,22 +16,24 @@ PREFERENCE_TITLES = {
     "margin_median": "margin, median",
     "margin_sd": "margin, SD",
 }
-PER_EMOTION_SECTIONS = (RECALL, PRECISION, F1)
+BY_EMOTION = (RECALL, PRECISION, F1)  # sections of metrics
+STYLE = "metrics blocks"  # classes of report.css
 
+Groups = dict[str, list[list[str]]]  # rows by section; a row is a title and then one cell per column
 CellFormat = Callable[..., str]  # format_cell, or another with its arguments
 RowFormat = Callable[[Metric, Comparison, CellFormat], list[str]]
 
 
-@dataclass(frozen=True)
-class Section:
-    """A part of the table. Each row is a title and then one cell per column."""
-
-    title: str
-    rows: list[list[str]]
-
-    @property
-    def is_by_emotion(self) -> bool:
-        return self.title in PER_EMOTION_SECTIONS
+def describe_cells(comparison: Comparison) -> str:
+    samples = f", each with its {comparison.samples} replies" if comparison.samples > 1 else ""
+    runs = " and from the variation between training runs" if max(comparison.runs.values()) > 1 else ""
+    return (
+        "Rates in percent, differences in points. 95 % intervals are in brackets; they come from resampling the "
+        f"{comparison.prompts:,} prompts{samples}{runs}. With fewer than {MIN_PROMPTS} prompts, as of a rare emotion, "
+        "shares and their differences have intervals that hold for few prompts, and other metrics have none. p is the "
+        "p-value of “no difference”, of that metric alone; the conclusions correct it for the number of metrics. "
+        "distinct-n is that of as many n-grams as the shortest text has."
+    )
 
 
 def build_header(comparison: Comparison) -> list[str]:
@@ -39,36 +43,39 @@ def build_header(comparison: Comparison) -> list[str]:
     return ["", *models, *(between if others else []), GOLD_TITLE]
 
 
-def build_sections(comparison: Comparison) -> list[Section]:
+def build_table(comparison: Comparison) -> Table:
     """Rates in percent, differences in points, the rest as it is; a cell is "value [low, high]", p after it."""
-    return group_rows(comparison, comparison.metrics.values(), format_cell, format_cells)
+    groups = group_rows(comparison, comparison.metrics.values(), format_cell, format_cells)
+    return Table(groups, build_header(comparison), style=STYLE)
 
 
-def build_gold_header(comparison: Comparison) -> list[str]:
-    return ["", *(f"{model} − {GOLD_TITLE}" for model in comparison.models)]
+def split_by_emotion(table: Table) -> tuple[Table, Table]:
+    """The metrics of all replies, and those of each emotion."""
+    of_all_replies = {title: rows for title, rows in table.groups.items() if title not in BY_EMOTION}
+    by_emotion = {title: rows for title, rows in table.groups.items() if title in BY_EMOTION}
+    return replace(table, groups=of_all_replies), replace(table, groups=by_emotion)
 
 
-def build_gold_sections(comparison: Comparison) -> list[Section]:
+def build_gold_table(comparison: Comparison) -> Table:
     """The differences of each model from the gold replies to the same prompts."""
     metrics = [metric for metric in comparison.metrics.values() if metric.on_gold]
-    return group_rows(comparison, metrics, format_cell, format_gold_cells)
+    header = ["", *(f"{model} − {GOLD_TITLE}" for model in comparison.models)]
+    return Table(group_rows(comparison, metrics, format_cell, format_gold_cells), header, style=STYLE)
 
 
-def group_rows(
-    comparison: Comparison, metrics: Iterable[Metric], form: CellFormat, format_row: RowFormat
-) -> list[Section]:
-    rows: dict[str, list[list[str]]] = {}
+def group_rows(comparison: Comparison, metrics: Iterable[Metric], form: CellFormat, format_row: RowFormat) -> Groups:
+    groups: Groups = {}
     for metric in metrics:
         title = metric.title
-        if metric.section in PER_EMOTION_SECTIONS:
+        if metric.section in BY_EMOTION:
             prompts = comparison.num_prompts_with_target(title)
             if not prompts:
                 continue
             title = f"{title} (n = {prompts})"
         elif metric.name in comparison.ngrams:
             title = f"{title} in {comparison.ngrams[metric.name]:,} n-grams"
-        rows.setdefault(metric.section, []).append([title, *format_row(metric, comparison, form)])
-    return [Section(title, lines) for title, lines in rows.items()]
+        groups.setdefault(metric.section, []).append([title, *format_row(metric, comparison, form)])
+    return groups
 
 
 def format_cells(metric: Metric, comparison: Comparison, form: CellFormat) -> list[str]:
@@ -90,22 +97,10 @@ def format_cell(estimate: Estimate | None, in_percent: bool, signed: bool = Fals
     return format_number(estimate.value, in_percent, signed) + format_bounds(estimate, in_percent)
 
 
-def format_number(number: float, in_percent: bool, signed: bool = False) -> str:
-    scale, digits = (100, 1) if in_percent else (1, 2)
-    rounded = round(number * scale, digits) + 0.0  # no "-0.0"
-    return f"{rounded:{'+' if signed else ''}.{digits}f}"
-
-
 def format_bounds(estimate: Estimate, in_percent: bool) -> str:
     """The interval and the p-value, each with a space before it, as far as there are any."""
     parts = (format_interval(estimate, in_percent), format_p(estimate))
     return "".join(f" {part}" for part in parts if part)
-
-
-def format_interval(estimate: Estimate, in_percent: bool) -> str:
-    if estimate.low is None:
-        return ""
-    return f"[{format_number(estimate.low, in_percent)}, {format_number(estimate.high, in_percent)}]"
 
 
 def format_p(estimate: Estimate) -> str:

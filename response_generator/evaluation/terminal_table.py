@@ -1,6 +1,7 @@
 """The table of an evaluation on a terminal of any width: the metrics that the conclusions are drawn from."""
 
 import textwrap
+from itertools import chain
 
 from rich import box
 from rich.table import Table
@@ -9,17 +10,9 @@ from rich.text import Text
 from response_generator.evaluation.comparison import Comparison
 from response_generator.evaluation.conclusions import UNBROKEN, draw_conclusions
 from response_generator.evaluation.estimates import Estimate
+from response_generator.evaluation.formats import format_interval, format_number
 from response_generator.evaluation.intervals import MIN_PROMPTS
-from response_generator.evaluation.table import (
-    Section,
-    build_header,
-    format_cell,
-    format_cells,
-    format_interval,
-    format_number,
-    format_p,
-    group_rows,
-)
+from response_generator.evaluation.table import Groups, build_header, format_cell, format_cells, format_p, group_rows
 from response_generator.runs.terminal import open_console
 
 NO_BREAK_SPACE = "\u00a0"
@@ -63,18 +56,15 @@ def build_tables(comparison: Comparison, width: int) -> list[Table]:
     header = build_header(comparison)
     metrics = [metric for metric in comparison.metrics.values() if metric.carries_conclusions]
     columns = list(range(1, len(header)))
-    sections = group_rows(comparison, metrics, format_cell, format_cells)
-    widths = measure_columns(header, sections)
-    if fits(widths, columns, width, title_width=widths[0]):
-        return [build_table(header, sections, widths, columns, width)]
-    sections = group_rows(comparison, metrics, format_in_two_lines, format_cells)
-    widths = measure_columns(header, sections)
-    if fits(widths, columns, width):
-        return [build_table(header, sections, widths, columns, width)]
+    for form in (format_cell, format_in_two_lines):
+        groups = group_rows(comparison, metrics, form, format_cells)
+        widths = measure_columns(header, groups)
+        if fits(widths, columns, width, title_width=widths[0] if form is format_cell else MIN_TITLE_WIDTH):
+            return [build_table(header, groups, widths, columns, width)]
     *differences, gold = columns[len(comparison.models) :]
-    groups = [[*columns[: len(comparison.models)], gold], differences]
-    parts = [part for group in groups for part in split_columns(widths, group, width)]
-    return [build_table(header, sections, widths, part, width) for part in parts]
+    parts = split_columns(widths, [*columns[: len(comparison.models)], gold], width)
+    parts += split_columns(widths, differences, width)
+    return [build_table(header, groups, widths, part, width) for part in parts]
 
 
 def format_in_two_lines(estimate: Estimate | None, in_percent: bool, signed: bool = False) -> str:
@@ -85,9 +75,9 @@ def format_in_two_lines(estimate: Estimate | None, in_percent: bool, signed: boo
     return f"{first}\n{format_interval(estimate, in_percent)}".rstrip()
 
 
-def measure_columns(header: list[str], sections: list[Section]) -> list[int]:
+def measure_columns(header: list[str], groups: Groups) -> list[int]:
     """The least width of each column: that of its cells, which are not broken, and of the heading's short words."""
-    rows = [row for section in sections for row in section.rows]
+    rows = list(chain.from_iterable(groups.values()))
     return [
         max(
             *(len(line) for row in rows for line in row[column].splitlines()),
@@ -112,7 +102,7 @@ def split_columns(widths: list[int], columns: list[int], width: int) -> list[lis
     return parts
 
 
-def build_table(header: list[str], sections: list[Section], widths: list[int], columns: list[int], width: int) -> Table:
+def build_table(header: list[str], groups: Groups, widths: list[int], columns: list[int], width: int) -> Table:
     """Some columns of the table. Width that is left goes to long words of the headings, then to the titles of the rows,
     then to whole headings."""
     longest_words = {column: max(map(len, header[column].split())) for column in columns}
@@ -127,10 +117,10 @@ def build_table(header: list[str], sections: list[Section], widths: list[int], c
     table.add_column(width=shown[0])
     for column in columns:
         table.add_column(Text(header[column]), justify="right", width=shown[column], overflow="fold")
-    for section in sections:
+    for title, rows in groups.items():
         table.add_section()
-        table.add_row(Text(section.title, style="bold"))
-        for row in section.rows:
+        table.add_row(Text(title, style="bold"))
+        for row in rows:
             table.add_row(Text(row[0]), *(dim_second_line(row[column]) for column in columns))
     return table
 

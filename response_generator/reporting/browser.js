@@ -1,6 +1,6 @@
 "use strict";
-// What the pages with a list of rows share. Texts of models and data are added to a page as text nodes only, never as
-// markup.
+// The script of the reports; the page of the chat uses its elements. Texts of models and data are added to a page as
+// text nodes only, never as markup.
 const isPhone = matchMedia("(max-width: 50rem)").matches; // as in report.css
 const ROWS_AT_ONCE = isPhone ? 10 : 50;
 
@@ -25,11 +25,26 @@ function createReply(name, text, labels, style) {
   return answer;
 }
 
-// Shows the rows that `findRows` returns, again whenever the form changes, and ROWS_AT_ONCE more with each click.
-function listRows(list, form, findRows, createArticle) {
+// Lists the rows of a report (blocks.Browser) that pass its filters, ROWS_AT_ONCE more with each click.
+function listRows({ unit, rows }) {
+  const form = document.getElementById("filters");
+  const { emotion, outcome, view, order, search } = form.elements;
+  const list = document.getElementById("list");
   const more = document.getElementById("more");
+  const texts = rows.map((row) => [...row.history, ...row.replies].map((each) => each.text).join("\n").toLowerCase());
+  const findView = (row) => row.views[view ? view.selectedIndex : 0];
   let found = [];
   let shown = 0;
+
+  function createArticle(row) {
+    const article = createElement("article");
+    article.append(createElement("h3", findView(row).title));
+    article.append(...row.history.map((turn) => createTurn(turn.role, turn.emotion, turn.text)));
+    const answers = createElement("div", undefined, "answers");
+    answers.append(...row.replies.map((reply) => createReply(reply.name, reply.text, reply.labels, reply.style)));
+    article.append(answers);
+    return article;
+  }
 
   function showMore() {
     list.append(...found.slice(shown, shown + ROWS_AT_ONCE).map(createArticle));
@@ -38,7 +53,14 @@ function listRows(list, form, findRows, createArticle) {
   }
 
   function update() {
-    found = findRows();
+    const words = search.value.trim().toLowerCase();
+    found = rows.filter((row, at) =>
+      (!emotion.value || row.target === emotion.value) &&
+      (!outcome?.value || findView(row).outcome === outcome.value) &&
+      (!words || texts[at].includes(words)));
+    const key = order.selectedIndex - 1; // the first option is the order of the data
+    if (key >= 0) found.sort((one, other) => findView(one).keys[key] - findView(other).keys[key]);
+    document.getElementById("count").textContent = `${found.length} of ${rows.length} ${unit}`;
     list.replaceChildren();
     shown = 0;
     showMore();
@@ -49,3 +71,6 @@ function listRows(list, form, findRows, createArticle) {
   more.addEventListener("click", showMore);
   update();
 }
+
+const rowsElement = document.getElementById("rows"); // the chat's page has none
+if (rowsElement) listRows(JSON.parse(rowsElement.textContent));

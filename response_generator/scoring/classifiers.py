@@ -38,7 +38,7 @@ def check_classifiers(scoring: ScoringArguments) -> None:
     Raises:
         InputError: when a classifier cannot be read, or the emotion classifier's labels are not the seven emotions.
     """
-    for key in ("emotion_model", "gibberish_model"):
+    for key in CLASSIFIERS:
         name = getattr(scoring, key)
         try:
             read_label_names(name)
@@ -146,3 +146,6 @@ def load_emotion_classifier(scoring: ScoringArguments) -> TextClassifier:
 
 def load_gibberish_classifier(scoring: ScoringArguments) -> TextClassifier:
     return TextClassifier(scoring.gibberish_model, read_label_names(scoring.gibberish_model), scoring)
+
+
+CLASSIFIERS = {"emotion_model": load_emotion_classifier, "gibberish_model": load_gibberish_classifier}  # by their keys

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure as Picture
+from matplotlib.figure import Figure
 
 from response_generator.reporting.pictures import COLORS, escape_mathtext
 from response_generator.training.initial_loss import LN_2
@@ -62,19 +62,19 @@ def describe_window(log: Log) -> str:
     return f"thin: each log line; thick: mean of the last {count_window_lines(log)} log lines"
 
 
-def draw_all(log: Log, panels: Sequence[Panel], warnings: Log, title: str) -> Picture:
+def draw_all(log: Log, panels: Sequence[Panel], warnings: Log, title: str) -> Figure:
     """All panels in two rows."""
     columns = len(panels) // 2
-    picture = Picture(figsize=(14 * columns / 3, 7.4), layout="constrained")
+    picture = Figure(figsize=(14 * columns / 3, 7.4), layout="constrained")
     for axes, panel in zip(picture.subplots(2, columns).flat, panels, strict=True):
         draw_panel(axes, log, panel, warnings)
     picture.suptitle(f"{escape_mathtext(title)}   ({describe_window(log)})", fontsize=11)
     return picture
 
 
-def draw_one(log: Log, panel: Panel, warnings: Log) -> Picture:
+def draw_one(log: Log, panel: Panel, warnings: Log) -> Figure:
     """A picture of one panel, small enough for a phone."""
-    picture = Picture(figsize=(4.6, 3), layout="constrained")
+    picture = Figure(figsize=(4.6, 3), layout="constrained")
     draw_panel(picture.subplots(), log, panel, warnings)
     return picture
 

@@ -36,7 +36,7 @@ def write_results(
     log = [*read_rows(run.path / LOG_FILE), to_log_entry(metrics)]
     picture = run.path / "training.png"
     title = build_page_title(method.name, run.path)
-    content = render(curves.draw_all(log, panels, warnings, title), "png", {"Software": None})
+    content = render(curves.draw_all(log, panels, warnings, title), "png")
     atomic_files.atomic_write(picture, content)
     report_page.write_report_page(
         run,

@@ -7,7 +7,6 @@ from response_generator.constants import EMOTIONS
 from response_generator.evaluation.comparison import Comparison, compare_models
 
 ENVIRONMENT = {"commit": '"c0ffee"'}
-ATTACK = "</script><script>document.title = 'taken'</script><img src=x onerror=\"document.title = 'taken'\"> & \u2028"
 TITLE = "Evaluation: demo/evaluate (adapter dpo, baseline <b>sft</b>)"
 SETTINGS = {"seed": "42", "wandb.notes": '"<b>bold</b>"'}
 
@@ -27,7 +26,7 @@ def made_rows(count: int = 70, samples: int = 1) -> dict[str, list[dict]]:
                         target if right else wrong,
                         sample,
                         target_probability=0.9 - index / 1000 if right else 0.1,
-                        response=ATTACK if index == 5 else f"The {model} says {index} .",
+                        response=f"The {model} says {index} .",
                         gold_emotion=target,
                         new_tokens=5 + index % 9,
                     )

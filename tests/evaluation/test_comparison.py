@@ -194,9 +194,10 @@ def test_differences_from_the_gold_replies_are_paired():
     assert difference.p is None
     assert found.flatten()["difference of adapter from gold/emotion_accuracy"] == difference.value
     assert "gold_perplexity" not in found.gold_differences["adapter"]
-    cells = {line[0]: line[1] for section in table.build_gold_sections(found) for line in section.rows}
+    gold = table.build_gold_table(found)
+    cells = {title: cell for rows in gold.groups.values() for title, cell in rows}
     assert cells["target emotion followed"].startswith("-30.0 [")
-    assert table.build_gold_header(found) == ["", "adapter − gold replies"]
+    assert gold.header == ["", "adapter − gold replies"]
     assert "gold replies to the same prompts: adapter -30.0 points, 95 % CI [" in draw_conclusions(found)[-1]
 
 
@@ -213,7 +214,7 @@ def test_where_tokenizers_differ_nothing_is_counted_in_tokens():
         assert not IN_TOKENS & set(group)
     assert set(found.estimates["a"]) == set(alike.estimates["a"]) - IN_TOKENS
     assert any("Numbers of tokens and perplexity are left out: " in said for said in draw_conclusions(found))
-    lengths = [plots.draw_pictures(each)["lengths"].axes[0].get_xlabel() for each in (alike, found)]
+    lengths = [plots.plot_lengths(each).axes[0].get_xlabel() for each in (alike, found)]
     assert lengths == ["tokens, including EOS", "characters"]
 
 
@@ -248,8 +249,9 @@ def test_odd_names_of_runs_are_shown_as_they_are(tmp_path, capsys):
 
 def test_the_table_has_a_cell_for_everything():
     found = evaluated(BASELINE, ADAPTER)
-    assert table.build_header(found) == ["", "baseline", "adapter", "difference", "gold replies"]
-    rows = {(section.title, line[0]): line[1:] for section in table.build_sections(found) for line in section.rows}
+    whole = table.build_table(found)
+    assert whole.header == ["", "baseline", "adapter", "difference", "gold replies"]
+    rows = {(section, title): cells for section, lines in whole.groups.items() for title, *cells in lines}
     assert {len(cells) for cells in rows.values()} == {4}
     followed = rows["emotion", "target emotion followed"]
     assert followed[0].startswith("46.7 [")

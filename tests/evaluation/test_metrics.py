@@ -7,8 +7,9 @@ import pytest
 from sklearn.metrics import accuracy_score, classification_report, f1_score
 
 from response_generator.constants import EMOTIONS
-from response_generator.evaluation import metrics
-from response_generator.evaluation.metric_totals import MetricTotals, count_confusion, gold_as_predictions
+from response_generator.evaluation import columns, metrics
+from response_generator.evaluation.metric_totals import MetricTotals, count_confusion
+from response_generator.evaluation.scores import gold_as_predictions
 from response_generator.scoring.rules import ends_with_punctuation
 
 LABELS = ["clean", "word salad", "noise"]
@@ -138,10 +139,10 @@ def test_repeats_are_between_prompts_and_copies_are_the_users_words():
         row(2, response="Sure ."),
         row(2, sample=1, response="It is raining ."),
     ]
-    assert metrics.repeats_another_reply(rows).tolist() == [False, False, False, True, False, True]
-    assert metrics.copies_last_turn(rows).tolist() == [False, False, True, False, False, False]
+    assert columns.repeats_another_reply(rows).tolist() == [False, False, False, True, False, True]
+    assert columns.copies_last_turn(rows).tolist() == [False, False, True, False, False, False]
     silent = row(response="", history=[{"role": "user", "content": {"emotion": "neutral", "dialog": "…"}}])
-    assert not metrics.copies_last_turn([silent])[0]
+    assert not columns.copies_last_turn([silent])[0]
 
 
 def test_gold_replies_become_predictions_once_a_prompt():

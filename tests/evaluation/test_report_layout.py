@@ -91,15 +91,8 @@ def test_cards_of_one_model_and_of_four(browser, tmp_path):
         )
 
 
-def test_in_a_dark_browser_it_is_dark(page):
-    page.emulate_media(color_scheme="dark")
-    colors = page.evaluate("[getComputedStyle(document.body).backgroundColor, getComputedStyle(document.body).color]")
-    ground, ink = (sum(map(int, re.findall(r"\d+", color))) / 3 for color in colors)
-    assert ground < 50 and ink > 200
-
-
 def test_it_is_readable_on_a_phone(page):
-    assert_fits_a_phone(page, plots.draw_pictures(compare_made_rows()).values())
+    assert_fits_a_phone(page, plots.draw_plots(compare_made_rows()))
     assert page.locator("article").first.bounding_box()["width"] > 300
 
 
@@ -112,12 +105,7 @@ def test_on_a_phone_tables_and_plots_are_folded_but_not_the_claim_the_cards_and_
         for part in (".conclusion", ".card >> nth=3", "figure >> nth=0", "ul", "#filters", "article >> nth=0"):
             assert page.locator(part).is_visible(), part
         assert not page.locator("figure").nth(1).is_visible()
-        assert page.locator("article").count() == 10
         assert page.evaluate("document.documentElement.scrollHeight") < 10 * PHONE["height"]
-        page.locator("#more").click()
-        assert page.locator("article").count() == 20
-        page.locator("summary", has_text="Plots").click()
-        assert page.locator("figure").nth(1).is_visible()
 
 
 def test_on_a_wide_screen_metrics_and_plots_are_open(page):
@@ -144,20 +132,9 @@ def test_each_number_with_its_sign_is_kept_unbroken():
     assert marked.startswith("Worse &amp; [a: <span")
 
 
-def test_a_name_with_brackets_or_markup_is_text_in_the_conclusions(browser, tmp_path):
-    rows = made_rows()
-    found = compare_models({"runs/[a": rows["baseline"], "<b>b</b>": rows["adapter"]}, LABELS, 100, seed=1)
-    report.write_report(found, TITLE, SETTINGS, ENVIRONMENT, tmp_path)
-    with open_page(browser, tmp_path / "report.html", viewport=PHONE) as page:
-        assert "whether <b>b</b> follows the target emotion more or less often than runs/[a: the" in (
-            page.locator(".conclusion").inner_text()
-        )
-        assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
-
-
 @pytest.mark.parametrize("models", [1, 4])
 def test_one_model_and_four_are_readable_on_a_phone(browser, tmp_path, models):
     found = compare_four_runs() if models == 4 else compare_models({"adapter": made_rows()["adapter"]}, LABELS, 100, 1)
     report.write_report(found, TITLE, SETTINGS, ENVIRONMENT, tmp_path)
     with open_page(browser, tmp_path / "report.html") as page:
-        assert_fits_a_phone(page, plots.draw_pictures(found).values())
+        assert_fits_a_phone(page, plots.draw_plots(found))

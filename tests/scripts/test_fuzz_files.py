@@ -17,12 +17,8 @@ from transformers import PretrainedConfig
 from response_generator.config.library_keywords import JSON_TYPE_OF_PYTHON_TYPE, accepted_json_types
 from response_generator.config.training_schema import DPOArguments
 from response_generator.errors import InputError
-from response_generator.evaluation.predictions_file import (
-    GENERATED_FIELDS,
-    SCORED_FIELDS,
-    group_by_model,
-    read_predictions,
-)
+from response_generator.evaluation.predictions_file import GENERATED_FIELDS, group_by_model, read_predictions
+from response_generator.evaluation.scores import SCORED_FIELDS
 from response_generator.modeling.adapter_file import AdapterFile
 from response_generator.modeling.base_config import load_config
 

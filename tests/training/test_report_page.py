@@ -14,7 +14,6 @@ import fine_tune_dpo
 from response_generator import sft
 from response_generator.training import curves, report_page
 
-ATTACK = "<script>document.title = 'taken'</script>"
 SAMPLES = {"every_steps": 2, "prompts": 2, "max_new_tokens": 8}
 
 
@@ -23,7 +22,6 @@ def dpo_run(tiny, tmp_path_factory) -> Path:
     """A run whose learning rate is so high that a health check warns."""
     folder = tmp_path_factory.mktemp("dpo")
     values = tiny.dpo(folder / "some" / "run", samples=SAMPLES)
-    values["chat_template"]["system_prompt"] = ATTACK
     values["dpo"] |= {"learning_rate": 0.05, "eval_strategy": "steps", "eval_steps": 2}
     assert run_here(fine_tune_dpo.main, values, folder) == 0
     return folder / "some" / "run"
@@ -110,23 +108,6 @@ def test_data_settings_and_environment_are_there(page):
         summary.click()
     text = page.locator("body").inner_text()
     assert "dpo.learning_rate" in text and "packages.torch" in text
-    assert ATTACK in text and page.title() == "DPO: some/run"
-
-
-def test_it_fits_a_phone(page):
-    page.set_viewport_size({"width": 390, "height": 800})
-    for summary in page.locator("summary").all():
-        summary.click()
-    assert page.evaluate("document.documentElement.scrollWidth") <= 390
-    assert page.locator("figure img").first.bounding_box()["width"] > 330
-    assert page.locator("article .answer").first.bounding_box()["width"] > 280
-
-
-def test_the_page_is_one_file_without_addresses(dpo_run, sft_run):
-    for run in (dpo_run, sft_run):
-        text = (run / "report.html").read_text(encoding="utf-8")
-        assert not re.search(r"""(src|href)=["']?(https?:|//)""", text)
-        assert "<script" not in text
 
 
 def test_sft_has_its_own_cards_and_panels(browser, sft_run):

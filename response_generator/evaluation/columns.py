@@ -1,0 +1,56 @@
+"""Numbers that a row of predictions.jsonl gives, one a reply; a metric is a ratio of two sums of them."""
+
+import re
+from collections.abc import Callable
+
+import numpy as np
+
+from response_generator.constants import EMOTIONS
+from response_generator.evaluation.predictions_file import Prediction
+
+Column = Callable[[list[Prediction]], np.ndarray]  # rows of one model -> one number a row
+
+
+def read_column(name: str) -> Column:
+    return lambda rows: np.array([row[name] for row in rows])
+
+
+def has_value(name: str, value: str) -> Column:
+    return lambda rows: read_column(name)(rows) == value
+
+
+def both(one: Column, other: Column) -> Column:
+    return lambda rows: one(rows) & other(rows)
+
+
+new_tokens, gold_tokens = read_column("new_tokens"), read_column("gold_tokens")
+
+
+def length_ratio(rows: list[Prediction]) -> np.ndarray:
+    return new_tokens(rows) / gold_tokens(rows)
+
+
+def is_non_neutral(rows: list[Prediction]) -> np.ndarray:
+    return read_column("target_emotion")(rows) != EMOTIONS[0]
+
+
+def follows_target(rows: list[Prediction]) -> np.ndarray:
+    return read_column("target_emotion")(rows) == read_column("predicted_emotion")(rows)
+
+
+def repeats_another_reply(rows: list[Prediction]) -> np.ndarray:
+    """Whether exactly the same reply was also given to another prompt."""
+    prompts: dict[str, set[int]] = {}
+    for row in rows:
+        prompts.setdefault(row["response"], set()).add(row["index"])
+    return np.array([len(prompts[row["response"]]) > 1 for row in rows])
+
+
+def copies_last_turn(rows: list[Prediction]) -> np.ndarray:
+    """Whether a reply repeats the user's last turn, ignoring case and punctuation."""
+    pairs = [(split_words(row["history"][-1]["content"]["dialog"]), split_words(row["response"])) for row in rows]
+    return np.array([bool(last) and reply == last for last, reply in pairs])
+
+
+def split_words(text: str) -> list[str]:
+    return re.findall(r"\w+", text.lower())

@@ -1,0 +1,22 @@
+"""Numbers, intervals and p-values as text."""
+
+from response_generator.evaluation.estimates import Estimate
+
+
+def format_number(number: float, in_percent: bool, signed: bool = False) -> str:
+    """In percent or points with one digit, otherwise as it is with two."""
+    scale, digits = (100, 1) if in_percent else (1, 2)
+    rounded = round(number * scale, digits) + 0.0  # no "-0.0"
+    return f"{rounded:{'+' if signed else ''}.{digits}f}"
+
+
+def format_interval(estimate: Estimate, in_percent: bool) -> str:
+    if estimate.low is None:
+        return ""
+    return f"[{format_number(estimate.low, in_percent)}, {format_number(estimate.high, in_percent)}]"
+
+
+def format_p_value(p: float | None) -> str:
+    if p is None:
+        return "unknown"
+    return f"{p:.4f}" if p >= 0.0001 else f"{p:.1e}"

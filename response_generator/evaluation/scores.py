@@ -1,0 +1,66 @@
+"""What scoring adds to a row of predictions.jsonl: what the classifiers and the rules say of its reply."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from response_generator.evaluation.predictions_file import Prediction
+from response_generator.scoring.rules import ends_with_punctuation
+
+
+@dataclass(frozen=True)
+class Score:
+    """A column that is made of a classifier's label probabilities of the reply.
+
+    classifier: its key in the section scoring of the args. read: the value, from the `LabelProbs` of a text, and its
+    row. gold: the column with the same of the gold reply; None: there is none.
+    """
+
+    classifier: str
+    kind: type
+    read: Callable[[Any, Prediction], str | float]
+    gold: str | None = None
+
+
+SCORES = {
+    "predicted_emotion": Score("emotion_model", str, lambda labels, row: labels.label, "gold_emotion"),
+    "emotion_score": Score("emotion_model", float, lambda labels, row: round(labels.score, 6)),
+    "target_probability": Score(
+        "emotion_model", float, lambda labels, row: round(labels.probabilities[row["target_emotion"]], 6)
+    ),
+    "gibberish_label": Score("gibberish_model", str, lambda labels, row: labels.label, "gold_gibberish_label"),
+    "gibberish_score": Score("gibberish_model", float, lambda labels, row: round(labels.score, 6)),
+}
+SCORED_FIELDS = (
+    {name: score.kind for name, score in SCORES.items()}
+    | {"ends_with_punctuation": bool}
+    | {score.gold: score.kind for score in SCORES.values() if score.gold}
+)
+
+
+def read_scores(row: Prediction, labels: Mapping[str, Any], gold_labels: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of SCORED_FIELDS.
+
+    Args:
+        labels, gold_labels: by classifier, the `LabelProbs` of the reply and of the gold reply.
+    """
+    return (
+        {name: score.read(labels[score.classifier], row) for name, score in SCORES.items()}
+        | {"ends_with_punctuation": ends_with_punctuation(row["response"])}
+        | {score.gold: score.read(gold_labels[score.classifier], row) for score in SCORES.values() if score.gold}
+    )
+
+
+def gold_as_predictions(rows: list[Prediction]) -> list[Prediction]:
+    """The gold replies in the form of predictions, one a prompt: what the classifiers say of people's own replies."""
+    first = {row["index"]: row for row in reversed(rows)}
+    return [
+        row
+        | {
+            "response": row["gold_response"],
+            "new_tokens": row["gold_tokens"],
+            "ends_with_punctuation": ends_with_punctuation(row["gold_response"]),
+        }
+        | {name: row[score.gold] for name, score in SCORES.items() if score.gold}
+        for _, row in sorted(first.items())
+    ]
