@@ -10,6 +10,7 @@ from pathlib import Path
 from response_generator.config.sources import DEMO_MODELS_FOLDER
 
 ASSETS = Path(DEMO_MODELS_FOLDER)
+MODELS = ("base_model", "encoder", "emotion_classifier", "gibberish_classifier")
 
 
 def prepare_asset(name: str, write: Callable[[Path], None]) -> Path:

@@ -10,21 +10,17 @@ import shutil
 import string
 from importlib.metadata import distribution
 from pathlib import Path
-from typing import Any
 
-import torch
-from transformers import (
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from response_generator.constants import EMOTIONS
-from response_generator.modeling.precision import has_native_bf16
 from response_generator.training.text_classifier import (
     Example,
+    build_training_arguments,
     fit_classifier,
     load_for_training,
     measure_classifier,
+    save_classifier,
 )
 
 GIBBERISH_LABELS = ("clean", "mild gibberish", "word salad", "noise")
@@ -32,8 +28,8 @@ DATA_FOLDER = Path(__file__).with_name("data")
 ENCODER_FILES = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "vocab.txt")
 SEED = 42
 NUM_GIBBERISH_TEXTS = 300  # each gives four examples
-# Of six layers. The embeddings, half of the weights, are frozen, too.
-NUM_FROZEN_LAYERS = 2
+TRAINER = {"per_device_eval_batch_size": 128, "warmup_steps": 0.1, "weight_decay": 0.01}  # of all four classifiers
+NUM_FROZEN_LAYERS = 2  # of six
 
 
 def read_demo_rows(name: str) -> list[dict]:
@@ -105,23 +101,9 @@ def write_encoder(folder: Path) -> None:
         shutil.copy(find_encoder() / name, folder / name)
 
 
-def load_encoder(labels: tuple[str, ...]) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+def load_encoder(labels: tuple[str, ...], frozen_layers: int = 0) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """The package's encoder with a new classification head, and its tokenizer."""
-    return load_for_training(str(find_encoder()), labels, SEED)
-
-
-def build_settings(folder: Path) -> dict[str, Any]:
-    """The fields of TrainingArguments that all classifiers share."""
-    return {
-        "output_dir": str(folder),
-        "seed": SEED,
-        "per_device_eval_batch_size": 128,
-        "warmup_steps": 0.1,
-        "weight_decay": 0.01,
-        "use_cpu": not torch.cuda.is_available(),
-        "save_strategy": "no",
-        "report_to": [],
-    }
+    return load_for_training(str(find_encoder()), labels, SEED, frozen_layers)
 
 
 def train_classifier(
@@ -132,20 +114,13 @@ def train_classifier(
     Returns:
         The metrics of `measure_classifier`.
     """
-    model, tokenizer = load_encoder(labels)
-    model.bert.embeddings.requires_grad_(False)
-    model.bert.encoder.layer[:NUM_FROZEN_LAYERS].requires_grad_(False)
-    settings = build_settings(folder) | {
-        "num_train_epochs": epochs,
-        "learning_rate": 4e-4,
-        "per_device_train_batch_size": 64,
-        "train_sampling_strategy": "group_by_length",
-        "bf16": has_native_bf16(),
-    }
-    trainer = fit_classifier(model, tokenizer, train, settings)
+    model, tokenizer = load_encoder(labels, NUM_FROZEN_LAYERS)
+    model.bert.embeddings.requires_grad_(False)  # those of positions, too; all are half of the weights
+    settings = TRAINER | {"num_train_epochs": epochs, "learning_rate": 4e-4, "per_device_train_batch_size": 64}
+    settings["train_sampling_strategy"] = "group_by_length"
+    trainer = fit_classifier(model, tokenizer, train, build_training_arguments(settings, str(folder), SEED))
     metrics = measure_classifier(trainer, tokenizer, held_out)
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    save_classifier(model, tokenizer, folder)
     (folder / "accuracy.json").write_text(json.dumps(metrics, indent=1) + "\n", encoding="utf-8")
     return metrics
 

@@ -16,7 +16,6 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 import torch
-import transformers
 from peft import LoraConfig, PeftModel, get_peft_model
 
 from response_generator.cli import command_line
@@ -25,13 +24,20 @@ from response_generator.demo.assets import prepare_asset, show_accuracy
 from response_generator.demo.classifiers import (
     GIBBERISH_LABELS,
     SEED,
-    build_settings,
+    TRAINER,
     collect_gibberish_examples,
     collect_utterances,
     load_encoder,
 )
+from response_generator.modeling.backend import import_backend
 from response_generator.runs import library_output
-from response_generator.training.text_classifier import Example, fit_classifier, measure_classifier
+from response_generator.training.text_classifier import (
+    Example,
+    build_training_arguments,
+    fit_classifier,
+    hide_warnings,
+    measure_classifier,
+)
 
 NAMES = {"pair_emotion_classifier": EMOTIONS, "pair_gibberish_classifier": GIBBERISH_LABELS}
 LORA = LoraConfig(
@@ -43,7 +49,7 @@ LORA = LoraConfig(
     modules_to_save=["classifier"],
 )
 ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
-SETTINGS = {  # in float32, so that other processors learn nearly the same
+SETTINGS = {
     "pair_emotion_classifier": {"num_train_epochs": 15, "learning_rate": 2e-3, "per_device_train_batch_size": 32},
     "pair_gibberish_classifier": {"num_train_epochs": 4, "learning_rate": 1e-3, "per_device_train_batch_size": 32},
 }
@@ -59,10 +65,8 @@ def read_options() -> Namespace:
 def main() -> None:
     options = read_options()
     library_output.set_verbose(options.verbose)
-    library_output.silence_loggers()
-    library_output.hide_progress_bars()
-    if not options.verbose:
-        transformers.logging.set_verbosity_error()
+    import_backend("transformers")
+    hide_warnings()
     folder = options.train
     if folder:
         train_adapter("pair_emotion_classifier", *split_emotion_examples(), folder)
@@ -84,7 +88,8 @@ def split_gibberish_examples() -> tuple[list[Example], list[Example]]:
 def train_adapter(name: str, train: list[Example], held_out: list[Example], folder: Path) -> None:
     model, tokenizer = load_encoder(NAMES[name])
     model = get_peft_model(model, LORA)
-    trainer = fit_classifier(model, tokenizer, train, build_settings(folder / name) | SETTINGS[name])
+    settings = TRAINER | SETTINGS[name] | {"bf16": False}  # in float32, so that other processors learn nearly the same
+    trainer = fit_classifier(model, tokenizer, train, build_training_arguments(settings, str(folder / name), SEED))
     metrics = measure_classifier(trainer, tokenizer, held_out)
     for weight in model.parameters():
         if weight.requires_grad:

@@ -14,7 +14,10 @@ def import_backend(name: str) -> None:
     if name == "unsloth":
         with library_output.hide_prints():
             import unsloth  # noqa: F401
-    library_output.hide_progress_bars()
+    if not library_output.is_verbose():
+        from transformers.utils import logging
+
+        logging.disable_progress_bar()  # of reading and writing weights; those of downloads stay visible
 
 
 def has_unsloth_gpu_code() -> bool:
