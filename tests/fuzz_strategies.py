@@ -9,9 +9,9 @@ from typing import Any
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter
 
-from response_generator.config import library_keywords, library_reader
+from response_generator.config import library_keywords
 from response_generator.config.validation import KEYWORD_SECTIONS, get_section_class
 
 fuzzed = settings(
@@ -135,9 +135,15 @@ def list_fields(model: type[BaseModel], path: tuple = ()) -> Iterator[tuple[tupl
     """Yields path and JSON types of every key of an args file; an empty list of types means any type."""
     for key, field in model.model_fields.items():
         section = get_section_class(field)
-        yield (*path, key), [] if section else library_reader.json_types_of_hint(field.annotation)
+        yield (*path, key), [] if section else list_json_types(field.annotation)
         if section is not None:
             yield from list_fields(section, (*path, key))
+
+
+def list_json_types(annotation: Any) -> list[str]:
+    schema = TypeAdapter(annotation).json_schema()
+    types = {part.get("type", "") for part in schema.get("anyOf", [schema])}
+    return [] if "" in types else ["list" if each == "array" else each for each in sorted(types)]
 
 
 def list_keywords(model: type[BaseModel]) -> Iterator[tuple[tuple, list[str]]]:

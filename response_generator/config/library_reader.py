@@ -1,11 +1,13 @@
 """Writes library_keywords.json: the keywords that the pinned libraries accept, with types, defaults and meanings.
 
-After changing a pinned version, write the file again:
+After changing a pinned version, write the file again. Importing this module imports unsloth's GPU code, so only a
+process of its own may do it:
 
     python -m response_generator.config.library_reader
 """
 
 import json
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import MISSING, fields
@@ -13,6 +15,14 @@ from enum import Enum
 from inspect import Parameter, signature
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+os.environ["UNSLOTH_ALLOW_CPU"] = "1"  # lets a machine without a GPU import unsloth's GPU code
+import unsloth  # noqa: F401  (first, because it patches transformers and TRL)
+from peft import LoraConfig
+from transformers import EarlyStoppingCallback, GenerationConfig, LlamaConfig, TrainingArguments
+from trl import DPOConfig, SFTConfig
+from unsloth import FastLanguageModel
+from unsloth_zoo.cpu import FastCPUModel
 
 from response_generator.config.excluded_keywords import EXCLUDED_KEYWORDS
 from response_generator.config.library_keywords import (
@@ -44,15 +54,7 @@ Keyword = dict[str, Any]  # "types", "meaning" and, where the library has one, "
 
 
 def read_from_libraries() -> dict[str, Any]:
-    """Reads the keywords from the installed libraries. Call it in a separate process: it imports unsloth's GPU code."""
-    import os
-
-    os.environ["UNSLOTH_ALLOW_CPU"] = "1"
-    import unsloth  # noqa: F401, I001  (must be imported before trl and transformers to patch them)
-    from peft import LoraConfig
-    from transformers import EarlyStoppingCallback, TrainingArguments
-    from trl import DPOConfig, SFTConfig
-
+    """Reads the keywords from the installed libraries."""
     early_stopping = read_early_stopping(EarlyStoppingCallback)
     sections = {
         "dpo": read_dataclass(DPOConfig) | early_stopping | {SHARED_PREFIX: describe_shared_prefix()},
@@ -114,8 +116,6 @@ def describe_shared_prefix() -> Keyword:
 
 
 def read_generation() -> dict[str, Keyword]:
-    from transformers import GenerationConfig
-
     documented = {
         name: (types, text) for name, types, text in list_documented_arguments(GenerationConfig.__doc__, indent=8)
     }
@@ -130,10 +130,6 @@ def read_generation() -> dict[str, Keyword]:
 
 def read_loaders() -> tuple[dict[str, Keyword], set[str]]:
     """The keywords of both loaders' from_pretrained, and those of them that only unsloth accepts."""
-    from transformers import LlamaConfig
-    from unsloth import FastLanguageModel
-    from unsloth_zoo.cpu import FastCPUModel
-
     meanings = {name: text for name, _, text in list_documented_arguments(LlamaConfig.__doc__, indent=4)} | MEANINGS
     types = dict(TRANSFORMERS_FROM_PRETRAINED)
     for name, hint in LlamaConfig.__annotations__.items():

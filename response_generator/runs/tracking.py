@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import wandb
+
 from response_generator.config.schema import WandbArguments
 from response_generator.runs import distributed
 from response_generator.runs.run_folder import WANDB_ID_FILE
@@ -59,22 +61,12 @@ class Tracker:
             self.attempt("board", lambda: write_scalars(self.board, values, step))
 
     def log_table(self, name: str, columns: list[str], rows: list[list[Any]], step: int | None = None) -> None:
-        def send():
-            import wandb
-
-            self.run.log({name: wandb.Table(columns=columns, data=rows)}, step=step)
-
         if self.run is not None:
-            self.attempt("run", send)
+            self.attempt("run", lambda: self.run.log({name: wandb.Table(columns=columns, data=rows)}, step=step))
 
     def log_image(self, name: str, file: Path) -> None:
-        def send():
-            import wandb
-
-            self.run.log({name: wandb.Image(str(file))})
-
         if self.run is not None:
-            self.attempt("run", send)
+            self.attempt("run", lambda: self.run.log({name: wandb.Image(str(file))}))
 
     def summarize(self, values: dict[str, Any]) -> None:
         if self.run is not None:
@@ -88,8 +80,6 @@ class Tracker:
 
 
 def start_wandb(settings: WandbArguments, folder: Path, config: dict[str, Any]):
-    import wandb
-
     return wandb.init(
         id=read_wandb_id(folder),
         resume="allow",
@@ -112,7 +102,7 @@ def read_wandb_id(folder: Path) -> str:
 
 
 def start_tensorboard(folder: Path, first_step: int):
-    from torch.utils.tensorboard import SummaryWriter
+    from torch.utils.tensorboard import SummaryWriter  # imports TensorBoard, which few runs use
 
     return SummaryWriter(str(folder / TENSORBOARD_FOLDER), purge_step=first_step)
 
