@@ -3,13 +3,12 @@
 from collections.abc import Iterable, Sequence
 
 from rich.table import Table
-from rich.text import Text
 
+from response_generator.cli.data_preview import console, show_warning
 from response_generator.config.classifier_schema import ClassifierArguments
 from response_generator.constants import EMOTIONS
 from response_generator.data.datasets import Dialogue, Skipped
 from response_generator.runs.run_folder import RunFolder
-from response_generator.runs.terminal import PlainConsole
 from response_generator.training import text_classifier
 
 SHOWN = ("precision", "recall", "f1", "examples")
@@ -60,13 +59,14 @@ def show_known(train: Iterable[Dialogue], held_out: Sequence[Dialogue]) -> None:
     learned = {tuple(list_turns([dialogue])) for dialogue in train}
     known = sum(tuple(list_turns([dialogue])) in learned for dialogue in held_out)
     if known:
-        text = f"warning: {known} of {len(held_out)} held-out dialogues are also training dialogues; "
-        PlainConsole().print(Text(f"{text}name another eval_dataset", style="yellow"), soft_wrap=True)
+        show_warning(
+            f"warning: {known} of {len(held_out)} held-out dialogues are also training dialogues; name another "
+            f"eval_dataset"
+        )
 
 
 def show_metrics(run: RunFolder, metrics: dict[str, float]) -> None:
     """Prints the accuracy of all turns and of last replies, and for each emotion how well it is recognized."""
-    console = PlainConsole()
     for prefix, title in (("", "all held-out turns"), ("last_replies/", "last replies")):
         accuracy, majority, f1 = (metrics[prefix + name] for name in ("accuracy", "majority_accuracy", "macro_f1"))
         print(f"{title}: accuracy {accuracy:.1%} (always the most frequent emotion: {majority:.1%}), macro F1 {f1:.3f}")
@@ -82,7 +82,7 @@ def show_metrics(run: RunFolder, metrics: dict[str, float]) -> None:
         console.print(table)
     warning = describe_low_accuracy(metrics)
     if warning:
-        console.print(Text(f"warning: {warning}", style="yellow"), soft_wrap=True)
+        show_warning(f"warning: {warning}")
     print(f"done: the classifier is in {run.path / 'classifier'}")
 
 
