@@ -1,19 +1,21 @@
 """Output before replies are generated: the first prompt, lengths, the number of replies, and warnings."""
 
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 from rich.text import Text
 
 from response_generator.cli.data_preview import console, show_warning
-from response_generator.cli.pair_classifier import find_pair_classifier
 from response_generator.cli.preview import show_counts, show_special_tokens, show_template_warnings
 from response_generator.config.preference_schema import PreferenceDataArguments
 from response_generator.config.schema import EvaluateArguments
+from response_generator.config.sources import is_local
 from response_generator.data.chat_template import ChatFormatter
 from response_generator.evaluation.pipeline import PreparedEvaluation
 from response_generator.generation.sampling import GenerationRequest
 from response_generator.preferences.preparation import PreparedBuilding
+from response_generator.runs.run_folder import read_json
 
 
 def show_evaluation(args: EvaluateArguments, prepared: PreparedEvaluation) -> None:
@@ -58,3 +60,15 @@ def show_shared_classifier(args: EvaluateArguments) -> None:
             f"warning: scoring.emotion_model {args.scoring.emotion_model} also chose the pairs that the adapter "
             f"was trained on, so its labels favor the adapter; evaluate with another classifier"
         )
+
+
+def find_pair_classifier(adapter: str) -> str | None:
+    """Follows the run folders on this machine, from the adapter to the pairs to their classifier.
+
+    Returns:
+        `scoring.emotion_model` of the run that built the pairs; None where one of these runs is not known.
+    """
+    pairs = read_json(Path(adapter).parent / "args.json").get("dataset", {}).get("path") if is_local(adapter) else None
+    if pairs is None or not is_local(pairs):
+        return None
+    return read_json(Path(pairs).parent / "args.json").get("scoring", {}).get("emotion_model")

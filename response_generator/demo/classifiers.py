@@ -10,6 +10,7 @@ import shutil
 import string
 from importlib.metadata import distribution
 from pathlib import Path
+from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -28,7 +29,6 @@ DATA_FOLDER = Path(__file__).with_name("data")
 ENCODER_FILES = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "vocab.txt")
 SEED = 42
 NUM_GIBBERISH_TEXTS = 300  # each gives four examples
-TRAINER = {"per_device_eval_batch_size": 128, "warmup_steps": 0.1, "weight_decay": 0.01}  # of all four classifiers
 NUM_FROZEN_LAYERS = 2  # of six
 
 
@@ -108,26 +108,39 @@ def load_encoder(labels: tuple[str, ...], frozen_layers: int = 0) -> tuple[PreTr
 
 def train_classifier(
     train: list[Example], held_out: list[Example], labels: tuple[str, ...], folder: Path, epochs: int
-) -> dict:
-    """Fine-tunes the encoder with a linear head, writes model, tokenizer and `accuracy.json` into `folder`.
-
-    Returns:
-        The metrics of `measure_classifier`.
-    """
+) -> None:
+    """Fine-tunes the encoder with a linear head, and writes model, tokenizer and `accuracy.json` into `folder`."""
     model, tokenizer = load_encoder(labels, NUM_FROZEN_LAYERS)
     model.bert.embeddings.requires_grad_(False)  # those of positions, too; all are half of the weights
-    settings = TRAINER | {"num_train_epochs": epochs, "learning_rate": 4e-4, "per_device_train_batch_size": 64}
+    settings = {"num_train_epochs": epochs, "learning_rate": 4e-4, "per_device_train_batch_size": 64}
     settings["train_sampling_strategy"] = "group_by_length"
+    fit_and_measure(model, tokenizer, train, held_out, settings, folder)
+    save_classifier(model, tokenizer, folder)
+
+
+def fit_and_measure(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    train: list[Example],
+    held_out: list[Example],
+    settings: dict[str, Any],
+    folder: Path,
+) -> None:
+    """Trains one of the demo's classifiers, and writes `accuracy.json` into `folder`.
+
+    Args:
+        settings: fields of TrainingArguments in which the demo's classifiers differ.
+    """
+    settings = {"per_device_eval_batch_size": 128, "warmup_steps": 0.1, "weight_decay": 0.01} | settings
     trainer = fit_classifier(model, tokenizer, train, build_training_arguments(settings, str(folder), SEED))
     metrics = measure_classifier(trainer, tokenizer, held_out)
-    save_classifier(model, tokenizer, folder)
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / "accuracy.json").write_text(json.dumps(metrics, indent=1) + "\n", encoding="utf-8")
-    return metrics
 
 
-def write_emotion_classifier(folder: Path) -> dict:
+def write_emotion_classifier(folder: Path) -> None:
     train, held_out = collect_utterances(("train",)), collect_utterances(("validation", "test"))
-    return train_classifier(train, held_out, EMOTIONS, folder, epochs=2)
+    train_classifier(train, held_out, EMOTIONS, folder, epochs=2)
 
 
 def collect_gibberish_examples(split: str, seed: int) -> list[Example]:
@@ -141,6 +154,6 @@ def collect_gibberish_examples(split: str, seed: int) -> list[Example]:
     return make_gibberish_examples(texts, salads, seed)
 
 
-def write_gibberish_classifier(folder: Path) -> dict:
+def write_gibberish_classifier(folder: Path) -> None:
     train, held_out = collect_gibberish_examples("train", SEED), collect_gibberish_examples("validation", SEED + 1)
-    return train_classifier(train, held_out, GIBBERISH_LABELS, folder, epochs=3)
+    train_classifier(train, held_out, GIBBERISH_LABELS, folder, epochs=3)

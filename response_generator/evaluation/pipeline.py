@@ -7,13 +7,13 @@ from peft import PeftModel
 from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 from response_generator.config.schema import EvaluateArguments
-from response_generator.constants import ADAPTER
+from response_generator.constants import ADAPTER, BASELINE
 from response_generator.data.chat_template import ChatFormatter
 from response_generator.data.datasets import Dialogue, Pair
 from response_generator.data.tokenization import TokenizedPairs, tokenize_pairs
-from response_generator.evaluation import models, pair_logprobs, predictions
+from response_generator.evaluation import pair_logprobs, predictions
 from response_generator.generation import batch_limit, method, sampling
-from response_generator.modeling import base_model, inference
+from response_generator.modeling import base_model, inference, shared_base
 from response_generator.modeling.cpu_inference import fast_cpu_inference
 from response_generator.modeling.tokenizer import load_tokenizer
 from response_generator.runs.run_folder import RunFolder
@@ -51,7 +51,7 @@ def prepare(args: EvaluateArguments, dialogues: list[Dialogue], pairs: list[Pair
         InputError: with what is wrong.
     """
     classifiers.check_classifiers(args.scoring)
-    adapters = models.resolve_adapters(args)
+    adapters = resolve_adapters(args)
     tokenizer = load_tokenizer(args, adapters[ADAPTER])
     formatter = ChatFormatter.of(tokenizer, args.chat_template)
     config = sampling.build_generation_config(args.generation, tokenizer)
@@ -60,6 +60,21 @@ def prepare(args: EvaluateArguments, dialogues: list[Dialogue], pairs: list[Pair
     sampling.check_context(requests, config.max_new_tokens, context)
     held_out = tokenize_pairs(pairs, formatter, context) if pairs else None
     return PreparedEvaluation(adapters, tokenizer, formatter, config, requests, held_out)
+
+
+def resolve_adapters(args: EvaluateArguments) -> inference.Adapters:
+    """The adapter of each evaluated model, baseline first. Both models get the same prompts, tokenized by the evaluated
+    adapter's tokenizer.
+
+    Raises:
+        InputError: when an adapter does not fit the base, or two adapters cannot share one base.
+    """
+    names = {"baseline_adapter": args.baseline_adapter, "adapter": args.adapter}
+    adapters = shared_base.find_adapters(args, {key: name for key, name in names.items() if name is not None})
+    if len(adapters) > 1:
+        shared_base.load_shared_tokenizer(args, adapters, "adapter")  # checks the baseline's embeddings for its tokens
+    models = {"baseline_adapter": BASELINE, "adapter": ADAPTER}
+    return {models[key]: adapter for key, adapter in adapters.items()}
 
 
 def generate_missing(args: EvaluateArguments, run: RunFolder, prepared: PreparedEvaluation) -> bool:
