@@ -4,9 +4,8 @@ from pathlib import Path
 
 from response_generator.cli import data_preview
 from response_generator.config.preference_schema import DescriptionArguments
-from response_generator.data.datasets import Pair, Skipped, count_skipped
+from response_generator.data.datasets import Pair, Skipped
 from response_generator.preferences import description, description_table, report
-from response_generator.preferences.filters import count_filtered
 from response_generator.preferences.labels import filter_dataset
 from response_generator.runs import distributed
 from response_generator.runs.run_folder import RunFolder, flatten
@@ -20,8 +19,7 @@ def describe(args: DescriptionArguments, run: RunFolder, pairs: list[Pair], skip
         skipped: the bad rows of `dataset` that `skip_bad_rows` leaves out.
         dry_run: print the description, and write nothing.
     """
-    pairs, dropped = filter_dataset("dataset", pairs, args.dataset, args.scoring)
-    metrics = count_skipped("dataset", args.dataset, skipped) | count_filtered("dataset", dropped)
+    pairs, metrics = filter_dataset("dataset", pairs, skipped, args.dataset, args.scoring)
     description.check_scores(pairs)
     metrics |= description.describe_pairs(pairs, args.required_markers)
     rows = description_table.build_rows(metrics)
