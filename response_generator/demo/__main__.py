@@ -8,7 +8,6 @@ import sys
 from argparse import ArgumentParser
 
 from response_generator.cli import command_line
-from response_generator.demo.assets import ASSETS, MODELS
 from response_generator.modeling.backend import import_backend
 from response_generator.runs import library_output
 
@@ -17,8 +16,6 @@ def main() -> None:
     parser = ArgumentParser("python -m response_generator.demo", description=__doc__)
     command_line.add_verbose(parser)
     library_output.set_verbose(parser.parse_args().verbose)
-    if not all((ASSETS / name).exists() for name in MODELS):
-        print("preparing the demo's models (once, about two minutes on two cores)", flush=True)
 
     import_backend("transformers")
     from response_generator.programs import demo_run

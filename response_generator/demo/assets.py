@@ -9,7 +9,6 @@ from response_generator.config.sources import DEMO_MODELS_FOLDER
 from response_generator.runs.atomic_folder import atomic_folder
 
 ASSETS = Path(DEMO_MODELS_FOLDER)
-MODELS = ("base_model", "encoder", "emotion_classifier", "gibberish_classifier")
 
 
 def prepare_asset(name: str, write: Callable[[Path], None]) -> Path:
