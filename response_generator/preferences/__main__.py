@@ -15,7 +15,6 @@ set, and leaves report.html, pictures and metrics.json. Its other keys are those
 import signal
 import sys
 from argparse import Namespace
-from pathlib import Path
 
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C during the imports below ends without a traceback

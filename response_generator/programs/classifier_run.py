@@ -105,5 +105,3 @@ def describe_low_accuracy(metrics: dict[str, float]) -> str | None:
         f"{most_frequent}, the most frequent emotion ({majority:.1%}). The mean recall of the emotions is {recall:.1%} "
         f"instead of {majority_recall:.1%}: {conclusion}"
     )
-
-
