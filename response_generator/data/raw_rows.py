@@ -125,11 +125,3 @@ def parse_row(text: str, place: str) -> Any:
         return strict_json.parse_json(text, allow_nan=True)  # NaN is refused later, and only in used columns
     except strict_json.JSONError as error:
         raise InputError(f"{place}: {error}") from error
-
-
-def describe_json_type(value: Any) -> str:
-    if value in ("", [], {}):
-        return "empty"
-    if isinstance(value, str) and not value.strip():
-        return "blank"
-    return {list: "a list", dict: "an object", str: "text", type(None): "null"}.get(type(value), repr(value)[:40])

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from types import ModuleType
 from typing import Any
 
 from response_generator.runs import library_output
@@ -13,11 +14,17 @@ def import_backend(name: str) -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     if name == "unsloth":
         with library_output.hide_prints():
-            import unsloth  # noqa: F401
+            import_unsloth()
     if not library_output.is_verbose():
         from transformers.utils import logging
 
         logging.disable_progress_bar()  # of reading and writing weights; those of downloads stay visible
+
+
+def import_unsloth() -> ModuleType:
+    import unsloth
+
+    return unsloth
 
 
 def has_unsloth_gpu_code() -> bool:

@@ -4,9 +4,8 @@ import secrets
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
-
-import wandb
 
 from response_generator.config.schema import WandbArguments
 from response_generator.runs import distributed
@@ -64,10 +63,10 @@ class Tracker:
         self.send("board", lambda board: write_scalars(board, values, step))
 
     def log_table(self, name: str, columns: list[str], rows: list[list[Any]], step: int | None = None) -> None:
-        self.send("run", lambda run: run.log({name: wandb.Table(columns=columns, data=rows)}, step=step))
+        self.send("run", lambda run: run.log({name: import_wandb().Table(columns=columns, data=rows)}, step=step))
 
     def log_image(self, name: str, file: Path) -> None:
-        self.send("run", lambda run: run.log({name: wandb.Image(str(file))}))
+        self.send("run", lambda run: run.log({name: import_wandb().Image(str(file))}))
 
     def summarize(self, values: dict[str, Any]) -> None:
         self.send("run", lambda run: run.summary.update(values))
@@ -77,7 +76,14 @@ class Tracker:
         self.send("board", lambda board: board.close())
 
 
+def import_wandb() -> ModuleType:
+    import wandb  # takes seconds, which a run without tracking need not wait for
+
+    return wandb
+
+
 def start_wandb(settings: WandbArguments, folder: Path, config: dict[str, Any]):
+    wandb = import_wandb()
     return wandb.init(
         id=read_wandb_id(folder),
         resume="allow",
