@@ -76,5 +76,5 @@ def has_embeddings_to_save(model: PeftModel) -> bool:
     if all(isinstance(module, ModulesToSaveWrapper) for module in embeddings):
         return False
     config = base.config
-    original = type(config).from_pretrained(config._name_or_path, revision=config._commit_hash)
+    original = type(config).from_pretrained(config.name_or_path, revision=config._commit_hash)
     return original.vocab_size != config.vocab_size

@@ -90,7 +90,7 @@ def describe_model(adapted: PeftModel) -> dict[str, Any]:
     return {
         "model": {
             "class": type(model).__name__,
-            "loaded_from": model.config._name_or_path,
+            "loaded_from": model.config.name_or_path,
             "commit": model.config._commit_hash,
             "attention": attention.get_attn_implementation(model),
             "four_bit": bool(getattr(model, "is_loaded_in_4bit", False)),

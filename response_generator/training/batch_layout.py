@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from accelerate.utils import broadcast_object_list
+from accelerate.utils import broadcast_object_list, send_to_device
 
 from response_generator.config.library_keywords import AUTO, SHARED_PREFIX
 from response_generator.errors import RunError
@@ -151,6 +151,6 @@ def compute_reply_logps(trainer: ResumableDPOTrainer, collator: Callable, rows: 
     """Log-probabilities of the policy without dropout, see `layout_speed.compute_logps`."""
     was_training = trainer.model.training
     trainer.model.eval()
-    logps = layout_speed.compute_logps(trainer, trainer._prepare_inputs(collator(rows)))
+    logps = layout_speed.compute_logps(trainer, send_to_device(collator(rows), trainer.args.device))
     trainer.model.train(was_training)
     return logps.cpu()

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
+from accelerate.utils import send_to_device
 from accelerate.utils.memory import clear_device_cache
 
 from response_generator.generation.oom import is_oom
@@ -88,7 +89,7 @@ def time_passes(
 ) -> float:
     """Seconds of what a step computes on a batch, but for the loss and the optimizer."""
     started = read_clock()
-    batch = trainer._prepare_inputs(collator(rows))
+    batch = send_to_device(collator(rows), trainer.args.device)
     if with_reference:
         trainer.compute_ref_log_probs(trainer.model, batch)
     compute_logps(trainer, batch).sum().backward()

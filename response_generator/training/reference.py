@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate.utils import broadcast_object_list, gather_object
+from accelerate.utils import broadcast_object_list, gather_object, send_to_device
 from datasets import Dataset
 from peft import PeftModel
 from peft.tuners.lora import LoraLayer
@@ -84,7 +84,7 @@ def compute_ref_logps(trainer: ResumableDPOTrainer, dataset: Dataset, title: str
     trainer.model.eval()
     found = []
     for rows in tqdm(mine, desc=title, unit="batch", disable=not trainer.is_world_process_zero()):
-        batch = trainer._prepare_inputs(trainer.data_collator([dataset[row] for row in rows]))
+        batch = send_to_device(trainer.data_collator([dataset[row] for row in rows]), trainer.args.device)
         chosen, rejected = trainer.compute_ref_log_probs(trainer.model, batch)
         found += zip(rows, chosen.tolist(), rejected.tolist(), strict=True)
     trainer.model.train(was_training)

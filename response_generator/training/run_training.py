@@ -113,7 +113,7 @@ def load_finished_training(trainer: ResumableTrainer, checkpoint: Path | None) -
     """Loads a checkpoint at which training had ended, and returns True; does nothing for any other, and returns False.
 
     transformers would take one more step when training had ended before the end of an epoch: by early stopping, or by
-    max_steps. It has no public method that only loads.
+    max_steps.
     """
     if checkpoint is None:
         return False
@@ -123,10 +123,8 @@ def load_finished_training(trainer: ResumableTrainer, checkpoint: Path | None) -
     trainer.state = state
     best = checkpointing.find_best_checkpoint(checkpoint)
     state.best_model_checkpoint = str(best) if best else None
-    if trainer.args.load_best_model_at_end and state.best_model_checkpoint:
-        trainer._load_best_model()
-    else:
-        trainer._load_from_checkpoint(str(checkpoint))
+    kept = best if best and trainer.args.load_best_model_at_end else checkpoint
+    trainer.model.load_adapter(str(kept), POLICY_ADAPTER, is_trainable=True)
     return True
 
 

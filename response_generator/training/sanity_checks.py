@@ -1,6 +1,7 @@
 """Checks before the first step and after the last one: a run must not look healthy while it trains the wrong thing."""
 
 import torch
+from accelerate.utils import send_to_device
 from peft import PeftModel
 from trl.trainer.utils import use_adapter
 
@@ -108,7 +109,7 @@ def compute_trl_loss(trainer: ResumableDPOTrainer, rows: list[dict]) -> float:
     try:
         for row in rows:
             # Not get_eval_dataloader: it would give each process a share of these few pairs, perhaps none.
-            batch = trainer._prepare_inputs(trainer.data_collator([row]))
+            batch = send_to_device(trainer.data_collator([row]), trainer.args.device)
             with torch.no_grad(), trainer.accelerator.autocast():
                 losses.append(trainer.compute_loss(model, batch).item())
     finally:

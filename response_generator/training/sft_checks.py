@@ -3,6 +3,7 @@
 from itertools import groupby
 
 import torch
+from accelerate.utils import send_to_device
 
 from response_generator.data.dialogue_tokenization import IGNORED_LABEL
 from response_generator.errors import RunError
@@ -29,7 +30,7 @@ def check_start(trainer: ResumableSFTTrainer) -> dict[str, float]:
     was_training = model.training
     model.eval()
     try:
-        batch = trainer._prepare_inputs(trainer.data_collator(rows))
+        batch = send_to_device(trainer.data_collator(rows), trainer.args.device)
         with torch.no_grad(), trainer.accelerator.autocast():
             loss = trainer.compute_loss(model, batch).item()
             texts = [text for row in rows for text in split_replies(row)]
