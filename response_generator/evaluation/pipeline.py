@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from functools import partial
 
-from peft import PeftModel
 from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 from response_generator.config.schema import EvaluateArguments
@@ -84,6 +83,7 @@ def generate_missing(args: EvaluateArguments, run: RunFolder, prepared: Prepared
     Returns:
         Whether there were any.
     """
+    tokenizer = prepared.tokenizer
     params = sampling.SamplingParams(prepared.generation_config, args.seed, args.samples_per_prompt)
     limit = batch_limit.read_batch_limit(run, args.batch_size)
     remaining = find_remaining_work(args, run, prepared, limit) if limit else None
@@ -95,34 +95,6 @@ def generate_missing(args: EvaluateArguments, run: RunFolder, prepared: Prepared
         with inference.use_adapter(model, prepared.adapters[ADAPTER], ADAPTER), fast_cpu_inference(model):
             limit = batch_limit.measure_batch_limit(run, model, prepared.requests, params)
         remaining = find_remaining_work(args, run, prepared, limit)
-    generate(args, run, prepared, remaining, model, params, limit)
-    return True
-
-
-def find_remaining_work(
-    args: EvaluateArguments, run: RunFolder, prepared: PreparedEvaluation, limit: sampling.BatchLimit
-) -> RemainingWork:
-    """What an earlier start of the same run has not done yet; see `find_remaining_batches` for errors."""
-    names = list(prepared.adapters)
-    batches = sampling.split_requests(prepared.requests, prepared.generation_config, args.samples_per_prompt, limit)
-    replies = predictions.find_remaining_batches(run.path, names, batches, args.samples_per_prompt)
-    pairs = {}
-    if prepared.held_out:
-        pairs = pair_logprobs.find_remaining_batches(run.path, names, prepared.held_out)
-    return RemainingWork(replies, pairs)
-
-
-def generate(
-    args: EvaluateArguments,
-    run: RunFolder,
-    prepared: PreparedEvaluation,
-    remaining: RemainingWork,
-    model: PeftModel,
-    params: sampling.SamplingParams,
-    limit: sampling.BatchLimit,
-) -> None:
-    """Generates the remaining replies of every model and computes the log-probabilities of the remaining pairs."""
-    tokenizer = prepared.tokenizer
     with inference.use_adapter(model, prepared.adapters[ADAPTER], ADAPTER):
         chosen = method.choose_method(model, params.config, args.generation_method, prepared.requests)
     run.note_environment({"generation_method": chosen})
@@ -140,3 +112,17 @@ def generate(
             batches = remaining.replies[name]
             predictions.generate_predictions(run.path, name, generate_batch, batches, params.samples, tokenizer)
             pair_logprobs.write_pair_logps(run.path, name, compute_logps, remaining.pairs.get(name, []))
+    return True
+
+
+def find_remaining_work(
+    args: EvaluateArguments, run: RunFolder, prepared: PreparedEvaluation, limit: sampling.BatchLimit
+) -> RemainingWork:
+    """What an earlier start of the same run has not done yet; see `find_remaining_batches` for errors."""
+    names = list(prepared.adapters)
+    batches = sampling.split_requests(prepared.requests, prepared.generation_config, args.samples_per_prompt, limit)
+    replies = predictions.find_remaining_batches(run.path, names, batches, args.samples_per_prompt)
+    pairs = {}
+    if prepared.held_out:
+        pairs = pair_logprobs.find_remaining_batches(run.path, names, prepared.held_out)
+    return RemainingWork(replies, pairs)
