@@ -99,9 +99,12 @@ def test_few_imports_stand_in_functions():
     assert sum(map(len, found.values())) <= MAX_IMPORTS_IN_FUNCTIONS, found
 
 
-def test_files_are_short_and_folders_small():
+def test_files_are_short():
     lines = {file: len(file.read_text(encoding="utf-8").splitlines()) for file in FILES}
     assert not {file: count for file, count in lines.items() if count > MAX_LINES}
+
+
+def test_folders_are_small():
     folders = Counter(file.parent for file in FILES)
     assert not {folder: count for folder, count in folders.items() if count > MAX_FILES_IN_A_FOLDER}
 
