@@ -23,7 +23,7 @@ from response_generator.config.validation import validate_arguments
 from response_generator.data.chat_template import ChatFormatter
 from response_generator.data.datasets import read_dialogues, read_pairs
 from response_generator.data.tokenization import tokenize_pairs
-from response_generator.evaluation import models
+from response_generator.evaluation import pipeline
 from response_generator.generation import method, sampling
 from response_generator.modeling import inference, loading
 from response_generator.modeling.backend import has_unsloth_forward
@@ -57,7 +57,7 @@ def generate_replies(values: dict) -> dict:
     """The method that an evaluation chooses, its replies with the trained adapter, and log-probabilities of gold
     replies."""
     arguments = validate_arguments(EvaluateArguments, values, "args.json")
-    adapters = models.resolve_adapters(arguments)
+    adapters = pipeline.resolve_adapters(arguments)
     tokenizer = load_tokenizer(arguments, adapters["adapter"])
     formatter = ChatFormatter.of(tokenizer, arguments.chat_template)
     dialogues, _ = read_dialogues(arguments.dataset)

@@ -33,7 +33,7 @@ from response_generator.config.validation import validate_arguments
 from response_generator.data.chat_template import ChatFormatter
 from response_generator.data.datasets import read_dialogues, read_pairs
 from response_generator.data.tokenization import tokenize_pairs
-from response_generator.evaluation import models, pair_logprobs
+from response_generator.evaluation import pair_logprobs, pipeline
 from response_generator.generation import decoding, method, sampling
 from response_generator.generation.with_generate import sample_tokens
 from response_generator.modeling import base_model, inference, loading
@@ -209,7 +209,7 @@ def in_fp32(values: dict) -> dict:
 def evaluation(values: dict) -> dict:
     """What evaluate.py computes of each adapter on one base: log-probabilities (nats) and replies as token ids."""
     arguments = validate_arguments(EvaluateArguments, in_fp32(values), "args.json")
-    found = models.resolve_adapters(arguments)
+    found = pipeline.resolve_adapters(arguments)
     tokenizer = load_tokenizer(arguments, found["adapter"])
     formatter = ChatFormatter.of(tokenizer, arguments.chat_template)
     dialogues, _ = read_dialogues(arguments.dataset)

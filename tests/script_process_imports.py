@@ -4,5 +4,4 @@ from response_generator.modeling.backend import import_backend
 
 import_backend("unsloth")
 
-from response_generator.evaluation import pipeline, results  # noqa: E402, F401
-from response_generator.programs import dpo_run, sft_run  # noqa: E402, F401
+from response_generator.programs import dpo_run, evaluation_run, sft_run  # noqa: E402, F401

@@ -1,6 +1,7 @@
 """Imports go one way, and what runs before torch is loaded does not import it."""
 
 import ast
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -19,8 +20,9 @@ LAYERS = [
     {"scoring"},
     {"training", "evaluation", "preferences"},
     {"cli"},
+    {"chat", "demo"},
     {"programs"},
-    {"export", "sft", "classifier", "explain", "library_reader", "chat", "demo"},
+    {"export", "sft", "classifier", "explain", "library_reader"},
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 HEAVY = {"torch", "transformers", "trl", "peft", "unsloth", "datasets", "accelerate"}
@@ -33,7 +35,14 @@ WITHOUT_TORCH = [
     "cli/gpu_requirements.py",
     "modeling/merge.py",
 ]
+# Each checks its args first, and then imports one module of programs/
+SCRIPTS = [ROOT / "fine_tune_dpo.py", ROOT / "evaluate.py"]
+PROGRAMS = [*SCRIPTS, PACKAGE / "sft.py", PACKAGE / "classifier.py"]
+PROGRAMS += [PACKAGE / name / "__main__.py" for name in ("preferences", "chat", "demo")]
 FILES = sorted(PACKAGE.rglob("*.py"))
+MAX_LINES = 250
+MAX_FILES_IN_A_FOLDER = 20
+MAX_IMPORTS_IN_FUNCTIONS = 30  # for what loads torch or takes long, and is not always needed
 
 
 def imported(file: Path, top_level_alone: bool = False) -> set[str]:
@@ -68,18 +77,36 @@ def test_every_folder_has_its_place():
     assert all(file.read_text(encoding="utf-8") == "" for file in FILES if file.name == "__init__.py")
 
 
-def imported_inside_functions(file: Path) -> set[str]:
-    return imported(file) - imported(file, top_level_alone=True)
+def list_imports_in_functions(file: Path) -> list[str]:
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+    nodes = {node for function in functions for node in ast.walk(function)}
+    return [ast.unparse(node) for node in nodes if isinstance(node, (ast.Import, ast.ImportFrom))]
 
 
-@pytest.mark.parametrize("script", ["fine_tune_dpo.py", "response_generator/sft.py"])
-def test_a_training_program_imports_one_module_after_its_checks(script):
-    (module,) = imported_inside_functions(ROOT / script)
-    assert module in ("response_generator.programs.dpo_run", "response_generator.programs.sft_run")
+@pytest.mark.parametrize("program", PROGRAMS, ids=lambda file: str(file.relative_to(ROOT)))
+def test_a_program_imports_one_module_after_its_checks(program):
+    imports = list_imports_in_functions(program)
+    assert imports and all(line.startswith("from response_generator.programs import ") for line in imports)
 
 
 def test_what_runs_after_the_checks_imports_at_its_top():
-    assert not any(imported_inside_functions(file) for file in (PACKAGE / "programs").glob("*.py"))
+    assert not any(list_imports_in_functions(file) for file in (PACKAGE / "programs").glob("*.py"))
+
+
+def test_few_imports_stand_in_functions():
+    found = {str(file): list_imports_in_functions(file) for file in [*SCRIPTS, *FILES]}
+    assert sum(map(len, found.values())) <= MAX_IMPORTS_IN_FUNCTIONS, found
+
+
+def test_files_are_short():
+    lines = {file: len(file.read_text(encoding="utf-8").splitlines()) for file in FILES}
+    assert not {file: count for file, count in lines.items() if count > MAX_LINES}
+
+
+def test_folders_are_small():
+    folders = Counter(file.parent for file in FILES)
+    assert not {folder: count for folder, count in folders.items() if count > MAX_FILES_IN_A_FOLDER}
 
 
 @pytest.mark.parametrize("place", WITHOUT_TORCH)

@@ -28,30 +28,12 @@ def main() -> None:
     options = read_options()
     args = command_line.read_arguments(ChatArguments, options)
     preflight.check_chat(args)
+
     with contextlib.redirect_stdout(sys.stderr):  # in a pipe, only the replies go to stdout
         import_backend(args.backend)  # unsloth has to be imported before transformers, trl and peft
-        from response_generator.chat import server, terminal
-        from response_generator.chat.dialogue import Conversation
-        from response_generator.chat.reply_writer import ReplyWriter
+        from response_generator.programs import chat_run
 
-        writer = ReplyWriter(args)
-        show_checked(writer)
-        if options.dry_run:
-            print(f"context: {writer.context} tokens; a prompt: {writer.sample_prompt!r}")
-            return
-        # It takes the port, so that an error comes before the models are loaded.
-        page = None if options.serve is None else server.ChatServer(options.host, options.serve)
-        writer.load()
-
-    def start_dialogue() -> Conversation:
-        return Conversation(writer, args.emotion, args.my_emotion, args.seed)
-
-    if page:
-        page.serve(start_dialogue)
-    elif sys.stdin.isatty() and sys.stdout.isatty():
-        terminal.chat_in_terminal(start_dialogue())
-    else:
-        terminal.answer_pipe(start_dialogue())
+    chat_run.chat(args, options.host, options.serve, options.dry_run)
 
 
 def read_options() -> Namespace:
@@ -73,14 +55,6 @@ def read_options() -> Namespace:
         parser.error(f"--serve {options.serve}: allowed: 0 to {MAX_PORT}")
     options.host = options.host or THIS_MACHINE
     return options
-
-
-def show_checked(writer) -> None:
-    """Prints the adapters, and which required markers a prompt lacks."""
-    for name, adapter in writer.adapters.items():
-        print(f"{name}: {adapter.folder if adapter else 'the bare base model'}")
-    for marker in writer.formatter.missing_markers(writer.sample_prompt):
-        print(f"chat_template.required_markers: the prompt does not contain {marker!r}")
 
 
 if __name__ == "__main__":

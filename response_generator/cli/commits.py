@@ -7,7 +7,7 @@ from response_generator.config.model_files import ADAPTER_CONFIG, CONFIG
 from response_generator.config.schema import ScoringArguments, Section
 from response_generator.config.source_list import Source, list_sources
 from response_generator.config.sources import SourceKind, is_local
-from response_generator.data.raw_rows import find_dataset_commit
+from response_generator.data import dataset_library
 
 Commits = dict[str, str | None]  # by key in the args; None if the commit is unknown
 
@@ -32,5 +32,5 @@ def find_commits(sources: Iterable[Source]) -> Commits:
 
 def find_commit(source: Source) -> str | None:
     if source.data:
-        return find_dataset_commit(source.data)
+        return dataset_library.find_commit(source.data)
     return find_cached_commit(source.name, ADAPTER_CONFIG if source.kind is SourceKind.ADAPTER else CONFIG)

@@ -11,11 +11,15 @@ from response_generator.runs.terminal import PlainConsole
 console = PlainConsole(highlight=False)
 
 
+def show_warning(message: str) -> None:
+    console.print(Text(message, style="yellow"), soft_wrap=True)
+
+
 def show_skipped(skipped: dict[str, Skipped]) -> None:
     """Prints the number of skipped bad rows of each data set by reason."""
     for key, reasons in skipped.items():
         for reason, count in sorted(reasons.items()):
-            console.print(Text(f"{key}: skipped {count} bad row(s): {reason}", style="yellow"), soft_wrap=True)
+            show_warning(f"{key}: skipped {count} bad row(s): {reason}")
 
 
 def show_filtered(counts: dict[str, int]) -> None:

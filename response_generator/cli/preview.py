@@ -4,7 +4,7 @@ from collections import Counter
 
 from rich.text import Text
 
-from response_generator.cli.data_preview import console
+from response_generator.cli.data_preview import console, show_warning
 from response_generator.constants import EMOTIONS
 from response_generator.data.chat_template import SAMPLE_HISTORY, ChatFormatter
 from response_generator.data.tokenization import TEXT, TokenizedPairs, TokenizedRows
@@ -48,11 +48,10 @@ def show_missing_markers(tokens: TokenizedRows) -> None:
 def show_special_tokens(counts: Counter, rows: str) -> None:
     """Warns about special tokens in the text of messages."""
     for token, count in sorted(counts.items()):
-        message = (
+        show_warning(
             f"warning: the text of {count} {rows} contains the special token {token!r}; the model cannot tell it from "
             f"those of the chat template"
         )
-        console.print(Text(message, style="yellow"), soft_wrap=True)
 
 
 def show_prompts_without_emotion(tokens: TokenizedPairs, formatter: ChatFormatter) -> None:
@@ -72,21 +71,19 @@ def show_prompts_without_emotion(tokens: TokenizedPairs, formatter: ChatFormatte
         )
         if form == TEXT:
             message += ", or text rendered with this template, including its special tokens"
-        console.print(Text(message, style="yellow"), soft_wrap=True)
+        show_warning(message)
 
 
 def show_template_warnings(formatter: ChatFormatter) -> None:
     """Warns when the adapter was trained with another template than the one in the args, and when the template writes
     special tokens that the tokenizer does not have."""
     for marker, count in formatter.split_markers.items():
-        message = (
+        show_warning(
             f"warning: {marker!r} of the chat template is no special token of this tokenizer: it becomes {count} "
             f"ordinary tokens"
         )
-        console.print(Text(message, style="yellow"), soft_wrap=True)
     if formatter.other_template:
-        message = (
+        show_warning(
             f"warning: the adapter was saved with another chat template than {formatter.file}, so it was trained on "
             f"other prompts; set chat_template.file to the chat_template.jinja in the folder of the adapter"
         )
-        console.print(Text(message, style="yellow"), soft_wrap=True)

@@ -1,24 +1,24 @@
 """Output before replies are generated: the first prompt, lengths, the number of replies, and warnings."""
 
 from collections import Counter
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
 from rich.text import Text
 
-from response_generator.cli.pair_classifier import find_pair_classifier
-from response_generator.cli.preview import console, show_counts, show_special_tokens, show_template_warnings
+from response_generator.cli.data_preview import console, show_warning
+from response_generator.cli.preview import show_counts, show_special_tokens, show_template_warnings
 from response_generator.config.preference_schema import PreferenceDataArguments
 from response_generator.config.schema import EvaluateArguments
+from response_generator.config.sources import is_local
 from response_generator.data.chat_template import ChatFormatter
+from response_generator.evaluation.pipeline import PreparedEvaluation
 from response_generator.generation.sampling import GenerationRequest
-
-if TYPE_CHECKING:  # a script imports its own programs alone
-    from response_generator.evaluation.pipeline import PreparedEvaluation
-    from response_generator.preferences.preparation import PreparedBuilding
+from response_generator.preferences.preparation import PreparedBuilding
+from response_generator.runs.run_folder import read_json
 
 
-def show_evaluation(args: EvaluateArguments, prepared: "PreparedEvaluation") -> None:
+def show_evaluation(args: EvaluateArguments, prepared: PreparedEvaluation) -> None:
     """Prints the first prompt as the model gets it, the prompt lengths and the number of replies to generate."""
     show_prompts(prepared.requests, prepared.formatter)
     replies = len(prepared.requests) * len(prepared.adapters) * args.samples_per_prompt
@@ -29,7 +29,7 @@ def show_evaluation(args: EvaluateArguments, prepared: "PreparedEvaluation") -> 
         show_counts("preferences", prepared.held_out, prepared.formatter)
 
 
-def show_building(args: PreferenceDataArguments, prepared: "PreparedBuilding") -> None:
+def show_building(args: PreferenceDataArguments, prepared: PreparedBuilding) -> None:
     """Prints the first prompt as the model gets it, the prompt lengths and the number of candidates to sample."""
     show_prompts(prepared.requests, prepared.formatter)
     once = len(prepared.requests) * args.candidates
@@ -56,11 +56,19 @@ def show_prompts(requests: list[GenerationRequest], formatter: ChatFormatter) ->
 def show_shared_classifier(args: EvaluateArguments) -> None:
     """Warns when the evaluation's emotion classifier also chose the pairs that the adapter was trained on."""
     if find_pair_classifier(args.adapter) == args.scoring.emotion_model:
-        console.print(
-            Text(
-                f"warning: scoring.emotion_model {args.scoring.emotion_model} also chose the pairs that the adapter "
-                f"was trained on, so its labels favor the adapter; evaluate with another classifier",
-                style="yellow",
-            ),
-            soft_wrap=True,
+        show_warning(
+            f"warning: scoring.emotion_model {args.scoring.emotion_model} also chose the pairs that the adapter "
+            f"was trained on, so its labels favor the adapter; evaluate with another classifier"
         )
+
+
+def find_pair_classifier(adapter: str) -> str | None:
+    """Follows the run folders on this machine, from the adapter to the pairs to their classifier.
+
+    Returns:
+        `scoring.emotion_model` of the run that built the pairs; None where one of these runs is not known.
+    """
+    pairs = read_json(Path(adapter).parent / "args.json").get("dataset", {}).get("path") if is_local(adapter) else None
+    if pairs is None or not is_local(pairs):
+        return None
+    return read_json(Path(pairs).parent / "args.json").get("scoring", {}).get("emotion_model")

@@ -8,7 +8,7 @@ from itertools import groupby
 from rich.table import Table
 from rich.text import Text
 
-from response_generator.cli.data_preview import console
+from response_generator.cli.data_preview import console, show_warning
 from response_generator.cli.preview import (
     show_counts,
     show_dropped,
@@ -64,7 +64,7 @@ def show_dialogues(prepared: PreparedTraining) -> None:
 def show_settings(prepared: PreparedTraining) -> None:
     """Prints which settings the device changes, and the number of steps."""
     for line in prepared.changed_settings:
-        console.print(Text(line, style="yellow"), soft_wrap=True)
+        show_warning(line)
     show_steps(len(prepared.train.rows), prepared.method.unit, prepared.config)
 
 
@@ -84,11 +84,10 @@ def show_shared_pairs(train: TokenizedPairs, held_out: TokenizedPairs) -> None:
     training_rows = {json.dumps(row) for row in train.rows}
     shared = sum(json.dumps(row) in training_rows for row in held_out.rows)
     if shared:
-        message = (
+        show_warning(
             f"warning: {shared} of {len(held_out.rows)} held-out pairs are also training pairs; name another "
             f"eval_dataset"
         )
-        console.print(f"[yellow]{message}[/yellow]", soft_wrap=True)
 
 
 def show_first_dialogue(tokens: TokenizedDialogues, formatter: ChatFormatter) -> None:
@@ -132,15 +131,11 @@ def show_steps(count: int, rows: str, config: Config) -> None:
     epoch_steps = math.ceil(count / batch_size)
     total_steps = config.max_steps if config.max_steps > 0 else math.ceil(config.num_train_epochs * epoch_steps)
     if batch_size > count:
-        console.print(
-            f"[yellow]the batch size is {batch_size}, but there are only {count} {rows}: an epoch is one step[/yellow]",
-            soft_wrap=True,
-        )
+        show_warning(f"the batch size is {batch_size}, but there are only {count} {rows}: an epoch is one step")
     if config.warmup_steps > total_steps:
-        console.print(
-            f"[yellow]warmup_steps ({config.warmup_steps:g}) is more than the steps of the run: the learning rate "
-            f"never reaches {config.learning_rate:g}[/yellow]",
-            soft_wrap=True,
+        show_warning(
+            f"warmup_steps ({config.warmup_steps:g}) is more than the steps of the run: the learning rate "
+            f"never reaches {config.learning_rate:g}"
         )
     console.print(f"batch size {min(batch_size, count)}, {epoch_steps} steps per epoch, {total_steps} steps in total\n")
 
@@ -157,10 +152,9 @@ def show_memory(expected: MemoryEstimate) -> None:
     table.add_row(f"memory of {name}", f"{total / 1e9:.2f}")
     console.print(table)
     if not fits_in_memory(expected):
-        console.print(
-            "[yellow]this does not fit into the free memory, so no step was tried: lower "
-            "dpo.per_device_train_batch_size or dpo.max_length, or set dpo.gradient_checkpointing: true[/yellow]",
-            soft_wrap=True,
+        show_warning(
+            "this does not fit into the free memory, so no step was tried: lower "
+            "dpo.per_device_train_batch_size or dpo.max_length, or set dpo.gradient_checkpointing: true"
         )
 
 

@@ -1,6 +1,7 @@
 """Repositories on the Hugging Face hub: checks that they exist, finds their cached commits, downloads adapters."""
 
 import os
+import sys
 from pathlib import Path
 
 import huggingface_hub  # loads its parts when they are used
@@ -33,12 +34,7 @@ def find_hub_errors(sources: list[Source]) -> list[str]:
         return []
     # They take half a second, which a run with local files alone need not wait for.
     import httpx
-    from huggingface_hub.errors import (
-        HfHubHTTPError,
-        HFValidationError,
-        OfflineModeIsEnabled,
-        RevisionNotFoundError,
-    )
+    from huggingface_hub import errors as hub_errors
 
     errors = []
     unreachable = None
@@ -51,27 +47,28 @@ def find_hub_errors(sources: list[Source]) -> list[str]:
             try:
                 errors += [f"{key}: {name}: {message}" for message in find_repository_errors(name, source.kind)]
                 continue
-            except HFValidationError:
+            except hub_errors.HFValidationError:
                 errors.append(f"{key}: {name}: no such file or folder, and not a hub id")
                 continue
-            except RevisionNotFoundError:
+            except hub_errors.RevisionNotFoundError:
                 errors.append(
                     f"{key}: {name}: the repository is on the hub, but has no such revision; write a branch, a tag or "
                     f"a full commit id"
                 )
                 continue
-            except HfHubHTTPError as error:
+            except hub_errors.HfHubHTTPError as error:
                 errors.append(f"{key}: {name}: {describe_http_error(error)}")
                 continue
-            except (httpx.HTTPError, OfflineModeIsEnabled, OSError) as error:
-                unreachable = "HF_HUB_OFFLINE is set" if isinstance(error, OfflineModeIsEnabled) else "no network"
+            except (httpx.HTTPError, hub_errors.OfflineModeIsEnabled, OSError) as error:
+                is_offline = isinstance(error, hub_errors.OfflineModeIsEnabled)
+                unreachable = "HF_HUB_OFFLINE is set" if is_offline else "no network"
         if not is_cached(name, source.kind):
             errors.append(
                 f"{key}: {name}: neither a local path nor in the cache, and the hub cannot be reached ({unreachable}); "
                 f"connect to the network, or name a local copy"
             )
     if unreachable and not errors:
-        set_hub_offline(with_datasets=any(source.kind is SourceKind.DATASET for source in sources))
+        set_hub_offline()
     return errors
 
 
@@ -108,14 +105,12 @@ def find_last_commit_with_adapter(repository: str) -> str | None:
     return None
 
 
-def set_hub_offline(with_datasets: bool) -> None:
+def set_hub_offline() -> None:
     """Keeps the libraries from retrying for minutes to reach the hub when everything is in the cache."""
     os.environ["HF_HUB_OFFLINE"] = "1"
     constants.HF_HUB_OFFLINE = True
-    if with_datasets:
-        from datasets import config  # imports torch
-
-        config.HF_HUB_OFFLINE = True
+    if "datasets" in sys.modules:  # which has read the variable when it was imported
+        sys.modules["datasets"].config.HF_HUB_OFFLINE = True
 
 
 def describe_http_error(error) -> str:
@@ -130,13 +125,13 @@ def describe_http_error(error) -> str:
 
 def is_cached(name: str, kind: SourceKind) -> bool:
     if kind is SourceKind.DATASET:
-        from datasets import config  # imports torch
-        from datasets.naming import camelcase_to_snakecase
+        from datasets import config, naming  # imports torch
 
         repository, revision = split_revision(name)
         owner, slash, own_name = repository.rpartition("/")
-        folder = Path(config.HF_DATASETS_CACHE, owner + slash.replace("/", "___") + camelcase_to_snakecase(own_name))
-        return any(folder.glob(f"*/*/{revision if is_commit(revision) else '*'}"))
+        folder = owner + slash.replace("/", "___") + naming.camelcase_to_snakecase(own_name)
+        files = Path(config.HF_DATASETS_CACHE, folder).glob(f"*/*/{revision if is_commit(revision) else '*'}")
+        return any(files)
     return find_cached_commit(name, ADAPTER_CONFIG if kind is SourceKind.ADAPTER else CONFIG) is not None
 
 

@@ -10,7 +10,6 @@ from typing import Any
 from response_generator.config import strict_json
 from response_generator.config.schema import DatasetArguments
 from response_generator.constants import EMOTIONS
-from response_generator.data.raw_rows import describe_json_type, read_rows
 from response_generator.errors import MAX_SHOWN_ERRORS, InputError, raise_row_errors
 
 SKIPPED_ROWS = "skipped_rows"  # part of metric names
@@ -98,8 +97,10 @@ def read_pairs(dataset: DatasetArguments) -> tuple[list[Pair], Skipped]:
 def parse_rows(
     dataset: DatasetArguments, parse: Callable[[int, dict], Any], columns: set[str]
 ) -> tuple[list[Any], Skipped]:
+    from response_generator.data import raw_rows  # imports pyarrow, which takes longer than checking the args
+
     rows, errors, skipped = [], [], Counter()
-    for index, (place, row) in enumerate(read_rows(dataset)):
+    for index, (place, row) in enumerate(raw_rows.read_rows(dataset)):
         try:
             if not isinstance(row, dict):
                 raise BadRow(f"is {describe_json_type(row)}; needed: an object with {', '.join(sorted(columns))}")
@@ -230,3 +231,11 @@ def check_content(content: Any, place: str, strings: bool) -> Content:
     if not isinstance(dialog, str) or not dialog.strip():
         raise BadRow(f"{place}: dialog is {describe_json_type(dialog)}; needed: text")
     return {"emotion": emotion, "dialog": dialog}
+
+
+def describe_json_type(value: Any) -> str:
+    if value in ("", [], {}):
+        return "empty"
+    if isinstance(value, str) and not value.strip():
+        return "blank"
+    return {list: "a list", dict: "an object", str: "text", type(None): "null"}.get(type(value), repr(value)[:40])

@@ -8,7 +8,7 @@ import sys
 from argparse import ArgumentParser
 
 from response_generator.cli import command_line
-from response_generator.demo.assets import ASSETS, prepare_asset, show_accuracy
+from response_generator.modeling.backend import import_backend
 from response_generator.runs import library_output
 
 
@@ -16,27 +16,11 @@ def main() -> None:
     parser = ArgumentParser("python -m response_generator.demo", description=__doc__)
     command_line.add_verbose(parser)
     library_output.set_verbose(parser.parse_args().verbose)
-    names = ("base_model", "encoder", "emotion_classifier", "gibberish_classifier")
-    if not all((ASSETS / name).exists() for name in names):
-        print("preparing the demo's models (once, about two minutes on two cores)", flush=True)
 
-    library_output.silence_loggers()
-    import transformers
+    import_backend("transformers")
+    from response_generator.programs import demo_run
 
-    from response_generator.demo.base_model import write_base_model
-    from response_generator.demo.classifiers import (
-        write_emotion_classifier,
-        write_encoder,
-        write_gibberish_classifier,
-    )
-
-    library_output.hide_progress_bars()
-    if not library_output.is_verbose():
-        transformers.logging.set_verbosity_error()
-    writers = (write_base_model, write_encoder, write_emotion_classifier, write_gibberish_classifier)
-    _, _, *classifiers = [prepare_asset(name, write) for name, write in zip(names, writers, strict=True)]
-    for folder in classifiers:
-        show_accuracy(folder)
+    demo_run.prepare_models()
 
 
 if __name__ == "__main__":

@@ -1,13 +1,12 @@
 """Makes folders in assets/, each complete or absent."""
 
 import json
-import os
-import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 from response_generator.config.sources import DEMO_MODELS_FOLDER
+from response_generator.runs.atomic_folder import atomic_folder
 
 ASSETS = Path(DEMO_MODELS_FOLDER)
 
@@ -19,12 +18,10 @@ def prepare_asset(name: str, write: Callable[[Path], None]) -> Path:
         print(f"{folder}: already there")
         return folder
     print(f"making {folder} …", flush=True)
-    part = ASSETS / f"{name}.part"
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
     started = time.monotonic()
-    write(part)
-    os.replace(part, folder)
+    with atomic_folder(folder) as part:
+        part.mkdir()
+        write(part)
     print(f"{folder}: made in {time.monotonic() - started:.0f} s")
     return folder
 

@@ -12,19 +12,16 @@ from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any
 
-import torch
-from transformers import (
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from response_generator.constants import EMOTIONS
-from response_generator.modeling.precision import has_native_bf16
 from response_generator.training.text_classifier import (
     Example,
+    build_training_arguments,
     fit_classifier,
     load_for_training,
     measure_classifier,
+    save_classifier,
 )
 
 GIBBERISH_LABELS = ("clean", "mild gibberish", "word salad", "noise")
@@ -32,8 +29,7 @@ DATA_FOLDER = Path(__file__).with_name("data")
 ENCODER_FILES = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "vocab.txt")
 SEED = 42
 NUM_GIBBERISH_TEXTS = 300  # each gives four examples
-# Of six layers. The embeddings, half of the weights, are frozen, too.
-NUM_FROZEN_LAYERS = 2
+NUM_FROZEN_LAYERS = 2  # of six
 
 
 def read_demo_rows(name: str) -> list[dict]:
@@ -105,54 +101,46 @@ def write_encoder(folder: Path) -> None:
         shutil.copy(find_encoder() / name, folder / name)
 
 
-def load_encoder(labels: tuple[str, ...]) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+def load_encoder(labels: tuple[str, ...], frozen_layers: int = 0) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """The package's encoder with a new classification head, and its tokenizer."""
-    return load_for_training(str(find_encoder()), labels, SEED)
-
-
-def build_settings(folder: Path) -> dict[str, Any]:
-    """The fields of TrainingArguments that all classifiers share."""
-    return {
-        "output_dir": str(folder),
-        "seed": SEED,
-        "per_device_eval_batch_size": 128,
-        "warmup_steps": 0.1,
-        "weight_decay": 0.01,
-        "use_cpu": not torch.cuda.is_available(),
-        "save_strategy": "no",
-        "report_to": [],
-    }
+    return load_for_training(str(find_encoder()), labels, SEED, frozen_layers)
 
 
 def train_classifier(
     train: list[Example], held_out: list[Example], labels: tuple[str, ...], folder: Path, epochs: int
-) -> dict:
-    """Fine-tunes the encoder with a linear head, writes model, tokenizer and `accuracy.json` into `folder`.
+) -> None:
+    """Fine-tunes the encoder with a linear head, and writes model, tokenizer and `accuracy.json` into `folder`."""
+    model, tokenizer = load_encoder(labels, NUM_FROZEN_LAYERS)
+    model.bert.embeddings.requires_grad_(False)  # those of positions, too; all are half of the weights
+    settings = {"num_train_epochs": epochs, "learning_rate": 4e-4, "per_device_train_batch_size": 64}
+    settings["train_sampling_strategy"] = "group_by_length"
+    fit_and_measure(model, tokenizer, train, held_out, settings, folder)
+    save_classifier(model, tokenizer, folder)
 
-    Returns:
-        The metrics of `measure_classifier`.
+
+def fit_and_measure(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    train: list[Example],
+    held_out: list[Example],
+    settings: dict[str, Any],
+    folder: Path,
+) -> None:
+    """Trains one of the demo's classifiers, and writes `accuracy.json` into `folder`.
+
+    Args:
+        settings: fields of TrainingArguments in which the demo's classifiers differ.
     """
-    model, tokenizer = load_encoder(labels)
-    model.bert.embeddings.requires_grad_(False)
-    model.bert.encoder.layer[:NUM_FROZEN_LAYERS].requires_grad_(False)
-    settings = build_settings(folder) | {
-        "num_train_epochs": epochs,
-        "learning_rate": 4e-4,
-        "per_device_train_batch_size": 64,
-        "train_sampling_strategy": "group_by_length",
-        "bf16": has_native_bf16(),
-    }
-    trainer = fit_classifier(model, tokenizer, train, settings)
+    settings = {"per_device_eval_batch_size": 128, "warmup_steps": 0.1, "weight_decay": 0.01} | settings
+    trainer = fit_classifier(model, tokenizer, train, build_training_arguments(settings, str(folder), SEED))
     metrics = measure_classifier(trainer, tokenizer, held_out)
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / "accuracy.json").write_text(json.dumps(metrics, indent=1) + "\n", encoding="utf-8")
-    return metrics
 
 
-def write_emotion_classifier(folder: Path) -> dict:
+def write_emotion_classifier(folder: Path) -> None:
     train, held_out = collect_utterances(("train",)), collect_utterances(("validation", "test"))
-    return train_classifier(train, held_out, EMOTIONS, folder, epochs=2)
+    train_classifier(train, held_out, EMOTIONS, folder, epochs=2)
 
 
 def collect_gibberish_examples(split: str, seed: int) -> list[Example]:
@@ -166,6 +154,6 @@ def collect_gibberish_examples(split: str, seed: int) -> list[Example]:
     return make_gibberish_examples(texts, salads, seed)
 
 
-def write_gibberish_classifier(folder: Path) -> dict:
+def write_gibberish_classifier(folder: Path) -> None:
     train, held_out = collect_gibberish_examples("train", SEED), collect_gibberish_examples("validation", SEED + 1)
-    return train_classifier(train, held_out, GIBBERISH_LABELS, folder, epochs=3)
+    train_classifier(train, held_out, GIBBERISH_LABELS, folder, epochs=3)

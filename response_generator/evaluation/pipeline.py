@@ -3,17 +3,16 @@
 from dataclasses import dataclass
 from functools import partial
 
-from peft import PeftModel
 from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 from response_generator.config.schema import EvaluateArguments
-from response_generator.constants import ADAPTER
+from response_generator.constants import ADAPTER, BASELINE
 from response_generator.data.chat_template import ChatFormatter
 from response_generator.data.datasets import Dialogue, Pair
 from response_generator.data.tokenization import TokenizedPairs, tokenize_pairs
-from response_generator.evaluation import models, pair_logprobs, predictions
+from response_generator.evaluation import pair_logprobs, predictions
 from response_generator.generation import batch_limit, method, sampling
-from response_generator.modeling import base_model, inference
+from response_generator.modeling import base_model, inference, shared_base
 from response_generator.modeling.cpu_inference import fast_cpu_inference
 from response_generator.modeling.tokenizer import load_tokenizer
 from response_generator.runs.run_folder import RunFolder
@@ -51,7 +50,7 @@ def prepare_evaluation(args: EvaluateArguments, dialogues: list[Dialogue], pairs
         InputError: with what is wrong.
     """
     classifiers.check_classifiers(args.scoring)
-    adapters = models.resolve_adapters(args)
+    adapters = resolve_adapters(args)
     tokenizer = load_tokenizer(args, adapters[ADAPTER])
     formatter = ChatFormatter.of(tokenizer, args.chat_template)
     config = sampling.build_generation_config(args.generation, tokenizer)
@@ -62,6 +61,21 @@ def prepare_evaluation(args: EvaluateArguments, dialogues: list[Dialogue], pairs
     return PreparedEvaluation(adapters, tokenizer, formatter, config, requests, held_out)
 
 
+def resolve_adapters(args: EvaluateArguments) -> inference.Adapters:
+    """The adapter of each evaluated model, baseline first. Both models get the same prompts, tokenized by the evaluated
+    adapter's tokenizer.
+
+    Raises:
+        InputError: when an adapter does not fit the base, or two adapters cannot share one base.
+    """
+    names = {"baseline_adapter": args.baseline_adapter, "adapter": args.adapter}
+    adapters = shared_base.find_adapters(args, {key: name for key, name in names.items() if name is not None})
+    if len(adapters) > 1:
+        shared_base.load_shared_tokenizer(args, adapters, "adapter")  # checks the baseline's embeddings for its tokens
+    models = {"baseline_adapter": BASELINE, "adapter": ADAPTER}
+    return {models[key]: adapter for key, adapter in adapters.items()}
+
+
 def generate_missing(args: EvaluateArguments, run: RunFolder, prepared: PreparedEvaluation) -> bool:
     """Generates the replies, and computes the log-probabilities of pairs, that an earlier start has not left in the run
     folder. The model is loaded only if there are any.
@@ -69,6 +83,7 @@ def generate_missing(args: EvaluateArguments, run: RunFolder, prepared: Prepared
     Returns:
         Whether there were any.
     """
+    tokenizer = prepared.tokenizer
     params = sampling.SamplingParams(prepared.generation_config, args.seed, args.samples_per_prompt)
     limit = batch_limit.read_batch_limit(run, args.batch_size)
     remaining = find_remaining_work(args, run, prepared, limit) if limit else None
@@ -80,34 +95,6 @@ def generate_missing(args: EvaluateArguments, run: RunFolder, prepared: Prepared
         with inference.use_adapter(model, prepared.adapters[ADAPTER], ADAPTER), fast_cpu_inference(model):
             limit = batch_limit.measure_batch_limit(run, model, prepared.requests, params)
         remaining = find_remaining_work(args, run, prepared, limit)
-    generate(args, run, prepared, remaining, model, params, limit)
-    return True
-
-
-def find_remaining_work(
-    args: EvaluateArguments, run: RunFolder, prepared: PreparedEvaluation, limit: sampling.BatchLimit
-) -> RemainingWork:
-    """What an earlier start of the same run has not done yet; see `find_remaining_batches` for errors."""
-    names = list(prepared.adapters)
-    batches = sampling.split_requests(prepared.requests, prepared.generation_config, args.samples_per_prompt, limit)
-    replies = predictions.find_remaining_batches(run.path, names, batches, args.samples_per_prompt)
-    pairs = {}
-    if prepared.held_out:
-        pairs = pair_logprobs.find_remaining_batches(run.path, names, prepared.held_out)
-    return RemainingWork(replies, pairs)
-
-
-def generate(
-    args: EvaluateArguments,
-    run: RunFolder,
-    prepared: PreparedEvaluation,
-    remaining: RemainingWork,
-    model: PeftModel,
-    params: sampling.SamplingParams,
-    limit: sampling.BatchLimit,
-) -> None:
-    """Generates the remaining replies of every model and computes the log-probabilities of the remaining pairs."""
-    tokenizer = prepared.tokenizer
     with inference.use_adapter(model, prepared.adapters[ADAPTER], ADAPTER):
         chosen = method.choose_method(model, params.config, args.generation_method, prepared.requests)
     run.note_environment({"generation_method": chosen})
@@ -125,3 +112,17 @@ def generate(
             batches = remaining.replies[name]
             predictions.generate_predictions(run.path, name, generate_batch, batches, params.samples, tokenizer)
             pair_logprobs.write_pair_logps(run.path, name, compute_logps, remaining.pairs.get(name, []))
+    return True
+
+
+def find_remaining_work(
+    args: EvaluateArguments, run: RunFolder, prepared: PreparedEvaluation, limit: sampling.BatchLimit
+) -> RemainingWork:
+    """What an earlier start of the same run has not done yet; see `find_remaining_batches` for errors."""
+    names = list(prepared.adapters)
+    batches = sampling.split_requests(prepared.requests, prepared.generation_config, args.samples_per_prompt, limit)
+    replies = predictions.find_remaining_batches(run.path, names, batches, args.samples_per_prompt)
+    pairs = {}
+    if prepared.held_out:
+        pairs = pair_logprobs.find_remaining_batches(run.path, names, prepared.held_out)
+    return RemainingWork(replies, pairs)

@@ -3,6 +3,7 @@
 import gc
 import os
 import sys
+from types import ModuleType
 from typing import Any
 
 from response_generator.runs import library_output
@@ -14,11 +15,20 @@ def import_backend(name: str) -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     if name == "unsloth":
         with library_output.hide_prints():
-            import unsloth  # noqa: F401
+            import_unsloth()
         # unsloth collects garbage several times while it loads a model; searching all that was imported took most of
         # that time.
         gc.freeze()
-    library_output.hide_progress_bars()
+    if not library_output.is_verbose():
+        from transformers.utils import logging
+
+        logging.disable_progress_bar()  # of reading and writing weights; those of downloads stay visible
+
+
+def import_unsloth() -> ModuleType:
+    import unsloth
+
+    return unsloth
 
 
 def has_unsloth_gpu_code() -> bool:

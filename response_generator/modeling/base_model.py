@@ -10,6 +10,7 @@ from response_generator.config import library_keywords
 from response_generator.config.schema import LoadingArguments
 from response_generator.config.sources import from_pretrained_keywords
 from response_generator.modeling import attention
+from response_generator.modeling.backend import import_unsloth
 from response_generator.modeling.precision import get_compute_dtype
 from response_generator.runs import distributed, library_output
 
@@ -41,14 +42,13 @@ def print_loaded(model: PreTrainedModel) -> None:
 
 
 def load_with_unsloth(keywords: dict[str, Any]) -> PreTrainedModel:
-    from unsloth import FastLanguageModel
-
     if "revision" in keywords:
         # Otherwise unsloth may load its own pre-quantized copy, from a repository that does not have this revision.
         keywords["use_exact_model_name"] = True
     # The tokenizer that unsloth returns is not used: data, training and generation share that of `load_tokenizer`.
     with library_output.hide_prints():
-        model, _ = FastLanguageModel.from_pretrained(keywords.pop("pretrained_model_name_or_path"), **keywords)
+        loader = import_unsloth().FastLanguageModel
+        model, _ = loader.from_pretrained(keywords.pop("pretrained_model_name_or_path"), **keywords)
     return model
 
 

@@ -10,7 +10,7 @@ from response_generator.config.library_keywords import read_default
 from response_generator.config.schema import LoadingArguments
 from response_generator.modeling.adapter_file import AdapterFile
 from response_generator.modeling.adapters import add_adapter
-from response_generator.modeling.backend import has_unsloth_gpu_code
+from response_generator.modeling.backend import has_unsloth_gpu_code, import_unsloth
 from response_generator.modeling.base_config import load_config
 from response_generator.modeling.base_model import load_base
 
@@ -35,9 +35,7 @@ def load_model(arguments: LoadingArguments, adapters: Adapters) -> PeftModel | P
         if adapter is not None:
             model = add_adapter(model, adapter, name)
     if arguments.backend == "unsloth":
-        from unsloth import FastLanguageModel
-
-        FastLanguageModel.for_inference(model)
+        import_unsloth().FastLanguageModel.for_inference(model)
     return model.eval()
 
 

@@ -20,7 +20,7 @@ from response_generator.constants import POLICY_ADAPTER
 from response_generator.errors import InputError
 from response_generator.modeling.adapter_file import EMBEDDING_MODULES, AdapterFile
 from response_generator.modeling.adapters import add_adapter
-from response_generator.modeling.backend import has_unsloth_forward, has_unsloth_gpu_code
+from response_generator.modeling.backend import has_unsloth_forward, has_unsloth_gpu_code, import_unsloth
 from response_generator.modeling.base_config import check_loading, load_config
 from response_generator.modeling.base_model import load_base
 from response_generator.modeling.meta_model import build_meta_model
@@ -164,11 +164,11 @@ def load_policy(
         base.resize_token_embeddings(vocabulary_size)
     policy = add_adapter(base, adapter, POLICY_ADAPTER, trainable=True) if adapter else add_new_lora(base, arguments)
     if has_unsloth_gpu_code():
-        from unsloth import FastLanguageModel, FastModel
-
+        unsloth = import_unsloth()
         # This makes every LoRA weight trainable, so it has to come before the frozen reference adapter is added.
         # unsloth has fused LoRA kernels for Llama, Qwen and others. FastModel is its code for the rest: Gemma 3.
-        patch = FastLanguageModel.patch_peft_model if has_unsloth_forward(base) else FastModel.post_patch_model
+        is_fast = has_unsloth_forward(base)
+        patch = unsloth.FastLanguageModel.patch_peft_model if is_fast else unsloth.FastModel.post_patch_model
         policy = patch(policy, gradient_checkpointing)
     name_base_model(policy, arguments)
     return policy

@@ -71,10 +71,7 @@ class CandidateSampler:
         self.run.note_environment(base_model.describe_model(self.model))
         self.contexts.enter_context(inference.use_adapter(self.model, self.prepared.adapter, ADAPTER))
         self.method = method.choose_method(
-            self.model,
-            self.prepared.generation_config,
-            self.args.generation_method,
-            self.prepared.requests,
+            self.model, self.prepared.generation_config, self.args.generation_method, self.prepared.requests
         )
         self.run.note_environment({"generation_method": self.method})
         self.contexts.enter_context(fast_cpu_inference(self.model))

@@ -3,28 +3,36 @@
 from dataclasses import replace
 
 from response_generator.config.schema import FilterArguments, FilteredPairDatasetArguments, ScoringArguments
-from response_generator.data.datasets import Pair, ReplyLabels
+from response_generator.data.datasets import Pair, ReplyLabels, Skipped, count_skipped
 from response_generator.data.pair_text import get_reply_text
-from response_generator.preferences.filters import filter_pairs, needs_labels
+from response_generator.preferences.filters import count_filtered, filter_pairs, needs_labels
 
 
 def filter_dataset(
-    key: str, pairs: list[Pair], dataset: FilteredPairDatasetArguments, scoring: ScoringArguments | None
+    key: str,
+    pairs: list[Pair],
+    skipped: Skipped,
+    dataset: FilteredPairDatasetArguments | None,
+    scoring: ScoringArguments | None,
 ) -> tuple[list[Pair], dict[str, int]]:
-    """Applies `filters` of a data set.
+    """Applies `filters` of a data set. Without a data set there are no pairs.
 
     Args:
-        key: of the data set in the args, for messages.
+        key: of the data set in the args, for messages and metrics.
+        skipped: its bad rows.
 
     Returns:
-        The pairs that pass, and how many pairs each filter has dropped.
+        The pairs that pass, and the metrics of the bad rows and of the pairs that each filter has dropped.
 
     Raises:
         InputError: when a classifier cannot be used, a pair lacks what a filter needs, or no pair passes.
     """
+    if dataset is None:
+        return [], {}
     if scoring is not None:
         pairs = add_labels(pairs, dataset.filters, scoring)
-    return filter_pairs(key, pairs, dataset.filters)
+    kept, dropped = filter_pairs(key, pairs, dataset.filters)
+    return kept, count_skipped(key, dataset, skipped) | count_filtered(key, dropped)
 
 
 def add_labels(pairs: list[Pair], filters: FilterArguments, scoring: ScoringArguments) -> list[Pair]:

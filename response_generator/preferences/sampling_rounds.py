@@ -63,9 +63,7 @@ def sample_pairs(
     """
     outcomes = {request.dialogue.index: Outcome(request.dialogue) for request in prepared.requests}
     waiting, first_attempt, number = list(prepared.requests), 0, 1
-    if (
-        distributed.is_main_process()
-    ):  # it alone writes, and another process may come here before it has made the folder
+    if distributed.is_main_process():  # it alone writes; another one may come here before there is the run folder
         (folder / CANDIDATES_FOLDER).mkdir(exist_ok=True)
     with batch_rows.progress_bar("prompts", len(waiting), "prompt") as bar:
         while waiting and first_attempt < args.max_attempts:

@@ -2,11 +2,10 @@
 
 from response_generator.cli import data_preview, training_preview
 from response_generator.config.training_schema import DPOArguments
-from response_generator.data.datasets import Pair, Skipped, count_skipped
+from response_generator.data.datasets import Pair, Skipped
 from response_generator.modeling import loading, merge
 from response_generator.preferences.description import describe_pairs
 from response_generator.preferences.description_table import build_rows
-from response_generator.preferences.filters import count_filtered
 from response_generator.preferences.labels import filter_dataset
 from response_generator.programs import training_run
 from response_generator.runs import distributed, upload
@@ -32,8 +31,10 @@ def align(args: DPOArguments, run: RunFolder, rows: list[tuple[list[Pair], Skipp
         dry_run: show the data and what the run will cost, and write nothing.
     """
     (pairs, skipped), (held_out, skipped_held_out) = rows
-    pairs, counts = filter_pairs(args, "dataset", pairs, skipped)
-    held_out, held_out_counts = filter_pairs(args, "eval_dataset", held_out, skipped_held_out)
+    pairs, counts = filter_dataset("dataset", pairs, skipped, args.dataset, args.scoring)
+    held_out, held_out_counts = filter_dataset(
+        "eval_dataset", held_out, skipped_held_out, args.eval_dataset, args.scoring
+    )
     counts |= held_out_counts
     prepared = prepare_dpo(args, pairs, held_out)
     checkpointing.check_run_identity(run, prepared.identify_run(run))
@@ -69,18 +70,6 @@ def align(args: DPOArguments, run: RunFolder, rows: list[tuple[list[Pair], Skipp
             upload.push_adapter(run.path, args.push_to_hub)
         if args.export:
             merge.merge_in_subprocess(args, run.path / "adapter")
-
-
-def filter_pairs(
-    args: DPOArguments, key: str, pairs: list[Pair], skipped: Skipped
-) -> tuple[list[Pair], dict[str, int]]:
-    """The pairs that pass the filters of the data set `key`, and the metrics of what was left out; nothing without a
-    data set."""
-    dataset = getattr(args, key)
-    if dataset is None:
-        return [], {}
-    kept, dropped = filter_dataset(key, pairs, dataset, args.scoring)
-    return kept, count_skipped(key, dataset, skipped) | count_filtered(key, dropped)
 
 
 def show_cost(args: DPOArguments, prepared: PreparedTraining) -> None:

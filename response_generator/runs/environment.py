@@ -21,7 +21,7 @@ PROJECT_FOLDER = Path(__file__).resolve().parents[2]
 
 def describe_environment() -> dict[str, Any]:
     """Returns command line, commit, hardware and package versions. Copies no environment variable: some are secret."""
-    import torch
+    import torch  # here, because a run folder is checked before torch is loaded
 
     devices = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
     return {

@@ -29,14 +29,6 @@ def silence_loggers() -> None:
             logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
-def hide_progress_bars() -> None:
-    """Hides transformers' progress bars for reading and writing weights. Those of downloads stay visible."""
-    if not is_verbose():
-        from transformers.utils import logging as transformers_logging
-
-        transformers_logging.disable_progress_bar()
-
-
 @contextlib.contextmanager
 def hide_prints() -> Iterator[None]:
     """Hides what a library prints to stdout, except warnings. After an exception everything is shown, on stderr."""

@@ -4,6 +4,7 @@ import secrets
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from response_generator.config.schema import WandbArguments
@@ -52,44 +53,37 @@ class Tracker:
             print(f"{TOOLS[tool]}: {type(error).__name__}: {error}; the run goes on without tracking", file=sys.stderr)
             return None
 
+    def send(self, tool: str, call: Callable[[Any], Any]) -> None:
+        """Calls `call` with the wandb run or the TensorBoard writer; does nothing where there is none."""
+        if getattr(self, tool) is not None:
+            self.attempt(tool, lambda: call(getattr(self, tool)))
+
     def log(self, values: dict[str, Any], step: int | None = None) -> None:
-        if self.run is not None:
-            self.attempt("run", lambda: self.run.log(values, step=step))
-        if self.board is not None:
-            self.attempt("board", lambda: write_scalars(self.board, values, step))
+        self.send("run", lambda run: run.log(values, step=step))
+        self.send("board", lambda board: write_scalars(board, values, step))
 
     def log_table(self, name: str, columns: list[str], rows: list[list[Any]], step: int | None = None) -> None:
-        def send():
-            import wandb
-
-            self.run.log({name: wandb.Table(columns=columns, data=rows)}, step=step)
-
-        if self.run is not None:
-            self.attempt("run", send)
+        self.send("run", lambda run: run.log({name: import_wandb().Table(columns=columns, data=rows)}, step=step))
 
     def log_image(self, name: str, file: Path) -> None:
-        def send():
-            import wandb
-
-            self.run.log({name: wandb.Image(str(file))})
-
-        if self.run is not None:
-            self.attempt("run", send)
+        self.send("run", lambda run: run.log({name: import_wandb().Image(str(file))}))
 
     def summarize(self, values: dict[str, Any]) -> None:
-        if self.run is not None:
-            self.attempt("run", lambda: self.run.summary.update(values))
+        self.send("run", lambda run: run.summary.update(values))
 
     def finish(self) -> None:
-        if self.run is not None:
-            self.attempt("run", lambda: self.run.finish())
-        if self.board is not None:
-            self.attempt("board", lambda: self.board.close())
+        self.send("run", lambda run: run.finish())
+        self.send("board", lambda board: board.close())
+
+
+def import_wandb() -> ModuleType:
+    import wandb  # takes seconds, which a run without tracking need not wait for
+
+    return wandb
 
 
 def start_wandb(settings: WandbArguments, folder: Path, config: dict[str, Any]):
-    import wandb
-
+    wandb = import_wandb()
     return wandb.init(
         id=read_wandb_id(folder),
         resume="allow",
@@ -112,7 +106,7 @@ def read_wandb_id(folder: Path) -> str:
 
 
 def start_tensorboard(folder: Path, first_step: int):
-    from torch.utils.tensorboard import SummaryWriter
+    from torch.utils.tensorboard import SummaryWriter  # imports TensorBoard, which few runs use
 
     return SummaryWriter(str(folder / TENSORBOARD_FOLDER), purge_step=first_step)
 

@@ -17,14 +17,45 @@ from transformers import (
     TrainingArguments,
     set_seed,
 )
+from transformers.utils import logging as transformers_logging
 
 from response_generator.config.sources import from_pretrained_keywords
 from response_generator.errors import InputError
-from response_generator.runs import atomic_files
+from response_generator.modeling.precision import has_native_bf16
+from response_generator.runs import atomic_files, library_output
 from response_generator.training.progress_bar import LOSS_METRIC, ProgressBar
 
 Example = tuple[str, str]  # text, label
 STEPS_BETWEEN_LOSSES = 5  # in the progress line
+
+
+def hide_warnings() -> None:
+    """Hides transformers' warnings, such as that the classification head is new."""
+    if not library_output.is_verbose():
+        transformers_logging.set_verbosity_error()
+
+
+def build_training_arguments(trainer: dict[str, Any], output_dir: str, seed: int) -> TrainingArguments:
+    """Adds what all classifiers have in common to the section `trainer`.
+
+    Raises:
+        InputError: with transformers' message when values contradict each other.
+    """
+    settings = {"bf16": has_native_bf16()} | trainer
+    settings |= {
+        "output_dir": output_dir,
+        "seed": seed,
+        "use_cpu": not torch.cuda.is_available(),
+        "save_strategy": "no",
+        "report_to": [],
+        "logging_strategy": "steps",
+        "logging_steps": STEPS_BETWEEN_LOSSES,
+        "disable_tqdm": True,
+    }
+    try:
+        return TrainingArguments(**settings)
+    except Exception as error:  # each setting is checked in another place, with another exception
+        raise InputError(f"trainer: {error}") from error
 
 
 def load_for_training(
@@ -73,19 +104,17 @@ def fit_classifier(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     train: list[Example],
-    settings: dict[str, Any],
+    training_arguments: TrainingArguments,
     unit: str = "texts",
 ) -> Trainer:
     """Trains a classifier and returns its trainer, which can also predict.
 
     Args:
-        settings: fields of TrainingArguments.
         unit: what the examples are, in the plural, for the progress line.
     """
-    logging = {"logging_strategy": "steps", "logging_steps": STEPS_BETWEEN_LOSSES, "disable_tqdm": True}
     trainer = Trainer(
         model=model,
-        args=TrainingArguments(**settings, **logging),
+        args=training_arguments,
         train_dataset=encode_examples(train, model, tokenizer),
         data_collator=DataCollatorWithPadding(tokenizer),
     )

@@ -6,8 +6,9 @@ import pytest
 from conftest import HISTORY, write_rows
 
 from response_generator.config.schema import DatasetArguments
+from response_generator.data.dataset_library import load_from_hub
 from response_generator.data.datasets import count_skipped, read_dialogues, read_pairs
-from response_generator.data.raw_rows import read_hub, read_rows
+from response_generator.data.raw_rows import read_rows
 from response_generator.errors import InputError
 
 REPLY = {"role": "assistant", "content": {"emotion": "happiness", "dialog": "You earned it !"}}
@@ -68,9 +69,9 @@ def test_rows_from_the_hub_equal_rows_from_a_file(tmp_path, monkeypatch):
     (tmp_path / "data").mkdir()
     arguments = dataset(tmp_path, [OBJECTS, OBJECTS], "data/train.jsonl")
     folder = DatasetArguments(path=str(tmp_path / "data"), num_proc=2)  # load_dataset also accepts a folder
-    assert [row for _, row in read_hub(folder)] == [row for _, row in read_rows(arguments)]
+    assert list(load_from_hub(folder)) == [row for _, row in read_rows(arguments)]
     with pytest.raises(InputError, match="dataset.path: .*split"):
-        list(read_hub(DatasetArguments(path=str(tmp_path / "data"), split="no such split")))
+        load_from_hub(DatasetArguments(path=str(tmp_path / "data"), split="no such split"))
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from response_generator.config.training_schema import DPOArguments
 from response_generator.config.validation import validate_arguments
 from response_generator.data.chat_template import ChatFormatter
 from response_generator.data.tokenization import tokenize_pairs
-from response_generator.evaluation import models
+from response_generator.evaluation import pipeline
 from response_generator.modeling import inference, loading, merged_model
 from response_generator.modeling.adapter_file import AdapterFile
 from response_generator.modeling.adapters import to_model_key
@@ -129,7 +129,7 @@ def test_trained_and_initial_adapter_are_evaluated_on_one_base(tiny, published, 
     values = tiny.evaluate(tmp_path, **{key: dpo[key] for key in ("base_model", "from_pretrained", "chat_template")})
     values |= {"adapter": folder, "baseline_adapter": dpo["adapter"]}
     arguments = validate_arguments(EvaluateArguments, values, "args.json")
-    adapters = models.resolve_adapters(arguments)
+    adapters = pipeline.resolve_adapters(arguments)
     model = inference.load_model(arguments, adapters)
     pair = ([1, 5, 9, 500, 17], [30, 504, 2])  # ids from 500 on are added tokens
     for name, file in (("baseline", dpo["adapter"]), ("adapter", folder)):

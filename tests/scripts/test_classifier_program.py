@@ -7,6 +7,7 @@ from tiny_models import demo_rows
 
 from response_generator import classifier
 from response_generator.config.schema import ScoringArguments
+from response_generator.programs import classifier_run
 from response_generator.scoring.classifiers import load_emotion_classifier
 
 
@@ -76,14 +77,14 @@ def test_a_classifier_that_is_no_better_than_one_constant_answer_is_kept_with_a_
 def test_the_warning_says_whether_other_emotions_are_recognized():
     metrics = {"accuracy": 0.6, "majority_accuracy": 0.6, "macro_recall": 0.25}
     metrics |= {"examples/anger": 60, "examples/fear": 20, "examples/neutral": 10, "examples/sadness": 10}
-    words = classifier.describe_low_accuracy(metrics)
+    words = classifier_run.describe_low_accuracy(metrics)
     assert words.startswith(
         "the accuracy on all held-out turns (60.0%) is not better than that of always answering anger, the most "
         "frequent emotion (60.0%). The mean recall of the emotions is 25.0% instead of 25.0%: nothing shows that"
     )
-    words = classifier.describe_low_accuracy(metrics | {"macro_recall": 0.4})
+    words = classifier_run.describe_low_accuracy(metrics | {"macro_recall": 0.4})
     assert words.endswith("it recognizes other emotions, but takes too many turns that are anger for them")
-    assert classifier.describe_low_accuracy(metrics | {"accuracy": 0.61}) is None
+    assert classifier_run.describe_low_accuracy(metrics | {"accuracy": 0.61}) is None
 
 
 def test_frozen_layers_are_not_trained(tiny, tmp_path, capsys):

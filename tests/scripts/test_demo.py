@@ -147,10 +147,10 @@ def test_a_classifier_is_an_ordinary_folder_and_learns(tmp_path):
     happy = [f"I am so happy about the {thing} !" for thing in ("cake", "letter", "garden", "trip", "song", "puppy")]
     angry = [f"I am furious about the {thing} !" for thing in ("noise", "bill", "delay", "rain", "queue", "dent")]
     examples = [(text, "happiness") for text in happy] + [(text, "anger") for text in angry]
-    figures = classifiers.train_classifier(examples * 16, examples, ("anger", "happiness"), tmp_path, epochs=3)
-    assert figures["accuracy"] == 1
+    classifiers.train_classifier(examples * 16, examples, ("anger", "happiness"), tmp_path, epochs=3)
     assert AutoConfig.from_pretrained(tmp_path).id2label == {0: "anger", 1: "happiness"}
-    assert json.loads((tmp_path / "accuracy.json").read_text())["held_out"] == 12
+    figures = read_json(tmp_path / "accuracy.json")
+    assert (figures["accuracy"], figures["held_out"]) == (1, 12)
 
 
 @pytest.mark.parametrize("split", SPLITS)

@@ -13,7 +13,7 @@ from response_generator.data.chat_template import ChatFormatter
 from response_generator.data.datasets import parse_pair
 from response_generator.data.tokenization import tokenize_pairs
 from response_generator.errors import InputError, RunError
-from response_generator.evaluation import models
+from response_generator.evaluation import pipeline
 from response_generator.modeling import base_config, base_model, loading
 from response_generator.modeling.adapter_file import AdapterFile
 from response_generator.modeling.adapters import add_adapter
@@ -217,13 +217,13 @@ def test_a_baseline_without_the_adapters_tokens_is_refused(tiny, tmp_path):
     for baseline in ("none", tiny.adapter):
         values = tiny.evaluate(tmp_path / "run", adapter=str(tmp_path / "adapter"), baseline_adapter=baseline)
         with pytest.raises(InputError, match="baseline_adapter: .* has 601 tokens, but the base model has 600 "):
-            models.resolve_adapters(validate_arguments(EvaluateArguments, values, "args.json"))
+            pipeline.resolve_adapters(validate_arguments(EvaluateArguments, values, "args.json"))
     with_tokens(tiny, tmp_path / "replacing", ["<sigh>"])
     values = tiny.evaluate(
         tmp_path / "run", adapter=str(tmp_path / "adapter"), baseline_adapter=str(tmp_path / "replacing")
     )
     with pytest.raises(InputError, match="replaces the base's embeddings"):
-        models.resolve_adapters(validate_arguments(EvaluateArguments, values, "args.json"))
+        pipeline.resolve_adapters(validate_arguments(EvaluateArguments, values, "args.json"))
 
 
 def test_a_pad_token_of_its_own_is_needed(tiny, arguments):

@@ -2,7 +2,7 @@
 
 import json
 
-from response_generator.cli.pair_classifier import find_pair_classifier
+from response_generator.cli.prompt_preview import find_pair_classifier
 
 
 def write_run(folder, **args):

@@ -1,0 +1,31 @@
+"""A comparison of finished evaluations, from their predictions to the report."""
+
+from pathlib import Path
+
+from response_generator.evaluation import comparison, examples, finished_runs, report, terminal_table
+from response_generator.runs import distributed
+from response_generator.runs.run_folder import RunFolder
+from response_generator.runs.short_names import build_page_title
+
+
+def compare(names: list[str], folder: Path) -> None:
+    """Compares the adapters of finished runs on the same prompts.
+
+    Args:
+        names: RUN_FOLDER, or NAME=RUN_FOLDER,RUN_FOLDER,… for runs of one recipe with different random seeds.
+        folder: where the report is written.
+    """
+    if not distributed.is_main_process():
+        return
+    models = [finished_runs.parse_model(name) for name in names]
+    runs = finished_runs.read_runs(models)
+    run = RunFolder(folder, {"compare": [model.describe() for model in models]})
+    finished_runs.check_output_folder(run)
+    found = comparison.compare_models(runs.rows, [], runs.bootstrap_resamples, runs.seed)
+    run.start()
+    title = build_page_title("Evaluation", run.path, found.models)
+    report.write_report(found, title, runs.settings(), run.flatten_environment(), run.path)
+    run.write_json("metrics.json", found.flatten())
+    terminal_table.show_table(found, {})
+    examples.show_examples(found)
+    print(f"done: open {run.path / 'report.html'}; metrics and pictures are beside it")

@@ -1,0 +1,125 @@
+"""A run of the evaluation, from its dialogues to the report, and a report of replies that an earlier run generated."""
+
+from pathlib import Path
+
+from response_generator.cli import commits, data_preview, prompt_preview
+from response_generator.config.schema import EvaluateArguments
+from response_generator.constants import ADAPTER, BASELINE, PREDICTIONS_FILE
+from response_generator.data.datasets import Dialogue, Pair, Skipped, count_skipped
+from response_generator.evaluation import (
+    examples,
+    pair_logprobs,
+    pipeline,
+    predictions,
+    predictions_file,
+    report,
+    terminal_table,
+)
+from response_generator.evaluation.comparison import compare_models
+from response_generator.evaluation.saved_predictions import SavedPredictions
+from response_generator.runs import batch_rows, distributed, json_lines
+from response_generator.runs.run_folder import RunFolder, flatten
+from response_generator.runs.short_names import build_page_title, name_adapters
+from response_generator.runs.tracking import Tracker
+from response_generator.scoring import classifiers
+
+Rows = tuple[tuple[list[Dialogue], Skipped], tuple[list[Pair], Skipped]]
+
+
+def evaluate(args: EvaluateArguments, run: RunFolder, rows: Rows, dry_run: bool) -> None:
+    """Generates replies with the adapter and the baseline to the same prompts, classifies and compares them.
+
+    Args:
+        rows: of `dataset` and of `preferences.dataset`, as `read_datasets` returns them.
+        dry_run: show the data, and write nothing.
+    """
+    (dialogues, skipped), (pairs, skipped_pairs) = rows
+    pair_dataset = args.preferences.dataset if args.preferences else None
+    prepared = pipeline.prepare_evaluation(args, dialogues, pairs)
+    prompt_preview.show_evaluation(args, prepared)
+    data_preview.show_skipped({"dataset": skipped, "preferences.dataset": skipped_pairs})
+    data_preview.show_limits({"dataset": args.dataset, "preferences.dataset": pair_dataset})
+    if dry_run:
+        return
+
+    run.start()
+    tracker = Tracker.start(args.wandb, run.path, run.arguments)
+    if pipeline.generate_missing(args, run, prepared):
+        run.note_commits(commits.find_adapter_and_dataset_commits(args))
+    batch_rows.shutdown_distributed()
+    if not distributed.is_main_process():
+        return
+    counts = count_skipped("dataset", args.dataset, skipped)
+    if prepared.held_out:
+        counts |= count_skipped("preferences.dataset", pair_dataset, skipped_pairs)
+        counts |= prepared.held_out.dropped_metrics("preferences.dataset")
+    generated = predictions_file.read_predictions(run.path, predictions_file.GENERATED_FIELDS)
+    score_and_report(args, run, generated, run.arguments, counts, tracker)
+
+
+def score_again(args: EvaluateArguments, run: RunFolder, place: Path, dry_run: bool) -> None:
+    """Classifies and compares the replies of an earlier run.
+
+    Args:
+        place: the earlier run's predictions.jsonl, or its folder.
+        dry_run: check the replies, and write nothing.
+    """
+    source = SavedPredictions(place)
+    classifiers.check_classifiers(args.scoring)
+    generated = source.rows()
+    source.check_preferences(args)
+    print(f"{place}: {len(generated)} replies of {', '.join(predictions_file.group_by_model(generated))}")
+    if dry_run or not distributed.is_main_process():
+        return
+    settings = source.settings(run.arguments)
+    if run.holds(place):
+        run.note_weights()
+    else:
+        run.start()
+        source.copy_artifacts(run.path)
+    tracker = Tracker.start(args.wandb, run.path, run.arguments)
+    score_and_report(args, run, generated, settings, source.left_out(), tracker)
+
+
+def score_and_report(
+    args: EvaluateArguments,
+    run: RunFolder,
+    generated: list[predictions_file.Prediction],
+    settings: dict,
+    counts: dict[str, int],
+    tracker: Tracker,
+) -> None:
+    """Classifies the replies, compares the models, and writes predictions.jsonl, metrics.json and the report.
+
+    Args:
+        generated: the replies of all models.
+        settings: shown in the report.
+        counts: skipped rows and dropped pairs, added to metrics.json.
+    """
+    run.note_commits(commits.find_classifier_commits(args.scoring))
+    scored = predictions.score_predictions(generated, args.scoring)
+    json_lines.write_jsonl(run.path / PREDICTIONS_FILE, scored)
+    comparison = compare_models(
+        predictions_file.group_by_model(scored),
+        classifiers.read_label_names(args.scoring.gibberish_model),
+        args.bootstrap_resamples,
+        args.seed,
+        pair_logprobs.read_reward_margins(run.path, args.preferences),
+    )
+    throughput = predictions.read_throughput(run.path)
+    adapters = {ADAPTER: settings.get("adapter"), BASELINE: settings.get("baseline_adapter")}
+    contents = name_adapters({model: adapter for model, adapter in adapters.items() if adapter})
+    title = build_page_title("Evaluation", run.path, contents)
+    environment = run.flatten_environment()
+    pictures = report.write_report(comparison, title, flatten(settings), environment, run.path)
+    metrics = comparison.flatten() | counts
+    metrics |= {f"{model}/{key}": value for model, speed in throughput.items() for key, value in speed.items()}
+    tracker.log_table("predictions", *predictions_file.to_tracker_table(scored))
+    for picture in pictures:
+        tracker.log_image(picture.stem, picture)
+    tracker.summarize(metrics)
+    tracker.finish()
+    run.write_json("metrics.json", metrics)
+    terminal_table.show_table(comparison, throughput)
+    examples.show_examples(comparison)
+    print(f"done: open {run.path / 'report.html'}; metrics, replies and pictures are beside it")
