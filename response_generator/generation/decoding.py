@@ -1,5 +1,6 @@
 """Samples replies to many requests in one batch that is refilled while it is decoded."""
 
+import ctypes
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,7 +12,6 @@ from response_generator.generation.candidates import draw_uniforms
 from response_generator.generation.prefix import compute_prefix, split_by_tokens
 from response_generator.generation.reply_batch import NewRows, ReplyBatch
 from response_generator.generation.sampling import BatchLimit, GenerationRequest, Replies, SamplingParams
-from response_generator.modeling.freed_memory import return_freed_memory
 
 # New requests enter when this share of the rows is free. More often costs time, as each time copies the KV cache.
 MIN_FREE_SHARE = 0.25
@@ -103,3 +103,13 @@ def start_rows(model: PreTrainedModel, group: Sequence[Entry], params: SamplingP
         for _, entry, sample in replies
     ]
     return NewRows.start(prefix, index, numbers, torch.stack(uniforms), config), logps
+
+
+def return_freed_memory() -> None:
+    """Gives freed memory back to the system, where the C library can (glibc).
+
+    glibc keeps it in gaps between blocks that are still used, and tensors of other sizes do not fit into these.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)

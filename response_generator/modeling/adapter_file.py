@@ -15,7 +15,7 @@ from transformers import PretrainedConfig
 
 from response_generator.config import model_files
 from response_generator.errors import InputError
-from response_generator.modeling.meta_model import build_meta_model
+from response_generator.modeling.base_config import build_meta_model
 from response_generator.modeling.module_patterns import find_pattern_errors
 
 PEFT_PREFIX = "base_model.model."

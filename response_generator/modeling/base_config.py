@@ -1,13 +1,13 @@
-"""Reads and checks the configuration of the base model without loading its weights."""
+"""Reads and checks the configuration of the base model, and builds it without weights, to look at layers and shapes."""
 
 from typing import Any
 
-from transformers import AutoConfig, PretrainedConfig
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 
 from response_generator.config.schema import LoadingArguments
 from response_generator.config.sources import from_pretrained_keywords
 from response_generator.errors import InputError
-from response_generator.modeling.meta_model import build_meta_model
 
 # Keywords that are also fields of a configuration, but say how to load the base model.
 LOADER_KEYWORDS = {"dtype", "use_cache", "quantization_config"}
@@ -51,6 +51,12 @@ def get_changed_config_fields(arguments: LoadingArguments) -> dict[str, Any]:
     rope_parameters. Leaves out those that say how to load the model."""
     config_keys = load_config(arguments).to_dict().keys() | {"rope_scaling"}
     return {key: value for key, value in arguments.from_pretrained.items() if key in config_keys - LOADER_KEYWORDS}
+
+
+def build_meta_model(config: PretrainedConfig, trust_remote_code: bool = False) -> PreTrainedModel:
+    """Builds the model of a configuration on the device "meta", where tensors have a shape but take no memory."""
+    with torch.device("meta"):
+        return AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
 
 
 def check_loading(arguments: LoadingArguments) -> None:

@@ -21,9 +21,8 @@ from response_generator.errors import InputError
 from response_generator.modeling.adapter_file import EMBEDDING_MODULES, AdapterFile
 from response_generator.modeling.adapters import add_adapter
 from response_generator.modeling.backend import has_unsloth_forward, has_unsloth_gpu_code, import_unsloth
-from response_generator.modeling.base_config import check_loading, load_config
+from response_generator.modeling.base_config import build_meta_model, check_loading, load_config
 from response_generator.modeling.base_model import load_base
-from response_generator.modeling.meta_model import build_meta_model
 from response_generator.modeling.module_patterns import find_pattern_errors
 from response_generator.modeling.tokenizer import load_tokenizer
 

@@ -13,7 +13,7 @@ from transformers import PretrainedConfig, PreTrainedModel
 from trl import DPOConfig
 
 from response_generator.modeling.adapter_file import AdapterFile
-from response_generator.modeling.meta_model import build_meta_model
+from response_generator.modeling.base_config import build_meta_model
 
 Shapes = dict[str, tuple[int, ...]]  # shapes of an adapter's tensors, by their names in its file
 
