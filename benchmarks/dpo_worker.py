@@ -99,7 +99,8 @@ def make_pairs(arguments: DPOArguments, tokenizer, measurement: dict) -> list[di
 
 def train_with_program(arguments, config, policy, tokenizer, pairs) -> tuple[float, list[float]]:
     """Seconds of the reference and of training together, and the losses."""
-    from response_generator.training import batch_layout, reference, run_training, trainer_setup
+    from response_generator.training import reference, run_training, trainer_setup
+    from response_generator.training.layout import batch_layout
     from response_generator.training.trl_trainers import ResumableDPOTrainer
 
     started = time.perf_counter()

@@ -30,7 +30,8 @@ from response_generator.modeling.backend import has_unsloth_forward
 from response_generator.modeling.logprobs import completion_logps
 from response_generator.modeling.precision import BF16_VARIABLE
 from response_generator.modeling.tokenizer import load_tokenizer
-from response_generator.training import batch_layout, run_training, sanity_checks, trainer_config, trainer_setup
+from response_generator.training import run_training, sanity_checks, trainer_config, trainer_setup
+from response_generator.training.layout import batch_layout
 from response_generator.training.trl_trainers import ResumableDPOTrainer
 
 os.environ[BF16_VARIABLE] = "1"  # the recipes train in bfloat16, which a card has, whatever this processor has

@@ -42,21 +42,18 @@ from response_generator.modeling.logprobs import completion_logps
 from response_generator.modeling.tokenizer import load_tokenizer
 from response_generator.runs.tracking import Tracker
 from response_generator.training import (
-    batch_layout,
-    layout_speed,
-    prefix_kernel,
     preparation,
-    profiling,
-    progress_bar,
     reference,
     run_training,
-    samples,
     sanity_checks,
     sft_checks,
     trainer_config,
     trainer_setup,
 )
-from response_generator.training.step_files import read_rows
+from response_generator.training.cost import profiling
+from response_generator.training.layout import batch_layout, layout_speed, prefix_kernel
+from response_generator.training.monitoring import progress_bar, samples
+from response_generator.training.monitoring.step_files import read_rows
 from response_generator.training.training_method import DPO, SFT
 from response_generator.training.trl_trainers import ResumableDPOTrainer, ResumableSFTTrainer
 

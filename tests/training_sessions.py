@@ -18,16 +18,11 @@ from response_generator.data.tokenization import tokenize_pairs
 from response_generator.modeling import loading
 from response_generator.modeling.tokenizer import load_tokenizer
 from response_generator.runs.tracking import Tracker
-from response_generator.training import (
-    batch_layout,
-    reference,
-    run_training,
-    samples,
-    trainer_config,
-    trainer_setup,
-)
-from response_generator.training.log_file import LogFile
-from response_generator.training.progress_bar import ProgressBar
+from response_generator.training import reference, run_training, trainer_config, trainer_setup
+from response_generator.training.layout import batch_layout
+from response_generator.training.monitoring import samples
+from response_generator.training.monitoring.log_file import LogFile
+from response_generator.training.monitoring.progress_bar import ProgressBar
 from response_generator.training.training_method import DPO
 from response_generator.training.trl_trainers import ResumableDPOTrainer
 

@@ -26,7 +26,7 @@ from response_generator.errors import InputError
 from response_generator.modeling import merge
 from response_generator.runs import distributed, upload
 from response_generator.runs.run_folder import RunFolder
-from response_generator.training import checkpointing
+from response_generator.training.checkpoints import checkpointing
 
 # Allowed endings of the class names of models.
 HEADS = {

@@ -26,10 +26,10 @@ from response_generator.data.tokenization import (
     summarize_lengths,
 )
 from response_generator.preferences.description_table import Rows, show_description
-from response_generator.training.device_memory import describe_memory
-from response_generator.training.memory import MemoryEstimate, name_parts
+from response_generator.training.cost.device_memory import describe_memory
+from response_generator.training.cost.memory import MemoryEstimate, name_parts
+from response_generator.training.cost.profiling import StepProfile, fits_in_memory
 from response_generator.training.preparation import Config, PreparedTraining
-from response_generator.training.profiling import StepProfile, fits_in_memory
 
 
 def show_pairs(prepared: PreparedTraining, description: Rows) -> None:

@@ -8,8 +8,11 @@ from itertools import chain
 import numpy as np
 
 from response_generator.constants import EMOTIONS
-from response_generator.evaluation import distinct
-from response_generator.evaluation.estimates import (
+from response_generator.evaluation.metrics import Metric, list_metrics
+from response_generator.evaluation.predictions_file import Prediction, group_by_run
+from response_generator.evaluation.scores import gold_as_predictions
+from response_generator.evaluation.statistics import distinct
+from response_generator.evaluation.statistics.estimates import (
     Estimate,
     Measurements,
     estimate_difference,
@@ -17,12 +20,9 @@ from response_generator.evaluation.estimates import (
     estimate_preference,
     resample_metrics,
 )
-from response_generator.evaluation.metric_totals import MetricTotals, count_confusion
-from response_generator.evaluation.metrics import Metric, list_metrics
-from response_generator.evaluation.multiple_testing import correct_differences
-from response_generator.evaluation.predictions_file import Prediction, group_by_run
-from response_generator.evaluation.scores import gold_as_predictions
-from response_generator.evaluation.training_seeds import widen_estimate
+from response_generator.evaluation.statistics.metric_totals import MetricTotals, count_confusion
+from response_generator.evaluation.statistics.multiple_testing import correct_differences
+from response_generator.evaluation.statistics.training_seeds import widen_estimate
 
 GOLD = "gold"  # in metrics.json: the replies that people wrote, classified like the models' replies
 GOLD_TITLE = "gold replies"

@@ -12,7 +12,7 @@ import numpy as np
 from response_generator.constants import CLEAN, EMOTIONS
 from response_generator.evaluation import columns
 from response_generator.evaluation.columns import Column, both, follows_target, has_value, is_non_neutral, read_column
-from response_generator.evaluation.distinct import ORDERS
+from response_generator.evaluation.statistics.distinct import ORDERS
 
 EMOTION, FORM, GIBBERISH = "emotion", "form", "gibberish classifier"  # sections of the report
 RECALL = "recall, by target emotion"

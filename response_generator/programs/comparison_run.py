@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from response_generator.evaluation import comparison, examples, finished_runs, report, terminal_table
+from response_generator.evaluation import comparison, finished_runs
+from response_generator.evaluation.reporting import examples, report, terminal_table
 from response_generator.runs import distributed
 from response_generator.runs.run_folder import RunFolder
 from response_generator.runs.short_names import build_page_title

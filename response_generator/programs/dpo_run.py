@@ -10,15 +10,11 @@ from response_generator.preferences.labels import filter_dataset
 from response_generator.programs import training_run
 from response_generator.runs import distributed, upload
 from response_generator.runs.run_folder import RunFolder
-from response_generator.training import (
-    batch_layout,
-    checkpointing,
-    profiling,
-    reference,
-    report,
-    run_training,
-    sanity_checks,
-)
+from response_generator.training import reference, run_training, sanity_checks
+from response_generator.training.checkpoints import checkpointing
+from response_generator.training.cost import profiling
+from response_generator.training.layout import batch_layout
+from response_generator.training.monitoring import report
 from response_generator.training.preparation import PreparedTraining, prepare_dpo
 from response_generator.training.training_method import DPO
 

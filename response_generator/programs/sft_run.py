@@ -7,7 +7,9 @@ from response_generator.modeling import loading
 from response_generator.programs import training_run
 from response_generator.runs import distributed, upload
 from response_generator.runs.run_folder import RunFolder
-from response_generator.training import checkpointing, report, run_training, sanity_checks, sft_checks
+from response_generator.training import run_training, sanity_checks, sft_checks
+from response_generator.training.checkpoints import checkpointing
+from response_generator.training.monitoring import report
 from response_generator.training.preparation import prepare_sft
 from response_generator.training.training_method import SFT
 

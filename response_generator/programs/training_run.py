@@ -7,13 +7,14 @@ from response_generator.config.training_schema import AdapterTrainingArguments
 from response_generator.modeling.base_model import describe_model
 from response_generator.runs.run_folder import RunFolder
 from response_generator.runs.tracking import Tracker
-from response_generator.training import checkpointing, trainer_setup
-from response_generator.training.health import TrainingHealthCallback
-from response_generator.training.log_file import LogFile
+from response_generator.training import trainer_setup
+from response_generator.training.checkpoints import checkpointing
+from response_generator.training.monitoring.health import TrainingHealthCallback
+from response_generator.training.monitoring.log_file import LogFile
+from response_generator.training.monitoring.progress_bar import ProgressBar
+from response_generator.training.monitoring.samples import SampleReplies
+from response_generator.training.monitoring.step_files import LOG_FILE, SAMPLES_FILE, WARNINGS_FILE
 from response_generator.training.preparation import PreparedTraining
-from response_generator.training.progress_bar import ProgressBar
-from response_generator.training.samples import SampleReplies
-from response_generator.training.step_files import LOG_FILE, SAMPLES_FILE, WARNINGS_FILE
 from response_generator.training.trainer_config import build_early_stopping
 from response_generator.training.trl_trainers import ResumableTrainer
 

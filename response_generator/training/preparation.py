@@ -17,7 +17,7 @@ from response_generator.modeling import inference, loading, merged_model
 from response_generator.modeling.adapter_file import AdapterFile
 from response_generator.modeling.tokenizer import load_tokenizer
 from response_generator.runs.run_folder import RunFolder
-from response_generator.training.samples import choose_prompts
+from response_generator.training.monitoring.samples import choose_prompts
 from response_generator.training.trainer_config import build_dpo_config, build_sft_config, find_changed_settings
 from response_generator.training.training_method import DPO, SFT, TrainingMethod
 

@@ -13,9 +13,11 @@ from response_generator.errors import RunError
 from response_generator.modeling.adapters import write_adapter
 from response_generator.modeling.tokenizer import TOKENIZER_FILE
 from response_generator.runs import atomic_files
-from response_generator.training import checkpoint_files, checkpointing, device_memory, step_files
-from response_generator.training.graceful_stop import GracefulStopCallback
-from response_generator.training.step_files import LOG_FILE
+from response_generator.training.checkpoints import checkpoint_files, checkpointing
+from response_generator.training.checkpoints.graceful_stop import GracefulStopCallback
+from response_generator.training.cost import device_memory
+from response_generator.training.monitoring import step_files
+from response_generator.training.monitoring.step_files import LOG_FILE
 from response_generator.training.trl_trainers import ResumableTrainer
 
 SESSION_METRIC_SUFFIXES = (

@@ -23,7 +23,7 @@ from response_generator.config.sources import from_pretrained_keywords
 from response_generator.errors import InputError
 from response_generator.modeling.precision import has_native_bf16
 from response_generator.runs import atomic_files, library_output
-from response_generator.training.progress_bar import LOSS_METRIC, ProgressBar
+from response_generator.training.monitoring.progress_bar import LOSS_METRIC, ProgressBar
 
 Example = tuple[str, str]  # text, label
 STEPS_BETWEEN_LOSSES = 5  # in the progress line

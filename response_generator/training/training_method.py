@@ -6,7 +6,8 @@ from typing import Any
 
 from transformers import TrainerState, TrainingArguments
 
-from response_generator.training import curves, dpo_health, initial_loss, sft_health
+from response_generator.training import initial_loss
+from response_generator.training.monitoring import curves, dpo_health, sft_health
 from response_generator.training.trl_trainers import ResumableDPOTrainer, ResumableSFTTrainer, ResumableTrainer
 
 

@@ -15,7 +15,8 @@ from response_generator.data.dialogue_tokenization import IGNORED_LABEL
 from response_generator.data.tokenization import global_batch_size
 from response_generator.errors import RunError
 from response_generator.modeling.adapters import write_adapter
-from response_generator.training import checkpoint_files, checkpointing, held_out, resume_callbacks
+from response_generator.training import held_out
+from response_generator.training.checkpoints import checkpoint_files, checkpointing, resume_callbacks
 
 # Which replies' tokens TRL averages these metrics over; the others are means over pairs.
 SIDES_OF_TOKEN_METRICS = {

@@ -7,9 +7,10 @@ from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.proportion import proportion_confint
 from test_metrics import LABELS, row
 
-from response_generator.evaluation import intervals, plots, report, table, terminal_table
 from response_generator.evaluation.comparison import Comparison, compare_models
-from response_generator.evaluation.conclusions import draw_conclusions
+from response_generator.evaluation.reporting import plots, report, table, terminal_table
+from response_generator.evaluation.reporting.conclusions import draw_conclusions
+from response_generator.evaluation.statistics import intervals
 
 RESAMPLES = 4_000
 

@@ -6,8 +6,8 @@ from test_comparison import ADAPTER, BASELINE, RESAMPLES, evaluated, rows_of
 from test_metrics import LABELS, row
 
 from response_generator.evaluation.comparison import GOLD, compare_models
-from response_generator.evaluation.conclusions import draw_conclusions, explain_noise, is_clear_change
-from response_generator.evaluation.estimates import Estimate
+from response_generator.evaluation.reporting.conclusions import draw_conclusions, explain_noise, is_clear_change
+from response_generator.evaluation.statistics.estimates import Estimate
 
 NOISE = "the difference could be noise, because "
 

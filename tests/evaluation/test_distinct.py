@@ -7,7 +7,7 @@ import pytest
 from test_metrics import LABELS, row
 
 from response_generator.evaluation.comparison import compare_models
-from response_generator.evaluation.distinct import Text, measure_distinct
+from response_generator.evaluation.statistics.distinct import Text, measure_distinct
 
 REPLIES = ["I am fine .", "I am here .", "Am I ?", "Fine , fine , I am fine .", "Oh no !"]
 # Tokens: 4, 4, 3, 8, 3. Pairs of tokens: 3, 3, 2, 7, 2.

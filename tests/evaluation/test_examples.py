@@ -4,8 +4,8 @@ import re
 
 from test_metrics import LABELS, row
 
-from response_generator.evaluation import examples
 from response_generator.evaluation.comparison import compare_models
+from response_generator.evaluation.reporting import examples
 
 
 def show(capsys, **models: list[dict]) -> str:

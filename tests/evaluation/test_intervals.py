@@ -10,7 +10,7 @@ from scipy.special import xlogy
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.proportion import proportion_confint
 
-from response_generator.evaluation import intervals
+from response_generator.evaluation.statistics import intervals
 
 RESAMPLES = 20_000
 

@@ -8,8 +8,8 @@ from sklearn.metrics import accuracy_score, classification_report, f1_score
 
 from response_generator.constants import EMOTIONS
 from response_generator.evaluation import columns, metrics
-from response_generator.evaluation.metric_totals import MetricTotals, count_confusion
 from response_generator.evaluation.scores import gold_as_predictions
+from response_generator.evaluation.statistics.metric_totals import MetricTotals, count_confusion
 from response_generator.scoring.rules import ends_with_punctuation
 
 LABELS = ["clean", "word salad", "noise"]

@@ -8,8 +8,8 @@ from test_comparison import ADAPTER, BASELINE, rows_of
 from test_metrics import LABELS
 
 from response_generator.evaluation.comparison import compare_models
-from response_generator.evaluation.intervals import interval_p_value
-from response_generator.evaluation.multiple_testing import correct_p_values
+from response_generator.evaluation.statistics.intervals import interval_p_value
+from response_generator.evaluation.statistics.multiple_testing import correct_p_values
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 13])

@@ -8,8 +8,8 @@ from browser_pages import open_page
 from made_reports import ENVIRONMENT, SETTINGS, TITLE, compare_made_rows, made_rows
 from test_metrics import LABELS
 
-from response_generator.evaluation import report
 from response_generator.evaluation.comparison import compare_models
+from response_generator.evaluation.reporting import report
 
 
 @pytest.fixture(scope="module")

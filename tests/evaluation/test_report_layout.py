@@ -8,10 +8,10 @@ from browser_pages import PHONE, assert_fits_a_phone, open_page
 from made_reports import ENVIRONMENT, SETTINGS, TITLE, compare_four_runs, compare_made_rows, made_rows
 from test_metrics import LABELS
 
-from response_generator.evaluation import cards, plots, report
 from response_generator.evaluation.comparison import compare_models
-from response_generator.evaluation.estimates import Estimate
 from response_generator.evaluation.metrics import METRICS
+from response_generator.evaluation.reporting import cards, plots, report
+from response_generator.evaluation.statistics.estimates import Estimate
 
 
 @pytest.fixture(scope="module")

@@ -9,9 +9,9 @@ from rich.console import Console
 from test_metrics import LABELS, row
 
 from response_generator.constants import EMOTIONS
-from response_generator.evaluation import terminal_table
 from response_generator.evaluation.comparison import Comparison, compare_models
-from response_generator.evaluation.conclusions import draw_conclusions
+from response_generator.evaluation.reporting import terminal_table
+from response_generator.evaluation.reporting.conclusions import draw_conclusions
 from response_generator.runs.terminal import LOG_WIDTH
 
 ON_TERMINAL = [

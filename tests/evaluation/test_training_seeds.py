@@ -10,11 +10,11 @@ from statsmodels.stats.proportion import proportion_confint
 from test_metrics import LABELS, row
 
 from response_generator.evaluation.comparison import compare_models
-from response_generator.evaluation.estimates import Estimate, resample_metrics
-from response_generator.evaluation.metric_totals import MetricTotals
 from response_generator.evaluation.metrics import list_metrics
 from response_generator.evaluation.predictions_file import group_by_run
-from response_generator.evaluation.training_seeds import widen_estimate
+from response_generator.evaluation.statistics.estimates import Estimate, resample_metrics
+from response_generator.evaluation.statistics.metric_totals import MetricTotals
+from response_generator.evaluation.statistics.training_seeds import widen_estimate
 
 
 def test_one_run_says_nothing_of_seeds():

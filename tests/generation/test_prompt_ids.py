@@ -34,7 +34,7 @@ from response_generator.generation.sampling import (
 )
 from response_generator.preferences import preparation as preference_preparation
 from response_generator.training import preparation
-from response_generator.training.samples import build_request
+from response_generator.training.monitoring.samples import build_request
 
 TEMPLATES = ROOT / "response_generator" / "data" / "templates"
 FIRST_CHARACTERS = ("", "¡", '"', "1", "🙂", " ", "...")

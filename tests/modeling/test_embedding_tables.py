@@ -24,7 +24,8 @@ from response_generator.modeling.adapter_file import AdapterFile
 from response_generator.modeling.adapters import to_model_key
 from response_generator.modeling.logprobs import completion_logps
 from response_generator.modeling.tokenizer import load_tokenizer
-from response_generator.training import memory, reference, run_training, sanity_checks, trainer_config, trainer_setup
+from response_generator.training import reference, run_training, sanity_checks, trainer_config, trainer_setup
+from response_generator.training.cost import memory
 from response_generator.training.trl_trainers import ResumableDPOTrainer
 
 TABLES = ("base_model.model.lm_head.weight", "base_model.model.model.embed_tokens.weight")

@@ -17,7 +17,7 @@ from response_generator.data.tokenization import tokenize_pairs
 from response_generator.errors import InputError
 from response_generator.modeling.adapter_file import AdapterFile
 from response_generator.modeling.tokenizer import check_token_ids, load_tokenizer
-from response_generator.training.samples import build_request
+from response_generator.training.monitoring.samples import build_request
 
 TEXTS = (
     "<s>[INST] [EMOTION] fear [/EMOTION] Who is there ? [/INST] [EMOTION] neutral [/EMOTION] ",

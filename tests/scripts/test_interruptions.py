@@ -13,7 +13,7 @@ from conftest import ROOT, adapter_bytes, losses, read_json
 from script_process import ScriptProcess
 from script_runs import run_script, script_environment, start_script
 
-from response_generator.training.checkpointing import find_last_checkpoint
+from response_generator.training.checkpoints.checkpointing import find_last_checkpoint
 
 LAST = "checkpoint-6"
 

@@ -17,7 +17,7 @@ from response_generator.chat import terminal as chat_terminal
 from response_generator.chat.reply import Reply
 from response_generator.cli import command_line
 from response_generator.preferences import __main__ as preferences
-from response_generator.training import samples
+from response_generator.training.monitoring import samples
 
 HOSTILE = "\x1b]0;owned\x07\x1b[2J\x9b1m\u202etxt\x7f\u2028end"
 RAW = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")

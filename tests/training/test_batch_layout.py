@@ -12,9 +12,10 @@ import fine_tune_dpo
 from response_generator.config.training_schema import DPOArguments
 from response_generator.config.validation import validate_arguments
 from response_generator.errors import RunError
-from response_generator.training import batch_layout, layout_speed, run_training, shared_prefix
-from response_generator.training.batch_layout import SHARED_PREFIX_LAYOUT, TRL_LAYOUT, choose_layout
-from response_generator.training.shared_prefix import SharedPrefixCollator
+from response_generator.training import run_training
+from response_generator.training.layout import batch_layout, layout_speed, shared_prefix
+from response_generator.training.layout.batch_layout import SHARED_PREFIX_LAYOUT, TRL_LAYOUT, choose_layout
+from response_generator.training.layout.shared_prefix import SharedPrefixCollator
 
 ASKED, AUTO = {"shared_prefix": True}, {"shared_prefix": "auto"}
 

@@ -16,7 +16,7 @@ from transformers import TrainerCallback
 from response_generator.cli import preflight
 from response_generator.errors import InputError, RunError
 from response_generator.runs.run_folder import RunFolder
-from response_generator.training import checkpoint_files, checkpointing
+from response_generator.training.checkpoints import checkpoint_files, checkpointing
 
 
 class Poison(TrainerCallback):

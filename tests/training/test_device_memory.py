@@ -5,7 +5,7 @@ import resource
 
 import pytest
 
-from response_generator.training import device_memory
+from response_generator.training.cost import device_memory
 
 
 def test_the_peak_is_read_from_the_process_status(tmp_path, monkeypatch):

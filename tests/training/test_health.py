@@ -3,7 +3,7 @@
 import pytest
 from conftest import read_lines
 
-from response_generator.training import dpo_health, health
+from response_generator.training.monitoring import dpo_health, health
 
 
 def line(step: int, margin=0.1, chosen=0.0, logps=-50.0, accuracy=0.8) -> dict:

@@ -15,8 +15,8 @@ from trl.trainer.dpo_trainer import DataCollatorForPreference
 from response_generator.config.training_schema import DPOArguments
 from response_generator.modeling import base_model, loading
 from response_generator.modeling.adapter_file import AdapterFile
-from response_generator.training import memory
-from response_generator.training.memory import Batch
+from response_generator.training.cost import memory
+from response_generator.training.cost.memory import Batch
 
 LLAMA_7B = LlamaConfig(
     vocab_size=32000, hidden_size=4096, intermediate_size=11008, num_hidden_layers=32, num_attention_heads=32

@@ -22,7 +22,7 @@ from response_generator.data.prompt_tokens import tokenize_prompt
 from response_generator.modeling import loading
 from response_generator.modeling.adapter_file import AdapterFile
 from response_generator.modeling.tokenizer import load_tokenizer
-from response_generator.training import model_card
+from response_generator.training.monitoring import model_card
 from response_generator.training.training_method import DPO
 
 

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from response_generator.training.prefix_kernel import choose_blocks
+from response_generator.training.layout.prefix_kernel import choose_blocks
 
 
 @pytest.mark.parametrize(

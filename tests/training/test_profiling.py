@@ -11,8 +11,9 @@ from response_generator.data.chat_template import ChatFormatter
 from response_generator.data.tokenization import TokenizedPairs, tokenize_pairs
 from response_generator.modeling import loading as models
 from response_generator.modeling.tokenizer import load_tokenizer
-from response_generator.training import device_memory, profiling, trainer_config
-from response_generator.training.batch_layout import TRL_LAYOUT
+from response_generator.training import trainer_config
+from response_generator.training.cost import device_memory, profiling
+from response_generator.training.layout.batch_layout import TRL_LAYOUT
 
 
 def row(tokens: int) -> dict:

@@ -9,8 +9,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from response_generator.training import device_memory, progress_bar
-from response_generator.training.progress_bar import ProgressBar
+from response_generator.training.cost import device_memory
+from response_generator.training.monitoring import progress_bar
+from response_generator.training.monitoring.progress_bar import ProgressBar
 from response_generator.training.training_method import DPO
 
 ARGUMENTS = SimpleNamespace(per_device_train_batch_size=8, gradient_accumulation_steps=1, world_size=1)

@@ -9,7 +9,7 @@ from test_memory import LLAMA_7B as LLAMA_2_7B
 from transformers import Gemma3TextConfig, LlamaConfig, PretrainedConfig, Qwen3Config
 from trl import DPOConfig
 
-from response_generator.training import memory
+from response_generator.training.cost import memory
 
 PROMPT_TOKENS, REPLY_TOKENS = 448, 64  # of the longest pair, as docs/recipes.md says
 LLAMA_31_8B = LlamaConfig(

@@ -12,7 +12,7 @@ from script_runs import run_here
 
 import fine_tune_dpo
 from response_generator import sft
-from response_generator.training import curves, report_page
+from response_generator.training.monitoring import curves, report_page
 
 SAMPLES = {"every_steps": 2, "prompts": 2, "max_new_tokens": 8}
 

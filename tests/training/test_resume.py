@@ -13,9 +13,11 @@ from training_sessions import At, assert_same, log, session, stopped
 from transformers import TrainerCallback, TrainerState
 
 from response_generator.errors import RunError
-from response_generator.training import checkpoint_files, run_training, step_files
-from response_generator.training.resume_callbacks import CheckpointCallback, EpochSeededLengthSampler
-from response_generator.training.step_files import read_rows
+from response_generator.training import run_training
+from response_generator.training.checkpoints import checkpoint_files
+from response_generator.training.checkpoints.resume_callbacks import CheckpointCallback, EpochSeededLengthSampler
+from response_generator.training.monitoring import step_files
+from response_generator.training.monitoring.step_files import read_rows
 
 CASES = {
     # 12 pairs: 3 steps an epoch of batches of 4, 6 steps in all

@@ -19,7 +19,8 @@ from response_generator.generation import method, sampling
 from response_generator.modeling import inference
 from response_generator.modeling.adapter_file import AdapterFile
 from response_generator.modeling.cpu_inference import fast_cpu_inference
-from response_generator.training import run_training, samples
+from response_generator.training import run_training
+from response_generator.training.monitoring import samples
 
 ARGS = {"every_steps": 2, "prompts": 3, "max_new_tokens": 8}
 SETTINGS = {

@@ -21,9 +21,9 @@ from response_generator.errors import RunError
 from response_generator.modeling import loading
 from response_generator.runs.tracking import Tracker
 from response_generator.training import run_training, sft_checks, trainer_setup
-from response_generator.training.log_file import LogFile
+from response_generator.training.monitoring.log_file import LogFile
+from response_generator.training.monitoring.samples import SampleReplies
 from response_generator.training.preparation import prepare_sft
-from response_generator.training.samples import SampleReplies
 from response_generator.training.trl_trainers import ResumableSFTTrainer
 
 DIALOGUES = [parse_dialogue(number, row) for number, row in enumerate(demo_rows("dialogues_train", 6))]

@@ -6,7 +6,7 @@ from tiny_models import DEMO_DATA
 from transformers import TrainerState
 
 from response_generator import sft
-from response_generator.training import sft_health
+from response_generator.training.monitoring import sft_health
 
 
 def lines(*losses: float, every: int = 1) -> list[dict]:

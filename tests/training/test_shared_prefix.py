@@ -10,7 +10,7 @@ from training_sessions import session
 from response_generator.config.training_keys import LOSS_TYPES
 from response_generator.config.training_schema import DPOArguments
 from response_generator.config.validation import validate_arguments
-from response_generator.training.shared_prefix import (
+from response_generator.training.layout.shared_prefix import (
     MAX_ROW_TOKENS,
     SharedPrefixCollator,
     build_mask,

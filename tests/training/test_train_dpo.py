@@ -18,14 +18,8 @@ from response_generator.modeling import base_config, base_model, loading
 from response_generator.modeling.adapter_file import AdapterFile
 from response_generator.modeling.adapters import add_adapter
 from response_generator.modeling.tokenizer import load_tokenizer
-from response_generator.training import (
-    checkpointing,
-    reference,
-    run_training,
-    sanity_checks,
-    trainer_config,
-    trainer_setup,
-)
+from response_generator.training import reference, run_training, sanity_checks, trainer_config, trainer_setup
+from response_generator.training.checkpoints import checkpointing
 from response_generator.training.trl_trainers import ResumableDPOTrainer
 
 PAIRS = [parse_pair(number, row) for number, row in enumerate(demo_rows("written_pairs_train", 8))]

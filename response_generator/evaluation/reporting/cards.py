@@ -1,16 +1,16 @@
 """The key figures at the top of the report: how each of them differs between the models."""
 
 from response_generator.evaluation.comparison import GOLD, GOLD_TITLE, Comparison
-from response_generator.evaluation.conclusions import (
+from response_generator.evaluation.metrics import Metric
+from response_generator.evaluation.reporting.conclusions import (
     excludes_zero,
     explain_noise,
     format_corrected_p,
     is_clear_change,
 )
-from response_generator.evaluation.estimates import Estimate
-from response_generator.evaluation.formats import format_interval, format_number
-from response_generator.evaluation.metrics import Metric
-from response_generator.evaluation.table import format_bounds
+from response_generator.evaluation.reporting.formats import format_interval, format_number
+from response_generator.evaluation.reporting.table import format_bounds
+from response_generator.evaluation.statistics.estimates import Estimate
 from response_generator.reporting.blocks import Card
 
 

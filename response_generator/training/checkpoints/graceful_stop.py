@@ -9,7 +9,7 @@ from accelerate import Accelerator
 from transformers import TrainerCallback, TrainerState
 
 from response_generator.runs.stop_signals import list_stop_signals
-from response_generator.training import checkpoint_files, checkpointing
+from response_generator.training.checkpoints import checkpoint_files, checkpointing
 
 
 class GracefulStopCallback(TrainerCallback):

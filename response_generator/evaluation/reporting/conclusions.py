@@ -5,9 +5,9 @@ from collections.abc import Sequence
 
 from response_generator.constants import ADAPTER, BASELINE
 from response_generator.evaluation.comparison import GOLD, Comparison
-from response_generator.evaluation.estimates import Estimate
-from response_generator.evaluation.formats import format_interval, format_number, format_p_value
 from response_generator.evaluation.metrics import Metric
+from response_generator.evaluation.reporting.formats import format_interval, format_number, format_p_value
+from response_generator.evaluation.statistics.estimates import Estimate
 
 SIGNIFICANCE_LEVEL = 0.05
 # Where a page or a terminal breaks no line: intervals, p-values, percentages and numbers of prompts.

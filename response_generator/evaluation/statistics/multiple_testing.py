@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from response_generator.evaluation.estimates import Estimate
 from response_generator.evaluation.metrics import Metric
+from response_generator.evaluation.statistics.estimates import Estimate
 
 
 def correct_differences(

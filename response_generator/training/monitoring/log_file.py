@@ -7,7 +7,7 @@ from transformers import TrainerCallback
 
 from response_generator.runs import json_lines
 from response_generator.runs.tracking import Tracker
-from response_generator.training.step_files import drop_later_rows, to_log_row
+from response_generator.training.monitoring.step_files import drop_later_rows, to_log_row
 
 
 class LogFile(TrainerCallback):

@@ -11,10 +11,10 @@ from response_generator.runs.run_folder import RunFolder
 from response_generator.runs.short_names import build_page_title
 from response_generator.runs.terminal import PlainConsole
 from response_generator.runs.tracking import Tracker
-from response_generator.training import curves, report_page
-from response_generator.training.model_card import write_model_card
+from response_generator.training.monitoring import curves, report_page
+from response_generator.training.monitoring.model_card import write_model_card
+from response_generator.training.monitoring.step_files import LOG_FILE, SAMPLES_FILE, WARNINGS_FILE, read_rows
 from response_generator.training.preparation import PreparedTraining
-from response_generator.training.step_files import LOG_FILE, SAMPLES_FILE, WARNINGS_FILE, read_rows
 
 
 def write_results(

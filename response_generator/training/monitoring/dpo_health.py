@@ -4,7 +4,7 @@ from transformers import TrainerState
 from trl import DPOConfig
 
 from response_generator.data.tokenization import global_batch_size
-from response_generator.training.health import Log
+from response_generator.training.monitoring.health import Log
 
 EARLY_STEPS = 10
 MAX_EARLY_MARGIN_NATS = 50.0  # a normal run needs hundreds of steps to reach a tenth of it

@@ -9,10 +9,10 @@ from response_generator.reporting import blocks
 from response_generator.reporting.page import write_page
 from response_generator.reporting.pictures import render
 from response_generator.runs.run_folder import RunFolder, flatten
-from response_generator.training import curves
 from response_generator.training.initial_loss import LOSS_PARTS
+from response_generator.training.monitoring import curves
+from response_generator.training.monitoring.samples import POLICY, REFERENCE, get_turn_text
 from response_generator.training.preparation import PreparedTraining
-from response_generator.training.samples import POLICY, REFERENCE, get_turn_text
 from response_generator.training.training_method import MetricCard, TrainingMethod
 
 MAX_SHOWN_REPLIES = 12  # to a prompt

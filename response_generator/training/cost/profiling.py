@@ -18,10 +18,12 @@ from response_generator.errors import RunError
 from response_generator.modeling import attention, base_config, loading
 from response_generator.modeling.adapter_file import AdapterFile
 from response_generator.modeling.backend import has_unsloth_gpu_code
-from response_generator.training import batch_layout, device_memory, memory, trainer_config, trainer_setup
+from response_generator.training import trainer_config, trainer_setup
+from response_generator.training.checkpoints.resume_callbacks import EpochSeededLengthSampler
+from response_generator.training.cost import device_memory, memory
+from response_generator.training.layout import batch_layout
+from response_generator.training.layout.shared_prefix import MAX_ROW_TOKENS, count_pair_tokens, pack
 from response_generator.training.reference import REF_LOGPS_COLUMNS
-from response_generator.training.resume_callbacks import EpochSeededLengthSampler
-from response_generator.training.shared_prefix import MAX_ROW_TOKENS, count_pair_tokens, pack
 from response_generator.training.trl_trainers import ResumableDPOTrainer
 
 MAX_STEPS = 3  # the longest batch, then two typical ones, which are timed

@@ -20,7 +20,7 @@ from transformers import PreTrainedModel
 from response_generator.constants import SIDES
 from response_generator.modeling.attention import get_attn_implementation
 from response_generator.modeling.backend import has_unsloth_forward
-from response_generator.training.prefix_kernel import build_kernel_arguments
+from response_generator.training.layout.prefix_kernel import build_kernel_arguments
 from response_generator.training.reference import REF_LOGPS_COLUMNS
 
 PACKED = "packed"  # key of the packed rows in a batch

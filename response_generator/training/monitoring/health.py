@@ -8,7 +8,7 @@ from typing import Any
 from transformers import TrainerCallback, TrainerState
 
 from response_generator.runs import json_lines
-from response_generator.training.step_files import drop_later_rows
+from response_generator.training.monitoring.step_files import drop_later_rows
 
 Log = list[dict[str, Any]]
 

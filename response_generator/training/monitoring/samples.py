@@ -35,8 +35,8 @@ from response_generator.modeling.cpu_inference import fast_cpu_inference
 from response_generator.runs import json_lines
 from response_generator.runs.terminal import to_one_line
 from response_generator.runs.tracking import Tracker
-from response_generator.training.progress_bar import ProgressBar
-from response_generator.training.step_files import drop_later_rows, read_rows
+from response_generator.training.monitoring.progress_bar import ProgressBar
+from response_generator.training.monitoring.step_files import drop_later_rows, read_rows
 from response_generator.training.trl_trainers import ResumableTrainer
 
 POLICY, REFERENCE = "policy", "reference"  # in samples.jsonl

@@ -8,11 +8,18 @@ from rich.table import Table
 from rich.text import Text
 
 from response_generator.evaluation.comparison import Comparison
-from response_generator.evaluation.conclusions import UNBROKEN, draw_conclusions
-from response_generator.evaluation.estimates import Estimate
-from response_generator.evaluation.formats import format_interval, format_number
-from response_generator.evaluation.intervals import MIN_PROMPTS
-from response_generator.evaluation.table import Groups, build_header, format_cell, format_cells, format_p, group_rows
+from response_generator.evaluation.reporting.conclusions import UNBROKEN, draw_conclusions
+from response_generator.evaluation.reporting.formats import format_interval, format_number
+from response_generator.evaluation.reporting.table import (
+    Groups,
+    build_header,
+    format_cell,
+    format_cells,
+    format_p,
+    group_rows,
+)
+from response_generator.evaluation.statistics.estimates import Estimate
+from response_generator.evaluation.statistics.intervals import MIN_PROMPTS
 from response_generator.runs.terminal import open_console
 
 NO_BREAK_SPACE = "\u00a0"

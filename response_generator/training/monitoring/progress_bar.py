@@ -13,7 +13,7 @@ from tqdm.contrib import DummyTqdmFile
 from transformers import TrainerCallback
 
 from response_generator.data.tokenization import global_batch_size
-from response_generator.training import device_memory
+from response_generator.training.cost import device_memory
 
 LOSS_METRIC = {"loss": "loss"}
 WINDOW_LOG_LINES = 5  # over which the shown metrics are averaged

@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from response_generator.evaluation import intervals
-from response_generator.evaluation.distinct import Distinct
-from response_generator.evaluation.intervals import Interval
-from response_generator.evaluation.metric_totals import MetricTotals
 from response_generator.evaluation.metrics import Metric
+from response_generator.evaluation.statistics import intervals
+from response_generator.evaluation.statistics.distinct import Distinct
+from response_generator.evaluation.statistics.intervals import Interval
+from response_generator.evaluation.statistics.metric_totals import MetricTotals
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from response_generator.evaluation.comparison import GOLD, GOLD_TITLE, Comparison
-from response_generator.evaluation.estimates import Estimate
-from response_generator.evaluation.formats import format_interval, format_number, format_p_value
-from response_generator.evaluation.intervals import MIN_PROMPTS
 from response_generator.evaluation.metrics import F1, PRECISION, RECALL, Metric
+from response_generator.evaluation.reporting.formats import format_interval, format_number, format_p_value
+from response_generator.evaluation.statistics.estimates import Estimate
+from response_generator.evaluation.statistics.intervals import MIN_PROMPTS
 from response_generator.reporting.blocks import Table
 
 PREFERENCE_TITLES = {

@@ -7,8 +7,8 @@ from response_generator.config import strict_json
 from response_generator.errors import InputError
 from response_generator.runs import weights
 from response_generator.runs.run_folder import RunFolder
-from response_generator.training import checkpoint_files
-from response_generator.training.checkpoint_files import RUN_IDENTITY_FILE, missing_files, parse_step
+from response_generator.training.checkpoints import checkpoint_files
+from response_generator.training.checkpoints.checkpoint_files import RUN_IDENTITY_FILE, missing_files, parse_step
 
 
 def checkpoint_folder(run: str | Path, step: int) -> Path:

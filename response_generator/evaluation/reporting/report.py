@@ -5,10 +5,10 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from response_generator.evaluation import cards, plots, table
 from response_generator.evaluation.comparison import Comparison
-from response_generator.evaluation.conclusions import UNBROKEN, draw_conclusions
-from response_generator.evaluation.reply_browser import build_browser
+from response_generator.evaluation.reporting import cards, plots, table
+from response_generator.evaluation.reporting.conclusions import UNBROKEN, draw_conclusions
+from response_generator.evaluation.reporting.reply_browser import build_browser
 from response_generator.reporting.blocks import Cards, Paragraph, Pictures, Section, Sentences, Table, list_settings
 from response_generator.reporting.markdown import escape, escape_cell
 from response_generator.reporting.page import write_page

@@ -14,7 +14,7 @@ from transformers import Trainer, TrainerCallback
 from transformers.trainer_pt_utils import get_length_grouped_indices
 
 from response_generator.errors import RunError
-from response_generator.training import checkpoint_files, checkpointing
+from response_generator.training.checkpoints import checkpoint_files, checkpointing
 
 
 class EpochSeededLengthSampler(Sampler):

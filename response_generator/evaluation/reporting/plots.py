@@ -9,9 +9,9 @@ from matplotlib.figure import Figure
 
 from response_generator.constants import EMOTIONS
 from response_generator.evaluation.comparison import GOLD, GOLD_TITLE, Comparison
-from response_generator.evaluation.estimates import Estimate
-from response_generator.evaluation.metric_totals import count_confusion
 from response_generator.evaluation.metrics import FORM, GIBBERISH
+from response_generator.evaluation.statistics.estimates import Estimate
+from response_generator.evaluation.statistics.metric_totals import count_confusion
 from response_generator.reporting.pictures import COLORS, DARK_COLOR, WIDTH, Plot, escape_mathtext
 
 TICK_LABEL_WIDTH = 14  # characters

@@ -12,8 +12,8 @@ from dataclasses import replace
 import numpy as np
 from scipy.stats import norm, t
 
-from response_generator.evaluation.estimates import Estimate
-from response_generator.evaluation.intervals import TAIL
+from response_generator.evaluation.statistics.estimates import Estimate
+from response_generator.evaluation.statistics.intervals import TAIL
 
 
 def widen_estimate(estimate: Estimate, prompts: int, runs: Sequence[np.ndarray], least: float = -np.inf) -> Estimate:

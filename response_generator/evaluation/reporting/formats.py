@@ -1,6 +1,6 @@
 """Numbers, intervals and p-values as text."""
 
-from response_generator.evaluation.estimates import Estimate
+from response_generator.evaluation.statistics.estimates import Estimate
 
 
 def format_number(number: float, in_percent: bool, signed: bool = False) -> str:
