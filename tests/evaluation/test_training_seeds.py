@@ -114,7 +114,8 @@ def test_degrees_of_freedom_over_prompts_are_those_of_the_metric():
     assert (recall.value, recall.low, recall.high) == pytest.approx((19 / 36, expected.low, expected.high))
 
 
-PROMPTS, RUNS, TRUE_MEAN = 100, 3, 0.6
+PROMPTS, RUNS, TRUE_MEAN = 60, 3, 0.6
+SIMULATIONS = 100
 
 
 def simulate(random: np.random.Generator) -> list[dict]:
@@ -132,12 +133,12 @@ def simulate(random: np.random.Generator) -> list[dict]:
 def test_in_a_simulation_the_interval_holds_the_true_mean_as_often_as_it_says():
     random = np.random.default_rng(0)
     covered = covered_by_prompts_alone = 0
-    for _ in range(200):
+    for _ in range(SIMULATIONS):
         rows = simulate(random)
-        found = compare_models({"dpo": rows}, LABELS, 200, seed=1).estimates["dpo"]["emotion_accuracy"]
+        found = compare_models({"dpo": rows}, LABELS, 100, seed=1).estimates["dpo"]["emotion_accuracy"]
         covered += found.low <= TRUE_MEAN <= found.high
         alone = [{**each, "run": 0, "sample": each["run"]} for each in rows]  # as if they were samples of one run
-        found = compare_models({"dpo": alone}, LABELS, 200, seed=1).estimates["dpo"]["emotion_accuracy"]
+        found = compare_models({"dpo": alone}, LABELS, 100, seed=1).estimates["dpo"]["emotion_accuracy"]
         covered_by_prompts_alone += found.low <= TRUE_MEAN <= found.high
-    assert 0.92 <= covered / 200 <= 0.99
-    assert covered_by_prompts_alone / 200 < 0.8
+    assert 0.92 <= covered / SIMULATIONS <= 0.99
+    assert covered_by_prompts_alone / SIMULATIONS < 0.8

@@ -168,7 +168,8 @@ def test_a_killed_worker_leaves_nothing_and_is_reported(tiny, tmp_path, waiting_
 
     def kill_worker() -> list[str]:
         while (descriptor := open_to_write()) is None:
-            pass
+            for worker in multiprocessing.active_children():
+                worker.join(0.005)
         written = [path.name for path in (tmp_path / "run").iterdir()]
         multiprocessing.active_children()[0].kill()
         os.close(descriptor)

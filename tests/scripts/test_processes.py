@@ -1,7 +1,6 @@
 """Two processes on the CPU, started as a user starts them: the losses of one, one writer, resumption, refusals."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -11,7 +10,7 @@ import pytest
 from accelerate.commands.config.config_args import load_config_from_file
 from conftest import ROOT, losses, read_json, read_lines
 from script_process import HANG_SECONDS
-from script_runs import run_script, script_environment
+from script_runs import run_script, script_environment, start_two_processes
 from test_interruptions import logged, once
 
 BIN = Path(sys.executable).parent
@@ -57,18 +56,18 @@ def alone(tiny, tmp_path_factory):
 
 def test_two_processes_have_the_losses_of_one_and_resume(alone, tiny, tmp_path):
     """With shared prompts, where the one has TRL's layout. Stopped in the second epoch by a signal to one of the two,
-    then run to the end by another launcher."""
+    then run to the end by torchrun; test_evaluate.py has accelerate."""
     values = args(tiny, tmp_path / "run", batch=2, train_sampling_strategy="group_by_length", shared_prefix=True)
     values["samples"] = {"every_steps": 4, "prompts": 2, "max_new_tokens": 6}
-    first = launched(TORCHRUN, values, tmp_path)
-    once(logged(tmp_path / "run", 4), first)
-    os.kill(child_of_rank(first.pid, 1), signal.SIGTERM)
-    _, said = first.communicate(timeout=HANG_SECONDS)
-    assert "is saved; run the same command again to continue from it" in said
+    first = start_two_processes("fine_tune_dpo.py", values, tmp_path)
+    once(logged(tmp_path / "run", 4), first[0])
+    first[1].send_signal(signal.SIGTERM)
+    assert [process.wait() for process in first] == [130, 130]
+    assert "is saved; run the same command again to continue from it" in first[0].read_stderr()
     saved = [folder.name for folder in (tmp_path / "run").glob("checkpoint-*")]
     assert saved and not (tmp_path / "run" / "adapter").exists()
 
-    second = launched(ACCELERATE, values, tmp_path)
+    second = launched(TORCHRUN, values, tmp_path)
     out, said = second.communicate(timeout=HANG_SECONDS)
     assert second.returncode == 0, said
     assert out.count("resuming from") == out.count("done: the adapter is in") == 1  # only the main process prints
@@ -84,15 +83,6 @@ def test_two_processes_have_the_losses_of_one_and_resume(alone, tiny, tmp_path):
     facts = read_json(tmp_path / "run" / "environment.json")
     assert (facts["processes"], facts["model"]["four_bit"], facts["batch_layout"]) == (2, True, "shared prefix")
     assert read_json(alone / "environment.json")["batch_layout"] == "TRL"
-
-
-def child_of_rank(launcher: int, rank: int) -> int:
-    children = Path(f"/proc/{launcher}/task/{launcher}/children").read_text(encoding="utf-8").split()
-    for child in children:
-        environment = Path(f"/proc/{child}/environ").read_bytes().split(b"\0")
-        if f"RANK={rank}".encode() in environment:
-            return int(child)
-    raise AssertionError(f"no child of rank {rank} among {children}")
 
 
 @pytest.mark.parametrize(
