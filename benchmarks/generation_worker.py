@@ -78,7 +78,7 @@ def build_program(measurement: dict, prepared, load: Callable) -> Callable:
     params = SamplingParams(prepared.generation_config, 42, measurement["samples"])
 
     def generate(requests: list) -> dict:
-        with fast_cpu_inference(model) if measurement["way"] == method.DECODING else nullcontext():
+        with fast_cpu_inference(model) if measurement["way"] == method.CONTINUOUS_BATCHING else nullcontext():
             replies = method.generate(measurement["way"], model, requests, params, limit, lambda finished: None)
         return {each.request.dialogue.index: each.samples for each in replies}
 

@@ -34,7 +34,7 @@ from response_generator.data.chat_template import ChatFormatter
 from response_generator.data.datasets import read_dialogues, read_pairs
 from response_generator.data.tokenization import tokenize_pairs
 from response_generator.evaluation import pair_logprobs, pipeline
-from response_generator.generation import decoding, method, sampling
+from response_generator.generation import continuous_batching, method, sampling
 from response_generator.generation.with_generate import sample_tokens
 from response_generator.modeling import base_model, inference, loading
 from response_generator.modeling.adapter_file import AdapterFile
@@ -130,7 +130,9 @@ def evaluated_samples(values: dict, adapters: dict[str, str], sample_args: dict)
     found = {}
     for name, adapter in files.items():
         with inference.use_adapter(model, adapter, name):
-            replies = list(decoding.write_replies(model, requests, params, sampling.BatchLimit(len(requests))))
+            replies = list(
+                continuous_batching.write_replies(model, requests, params, sampling.BatchLimit(len(requests)))
+            )
         replies.sort(key=lambda each: requests.index(each.request))
         found[name] = [sampling.decode_reply(each.samples[0], tokenizer) for each in replies]
     return found
@@ -232,9 +234,9 @@ def evaluation(values: dict) -> dict:
 
 
 def decode(model, requests: list[sampling.GenerationRequest], config) -> dict:
-    """Replies and log-probabilities of gold replies by our own decoding, some rows at a time, on unsloth's forward."""
+    """Replies and log-probabilities of gold replies by our own continuous batching, some rows at a time, on unsloth's forward."""
     params = sampling.SamplingParams(config, seed=0, samples=2)
-    found = decoding.write_replies(model, requests, params, sampling.BatchLimit(3))
+    found = continuous_batching.write_replies(model, requests, params, sampling.BatchLimit(3))
     found = sorted(found, key=lambda each: each.request.dialogue.index)
     return {"replies": [each.samples for each in found], "logps": [each.gold_logp for each in found]}
 

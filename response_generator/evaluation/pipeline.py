@@ -103,7 +103,9 @@ def generate_missing(args: EvaluateArguments, run: RunFolder, prepared: Prepared
         return method.generate(chosen, model, batch, params, limit, report)
 
     compute_logps = partial(
-        pair_logprobs.compute_pair_logps if chosen == method.DECODING else pair_logprobs.compute_pair_logps_apart,
+        pair_logprobs.compute_pair_logps
+        if chosen == method.CONTINUOUS_BATCHING
+        else pair_logprobs.compute_pair_logps_apart,
         model,
         tokenizer.pad_token_id,
     )

@@ -1,4 +1,4 @@
-"""Which of two ways generates the replies: `decoding`, or transformers' `generate` where `decoding` does not apply."""
+"""Which of two ways generates the replies: continuous batching, or transformers' `generate` where that does not apply."""
 
 import copy
 import sys
@@ -9,15 +9,15 @@ from peft import PeftModel
 from tqdm.auto import tqdm
 from transformers import GenerationConfig
 
-from response_generator.generation.decoding import write_replies
+from response_generator.generation.continuous_batching import write_replies
 from response_generator.generation.kv_cache import has_full_attention
 from response_generator.generation.oom import reduce_rows_on_oom, split_on_oom
 from response_generator.generation.sampling import BatchLimit, GenerationRequest, Replies, SamplingParams, make_batches
 from response_generator.generation.with_generate import generate_replies, sample_tokens
 from response_generator.modeling.logprobs import completion_logps
 
-DECODING, GENERATE = "decoding", "generate"
-Method = Literal["decoding", "generate"]
+CONTINUOUS_BATCHING, GENERATE = "continuous batching", "generate"
+Method = Literal["continuous batching", "generate"]
 
 KNOWN_SETTINGS = {
     "max_new_tokens",
@@ -51,7 +51,7 @@ def choose_method(
     reason = "the args ask for it" if requested == GENERATE else find_obstacle(model, config, requests)
     if reason:
         tqdm.write(f"generating with `generate`, one forward pass over a prompt for each sample: {reason}", sys.stderr)
-    return GENERATE if reason else DECODING
+    return GENERATE if reason else CONTINUOUS_BATCHING
 
 
 def generate(
@@ -81,7 +81,7 @@ def generate(
         for finished in write_replies(model, left, params, limit):
             add([finished])
 
-    if method == DECODING:
+    if method == CONTINUOUS_BATCHING:
         reduce_rows_on_oom(decode, limit)
     else:
         rows = limit.count_rows(max(request.length for request in requests) + params.config.max_new_tokens)
@@ -95,7 +95,7 @@ def find_obstacle(
     config: GenerationConfig,
     requests: Sequence[GenerationRequest],
 ) -> str | None:
-    """Returns why `decoding` cannot be used, or None."""
+    """Returns why continuous batching cannot be used, or None."""
     settings = find_unknown_settings(config)
     if settings:
         return f"only it knows {', '.join(f'generation.{name}' for name in settings)}"
@@ -107,7 +107,7 @@ def find_obstacle(
 
 
 def find_unknown_settings(config: GenerationConfig) -> list[str]:
-    """Returns the settings that `decoding` does not know and that differ from transformers' defaults."""
+    """Returns the settings that continuous batching does not know and that differ from transformers' defaults."""
     defaults = GenerationConfig().to_dict() | GenerationConfig._get_default_generation_params()
     return [
         name

@@ -104,7 +104,7 @@ def test_when_memory_runs_out_smaller_batches_answer_all(
 def test_both_methods_write_the_same_rows(tiny_model, tiny_formatter, tiny_requests, tmp_path):
     """Without sampling: also texts, lengths and log-probabilities of gold replies."""
     rows = {}
-    for name in (method.GENERATE, method.DECODING):
+    for name in (method.GENERATE, method.CONTINUOUS_BATCHING):
         (tmp_path / name).mkdir()
         rows[name] = predict(tiny_model, tiny_formatter, tiny_requests, name, tmp_path / name)
     for row, other in zip(*rows.values(), strict=True):
@@ -113,7 +113,7 @@ def test_both_methods_write_the_same_rows(tiny_model, tiny_formatter, tiny_reque
         assert row["hit_max_new_tokens"] == (row["new_tokens"] == 12)
 
 
-@pytest.mark.parametrize("name", [method.GENERATE, method.DECODING])
+@pytest.mark.parametrize("name", [method.GENERATE, method.CONTINUOUS_BATCHING])
 def test_a_model_that_computes_nan_ends_the_run(name, tiny_model, tiny_formatter, tiny_requests, tmp_path):
     last = tiny_model.get_base_model().lm_head.weight
     kept = last.detach().clone()

@@ -2,7 +2,7 @@
 
 import psutil
 
-from response_generator.generation.decoding import return_freed_memory
+from response_generator.generation.continuous_batching import return_freed_memory
 
 
 def test_gaps_between_used_blocks_are_given_back():

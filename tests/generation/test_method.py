@@ -36,7 +36,7 @@ def choose(model, formatter, requests, settings, requested="auto") -> str:
 
 
 def test_the_run_says_why_it_uses_generate(tiny_model, tiny_formatter, tiny_requests, capsys):
-    assert choose(tiny_model, tiny_formatter, tiny_requests, SAMPLED) == method.DECODING
+    assert choose(tiny_model, tiny_formatter, tiny_requests, SAMPLED) == method.CONTINUOUS_BATCHING
     assert capsys.readouterr().err == ""
     assert choose(tiny_model, tiny_formatter, tiny_requests, SAMPLED | {"num_beams": 2}) == method.GENERATE
     assert "a prompt for each sample: only it knows generation.num_beams" in capsys.readouterr().err
@@ -66,7 +66,7 @@ def test_both_ways_are_compared_without_sampling(tiny_model, tiny_formatter, tin
     assert method.replies_agree(*arguments)
 
 
-@pytest.mark.parametrize("name", [method.DECODING, method.GENERATE])
+@pytest.mark.parametrize("name", [method.CONTINUOUS_BATCHING, method.GENERATE])
 def test_replies_come_in_the_order_of_the_requests_and_are_reported(name, tiny_model, tiny_formatter, tiny_requests):
     params = SamplingParams(build_generation_config(SAMPLED, tiny_formatter.tokenizer), 0, 2)
     reported = []
@@ -79,7 +79,7 @@ def test_replies_come_in_the_order_of_the_requests_and_are_reported(name, tiny_m
 def test_when_memory_runs_out_finished_replies_are_kept(tiny_model, tiny_formatter, tiny_requests, monkeypatch, capsys):
     forward = type(tiny_model).forward
     params = SamplingParams(build_generation_config(SAMPLED, tiny_formatter.tokenizer), 0, samples=4)
-    arguments = (method.DECODING, tiny_model, tiny_requests, params, BatchLimit(8))
+    arguments = (method.CONTINUOUS_BATCHING, tiny_model, tiny_requests, params, BatchLimit(8))
     whole = method.generate(*arguments, lambda finished: None)
     reported, passes = [], []
 

@@ -176,7 +176,7 @@ def test_a_trained_model_writes_the_learned_replies_in_both_ways(dialogues, tmp_
     config = build_generation_config({"max_new_tokens": 40, "do_sample": False}, tokenizer)
     written = {
         name: method.generate(name, model, requests, SamplingParams(config, 0, 1), BatchLimit(3), lambda finished: None)
-        for name in (method.DECODING, method.GENERATE)
+        for name in (method.CONTINUOUS_BATCHING, method.GENERATE)
     }
     for replies in written.values():
         assert [each.samples[0] for each in replies] == [request.gold_ids for request in requests]

@@ -296,7 +296,7 @@ def test_each_of_two_adapters_says_what_it_says_under_plain_transformers(name, o
 
 
 @pytest.mark.parametrize("name", ["adapter", "baseline"])
-def test_decoding_on_unsloths_forward_gives_the_replies_of_its_generate(name, on_gpu_code):
+def test_continuous_batching_on_unsloths_forward_gives_the_replies_of_its_generate(name, on_gpu_code):
     report = on_gpu_code["evaluation"][name]
     assert report["decoded"]["replies"] == [[reply, reply] for reply in report["replies"]]  # both samples are greedy
     assert report["decoded"]["logps"] == pytest.approx(report["logps"], abs=0.01)

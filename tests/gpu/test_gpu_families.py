@@ -74,5 +74,5 @@ def test_the_trained_adapter_is_evaluated_as_under_plain_transformers(family, on
     expected = completion_logps(model, texts, tokenizer.pad_token_id)
     found = on_gpu_code[family]["evaluate"]
     assert found["logps"] == pytest.approx(expected, rel=0.02)  # in bfloat16
-    assert found["method"] == ("generate" if family == "gemma3" else "decoding")
+    assert found["method"] == ("generate" if family == "gemma3" else "continuous batching")
     assert all(2 <= len(reply) <= 8 for reply in found["replies"])

@@ -10,7 +10,7 @@ def test_an_automatic_batch_size_is_measured_once_and_kept(evaluation, tmp_path,
     values = evaluation | {"output_dir": str(tmp_path / "run"), "batch_size": "auto"}
     assert run_here(evaluate.main, values, tmp_path) == 0
     environment = read_json(tmp_path / "run" / "environment.json")
-    assert environment["generation_method"] == "decoding"
+    assert environment["generation_method"] == "continuous batching"
     assert 'batch_size "auto": up to ' in capsys.readouterr().err
     rows = (tmp_path / "run" / "predictions.jsonl").read_bytes()
     # The second model's replies are lost; the next start keeps the limit, and so the batches.

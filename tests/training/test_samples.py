@@ -103,7 +103,7 @@ def test_the_replies_are_those_of_an_evaluation_with_the_same_random_numbers(tin
     config = sampling.build_generation_config(samples.SETTINGS | {"max_new_tokens": 8}, formatter.tokenizer)
     with fast_cpu_inference(model), torch.autocast("cpu", torch.bfloat16, enabled=trainer.args.bf16):
         expected = method.generate(
-            method.DECODING,
+            method.CONTINUOUS_BATCHING,
             model,
             requests,
             sampling.SamplingParams(config, seed=42, samples=1),

@@ -20,7 +20,7 @@ from response_generator.data.pair_text import find_target_emotion, get_reply_tex
 from response_generator.data.prompt_tokens import tokenize_prompt
 from response_generator.data.tokenization import find_leading_spaces, render_pair
 from response_generator.errors import InputError
-from response_generator.generation.decoding import write_replies
+from response_generator.generation.continuous_batching import write_replies
 from response_generator.generation.kv_cache import has_full_attention
 from response_generator.generation.oom import is_oom
 from response_generator.generation.sampling import (

@@ -15,8 +15,8 @@ from transformers.generation import (
     TopPLogitsWarper,
 )
 
-from response_generator.generation.candidates import adjust_scores, choose_tokens, draw_uniforms, find_candidates
 from response_generator.generation.sampling import SAMPLING_DEFAULTS
+from response_generator.generation.token_sampling import adjust_scores, choose_tokens, draw_uniforms, find_candidates
 
 VOCABULARY, EOS, PROMPT_TOKENS = 40, 7, 5
 

@@ -9,7 +9,7 @@ from tiny_models import demo_rows
 from response_generator.config.schema import DatasetArguments
 from response_generator.data.datasets import read_dialogues
 from response_generator.generation import prefix
-from response_generator.generation.decoding import write_replies
+from response_generator.generation.continuous_batching import write_replies
 from response_generator.generation.sampling import (
     BatchLimit,
     GenerationRequest,
