@@ -101,7 +101,7 @@ def test_replies_are_not_scored_again_by_a_classifier_that_changed(own, tmp_path
     }
 
 
-def test_token_sampling_of_two_adapters_are_not_mixed(own, tmp_path, capsys):
+def test_candidates_of_two_adapters_are_not_mixed(own, tmp_path, capsys):
     values = own.preferences(tmp_path / "run")
     assert run_here(preferences.main, values, tmp_path) == 0
     pairs = (tmp_path / "run" / "preferences.jsonl").read_bytes()
