@@ -234,7 +234,7 @@ def evaluation(values: dict) -> dict:
 
 
 def decode(model, requests: list[sampling.GenerationRequest], config) -> dict:
-    """Replies and log-probabilities of gold replies by our own continuous batching, some rows at a time, on unsloth's forward."""
+    """Replies and log-probabilities of gold replies by continuous batching, some rows at a time."""
     params = sampling.SamplingParams(config, seed=0, samples=2)
     found = continuous_batching.write_replies(model, requests, params, sampling.BatchLimit(3))
     found = sorted(found, key=lambda each: each.request.dialogue.index)

@@ -102,13 +102,9 @@ def generate_missing(args: EvaluateArguments, run: RunFolder, prepared: Prepared
     def generate_batch(batch: predictions.RequestBatch, report: predictions.Report) -> list[sampling.Replies]:
         return method.generate(chosen, model, batch, params, limit, report)
 
-    compute_logps = partial(
-        pair_logprobs.compute_pair_logps
-        if chosen == method.CONTINUOUS_BATCHING
-        else pair_logprobs.compute_pair_logps_apart,
-        model,
-        tokenizer.pad_token_id,
-    )
+    shares_prompts = chosen == method.CONTINUOUS_BATCHING
+    compute_logps = pair_logprobs.compute_pair_logps if shares_prompts else pair_logprobs.compute_pair_logps_apart
+    compute_logps = partial(compute_logps, model, tokenizer.pad_token_id)
     for name, adapter in prepared.adapters.items():
         with inference.use_adapter(model, adapter, name), fast_cpu_inference(model):
             batches = remaining.replies[name]

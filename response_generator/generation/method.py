@@ -1,4 +1,4 @@
-"""Which of two ways generates the replies: continuous batching, or transformers' `generate` where that does not apply."""
+"""Which of two methods generates the replies: continuous batching, or `generate` where that does not apply."""
 
 import copy
 import sys
