@@ -19,6 +19,8 @@ UNFINISHED := $(VENV)/unfinished
 
 export PYTHONPATH := $(CURDIR)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Without compiled modules each start compiles torch, transformers and unsloth anew, for 20 seconds.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo daily_dialog test test-fast test-gpu bench assets style chromium
 

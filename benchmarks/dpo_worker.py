@@ -51,7 +51,7 @@ def main(measurement: dict) -> dict:
 
 
 def train(arguments: DPOArguments, measurement: dict) -> dict:
-    from response_generator.data.tokenization import TokenizedPairs
+    from response_generator.data.pair_tokenization import TokenizedPairs
     from response_generator.modeling import loading
     from response_generator.modeling.tokenizer import load_tokenizer
     from response_generator.training import trainer_config
@@ -77,7 +77,7 @@ def train(arguments: DPOArguments, measurement: dict) -> dict:
 def make_pairs(arguments: DPOArguments, tokenizer, measurement: dict) -> list[dict[str, list[int]]]:
     """Prompts of dialogues over the whole range of lengths; chosen is the gold reply, rejected that of another one."""
     from response_generator.data.chat_template import ChatFormatter
-    from response_generator.generation.sampling import GenerationRequest
+    from response_generator.generation.generation_requests import GenerationRequest
 
     path = REAL_DIALOGUES if REAL_DIALOGUES.is_file() else DEMO_DIALOGUES
     dialogues, _ = read_dialogues(DatasetArguments(path=str(path)))

@@ -71,7 +71,7 @@ def choose_requests(requests: Sequence, rows: int, prompt_tokens: int | None) ->
 def build_program(measurement: dict, prepared, load: Callable) -> Callable:
     """This program: its decoding, or transformers' `generate` with a forward pass for the gold replies, as before."""
     from response_generator.generation import method
-    from response_generator.generation.sampling import BatchLimit, SamplingParams
+    from response_generator.generation.generation_requests import BatchLimit, SamplingParams
     from response_generator.modeling.cpu_inference import fast_cpu_inference
 
     model, limit = load(), BatchLimit(measurement["batch"])

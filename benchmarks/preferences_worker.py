@@ -50,7 +50,7 @@ def main(measurement: dict) -> dict:
 
 def build_with_program(args: PreferenceDataArguments, prepared) -> tuple[int, int, float]:
     """Accepted prompts, attempts and seconds."""
-    from response_generator.generation.sampling import BatchLimit
+    from response_generator.generation.generation_requests import BatchLimit
     from response_generator.preferences.building import CandidateSampler
     from response_generator.preferences.sampling_rounds import sample_pairs
     from response_generator.runs.run_folder import RunFolder
@@ -71,7 +71,7 @@ def build_one_by_one(args: PreferenceDataArguments, prepared) -> tuple[int, int,
     import torch
 
     from response_generator.constants import ADAPTER
-    from response_generator.generation.sampling import decode_reply
+    from response_generator.generation.generation_requests import decode_reply
     from response_generator.generation.with_generate import sample_tokens
     from response_generator.modeling import inference
     from response_generator.preferences.attempts import score_attempt

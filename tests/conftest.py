@@ -42,7 +42,7 @@ from response_generator.config.validation import validate_arguments  # noqa: E40
 from response_generator.constants import ADAPTER  # noqa: E402
 from response_generator.data.chat_template import ChatFormatter  # noqa: E402
 from response_generator.data.datasets import read_dialogues  # noqa: E402
-from response_generator.generation.sampling import GenerationRequest  # noqa: E402
+from response_generator.generation.generation_requests import GenerationRequest  # noqa: E402
 from response_generator.modeling.adapter_file import AdapterFile  # noqa: E402
 from response_generator.modeling.adapters import add_adapter  # noqa: E402
 

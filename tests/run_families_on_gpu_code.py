@@ -22,15 +22,21 @@ from response_generator.config.training_schema import DPOArguments
 from response_generator.config.validation import validate_arguments
 from response_generator.data.chat_template import ChatFormatter
 from response_generator.data.datasets import read_dialogues, read_pairs
-from response_generator.data.tokenization import tokenize_pairs
+from response_generator.data.pair_tokenization import tokenize_pairs
 from response_generator.evaluation import pipeline
-from response_generator.generation import method, sampling
+from response_generator.generation import method
+from response_generator.generation.generation_requests import (
+    BatchLimit,
+    GenerationRequest,
+    SamplingParams,
+    build_generation_config,
+)
 from response_generator.modeling import inference, loading
 from response_generator.modeling.backend import has_unsloth_forward
 from response_generator.modeling.logprobs import completion_logps
 from response_generator.modeling.precision import BF16_VARIABLE
 from response_generator.modeling.tokenizer import load_tokenizer
-from response_generator.training import run_training, sanity_checks, trainer_config, trainer_setup
+from response_generator.training import dpo_checks, run_training, trainer_config, trainer_setup
 from response_generator.training.layout import batch_layout
 from response_generator.training.trl_trainers import ResumableDPOTrainer
 
@@ -47,9 +53,9 @@ def train_dpo(values: dict) -> dict:
     policy = loading.load_policy(arguments, start)
     trainer = trainer_setup.build_trainer(ResumableDPOTrainer, policy, tokenizer, config, pairs, None, [])
     layout = batch_layout.choose_layout(trainer, {"shared_prefix": True})  # "auto" would depend on the time
-    metrics = sanity_checks.check_start(trainer, start, None)
+    metrics = dpo_checks.check_start(trainer, start, None)
     metrics |= run_training.train(trainer)
-    sanity_checks.check_end(policy, start, None)
+    dpo_checks.check_end(policy, start, None)
     run_training.save_adapter(policy, tokenizer, Path(arguments.output_dir, "adapter"))
     return {"metrics": metrics, "layout": layout, "fast_forward": has_unsloth_forward(policy.get_base_model())}
 
@@ -62,14 +68,14 @@ def generate_replies(values: dict) -> dict:
     tokenizer = load_tokenizer(arguments, adapters["adapter"])
     formatter = ChatFormatter.of(tokenizer, arguments.chat_template)
     dialogues, _ = read_dialogues(arguments.dataset)
-    requests = [sampling.GenerationRequest.of(dialogue, formatter) for dialogue in dialogues]
-    config = sampling.build_generation_config(arguments.generation, tokenizer)
+    requests = [GenerationRequest.of(dialogue, formatter) for dialogue in dialogues]
+    config = build_generation_config(arguments.generation, tokenizer)
     model = inference.load_model(arguments, adapters)
     model.generation_config = model.get_base_model().generation_config = config
-    params = sampling.SamplingParams(config, seed=0, samples=1)
+    params = SamplingParams(config, seed=0, samples=1)
     with inference.use_adapter(model, adapters["adapter"], "adapter"):
         chosen = method.choose_method(model, config, "auto", requests)
-        limit = sampling.BatchLimit(len(requests))
+        limit = BatchLimit(len(requests))
         replies = method.generate(chosen, model, requests, params, limit, report=lambda finished: None)
         texts = [(request.prompt_ids, request.gold_ids) for request in requests]
         logps = completion_logps(model, texts, tokenizer.pad_token_id)

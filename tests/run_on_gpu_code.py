@@ -32,9 +32,16 @@ from response_generator.config.training_schema import DPOArguments, SFTArguments
 from response_generator.config.validation import validate_arguments
 from response_generator.data.chat_template import ChatFormatter
 from response_generator.data.datasets import read_dialogues, read_pairs
-from response_generator.data.tokenization import tokenize_pairs
+from response_generator.data.pair_tokenization import tokenize_pairs
 from response_generator.evaluation import pair_logprobs, pipeline
-from response_generator.generation import continuous_batching, method, sampling
+from response_generator.generation import continuous_batching, method
+from response_generator.generation.generation_requests import (
+    BatchLimit,
+    GenerationRequest,
+    SamplingParams,
+    build_generation_config,
+    decode_reply,
+)
 from response_generator.generation.with_generate import sample_tokens
 from response_generator.modeling import base_model, inference, loading
 from response_generator.modeling.adapter_file import AdapterFile
@@ -42,10 +49,10 @@ from response_generator.modeling.logprobs import completion_logps
 from response_generator.modeling.tokenizer import load_tokenizer
 from response_generator.runs.tracking import Tracker
 from response_generator.training import (
+    dpo_checks,
     preparation,
     reference,
     run_training,
-    sanity_checks,
     sft_checks,
     trainer_config,
     trainer_setup,
@@ -80,7 +87,7 @@ def session(values: dict, output: str, *callbacks, sample_args: dict | None = No
     policy = loading.load_policy(arguments, start)
     trainer = trainer_setup.build_trainer(ResumableDPOTrainer, policy, tokenizer, config, pairs, pairs, list(callbacks))
     if frozen:
-        reference.replace_reference(policy, frozen)
+        reference.load_reference_adapter(policy, frozen)
     told = None
     requests = samples.choose_prompts(rows, formatter, arguments.samples, inference.context_length(arguments))
     file = Path(output, "samples.jsonl")
@@ -88,12 +95,12 @@ def session(values: dict, output: str, *callbacks, sample_args: dict | None = No
     sample_replies = samples.SampleReplies(trainer, requests, arguments.samples, arguments.seed, file, Tracker(), bar)
     trainer.add_callback(sample_replies)
     layout = batch_layout.choose_layout(trainer, arguments.dpo)
-    metrics = sanity_checks.check_start(trainer, start, frozen)
+    metrics = dpo_checks.check_start(trainer, start, frozen)
     passes, kernel_calls = counted_passes(policy), CALLS["logprobs"]
     try:
         metrics |= run_training.train(trainer)
         sample_replies.write_last(metrics["steps"])
-        sanity_checks.check_end(policy, start, frozen)
+        dpo_checks.check_end(policy, start, frozen)
     except KeyboardInterrupt as interruption:
         told = str(interruption)
     run_training.save_adapter(policy, tokenizer, Path(output, "adapter"))
@@ -124,17 +131,15 @@ def evaluated_samples(values: dict, adapters: dict[str, str], sample_args: dict)
     formatter = ChatFormatter.of(tokenizer, arguments.chat_template)
     requests = samples.choose_prompts(rows, formatter, arguments.samples, inference.context_length(arguments))
     settings = samples.SETTINGS | {"max_new_tokens": arguments.samples.max_new_tokens}
-    params = sampling.SamplingParams(sampling.build_generation_config(settings, tokenizer), arguments.seed, samples=1)
+    params = SamplingParams(build_generation_config(settings, tokenizer), arguments.seed, samples=1)
     files = {name: AdapterFile.read(Path(folder)) for name, folder in adapters.items()}
     model = inference.load_model(arguments, files)
     found = {}
     for name, adapter in files.items():
         with inference.use_adapter(model, adapter, name):
-            replies = list(
-                continuous_batching.write_replies(model, requests, params, sampling.BatchLimit(len(requests)))
-            )
+            replies = list(continuous_batching.write_replies(model, requests, params, BatchLimit(len(requests))))
         replies.sort(key=lambda each: requests.index(each.request))
-        found[name] = [sampling.decode_reply(each.samples[0], tokenizer) for each in replies]
+        found[name] = [decode_reply(each.samples[0], tokenizer) for each in replies]
     return found
 
 
@@ -212,9 +217,9 @@ def evaluation(values: dict) -> dict:
     tokenizer = load_tokenizer(arguments, found["adapter"])
     formatter = ChatFormatter.of(tokenizer, arguments.chat_template)
     dialogues, _ = read_dialogues(arguments.dataset)
-    requests = [sampling.GenerationRequest.of(dialogue, formatter) for dialogue in dialogues]
+    requests = [GenerationRequest.of(dialogue, formatter) for dialogue in dialogues]
     texts = [(request.prompt_ids, request.gold_ids) for request in requests]
-    config = sampling.build_generation_config(arguments.generation, tokenizer)
+    config = build_generation_config(arguments.generation, tokenizer)
     pairs, _ = read_pairs(arguments.preferences.dataset)
     pairs = tokenize_pairs(pairs, formatter, max_length=1024).rows
     model = inference.load_model(arguments, found)
@@ -233,10 +238,10 @@ def evaluation(values: dict) -> dict:
     return report
 
 
-def decode(model, requests: list[sampling.GenerationRequest], config) -> dict:
+def decode(model, requests: list[GenerationRequest], config) -> dict:
     """Replies and log-probabilities of gold replies by continuous batching, some rows at a time."""
-    params = sampling.SamplingParams(config, seed=0, samples=2)
-    found = continuous_batching.write_replies(model, requests, params, sampling.BatchLimit(3))
+    params = SamplingParams(config, seed=0, samples=2)
+    found = continuous_batching.write_replies(model, requests, params, BatchLimit(3))
     found = sorted(found, key=lambda each: each.request.dialogue.index)
     return {"replies": [each.samples for each in found], "logps": [each.gold_logp for each in found]}
 

@@ -133,7 +133,7 @@ def test_the_training_page_defines_every_metric():
     page = TEXTS[ROOT / "docs" / "training.md"]
     names = set()
     for file, function in (
-        ("sanity_checks.py", "check_start"),
+        ("dpo_checks.py", "check_start"),
         ("run_training.py", "train"),
     ):
         tree = ast.parse((ROOT / "response_generator" / "training" / file).read_text(encoding="utf-8"))

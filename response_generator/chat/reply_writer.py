@@ -11,7 +11,7 @@ from response_generator.data.chat_template import SAMPLE_HISTORY, ChatFormatter
 from response_generator.data.datasets import Message
 from response_generator.data.prompt_tokens import tokenize_prompt
 from response_generator.errors import InputError
-from response_generator.generation import sampling
+from response_generator.generation.generation_requests import Tokens, build_generation_config, decode_reply
 from response_generator.generation.oom import split_on_oom
 from response_generator.generation.with_generate import draw_seed, sample_tokens
 from response_generator.modeling import inference
@@ -34,7 +34,7 @@ class TextStreamer(BaseStreamer):
             self.has_prompt = True
             return
         self.tokens += value.tolist()
-        text = sampling.decode_reply(self.tokens, self.tokenizer)
+        text = decode_reply(self.tokens, self.tokenizer)
         if text.startswith(self.shown) and not text.endswith(INCOMPLETE_CHARACTER):
             # Also without new text, because `show` can stop the reply.
             self.show(text[len(self.shown) :])
@@ -61,7 +61,7 @@ class ReplyWriter:
         self.tokenizer = load_shared_tokenizer(arguments, adapters, [*with_tokenizer, *adapters][0])
         self.adapters = dict(zip(self.names, adapters.values(), strict=True))
         self.formatter = ChatFormatter.of(self.tokenizer, arguments.chat_template)
-        self.config: GenerationConfig = sampling.build_generation_config(arguments.generation, self.tokenizer)
+        self.config: GenerationConfig = build_generation_config(arguments.generation, self.tokenizer)
         self.context = inference.context_length(arguments)
         if len(tokenize_prompt(self.sample_prompt, self.formatter)) > self.room:
             raise InputError(
@@ -112,7 +112,7 @@ class ReplyWriter:
             )
         prompt_ids, left_out = self.fit(history, emotion)
 
-        def sample(prompts: list[sampling.Tokens]) -> list[sampling.Tokens]:
+        def sample(prompts: list[Tokens]) -> list[Tokens]:
             torch.manual_seed(draw_seed(seed, 0, len(history)))
             streamer = TextStreamer(self.tokenizer, lambda text: show(name, text))
             return sample_tokens(self.model, prompts, self.config, streamer)
@@ -120,11 +120,11 @@ class ReplyWriter:
         adapter = inference.use_adapter(self.model, self.adapters[name], self.peft_name(name))
         with adapter, fast_cpu_inference(self.model):
             (tokens,) = split_on_oom(sample, [prompt_ids])
-        text = sampling.decode_reply(tokens, self.tokenizer)
+        text = decode_reply(tokens, self.tokenizer)
         is_cut = tokens[-1] != self.config.eos_token_id
         return Reply(name, emotion, seed, text, len(tokens), is_cut, left_out, self.label(text, emotion))
 
-    def fit(self, history: list[Message], emotion: str) -> tuple[sampling.Tokens, int]:
+    def fit(self, history: list[Message], emotion: str) -> tuple[Tokens, int]:
         """Tokenizes the prompt, without the oldest turns if it does not fit into the context together with a reply.
 
         Returns:

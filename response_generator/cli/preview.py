@@ -7,7 +7,7 @@ from rich.text import Text
 from response_generator.cli.data_preview import console, show_warning
 from response_generator.constants import EMOTIONS
 from response_generator.data.chat_template import SAMPLE_HISTORY, ChatFormatter
-from response_generator.data.tokenization import TEXT, TokenizedPairs, TokenizedRows
+from response_generator.data.pair_tokenization import TEXT, TokenizedPairs, TokenizedRows
 
 
 def show_counts(name: str, tokens: TokenizedPairs, formatter: ChatFormatter) -> None:

@@ -13,7 +13,7 @@ from response_generator.config.schema import EvaluateArguments
 from response_generator.config.sources import is_local
 from response_generator.data.chat_template import ChatFormatter
 from response_generator.evaluation.pipeline import PreparedEvaluation
-from response_generator.generation.sampling import GenerationRequest
+from response_generator.generation.generation_requests import GenerationRequest
 from response_generator.preferences.preparation import PreparedBuilding
 from response_generator.runs.run_folder import read_json
 

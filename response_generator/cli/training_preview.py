@@ -18,7 +18,7 @@ from response_generator.cli.preview import (
 )
 from response_generator.data.chat_template import ChatFormatter
 from response_generator.data.dialogue_tokenization import IGNORED_LABEL, TokenizedDialogues
-from response_generator.data.tokenization import (
+from response_generator.data.pair_tokenization import (
     LENGTH_COLUMNS,
     TokenizedPairs,
     TokenizedRows,

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from response_generator.data.chat_template import ChatFormatter
 from response_generator.data.datasets import Dialogue, Message
+from response_generator.data.pair_tokenization import TOO_LONG, TokenizedRows
 from response_generator.data.prompt_tokens import tokenize_prompt_and_completions
-from response_generator.data.tokenization import TOO_LONG, TokenizedRows
 from response_generator.errors import InputError
 
 IGNORED_LABEL = -100  # of torch's cross entropy

@@ -11,11 +11,11 @@ from peft import PeftModel
 
 from response_generator.config.schema import PreferenceArguments
 from response_generator.constants import ADAPTER, BASELINE, PAIR_LOGPS_FILE, SIDES
-from response_generator.data.tokenization import TokenizedPairs
+from response_generator.data.pair_tokenization import TokenizedPairs
 from response_generator.errors import InputError
+from response_generator.generation.generation_requests import make_batches
 from response_generator.generation.oom import split_on_oom
 from response_generator.generation.prefix import compute_prefix, split_by_tokens
-from response_generator.generation.sampling import make_batches
 from response_generator.modeling.dpo_loss import reward_margins
 from response_generator.modeling.logprobs import completion_logps
 from response_generator.runs import batch_rows, json_lines

@@ -9,9 +9,18 @@ from response_generator.config.schema import EvaluateArguments
 from response_generator.constants import ADAPTER, BASELINE
 from response_generator.data.chat_template import ChatFormatter
 from response_generator.data.datasets import Dialogue, Pair
-from response_generator.data.tokenization import TokenizedPairs, tokenize_pairs
+from response_generator.data.pair_tokenization import TokenizedPairs, tokenize_pairs
 from response_generator.evaluation import pair_logprobs, predictions
-from response_generator.generation import batch_limit, method, sampling
+from response_generator.generation import batch_limit, method
+from response_generator.generation.generation_requests import (
+    BatchLimit,
+    GenerationRequest,
+    Replies,
+    SamplingParams,
+    build_generation_config,
+    check_context,
+    split_requests,
+)
 from response_generator.modeling import base_model, inference, shared_base
 from response_generator.modeling.cpu_inference import fast_cpu_inference
 from response_generator.modeling.tokenizer import load_tokenizer
@@ -27,7 +36,7 @@ class PreparedEvaluation:
     tokenizer: PreTrainedTokenizerBase
     formatter: ChatFormatter
     generation_config: GenerationConfig
-    requests: list[sampling.GenerationRequest]
+    requests: list[GenerationRequest]
     held_out: TokenizedPairs | None
 
 
@@ -53,10 +62,10 @@ def prepare_evaluation(args: EvaluateArguments, dialogues: list[Dialogue], pairs
     adapters = resolve_adapters(args)
     tokenizer = load_tokenizer(args, adapters[ADAPTER])
     formatter = ChatFormatter.of(tokenizer, args.chat_template)
-    config = sampling.build_generation_config(args.generation, tokenizer)
+    config = build_generation_config(args.generation, tokenizer)
     context = inference.context_length(args)
-    requests = [sampling.GenerationRequest.of(dialogue, formatter) for dialogue in dialogues]
-    sampling.check_context(requests, config.max_new_tokens, context)
+    requests = [GenerationRequest.of(dialogue, formatter) for dialogue in dialogues]
+    check_context(requests, config.max_new_tokens, context)
     held_out = tokenize_pairs(pairs, formatter, context) if pairs else None
     return PreparedEvaluation(adapters, tokenizer, formatter, config, requests, held_out)
 
@@ -84,7 +93,7 @@ def generate_missing(args: EvaluateArguments, run: RunFolder, prepared: Prepared
         Whether there were any.
     """
     tokenizer = prepared.tokenizer
-    params = sampling.SamplingParams(prepared.generation_config, args.seed, args.samples_per_prompt)
+    params = SamplingParams(prepared.generation_config, args.seed, args.samples_per_prompt)
     limit = batch_limit.read_batch_limit(run, args.batch_size)
     remaining = find_remaining_work(args, run, prepared, limit) if limit else None
     if remaining and remaining.is_empty:
@@ -99,7 +108,7 @@ def generate_missing(args: EvaluateArguments, run: RunFolder, prepared: Prepared
         chosen = method.choose_method(model, params.config, args.generation_method, prepared.requests)
     run.note_environment({"generation_method": chosen})
 
-    def generate_batch(batch: predictions.RequestBatch, report: predictions.Report) -> list[sampling.Replies]:
+    def generate_batch(batch: predictions.RequestBatch, report: predictions.Report) -> list[Replies]:
         return method.generate(chosen, model, batch, params, limit, report)
 
     shares_prompts = chosen == method.CONTINUOUS_BATCHING
@@ -114,11 +123,11 @@ def generate_missing(args: EvaluateArguments, run: RunFolder, prepared: Prepared
 
 
 def find_remaining_work(
-    args: EvaluateArguments, run: RunFolder, prepared: PreparedEvaluation, limit: sampling.BatchLimit
+    args: EvaluateArguments, run: RunFolder, prepared: PreparedEvaluation, limit: BatchLimit
 ) -> RemainingWork:
     """What an earlier start of the same run has not done yet; see `find_remaining_batches` for errors."""
     names = list(prepared.adapters)
-    batches = sampling.split_requests(prepared.requests, prepared.generation_config, args.samples_per_prompt, limit)
+    batches = split_requests(prepared.requests, prepared.generation_config, args.samples_per_prompt, limit)
     replies = predictions.find_remaining_batches(run.path, names, batches, args.samples_per_prompt)
     pairs = {}
     if prepared.held_out:

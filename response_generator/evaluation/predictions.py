@@ -12,7 +12,7 @@ from response_generator.constants import PREDICTIONS_FILE, THROUGHPUT_FILE
 from response_generator.errors import InputError, RunError
 from response_generator.evaluation.predictions_file import GENERATED_FIELDS, Prediction, find_row_error, group_by_model
 from response_generator.evaluation.scores import read_scores
-from response_generator.generation.sampling import GenerationRequest, Replies, decode_reply
+from response_generator.generation.generation_requests import GenerationRequest, Replies, decode_reply
 from response_generator.runs import batch_rows, distributed, json_lines
 from response_generator.scoring.classifiers import CLASSIFIERS
 

@@ -14,10 +14,10 @@ from peft import PeftModel
 from tqdm.auto import tqdm
 
 from response_generator.config.schema import AUTO_BATCH_SIZE
+from response_generator.generation.generation_requests import BatchLimit, GenerationRequest, SamplingParams
 from response_generator.generation.oom import is_oom
 from response_generator.generation.prefix import Prefix, compute_prefix
 from response_generator.generation.reply_batch import NewRows, ReplyBatch
-from response_generator.generation.sampling import BatchLimit, GenerationRequest, SamplingParams
 from response_generator.runs import distributed
 from response_generator.runs.run_folder import RunFolder
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 from transformers import PreTrainedModel
 
+from response_generator.generation.generation_requests import BatchLimit, GenerationRequest, Replies, SamplingParams
 from response_generator.generation.prefix import compute_prefix, split_by_tokens
 from response_generator.generation.reply_batch import NewRows, ReplyBatch
-from response_generator.generation.sampling import BatchLimit, GenerationRequest, Replies, SamplingParams
 from response_generator.generation.token_sampling import draw_uniforms
 
 # New requests enter when this share of the rows is free. More often costs time, as each time copies the KV cache.

@@ -10,9 +10,15 @@ from tqdm.auto import tqdm
 from transformers import GenerationConfig
 
 from response_generator.generation.continuous_batching import write_replies
+from response_generator.generation.generation_requests import (
+    BatchLimit,
+    GenerationRequest,
+    Replies,
+    SamplingParams,
+    make_batches,
+)
 from response_generator.generation.kv_cache import has_full_attention
 from response_generator.generation.oom import reduce_rows_on_oom, split_on_oom
-from response_generator.generation.sampling import BatchLimit, GenerationRequest, Replies, SamplingParams, make_batches
 from response_generator.generation.with_generate import generate_replies, sample_tokens
 from response_generator.modeling.logprobs import completion_logps
 

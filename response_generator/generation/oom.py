@@ -9,7 +9,7 @@ from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 from tqdm.auto import tqdm
 
 from response_generator.errors import RunError
-from response_generator.generation.sampling import BatchLimit
+from response_generator.generation.generation_requests import BatchLimit
 
 Result = TypeVar("Result")
 

@@ -7,8 +7,8 @@ from typing import TypeVar
 import torch
 from transformers import Cache, PreTrainedModel
 
+from response_generator.generation.generation_requests import Tokens
 from response_generator.generation.kv_cache import Layers, build_cache, read_layers
-from response_generator.generation.sampling import Tokens
 from response_generator.modeling.backend import has_unsloth_forward
 from response_generator.modeling.padding import pad_rows
 

@@ -7,9 +7,9 @@ import torch
 from torch.nn.functional import pad
 from transformers import GenerationConfig, PreTrainedModel
 
+from response_generator.generation.generation_requests import Tokens
 from response_generator.generation.kv_cache import build_cache, join_layers, read_layers
 from response_generator.generation.prefix import Prefix
-from response_generator.generation.sampling import Tokens
 from response_generator.generation.token_sampling import adjust_scores, choose_tokens
 
 

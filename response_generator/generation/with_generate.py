@@ -8,7 +8,7 @@ from peft import PeftModel
 from transformers import GenerationConfig, PreTrainedModel
 from transformers.generation.streamers import BaseStreamer
 
-from response_generator.generation.sampling import GenerationRequest, Replies, SamplingParams, Tokens
+from response_generator.generation.generation_requests import GenerationRequest, Replies, SamplingParams, Tokens
 from response_generator.modeling.backend import has_unsloth_gpu_code
 from response_generator.modeling.logprobs import completion_logps
 from response_generator.modeling.padding import pad_rows

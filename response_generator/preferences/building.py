@@ -12,7 +12,7 @@ from response_generator.constants import ADAPTER
 from response_generator.data.datasets import Dialogue
 from response_generator.errors import InputError
 from response_generator.generation import batch_limit, method
-from response_generator.generation.sampling import BatchLimit, SamplingParams, decode_reply
+from response_generator.generation.generation_requests import BatchLimit, SamplingParams, decode_reply
 from response_generator.modeling import base_model, inference
 from response_generator.modeling.cpu_inference import fast_cpu_inference
 from response_generator.preferences.attempts import Attempt, LabelPair, find_early_failure, score_attempt

@@ -10,7 +10,7 @@ from response_generator.constants import ADAPTER, CLEAN
 from response_generator.data.chat_template import ChatFormatter
 from response_generator.data.datasets import Dialogue
 from response_generator.errors import InputError
-from response_generator.generation import sampling
+from response_generator.generation.generation_requests import GenerationRequest, build_generation_config, check_context
 from response_generator.modeling import inference, loading
 from response_generator.modeling.adapter_file import AdapterFile
 from response_generator.modeling.base_config import check_loading
@@ -26,7 +26,7 @@ class PreparedBuilding:
     tokenizer: PreTrainedTokenizerBase
     formatter: ChatFormatter
     generation_config: GenerationConfig
-    requests: list[sampling.GenerationRequest]
+    requests: list[GenerationRequest]
 
 
 def prepare_building(args: PreferenceDataArguments, prompts: list[Dialogue]) -> PreparedBuilding:
@@ -41,10 +41,10 @@ def prepare_building(args: PreferenceDataArguments, prompts: list[Dialogue]) -> 
     adapter = loading.find_adapter(ADAPTER, args.adapter, args)
     tokenizer = load_tokenizer(args, adapter)
     formatter = ChatFormatter.of(tokenizer, args.chat_template)
-    config = sampling.build_generation_config(args.generation, tokenizer)
-    requests = [sampling.GenerationRequest.of(prompt, formatter) for prompt in prompts]
+    config = build_generation_config(args.generation, tokenizer)
+    requests = [GenerationRequest.of(prompt, formatter) for prompt in prompts]
     requests = [replace(request, gold_ids=[]) for request in requests]
-    sampling.check_context(requests, config.max_new_tokens, inference.context_length(args))
+    check_context(requests, config.max_new_tokens, inference.context_length(args))
     return PreparedBuilding(adapter, tokenizer, formatter, config, requests)
 
 

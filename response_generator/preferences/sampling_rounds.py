@@ -17,7 +17,12 @@ from tqdm.auto import tqdm
 from response_generator.config.preference_schema import PreferenceDataArguments
 from response_generator.constants import CANDIDATES_FOLDER
 from response_generator.data.datasets import Dialogue, Pair
-from response_generator.generation.sampling import BatchLimit, GenerationRequest, SamplingParams, split_requests
+from response_generator.generation.generation_requests import (
+    BatchLimit,
+    GenerationRequest,
+    SamplingParams,
+    split_requests,
+)
 from response_generator.preferences.attempts import Attempt, select_pairs
 from response_generator.preferences.preparation import PreparedBuilding
 from response_generator.runs import batch_rows, distributed

@@ -10,7 +10,7 @@ from response_generator.preferences.labels import filter_dataset
 from response_generator.programs import training_run
 from response_generator.runs import distributed, upload
 from response_generator.runs.run_folder import RunFolder
-from response_generator.training import reference, run_training, sanity_checks
+from response_generator.training import dpo_checks, reference, run_training
 from response_generator.training.checkpoints import checkpointing
 from response_generator.training.cost import profiling
 from response_generator.training.layout import batch_layout
@@ -47,15 +47,15 @@ def align(args: DPOArguments, run: RunFolder, rows: list[tuple[list[Pair], Skipp
     policy = loading.load_policy(args, prepared.start)
     trainer, sample_replies = training_run.build_trainer(args, run, prepared, policy, tracker)
     if prepared.reference:
-        reference.replace_reference(policy, prepared.reference)
+        reference.load_reference_adapter(policy, prepared.reference)
     earlier = run.read_environment().get("batch_layout")
     run.note_environment({"batch_layout": batch_layout.choose_layout(trainer, args.dpo, earlier)})
     if args.dpo.get("precompute_ref_log_probs"):
         reference.precompute_ref_logps(trainer)
-    metrics = sanity_checks.check_start(trainer, prepared.start, prepared.reference)
+    metrics = dpo_checks.check_start(trainer, prepared.start, prepared.reference)
     metrics |= run_training.train(trainer, DPO.unit)
     sample_replies.write_last(metrics.get("best_step", metrics["steps"]))
-    sanity_checks.check_end(policy, prepared.start, prepared.reference)
+    dpo_checks.check_end(policy, prepared.start, prepared.reference)
     metrics |= counts | prepared.train.dropped_metrics("dataset")
     if prepared.held_out:
         metrics |= prepared.held_out.dropped_metrics("eval_dataset")

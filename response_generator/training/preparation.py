@@ -11,8 +11,8 @@ from response_generator.config.training_schema import AdapterTrainingArguments, 
 from response_generator.data.chat_template import ChatFormatter
 from response_generator.data.datasets import Dialogue, Pair
 from response_generator.data.dialogue_tokenization import TokenizedDialogues, tokenize_dialogues
-from response_generator.data.tokenization import TokenizedPairs, TokenizedRows, tokenize_pairs
-from response_generator.generation.sampling import GenerationRequest
+from response_generator.data.pair_tokenization import TokenizedPairs, TokenizedRows, tokenize_pairs
+from response_generator.generation.generation_requests import GenerationRequest
 from response_generator.modeling import inference, loading, merged_model
 from response_generator.modeling.adapter_file import AdapterFile
 from response_generator.modeling.tokenizer import load_tokenizer

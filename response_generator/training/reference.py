@@ -30,7 +30,7 @@ CHECKSUM_KEY = "sha256"  # in the metadata of a cache file
 LIBRARIES = "torch transformers trl peft unsloth bitsandbytes".split()
 
 
-def replace_reference(policy: PeftModel, adapter: AdapterFile) -> None:
+def load_reference_adapter(policy: PeftModel, adapter: AdapterFile) -> None:
     """Makes `adapter` the reference instead of the copy that TRL made. Rank and target modules may differ."""
     policy.delete_adapter(REFERENCE_ADAPTER)
     policy.load_adapter(adapter.folder, adapter_name=REFERENCE_ADAPTER, is_trainable=False)

@@ -10,7 +10,7 @@ from peft import PeftModel
 from transformers import PreTrainedTokenizerBase, PrinterCallback, TrainerCallback, TrainingArguments
 
 from response_generator.constants import POLICY_ADAPTER, REFERENCE_ADAPTER
-from response_generator.data.tokenization import TokenizedRows
+from response_generator.data.pair_tokenization import TokenizedRows
 from response_generator.errors import RunError
 from response_generator.training.trl_trainers import ResumableTrainer
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from transformers import TrainerState, TrainingArguments
 
-from response_generator.training import initial_loss
+from response_generator.training import dpo_loss_types
 from response_generator.training.monitoring import curves, dpo_health, sft_health
 from response_generator.training.trl_trainers import ResumableDPOTrainer, ResumableSFTTrainer, ResumableTrainer
 
@@ -69,8 +69,8 @@ DPO = TrainingMethod(
         MetricCard("reward margin", "rewards/margins", "{:.3f}"),
     ),
     summary_settings=("learning_rate", "beta"),
-    list_initial_losses=initial_loss.list_titles,
-    list_panels=lambda config: curves.list_dpo_panels(initial_loss.uses_plain_dpo_loss(config)),
+    list_initial_losses=dpo_loss_types.list_titles,
+    list_panels=lambda config: curves.list_dpo_panels(dpo_loss_types.uses_plain_dpo_loss(config)),
 )
 SFT = TrainingMethod(
     name="SFT",
@@ -86,6 +86,6 @@ SFT = TrainingMethod(
         MetricCard("loss (nats a token)", "loss", "{:.3f}"),
     ),
     summary_settings=("learning_rate",),
-    list_initial_losses=lambda config: {"initial_loss": f"{initial_loss.TITLE}, on a few dialogues"},
+    list_initial_losses=lambda config: {"initial_loss": f"{dpo_loss_types.TITLE}, on a few dialogues"},
     list_panels=lambda config: curves.SFT_PANELS,
 )

@@ -12,7 +12,7 @@ from trl import DPOTrainer, SFTTrainer
 
 from response_generator.constants import POLICY_ADAPTER
 from response_generator.data.dialogue_tokenization import IGNORED_LABEL
-from response_generator.data.tokenization import global_batch_size
+from response_generator.data.pair_tokenization import global_batch_size
 from response_generator.errors import RunError
 from response_generator.modeling.adapters import write_adapter
 from response_generator.training import held_out

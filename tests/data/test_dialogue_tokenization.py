@@ -11,9 +11,9 @@ from response_generator.config.schema import ChatTemplateArguments
 from response_generator.data.chat_template import ChatFormatter
 from response_generator.data.datasets import Dialogue
 from response_generator.data.dialogue_tokenization import IGNORED_LABEL, tokenize_dialogues
-from response_generator.data.tokenization import TOO_LONG
+from response_generator.data.pair_tokenization import TOO_LONG
 from response_generator.errors import InputError
-from response_generator.generation.sampling import GenerationRequest
+from response_generator.generation.generation_requests import GenerationRequest
 
 DIALOGUE = Dialogue(0, HISTORY, "happiness", "You earned it !")
 RENDERED = (

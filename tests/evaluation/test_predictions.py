@@ -11,7 +11,7 @@ from response_generator.errors import InputError, RunError
 from response_generator.evaluation import predictions, predictions_file
 from response_generator.evaluation.saved_predictions import SavedPredictions
 from response_generator.generation import method
-from response_generator.generation.sampling import BatchLimit, SamplingParams, build_generation_config
+from response_generator.generation.generation_requests import BatchLimit, SamplingParams, build_generation_config
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from response_generator.generation import batch_limit
-from response_generator.generation.sampling import BatchLimit, SamplingParams, build_generation_config
+from response_generator.generation.generation_requests import BatchLimit, SamplingParams, build_generation_config
 from response_generator.runs.run_folder import RunFolder
 
 

@@ -10,7 +10,7 @@ from response_generator.config.schema import DatasetArguments
 from response_generator.data.datasets import read_dialogues
 from response_generator.generation import prefix
 from response_generator.generation.continuous_batching import write_replies
-from response_generator.generation.sampling import (
+from response_generator.generation.generation_requests import (
     BatchLimit,
     GenerationRequest,
     SamplingParams,

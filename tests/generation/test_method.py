@@ -5,8 +5,8 @@ import torch
 from transformers import MistralConfig, MistralForCausalLM, Qwen3Config, Qwen3ForCausalLM
 
 from response_generator.generation import method
+from response_generator.generation.generation_requests import BatchLimit, SamplingParams, build_generation_config
 from response_generator.generation.kv_cache import has_full_attention
-from response_generator.generation.sampling import BatchLimit, SamplingParams, build_generation_config
 
 SAMPLED = {"max_new_tokens": 8, "min_new_tokens": 2, "do_sample": True, "top_k": 3, "top_p": 0.9, "temperature": 0.7}
 SMALL = {"vocab_size": 50, "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2}

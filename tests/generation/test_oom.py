@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from response_generator.errors import RunError
+from response_generator.generation.generation_requests import BatchLimit
 from response_generator.generation.oom import reduce_rows_on_oom, split_on_oom
-from response_generator.generation.sampling import BatchLimit
 
 CPU = "[enforce fail at alloc_cpu.cpp:127] . DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."
 OUT_OF_MEMORY = {

@@ -21,11 +21,11 @@ from response_generator.config.validation import validate_arguments
 from response_generator.data.chat_template import ChatFormatter
 from response_generator.data.datasets import Dialogue, Pair, parse_dialogue, parse_pair
 from response_generator.data.dialogue_tokenization import IGNORED_LABEL, tokenize_dialogues
+from response_generator.data.pair_tokenization import render_pair, tokenize_pairs
 from response_generator.data.prompt_tokens import tokenize_prompt
-from response_generator.data.tokenization import render_pair, tokenize_pairs
 from response_generator.evaluation import pair_logprobs, pipeline
 from response_generator.generation import method
-from response_generator.generation.sampling import (
+from response_generator.generation.generation_requests import (
     BatchLimit,
     GenerationRequest,
     SamplingParams,

@@ -15,7 +15,7 @@ from transformers.generation import (
     TopPLogitsWarper,
 )
 
-from response_generator.generation.sampling import SAMPLING_DEFAULTS
+from response_generator.generation.generation_requests import SAMPLING_DEFAULTS
 from response_generator.generation.token_sampling import adjust_scores, choose_tokens, draw_uniforms, find_candidates
 
 VOCABULARY, EOS, PROMPT_TOKENS = 40, 7, 5

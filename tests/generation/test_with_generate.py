@@ -2,7 +2,7 @@
 
 import torch
 
-from response_generator.generation.sampling import (
+from response_generator.generation.generation_requests import (
     GenerationRequest,
     SamplingParams,
     build_generation_config,

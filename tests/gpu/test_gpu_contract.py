@@ -16,7 +16,7 @@ from response_generator.config.validation import validate_arguments
 from response_generator.data.chat_template import ChatFormatter
 from response_generator.data.datasets import read_dialogues
 from response_generator.data.dialogue_tokenization import tokenize_dialogues
-from response_generator.generation.sampling import build_generation_config
+from response_generator.generation.generation_requests import build_generation_config
 from response_generator.generation.with_generate import truncate_at_eos
 from response_generator.modeling.logprobs import completion_logps
 from response_generator.training import trainer_config

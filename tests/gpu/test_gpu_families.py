@@ -13,7 +13,7 @@ from response_generator.config.schema import EvaluateArguments
 from response_generator.config.validation import validate_arguments
 from response_generator.data.chat_template import ChatFormatter
 from response_generator.data.datasets import read_dialogues
-from response_generator.generation.sampling import GenerationRequest
+from response_generator.generation.generation_requests import GenerationRequest
 from response_generator.modeling.adapter_file import AdapterFile
 from response_generator.modeling.logprobs import completion_logps
 from response_generator.modeling.tokenizer import load_tokenizer

@@ -32,7 +32,7 @@ def library_calls() -> list[tuple[str, str, list, set[str]]]:
         for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
             keywords = {keyword.arg for keyword in call.keywords if keyword.arg}
             callables = called(call.func, imported)
-            if keywords and callables and ast.unparse(call.func) not in ("self.tracker.log", "self.run.log"):  # wandb's
+            if keywords and callables and ast.unparse(call.func) not in ("self.tracker.log", "run.log"):  # wandb's
                 found.append((f"{file.name}:{call.lineno}", ast.unparse(call.func), callables, keywords))
     return found
 

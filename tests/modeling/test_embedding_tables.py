@@ -17,14 +17,14 @@ from response_generator.config.schema import EvaluateArguments
 from response_generator.config.training_schema import DPOArguments
 from response_generator.config.validation import validate_arguments
 from response_generator.data.chat_template import ChatFormatter
-from response_generator.data.tokenization import tokenize_pairs
+from response_generator.data.pair_tokenization import tokenize_pairs
 from response_generator.evaluation import pipeline
 from response_generator.modeling import inference, loading, merged_model
 from response_generator.modeling.adapter_file import AdapterFile
 from response_generator.modeling.adapters import to_model_key
 from response_generator.modeling.logprobs import completion_logps
 from response_generator.modeling.tokenizer import load_tokenizer
-from response_generator.training import reference, run_training, sanity_checks, trainer_config, trainer_setup
+from response_generator.training import dpo_checks, reference, run_training, trainer_config, trainer_setup
 from response_generator.training.cost import memory
 from response_generator.training.trl_trainers import ResumableDPOTrainer
 
@@ -43,10 +43,10 @@ def train(values: dict, *callbacks):
     policy = loading.load_policy(arguments, start)
     trainer = trainer_setup.build_trainer(ResumableDPOTrainer, policy, tokenizer, config, tokens, None, list(callbacks))
     if reference_adapter:
-        reference.replace_reference(policy, reference_adapter)
-    sanity_checks.check_start(trainer, start, reference_adapter)
+        reference.load_reference_adapter(policy, reference_adapter)
+    dpo_checks.check_start(trainer, start, reference_adapter)
     run_training.train(trainer)
-    sanity_checks.check_end(policy, start, reference_adapter)
+    dpo_checks.check_end(policy, start, reference_adapter)
     folder = trainer.args.output_dir + "/adapter"
     run_training.save_adapter(policy, tokenizer, Path(folder))
     return trainer, start, folder

@@ -12,7 +12,7 @@ from response_generator.cli import preflight
 from response_generator.config.training_schema import DPOArguments
 from response_generator.config.validation import validate_arguments
 from response_generator.errors import InputError
-from response_generator.training import sanity_checks
+from response_generator.training import dpo_checks
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def test_a_pre_quantized_base_is_trained_in_4_bits(tiny, quantized, tmp_path):
     arguments = validate_arguments(DPOArguments, tiny.dpo(tmp_path / "run", base_model=quantized), "args.json")
     trainer, start, _ = set_up(arguments)
     assert trainer.model.is_loaded_in_4bit
-    assert sanity_checks.check_start(trainer, start, None)["initial_loss"] == pytest.approx(math.log(2), abs=1e-6)
+    assert dpo_checks.check_start(trainer, start, None)["initial_loss"] == pytest.approx(math.log(2), abs=1e-6)
 
 
 def test_an_export_of_a_pre_quantized_base_is_refused(tiny, quantized, tmp_path):

@@ -13,7 +13,7 @@ from response_generator.config.training_schema import DPOArguments
 from response_generator.config.validation import validate_arguments
 from response_generator.data.chat_template import ChatFormatter
 from response_generator.data.datasets import parse_pair
-from response_generator.data.tokenization import tokenize_pairs
+from response_generator.data.pair_tokenization import tokenize_pairs
 from response_generator.errors import InputError
 from response_generator.modeling.adapter_file import AdapterFile
 from response_generator.modeling.tokenizer import check_token_ids, load_tokenizer

@@ -20,10 +20,10 @@ from response_generator.config.training_schema import DPOArguments
 from response_generator.config.validation import validate_arguments
 from response_generator.data.chat_template import ChatFormatter
 from response_generator.data.datasets import read_dialogues, read_pairs
+from response_generator.data.pair_tokenization import tokenize_pairs
 from response_generator.data.raw_rows import count_rows
-from response_generator.data.tokenization import tokenize_pairs
 from response_generator.errors import InputError
-from response_generator.generation.sampling import GenerationRequest
+from response_generator.generation.generation_requests import GenerationRequest
 from response_generator.modeling.tokenizer import load_tokenizer
 
 

@@ -11,7 +11,7 @@ from response_generator.config.training_schema import DPOArguments
 from response_generator.config.validation import validate_arguments
 from response_generator.data.dialogue_tokenization import IGNORED_LABEL
 from response_generator.modeling.dpo_loss import dpo_loss, reward_margins
-from response_generator.training import sanity_checks, sft_checks
+from response_generator.training import dpo_checks, sft_checks
 from response_generator.training.held_out import HeldOutBatches
 
 TIMES = ("runtime", "per_second", "preparation_time")
@@ -32,7 +32,7 @@ def test_pairs_count_alike_also_in_a_smaller_last_batch(tiny, tmp_path, dpo):
     trainer, _, _ = set_up(arguments, bf16=False, **dpo)
     shift(trainer.model, "default", 0.05)
     pairs = trainer.train_dataset.select(range(5))
-    policy, ref = sanity_checks.compute_pair_logps(trainer, list(pairs))  # without TRL
+    policy, ref = dpo_checks.compute_pair_logps(trainer, list(pairs))  # without TRL
     rewards = trainer.beta * (policy - ref)
     expected = {
         "eval_loss": dpo_loss(reward_margins(*policy.T, *ref.T, beta=trainer.beta)),

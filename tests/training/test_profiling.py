@@ -8,7 +8,7 @@ import fine_tune_dpo
 from response_generator.config.training_schema import DPOArguments
 from response_generator.config.validation import validate_arguments
 from response_generator.data.chat_template import ChatFormatter
-from response_generator.data.tokenization import TokenizedPairs, tokenize_pairs
+from response_generator.data.pair_tokenization import TokenizedPairs, tokenize_pairs
 from response_generator.modeling import loading as models
 from response_generator.modeling.tokenizer import load_tokenizer
 from response_generator.training import trainer_config

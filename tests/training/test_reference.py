@@ -17,7 +17,7 @@ from response_generator.modeling.adapter_file import AdapterFile
 from response_generator.modeling.adapters import add_adapter
 from response_generator.modeling.base_model import load_base
 from response_generator.modeling.precision import has_native_bf16
-from response_generator.training import reference, sanity_checks
+from response_generator.training import dpo_checks, reference
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def test_another_reference_speaks_as_a_model_with_that_adapter_alone(precision, 
     other = arguments_for(tiny, tmp_path, reference_adapter=str(tmp_path / "other"))
     trainer, start, _ = set_up(other)
     frozen = AdapterFile.read(tmp_path / "other")
-    assert sanity_checks.check_start(trainer, start, frozen)["initial_max_logp_gap"] > 1
+    assert dpo_checks.check_start(trainer, start, frozen)["initial_max_logp_gap"] > 1
     assert list(trainer.model.peft_config) == ["default", "ref"]
     assert not any(weight.requires_grad for name, weight in trainer.model.named_parameters() if ".ref." in name)
 
@@ -65,9 +65,9 @@ def test_another_reference_speaks_as_a_model_with_that_adapter_alone(precision, 
     assert (policy - expected).abs().mean() > 5  # the two adapters do differ
 
     trainer.train()
-    sanity_checks.check_end(trainer.model, start, frozen)
+    dpo_checks.check_end(trainer.model, start, frozen)
     with pytest.raises(RunError, match="the reference is not .*adapter"):
-        sanity_checks.check_end(trainer.model, start, None)
+        dpo_checks.check_end(trainer.model, start, None)
 
 
 def test_another_reference_drops_nothing_while_the_policy_trains(tiny, tmp_path, arguments):
@@ -83,15 +83,15 @@ def test_a_new_lora_starts_from_the_bare_base(tiny, tmp_path, arguments):
     new = arguments_for(tiny, tmp_path, adapter=None, lora=lora)
     trainer, start, _ = set_up(new, max_steps=2, learning_rate=1e-2)
     assert start is None
-    assert sanity_checks.check_start(trainer, None, None)["initial_loss"] == pytest.approx(math.log(2), abs=1e-6)
+    assert dpo_checks.check_start(trainer, None, None)["initial_loss"] == pytest.approx(math.log(2), abs=1e-6)
     trainer.train()
-    sanity_checks.check_end(trainer.model, None, None)
+    dpo_checks.check_end(trainer.model, None, None)
     with trainer.model.disable_adapter():
         bare = torch.stack([plain_logps(trainer.model.eval(), row) for row in trainer.train_dataset])
     assert reference_logps(trainer) == pytest.approx(bare, abs=0.6)
     shift(trainer.model, "ref", 1e-3)
     with pytest.raises(RunError, match="the reference is not the bare base"):
-        sanity_checks.check_end(trainer.model, None, None)
+        dpo_checks.check_end(trainer.model, None, None)
 
 
 def test_a_new_lora_depends_on_the_seed_alone(tiny, tmp_path):
@@ -117,7 +117,7 @@ def test_a_precomputed_reference_gives_the_loss_of_a_recomputed_one(arguments):
     stored, start, _ = set_up(arguments, bf16=False, precompute_ref_log_probs=True, precompute_ref_batch_size=3)
     assert {"ref_chosen_logps", "ref_rejected_logps"} <= set(stored.train_dataset.column_names)
     assert not {"ref_chosen_logps"} & set(fresh.train_dataset.column_names)
-    assert sanity_checks.check_start(stored, start, None)["initial_max_logp_gap"] < 0.1
+    assert dpo_checks.check_start(stored, start, None)["initial_max_logp_gap"] < 0.1
     for trainer in (fresh, stored):
         shift(trainer.model, "default", 0.01)
     assert abs(loss_of(fresh) - math.log(2)) > 1e-3

@@ -15,7 +15,13 @@ from response_generator.constants import ADAPTER
 from response_generator.data.chat_template import ChatFormatter
 from response_generator.data.datasets import parse_dialogue, parse_pair
 from response_generator.errors import InputError
-from response_generator.generation import method, sampling
+from response_generator.generation import method
+from response_generator.generation.generation_requests import (
+    BatchLimit,
+    SamplingParams,
+    build_generation_config,
+    decode_reply,
+)
 from response_generator.modeling import inference
 from response_generator.modeling.adapter_file import AdapterFile
 from response_generator.modeling.cpu_inference import fast_cpu_inference
@@ -100,19 +106,19 @@ def test_the_replies_are_those_of_an_evaluation_with_the_same_random_numbers(tin
     model = inference.load_model(args, {ADAPTER: AdapterFile.read(folder)})
     formatter = ChatFormatter.of(trainer.processing_class, args.chat_template)
     requests = samples.choose_prompts(PAIRS, formatter, SampleArguments(**ARGS), context=512)
-    config = sampling.build_generation_config(samples.SETTINGS | {"max_new_tokens": 8}, formatter.tokenizer)
+    config = build_generation_config(samples.SETTINGS | {"max_new_tokens": 8}, formatter.tokenizer)
     with fast_cpu_inference(model), torch.autocast("cpu", torch.bfloat16, enabled=trainer.args.bf16):
         expected = method.generate(
             method.CONTINUOUS_BATCHING,
             model,
             requests,
-            sampling.SamplingParams(config, seed=42, samples=1),
-            sampling.BatchLimit(len(requests)),
+            SamplingParams(config, seed=42, samples=1),
+            BatchLimit(len(requests)),
             lambda _: None,
         )
     last = read_lines(tmp_path / "run" / "samples.jsonl")[-3:]
     assert [row["response"] for row in last] == [
-        sampling.decode_reply(reply.samples[0], formatter.tokenizer) for reply in expected
+        decode_reply(reply.samples[0], formatter.tokenizer) for reply in expected
     ]
 
 

@@ -11,14 +11,14 @@ from response_generator.config.training_schema import DPOArguments
 from response_generator.config.validation import validate_arguments
 from response_generator.data.chat_template import ChatFormatter
 from response_generator.data.datasets import parse_pair
-from response_generator.data.tokenization import tokenize_pairs
+from response_generator.data.pair_tokenization import tokenize_pairs
 from response_generator.errors import InputError, RunError
 from response_generator.evaluation import pipeline
 from response_generator.modeling import base_config, base_model, loading
 from response_generator.modeling.adapter_file import AdapterFile
 from response_generator.modeling.adapters import add_adapter
 from response_generator.modeling.tokenizer import load_tokenizer
-from response_generator.training import reference, run_training, sanity_checks, trainer_config, trainer_setup
+from response_generator.training import dpo_checks, reference, run_training, trainer_config, trainer_setup
 from response_generator.training.checkpoints import checkpointing
 from response_generator.training.trl_trainers import ResumableDPOTrainer
 
@@ -42,7 +42,7 @@ def set_up(arguments, **dpo):
     tokens = tokenize_pairs(PAIRS, formatter, config.max_length)
     trainer = trainer_setup.build_trainer(ResumableDPOTrainer, policy, tokenizer, config, tokens, None, [])
     if frozen:
-        reference.replace_reference(policy, frozen)
+        reference.load_reference_adapter(policy, frozen)
     if arguments.dpo.get("precompute_ref_log_probs"):
         reference.precompute_ref_logps(trainer)
     return trainer, source, formatter
@@ -73,17 +73,17 @@ def test_weights_are_four_bit_adapters_two_and_only_one_trains(arguments):
 @pytest.mark.parametrize("setting", [{}, {"gradient_checkpointing": True}, {"precompute_ref_log_probs": True}])
 def test_training_moves_every_matrix_of_the_adapter_and_no_bit_of_the_reference(arguments, setting):
     trainer, source, _ = set_up(arguments, max_steps=3, learning_rate=1e-2, **setting)
-    sanity_checks.check_start(trainer, source, None)
+    dpo_checks.check_start(trainer, source, None)
     with pytest.raises(RunError, match="is the same as before training"):
-        sanity_checks.check_end(trainer.model, source, None)
+        dpo_checks.check_end(trainer.model, source, None)
     before = {name: weight.detach().clone() for name, weight in trainer.model.named_parameters()}
     trainer.train()
-    sanity_checks.check_end(trainer.model, source, None)
+    dpo_checks.check_end(trainer.model, source, None)
     for name, weight in trainer.model.named_parameters():
         assert torch.equal(weight, before[name]) is (".default." not in name), name
     shift(trainer.model, "ref", 1e-6)
     with pytest.raises(RunError, match="the reference is not"):
-        sanity_checks.check_end(trainer.model, source, None)
+        dpo_checks.check_end(trainer.model, source, None)
 
 
 def test_small_steps_are_not_rounded_away(arguments):
@@ -124,7 +124,7 @@ def test_checkpoints_hold_the_trained_adapter_alone(arguments):
 def test_other_losses_and_weights_start_as_they_should(arguments):
     for setting in ({"loss_type": ["ipo"]}, {"loss_weights": [0.5]}, {"use_weighting": True}):
         trainer, source, _ = set_up(arguments, **setting)
-        assert sanity_checks.check_start(trainer, source, None)["initial_max_logp_gap"] == pytest.approx(0, abs=1e-4)
+        assert dpo_checks.check_start(trainer, source, None)["initial_max_logp_gap"] == pytest.approx(0, abs=1e-4)
 
 
 def test_the_mean_loss_counts_steps():
@@ -188,9 +188,9 @@ def test_an_adapter_with_added_tokens_loads_with_its_own_embeddings(tiny, tmp_pa
     expected = expected.modules_to_save["default"].weight if kept else expected.weight
     assert weight.shape[0] == rows
     assert torch.equal(weight[-2:].float().cpu(), expected[-2:].float())
-    sanity_checks.check_start(trainer, source, None)
+    dpo_checks.check_start(trainer, source, None)
     trainer.train()
-    sanity_checks.check_end(trainer.model, source, None)
+    dpo_checks.check_end(trainer.model, source, None)
     if kept:  # the output matrix of the adapter is the one that the loss used
         head = trainer.model.get_output_embeddings().modules_to_save
         assert not torch.equal(head["default"].weight, head["ref"].weight)

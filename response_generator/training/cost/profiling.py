@@ -13,7 +13,7 @@ from trl import DPOConfig
 
 from response_generator.config.sources import is_local, split_revision
 from response_generator.config.training_schema import DPOArguments
-from response_generator.data.tokenization import TokenizedPairs, global_batch_size
+from response_generator.data.pair_tokenization import TokenizedPairs, global_batch_size
 from response_generator.errors import RunError
 from response_generator.modeling import attention, base_config, loading
 from response_generator.modeling.adapter_file import AdapterFile

@@ -11,10 +11,10 @@ from response_generator.constants import SIDES
 from response_generator.errors import RunError
 from response_generator.modeling.attention import FLASH, get_attn_implementation
 from response_generator.modeling.backend import has_unsloth_forward
+from response_generator.training.dpo_checks import MAX_TIMES_ROUNDING
 from response_generator.training.layout import layout_speed
 from response_generator.training.layout.prefix_kernel import find_kernel_obstacle
 from response_generator.training.layout.shared_prefix import MAX_ROW_TOKENS, SharedPrefixCollator, share_prompts
-from response_generator.training.sanity_checks import MAX_TIMES_ROUNDING
 from response_generator.training.trl_trainers import ResumableDPOTrainer
 
 TRL_LAYOUT, SHARED_PREFIX_LAYOUT = "TRL", "shared prefix"

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from response_generator.reporting.pictures import COLORS, escape_mathtext
-from response_generator.training.initial_loss import LN_2
+from response_generator.training.dpo_loss_types import LN_2
 
 HELD_OUT = "eval_"
 MIN_WINDOW_LINES = 3

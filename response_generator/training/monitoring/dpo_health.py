@@ -3,7 +3,7 @@
 from transformers import TrainerState
 from trl import DPOConfig
 
-from response_generator.data.tokenization import global_batch_size
+from response_generator.data.pair_tokenization import global_batch_size
 from response_generator.training.monitoring.health import Log
 
 EARLY_STEPS = 10

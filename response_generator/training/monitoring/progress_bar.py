@@ -12,7 +12,7 @@ from tqdm import tqdm
 from tqdm.contrib import DummyTqdmFile
 from transformers import TrainerCallback
 
-from response_generator.data.tokenization import global_batch_size
+from response_generator.data.pair_tokenization import global_batch_size
 from response_generator.training.cost import device_memory
 
 LOSS_METRIC = {"loss": "loss"}

@@ -4,12 +4,12 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import Any
 
-from response_generator.data.tokenization import LENGTH_COLUMNS, summarize_lengths
+from response_generator.data.pair_tokenization import LENGTH_COLUMNS, summarize_lengths
 from response_generator.reporting import blocks
 from response_generator.reporting.page import write_page
 from response_generator.reporting.pictures import render
 from response_generator.runs.run_folder import RunFolder, flatten
-from response_generator.training.initial_loss import LOSS_PARTS
+from response_generator.training.dpo_loss_types import LOSS_PARTS
 from response_generator.training.monitoring import curves
 from response_generator.training.monitoring.samples import POLICY, REFERENCE, get_turn_text
 from response_generator.training.preparation import PreparedTraining

@@ -17,13 +17,11 @@ from response_generator.constants import POLICY_ADAPTER, REFERENCE_ADAPTER
 from response_generator.data.chat_template import ChatFormatter
 from response_generator.data.datasets import Dialogue, Pair
 from response_generator.data.pair_text import find_target_emotion, get_reply_text
+from response_generator.data.pair_tokenization import find_leading_spaces, render_pair
 from response_generator.data.prompt_tokens import tokenize_prompt
-from response_generator.data.tokenization import find_leading_spaces, render_pair
 from response_generator.errors import InputError
 from response_generator.generation.continuous_batching import write_replies
-from response_generator.generation.kv_cache import has_full_attention
-from response_generator.generation.oom import is_oom
-from response_generator.generation.sampling import (
+from response_generator.generation.generation_requests import (
     SAMPLING_DEFAULTS,
     BatchLimit,
     GenerationRequest,
@@ -31,6 +29,8 @@ from response_generator.generation.sampling import (
     SamplingParams,
     decode_reply,
 )
+from response_generator.generation.kv_cache import has_full_attention
+from response_generator.generation.oom import is_oom
 from response_generator.modeling.cpu_inference import fast_cpu_inference
 from response_generator.runs import json_lines
 from response_generator.runs.terminal import to_one_line

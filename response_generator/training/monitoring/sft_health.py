@@ -6,7 +6,7 @@ from itertools import accumulate
 from transformers import TrainerState
 from trl import SFTConfig
 
-from response_generator.data.tokenization import global_batch_size
+from response_generator.data.pair_tokenization import global_batch_size
 from response_generator.training.monitoring.health import Log
 
 CHECKED_LOSS_TYPE = "nll"  # the loss of the other type, dft, may rise while the replies become more likely

@@ -11,7 +11,7 @@ from response_generator.modeling.adapter_file import AdapterFile
 from response_generator.modeling.adapters import to_model_key
 from response_generator.modeling.dpo_loss import dpo_loss, reward_margins
 from response_generator.modeling.logprobs import completion_logps
-from response_generator.training.initial_loss import LOSS_PARTS, includes_plain_sigmoid
+from response_generator.training.dpo_loss_types import LOSS_PARTS, includes_plain_sigmoid
 from response_generator.training.reference import REF_LOGPS_COLUMNS
 from response_generator.training.trl_trainers import ResumableDPOTrainer
 

@@ -10,7 +10,7 @@ from response_generator.cli import preview, training_preview
 from response_generator.config.schema import ChatTemplateArguments
 from response_generator.data.chat_template import ChatFormatter
 from response_generator.data.datasets import Pair
-from response_generator.data.tokenization import tokenize_pairs
+from response_generator.data.pair_tokenization import tokenize_pairs
 from response_generator.errors import InputError
 from response_generator.preferences.description import describe_pairs
 from response_generator.preferences.description_table import build_rows

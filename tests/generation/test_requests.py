@@ -5,7 +5,7 @@ from transformers import AutoTokenizer
 
 from response_generator.config.schema import EvaluateArguments
 from response_generator.errors import InputError
-from response_generator.generation.sampling import (
+from response_generator.generation.generation_requests import (
     BatchLimit,
     build_generation_config,
     check_context,

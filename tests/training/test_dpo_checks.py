@@ -12,7 +12,7 @@ from response_generator.config.validation import validate_arguments
 from response_generator.errors import RunError
 from response_generator.modeling import loading
 from response_generator.modeling.dpo_loss import dpo_loss, reward_margins
-from response_generator.training import initial_loss, sanity_checks, trainer_setup
+from response_generator.training import dpo_checks, dpo_loss_types, trainer_setup
 
 
 @pytest.fixture
@@ -22,32 +22,32 @@ def arguments(tiny, tmp_path):
 
 def test_the_start_is_ln_2_and_a_wrong_reference_stops_the_run(arguments):
     trainer, source, _ = set_up(arguments)
-    assert sanity_checks.check_start(trainer, source, None) == {
+    assert dpo_checks.check_start(trainer, source, None) == {
         "initial_loss": pytest.approx(math.log(2), abs=1e-6),
         "initial_max_logp_gap": pytest.approx(0, abs=1e-4),
     }
     shift(trainer.model, "default", 0.05)
     with pytest.raises(RunError, match="the reference is not the adapter that training starts from"):
-        sanity_checks.check_start(trainer, source, None)
+        dpo_checks.check_start(trainer, source, None)
     shift(trainer.model, "ref", 1e-6)
     with pytest.raises(RunError, match="the reference is not .*adapter "):
-        sanity_checks.check_start(trainer, source, None)
+        dpo_checks.check_start(trainer, source, None)
 
 
 def test_of_combined_losses_each_is_reported_and_only_known_values_are_named(arguments):
     trainer, source, _ = set_up(arguments, loss_type=["sigmoid", "sft"], loss_weights=[1.0, 0.2])
-    metrics = sanity_checks.check_start(trainer, source, None)
+    metrics = dpo_checks.check_start(trainer, source, None)
     sigmoid, sft = metrics["initial_loss/sigmoid"], metrics["initial_loss/sft"]
     assert sigmoid == pytest.approx(math.log(2), abs=1e-6)
     rows = list(trainer.train_dataset.select(range(4)))
-    chosen = sanity_checks.compute_pair_logps(trainer, rows)[0][:, 0]
+    chosen = dpo_checks.compute_pair_logps(trainer, rows)[0][:, 0]
     tokens = torch.tensor([len(row["chosen_ids"]) for row in rows])
     assert sft == pytest.approx((-chosen / tokens).mean().item(), rel=1e-2)  # the mean of a pair's tokens
-    assert metrics["initial_loss"] == pytest.approx(sanity_checks.compute_trl_loss(trainer, rows), abs=1e-5)
+    assert metrics["initial_loss"] == pytest.approx(dpo_checks.compute_trl_loss(trainer, rows), abs=1e-5)
     assert metrics["initial_loss"] == pytest.approx(sigmoid + 0.2 * sft, abs=1e-5)
     assert trainer.loss_types == ["sigmoid", "sft"] and trainer.loss_weights == [1.0, 0.2]
     known = "ln 2 = 0.6931 where policy and reference are the same"
-    assert initial_loss.list_titles(trainer.args) == {
+    assert dpo_loss_types.list_titles(trainer.args) == {
         "initial_loss": "loss before the first step: 1 × sigmoid + 0.2 × sft",
         "initial_loss/sigmoid": f"loss before the first step: sigmoid alone ({known})",
         "initial_loss/sft": "loss before the first step: sft alone",
@@ -69,13 +69,13 @@ def build_config(folder, **dpo) -> DPOConfig:
 )
 def test_the_title_of_a_single_loss(dpo, title, tmp_path):
     config = build_config(tmp_path, **dpo)
-    assert initial_loss.list_titles(config) == {"initial_loss": title}
-    assert initial_loss.uses_plain_dpo_loss(config) is ("ln 2" in title)
+    assert dpo_loss_types.list_titles(config) == {"initial_loss": title}
+    assert dpo_loss_types.uses_plain_dpo_loss(config) is ("ln 2" in title)
 
 
 def test_weighted_pairs_have_no_known_value(tmp_path):
     config = build_config(tmp_path, loss_type=["sigmoid", "hinge"], use_weighting=True)
-    assert not any("ln 2" in title for title in initial_loss.list_titles(config).values())
+    assert not any("ln 2" in title for title in dpo_loss_types.list_titles(config).values())
 
 
 def test_the_written_out_loss_is_trls(arguments, monkeypatch):
@@ -83,14 +83,14 @@ def test_the_written_out_loss_is_trls(arguments, monkeypatch):
     trainer, source, _ = set_up(arguments.model_copy(update={"from_pretrained": loading_settings}), bf16=False)
     shift(trainer.model, "default", 0.05)
     rows = list(trainer.train_dataset)
-    policy, ref = sanity_checks.compute_pair_logps(trainer, rows)
+    policy, ref = dpo_checks.compute_pair_logps(trainer, rows)
     losses = dpo_loss(reward_margins(*policy.T, *ref.T, beta=trainer.beta))
     assert abs(losses.mean().item() - math.log(2)) > 1e-3
-    assert losses.mean().item() == pytest.approx(sanity_checks.compute_trl_loss(trainer, rows), abs=1e-5)
+    assert losses.mean().item() == pytest.approx(dpo_checks.compute_trl_loss(trainer, rows), abs=1e-5)
     shift(trainer.model, "default", -0.05)
-    monkeypatch.setattr(sanity_checks, "compute_trl_loss", lambda trainer, rows: 2.0)
+    monkeypatch.setattr(dpo_checks, "compute_trl_loss", lambda trainer, rows: 2.0)
     with pytest.raises(RunError, match="TRL computes a loss of 2.0000; the DPO loss is 0.6931"):
-        sanity_checks.check_start(trainer, source, None)
+        dpo_checks.check_start(trainer, source, None)
 
 
 @pytest.mark.parametrize(
@@ -104,18 +104,18 @@ def test_the_written_out_loss_is_trls(arguments, monkeypatch):
 )
 def test_a_wrong_dpo_loss_is_noticed_among_several(arguments, monkeypatch, dpo, is_refused):
     trainer, source, _ = set_up(arguments, **dpo)
-    sanity_checks.check_start(trainer, source, None)
-    compute = sanity_checks.compute_trl_loss
+    dpo_checks.check_start(trainer, source, None)
+    compute = dpo_checks.compute_trl_loss
 
     def compute_wrongly(trainer, rows):
         return 2.0 if trainer.loss_types == ["sigmoid"] else compute(trainer, rows)
 
-    monkeypatch.setattr(sanity_checks, "compute_trl_loss", compute_wrongly)
+    monkeypatch.setattr(dpo_checks, "compute_trl_loss", compute_wrongly)
     if is_refused:
         with pytest.raises(RunError, match="TRL computes a loss of 2.0000; the DPO loss is 0.6931"):
-            sanity_checks.check_start(trainer, source, None)
+            dpo_checks.check_start(trainer, source, None)
     else:
-        sanity_checks.check_start(trainer, source, None)
+        dpo_checks.check_start(trainer, source, None)
 
 
 def test_loss_is_trls_own_on_its_own_tokens(arguments, tmp_path, precision):
@@ -157,9 +157,9 @@ def test_a_reference_from_other_batches_may_differ_as_much_as_the_policy_does_al
         policy = torch.full((len(rows), 2), -20.0 + (rounding if len(rows) == 1 else 0.0))
         return policy, torch.full((len(rows), 2), -22.0)
 
-    monkeypatch.setattr(sanity_checks, "compute_pair_logps", compute)
-    monkeypatch.setattr(sanity_checks, "includes_plain_sigmoid", lambda config: False)
-    assert sanity_checks.check_start(trainer, source, None)["initial_max_logp_gap"] == pytest.approx(2)
+    monkeypatch.setattr(dpo_checks, "compute_pair_logps", compute)
+    monkeypatch.setattr(dpo_checks, "includes_plain_sigmoid", lambda config: False)
+    assert dpo_checks.check_start(trainer, source, None)["initial_max_logp_gap"] == pytest.approx(2)
     rounding = 0.3
     with pytest.raises(RunError, match=r"policy and reference differ by 2\.000 nats"):
-        sanity_checks.check_start(trainer, source, None)
+        dpo_checks.check_start(trainer, source, None)
