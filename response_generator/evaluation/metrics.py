@@ -64,7 +64,8 @@ class Metric:
 
     @property
     def carries_conclusions(self) -> bool:
-        """Whether the conclusions or the cards may mention it."""
+        """Whether the conclusions or the cards may mention it. The terminal shows only these, and their p-values are
+        corrected together."""
         return self.phrase is not None or self.card is not None or self.higher_is_better is not None
 
 

@@ -45,6 +45,7 @@ def align(args: DPOArguments, run: RunFolder, rows: list[tuple[list[Pair], Skipp
 
     tracker = training_run.start_run(args, run)
     policy = loading.load_policy(args, prepared.start)
+    # TRL adds the reference: a frozen copy of the adapter.
     trainer, sample_replies = training_run.build_trainer(args, run, prepared, policy, tracker)
     if prepared.reference:
         reference.load_reference_adapter(policy, prepared.reference)
