@@ -64,9 +64,8 @@ daily_dialog: $(INSTALLED) assets
 	$(call compare,evaluate)
 	$(call compare,pair_classifier)
 
-# In the order of the folders: by their number of tests, the slowest files would come last, on one of the two cores.
 test: $(INSTALLED) chromium
-	$(PYTHON) -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder -m "not gpu" tests
+	$(PYTHON) -m pytest -q -n 2 --dist loadfile -m "not gpu" tests
 
 test-fast: $(INSTALLED)
 	TEST_BACKEND=transformers $(PYTHON) -m pytest -q -m "not gpu and not slow" tests
