@@ -1,6 +1,7 @@
 """`python -m response_generator.sft`: what it writes and prints, and what it refuses."""
 
 import json
+import time
 
 import pytest
 from conftest import change_args, read_json, read_lines, write_rows
@@ -97,6 +98,9 @@ def test_a_killed_run_continues_from_its_last_checkpoint(tiny, tmp_path):
     process.process.kill()
     process.wait()
     assert not (tmp_path / "run" / "metrics.json").exists()
+    (events,) = (tmp_path / "run").rglob("events.out.tfevents.*")
+    while f"tfevents.{int(time.time())}." in events.name:  # TensorBoard reads the files in the order of these seconds
+        pass
     assert run_here(sft.main, values, tmp_path) == 0
     assert read_json(tmp_path / "run" / "metrics.json")["steps"] == 16
     whole = values | {"output_dir": str(tmp_path / "whole")}
