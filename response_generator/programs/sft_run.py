@@ -7,7 +7,7 @@ from response_generator.modeling import loading
 from response_generator.programs import training_run
 from response_generator.runs import distributed, upload
 from response_generator.runs.run_folder import RunFolder
-from response_generator.training import dpo_checks, run_training, sft_checks
+from response_generator.training import adapter_checks, run_training, sft_checks
 from response_generator.training.checkpoints import checkpointing
 from response_generator.training.monitoring import report
 from response_generator.training.preparation import prepare_sft
@@ -36,7 +36,7 @@ def fine_tune(args: SFTArguments, run: RunFolder, rows: list[tuple[list[Dialogue
     metrics = sft_checks.check_start(trainer)
     metrics |= run_training.train(trainer, SFT.unit)
     sample_replies.write_last(metrics.get("best_step", metrics["steps"]))
-    dpo_checks.check_changed(policy, prepared.start)
+    adapter_checks.check_changed(policy, prepared.start)
     metrics |= count_skipped("dataset", args.dataset, skipped) | prepared.train.dropped_metrics("dataset")
     if prepared.held_out:
         metrics |= count_skipped("eval_dataset", args.eval_dataset, skipped_held_out)

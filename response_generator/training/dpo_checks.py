@@ -5,12 +5,13 @@ from accelerate.utils import send_to_device
 from peft import PeftModel
 from trl.trainer.utils import use_adapter
 
-from response_generator.constants import POLICY_ADAPTER, REFERENCE_ADAPTER, SIDES
+from response_generator.constants import REFERENCE_ADAPTER, SIDES
 from response_generator.errors import RunError
 from response_generator.modeling.adapter_file import AdapterFile
 from response_generator.modeling.adapters import to_model_key
 from response_generator.modeling.dpo_loss import dpo_loss, reward_margins
 from response_generator.modeling.logprobs import completion_logps
+from response_generator.training.adapter_checks import check_changed
 from response_generator.training.dpo_loss_types import LOSS_PARTS, includes_plain_sigmoid
 from response_generator.training.reference import REF_LOGPS_COLUMNS
 from response_generator.training.trl_trainers import ResumableDPOTrainer
@@ -165,25 +166,3 @@ def check_end(policy: PeftModel, start: AdapterFile | None, reference: AdapterFi
     """
     check_reference(policy, reference or start)
     check_changed(policy, start)
-
-
-def check_changed(policy: PeftModel, start: AdapterFile | None) -> None:
-    """After training the adapter must not be the one that training started from.
-
-    Raises:
-        RunError: when it is.
-    """
-    weights = dict(policy.named_parameters())
-    if start is None:
-        changed = any(weight.any() for name, weight in weights.items() if f".lora_B.{POLICY_ADAPTER}." in name)
-    else:
-        pairs = ((weights.get(to_model_key(name, POLICY_ADAPTER)), tensor) for name, tensor in start.tensors().items())
-        changed = any(
-            not torch.equal(weight.detach().cpu(), tensor.to(weight.dtype))
-            for weight, tensor in pairs
-            if weight is not None
-        )
-    if not changed:
-        raise RunError(
-            "the adapter is the same as before training: no step was taken, or every update was too small to change it"
-        )
