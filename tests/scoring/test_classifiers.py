@@ -16,6 +16,7 @@ from response_generator.scoring.classifiers import (
     check_classifiers,
     load_emotion_classifier,
     load_gibberish_classifier,
+    to_label_probs,
 )
 from response_generator.training.text_classifier import load_for_training
 
@@ -82,3 +83,9 @@ def test_a_base_model_of_a_classifier_runs_no_code_either(tiny, tmp_path, monkey
         load_for_training(str(tmp_path / "own"), EMOTIONS, seed=0)
     assert messages.tell() == 0
     assert not (tmp_path / "ran").exists()
+
+
+def test_probabilities_of_classes_with_the_same_label_are_added():
+    found = to_label_probs(["joy", "fear", "joy"], [0.25, 0.375, 0.375])
+    assert found.probabilities == {"joy": 0.625, "fear": 0.375}
+    assert (found.label, found.score) == ("joy", 0.625)
