@@ -18,10 +18,10 @@ def import_backend(name: str) -> None:
     """Imports unsloth when `name` is "unsloth". It patches transformers, trl and peft, so it has to come first."""
     library_output.silence_loggers()
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    if is_machine_busy():
+    if "OMP_WAIT_POLICY" not in os.environ and is_machine_busy():
         # Threads of torch that wait for each other then compute nothing; otherwise they take half of a busy machine. On
         # an idle one that would cost training 9 % of its speed.
-        os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+        os.environ["OMP_WAIT_POLICY"] = "passive"
     if name == "unsloth":
         with library_output.hide_prints():
             import_unsloth()
