@@ -14,7 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from response_generator.config.schema import DatasetArguments
+from response_generator.config.dataset_schema import DatasetArguments
 from response_generator.config.training_schema import DPOArguments
 from response_generator.config.validation import validate_arguments
 from response_generator.data.datasets import read_dialogues

@@ -1,4 +1,4 @@
-"""Writes config/library_keywords.json: the keywords that the pinned libraries accept, with types, defaults, meanings.
+"""Writes library_keywords.json: the keywords that the pinned libraries accept, with types, defaults and meanings.
 
 After changing a pinned version, write the file again. Importing this module imports unsloth's GPU code, so only a
 process of its own may do it:
@@ -24,7 +24,7 @@ from trl import DPOConfig, SFTConfig
 from unsloth import FastLanguageModel
 from unsloth_zoo.cpu import FastCPUModel
 
-from response_generator.config.library_keywords import FILE, JSON_TYPE_OF_PYTHON_TYPE, Keyword
+from response_generator.config.library.library_keywords import FILE, JSON_TYPE_OF_PYTHON_TYPE, Keyword
 
 JSON_TYPE_OF_DOCSTRING_WORD = {kind.__name__: json_type for kind, json_type in JSON_TYPE_OF_PYTHON_TYPE.items()} | {
     "None": "null",

@@ -37,7 +37,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: E402
 
 from response_generator.chat.reply_writer import ReplyWriter  # noqa: E402
 from response_generator.config.chat_schema import ChatArguments  # noqa: E402
-from response_generator.config.schema import ChatTemplateArguments, DatasetArguments  # noqa: E402
+from response_generator.config.dataset_schema import DatasetArguments  # noqa: E402
+from response_generator.config.schema import ChatTemplateArguments  # noqa: E402
 from response_generator.config.validation import validate_arguments  # noqa: E402
 from response_generator.constants import ADAPTER  # noqa: E402
 from response_generator.data.chat_template import ChatFormatter  # noqa: E402

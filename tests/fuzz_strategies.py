@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, TypeAdapter
 
-from response_generator.config import library_keywords
+from response_generator.config.library import library_keywords
 from response_generator.config.validation import KEYWORD_SECTIONS, get_section_class
 
 fuzzed = settings(

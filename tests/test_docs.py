@@ -10,9 +10,9 @@ import yaml
 from conftest import ROOT
 from documents import BLOCKS, DOCUMENTS, TEXTS, list_inline_code, list_make_targets
 
-from response_generator.config import library_keywords
+from response_generator.config.library import library_keywords
 from response_generator.config.programs import PROGRAMS
-from response_generator.config.schema import Section
+from response_generator.config.section import Section
 from response_generator.config.validation import KEYWORD_SECTIONS, get_section_class
 from response_generator.evaluation.comparison import estimate_preference
 from response_generator.evaluation.metrics import METRICS

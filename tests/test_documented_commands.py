@@ -13,8 +13,8 @@ from documents import BLOCKS, DOCUMENTS, list_inline_code, list_make_targets
 
 from response_generator.chat import __main__ as chat
 from response_generator.cli import command_line
-from response_generator.config import library_keywords
 from response_generator.config.chat_schema import ChatArguments
+from response_generator.config.library import library_keywords
 from response_generator.config.preference_schema import PreferenceDataArguments
 from response_generator.config.programs import PROGRAMS
 from response_generator.config.schema import EvaluateArguments, ModelArguments

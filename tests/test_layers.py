@@ -10,7 +10,7 @@ from conftest import ROOT
 PACKAGE = ROOT / "response_generator"
 # Each folder imports those of earlier lines alone; folders of one line do not import each other.
 LAYERS = [
-    {"constants", "errors"},
+    {"constants", "errors", "labels"},
     {"config"},
     {"runs"},
     {"reporting"},

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from response_generator.chat.dialogue import Conversation, check_choice
-from response_generator.config.key_rule import MAX_SEED
+from response_generator.config.library.key_rule import MAX_SEED
 from response_generator.constants import EMOTIONS
 from response_generator.errors import InputError
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from response_generator.chat.reply import Reply, ShowText
 from response_generator.config import paths, strict_json
-from response_generator.config.key_rule import MAX_SEED
+from response_generator.config.library.key_rule import MAX_SEED
 from response_generator.constants import EMOTIONS
 from response_generator.data.datasets import BadRow, Message, parse_dialogue
 from response_generator.errors import InputError

@@ -3,7 +3,7 @@
 from typing import Any
 
 from response_generator.chat.dialogue import AUTO_EMOTION, Conversation
-from response_generator.config.schema import Section
+from response_generator.config.section import Section
 from response_generator.constants import EMOTIONS
 
 

@@ -4,7 +4,8 @@ from collections.abc import Iterable
 
 from response_generator.config.hub_sources import find_cached_commit
 from response_generator.config.model_files import ADAPTER_CONFIG, CONFIG
-from response_generator.config.schema import ScoringArguments, Section
+from response_generator.config.schema import ScoringArguments
+from response_generator.config.section import Section
 from response_generator.config.source_list import Source, list_sources
 from response_generator.config.sources import SourceKind, is_local
 from response_generator.data import dataset_library

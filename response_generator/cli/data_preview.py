@@ -2,7 +2,7 @@
 
 from rich.text import Text
 
-from response_generator.config.schema import DatasetArguments
+from response_generator.config.dataset_schema import DatasetArguments
 from response_generator.data.datasets import Skipped
 from response_generator.data.raw_rows import count_rows
 from response_generator.preferences.filters import FILTERED

@@ -10,7 +10,8 @@ from response_generator.config import model_files
 from response_generator.config.chat_schema import ChatArguments
 from response_generator.config.hub_sources import find_hub_errors
 from response_generator.config.preference_schema import DescriptionArguments
-from response_generator.config.schema import LoadingArguments, ModelArguments, Section, WandbArguments
+from response_generator.config.schema import LoadingArguments, ModelArguments, WandbArguments
+from response_generator.config.section import Section
 from response_generator.config.source_list import Source, list_sources
 from response_generator.config.sources import (
     SourceKind,

@@ -5,8 +5,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
-from response_generator.config.key_rule import MAX_SEED
-from response_generator.config.schema import AdapterOrBaseName, LoadingArguments, ScoringArguments
+from response_generator.config.library.key_rule import MAX_SEED
+from response_generator.config.schema import LoadingArguments, ScoringArguments
+from response_generator.config.section import AdapterOrBaseName
 from response_generator.constants import EMOTIONS
 
 

@@ -5,16 +5,20 @@ from collections.abc import Iterator
 from typing import Any
 
 from response_generator.config.chat_schema import ChatArguments
-from response_generator.config.library_keywords import read_default
+from response_generator.config.library.library_keywords import read_default
+from response_generator.config.library.training_keys import F_DIVERGENCES, LOSS_TYPES
 from response_generator.config.preference_schema import PreferenceDataArguments
-from response_generator.config.schema import EvaluateArguments, Section
-from response_generator.config.training_keys import F_DIVERGENCES, LOSS_TYPES
+from response_generator.config.schema import EvaluateArguments
+from response_generator.config.section import Section
 
 LOSSES_WITH_F_DIVERGENCE = {"sigmoid", "sigmoid_norm", "hinge", "ipo", "exo_pair", "robust", "discopop", "sft"}
 
 
 def find_conflicts(model: type[Section], values: dict[str, Any]) -> Iterator[str]:
     """Finds the conflicts of an args file whose values may have any JSON type."""
+    labels, neutral = values.get("labels"), values.get("neutral_label")
+    if isinstance(labels, list) and neutral is not None and neutral not in labels:
+        yield f"neutral_label: got {neutral!r}; allowed: one of labels, {', '.join(map(str, labels))}; or null"
     for section in ("dpo", "sft"):
         if isinstance(values.get(section), dict):
             yield from find_training_conflicts(section, values)

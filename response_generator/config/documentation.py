@@ -9,7 +9,7 @@ from pathlib import Path
 
 from response_generator.config import json_schema
 from response_generator.config.json_schema import NULL, Schema
-from response_generator.config.key_rule import MAX_COUNT, MAX_SEED
+from response_generator.config.library.key_rule import MAX_COUNT, MAX_SEED
 from response_generator.config.programs import PROGRAMS
 from response_generator.config.schema import ModelArguments
 from response_generator.config.validation import KEYWORD_SECTIONS
@@ -21,7 +21,7 @@ MAX_MEANING_CHARACTERS = 300
 INTRODUCTION = f"""\
 # Configuration
 
-This file is generated from `response_generator/config/schema.py` and the keywords of the pinned libraries. After a
+This file is generated from `response_generator/config/` and the keywords of the pinned libraries. After a
 change of either, write it and the JSON Schemas again:
 
 ```sh

@@ -10,10 +10,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from response_generator.config import library_keywords
-from response_generator.config.key_rule import KeyRule, Range
+from response_generator.config.library import library_keywords
+from response_generator.config.library.key_rule import KeyRule, Range
 from response_generator.config.programs import PROGRAMS
-from response_generator.config.schema import Section
+from response_generator.config.section import Section
 from response_generator.config.validation import KEYWORD_SECTIONS, SCHEMA_KEY
 
 FOLDER = Path(__file__).parents[2] / "args" / "schemas"

@@ -4,18 +4,16 @@ from typing import Literal
 
 from pydantic import Field
 
-from response_generator.config.key_rule import MAX_COUNT, MAX_NUMBER
+from response_generator.config.dataset_schema import FilterArguments, FilteredPairDatasetArguments
+from response_generator.config.library.key_rule import MAX_COUNT, MAX_NUMBER
 from response_generator.config.schema import (
     MAX_SAMPLES_PER_PROMPT,
-    AdapterName,
-    FilterArguments,
-    FilteredPairDatasetArguments,
     GenerationArguments,
     HubArguments,
-    LocalPath,
+    LabelArguments,
     ScoringArguments,
-    Section,
 )
+from response_generator.config.section import AdapterName, LocalPath, Section
 
 
 class RewardArguments(Section):
@@ -74,7 +72,7 @@ class PreferenceDataArguments(GenerationArguments):
     """Hub data set to upload the finished pairs to, with the token in HF_TOKEN; null: no upload."""
 
 
-class DescriptionArguments(Section):
+class DescriptionArguments(LabelArguments):
     """Arguments of `python -m response_generator.preferences --describe`."""
 
     output_dir: LocalPath = "preference_report"

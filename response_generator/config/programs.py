@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 from response_generator.config.chat_schema import ChatArguments
 from response_generator.config.preference_schema import DescriptionArguments, PreferenceDataArguments
-from response_generator.config.schema import EvaluateArguments, Section
+from response_generator.config.schema import EvaluateArguments
+from response_generator.config.section import Section
 from response_generator.config.training_schema import ClassifierArguments, DPOArguments, SFTArguments
 
 

@@ -7,37 +7,25 @@ The docstring below each field is its description in `--help` and in docs/config
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, WithJsonSchema
 
-from response_generator.config.key_rule import MAX_COUNT, MAX_NUMBER, MAX_SEED, MAX_WORKERS
-from response_generator.config.paths import resolve_path
-from response_generator.config.sources import SourceKind, resolve_source
+from response_generator.config.dataset_schema import DatasetArguments, PairDatasetArguments
+from response_generator.config.library.key_rule import MAX_NUMBER, MAX_SEED
+from response_generator.config.section import (
+    AdapterName,
+    AdapterOrBaseName,
+    BaseModelName,
+    ClassifierName,
+    LocalPath,
+    Section,
+)
 from response_generator.constants import EMOTIONS
+from response_generator.labels import DAILY_DIALOG_EMOTIONS, Labels
 
 LABELS_BY_ID, LABELS_BY_NAME = "by id", "by name"
 MAX_SAMPLES_PER_PROMPT, MAX_RESAMPLES = 1000, 1_000_000
-
-LocalPath = Annotated[str, AfterValidator(resolve_path)]
-BARE_BASE_MODEL = "none"
+MAX_LABELS, MAX_LABEL_CHARACTERS = 100, 40
 AUTO_BATCH_SIZE = "auto"
-
-
-def resolve_adapter(name: str) -> str:
-    return name if name == BARE_BASE_MODEL else resolve_source(name)
-
-
-# Hub ids or local paths. The kind is for `source_list.list_sources`, which finds every one of them in the args.
-SourceName = Annotated[str, AfterValidator(resolve_source)]
-BaseModelName = Annotated[SourceName, SourceKind.BASE_MODEL]
-ClassifierName = Annotated[SourceName, SourceKind.CLASSIFIER]
-AdapterName = Annotated[SourceName, SourceKind.ADAPTER]
-AdapterOrBaseName = Annotated[str, AfterValidator(resolve_adapter), SourceKind.ADAPTER_OR_BASE]
-
-
-def check_split(name: str) -> str:
-    if "/" in name or not name.strip():
-        raise ValueError("a split is a name, such as train")
-    return name
 
 
 def check_batch_size(size: Any) -> Any:
@@ -46,8 +34,28 @@ def check_batch_size(size: Any) -> Any:
     return size
 
 
-class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True)
+def check_labels(labels: list[str]) -> list[str]:
+    usable = all(
+        name.strip() == name and name.isprintable() and 0 < len(name) <= MAX_LABEL_CHARACTERS for name in labels
+    )
+    if len(labels) == 1 or len(labels) > MAX_LABELS or len(set(labels)) < len(labels) or not usable:
+        raise ValueError(
+            f"needed: 2 to {MAX_LABELS} different names of up to {MAX_LABEL_CHARACTERS} printable characters, without "
+            f"spaces at their ends; or [] for data without labels"
+        )
+    return labels
+
+
+class LabelArguments(Section):
+    labels: Annotated[list[str], AfterValidator(check_labels)] = list(DAILY_DIALOG_EMOTIONS)
+    """Labels that a reply can have, such as emotions: two or more; []: the data has none."""
+    neutral_label: str = "neutral"
+    """The label that stands for no particular one. Figures "without neutral" leave it out; without such a label there
+    are none."""
+
+    @property
+    def label_set(self) -> Labels:
+        return Labels(tuple(self.labels), self.neutral_label if self.neutral_label in self.labels else None)
 
 
 class ChatTemplateArguments(Section):
@@ -59,65 +67,6 @@ class ChatTemplateArguments(Section):
     """Strings that every rendered prompt should contain. The run prints how many prompts lack one."""
     system_prompt: str | None = None
     """System message that is put before every dialogue; null: none."""
-
-
-class DatasetArguments(Section):
-    """A data set of dialogues."""
-
-    path: Annotated[SourceName, SourceKind.DATASET]
-    """Hub id (`owner/name` or `owner/name@revision`), a local .json, .jsonl or .parquet file, a folder of such files
-    named after their split, or a folder written by `save_to_disk`."""
-    name: str | None = Field(default=None, min_length=1)
-    """Configuration name of a hub data set."""
-    split: Annotated[str, AfterValidator(check_split)] = "train"
-    """Split to read. It is ignored for a single local file."""
-    revision: str | None = Field(default=None, min_length=1)
-    """Branch, tag or commit of a hub data set. `@revision` in `path` does the same."""
-    num_proc: int | None = Field(default=None, ge=1, le=MAX_WORKERS)
-    """Number of processes that load a hub data set."""
-    offset: int = Field(default=0, ge=0, le=MAX_COUNT)
-    """Leave out this many rows at the start."""
-    limit: int | None = Field(default=None, ge=1)
-    """Read only this many rows, from `offset` on; null: all."""
-    skip_bad_rows: bool = False
-    """true: leave out rows that cannot be used, and count them. false: stop with an error that lists them."""
-
-
-class FilterArguments(Section):
-    """Filters of preference pairs, in the order in which they are applied."""
-
-    min_margin: float | None = Field(default=None, ge=-MAX_NUMBER, le=MAX_NUMBER)
-    """Least `chosen_score - rejected_score`; null: any."""
-    min_chosen_score: float | None = Field(default=None, ge=-MAX_NUMBER, le=MAX_NUMBER)
-    """Least `chosen_score`; null: any."""
-    max_rejected_score: float | None = Field(default=None, ge=-MAX_NUMBER, le=MAX_NUMBER)
-    """Greatest `rejected_score`; null: any."""
-    min_characters: int | None = Field(default=None, ge=1, le=MAX_COUNT)
-    """Least length of either reply; null: any."""
-    max_characters: int | None = Field(default=None, ge=1, le=MAX_COUNT)
-    """Greatest length of either reply; null: any."""
-    chosen_ends_with_punctuation: bool = False
-    """Keep only pairs whose chosen reply ends with `.`, `!` or `?`, that is, is not cut off."""
-    chosen_has_target_emotion: bool = False
-    """Keep only pairs whose chosen reply has the target emotion according to the emotion classifier."""
-    chosen_gibberish_labels: list[str] | None = None
-    """Keep only pairs whose chosen reply has one of these labels of the gibberish classifier; null: any."""
-    min_chosen_gibberish_score: float | None = Field(default=None, ge=0, le=1)
-    """Least probability of that label; null: any."""
-    drop_duplicates: Literal["exact", "near"] | None = None
-    """`exact`: keep the first of pairs with the same prompt and replies; `near`: also of pairs whose prompt, chosen and
-    rejected reply each share 80 % of their sequences of three words; null: keep all."""
-    max_pairs_per_prompt: int | None = Field(default=None, ge=1, le=MAX_COUNT)
-    """Keep only this many pairs of a prompt, those with the greatest margin; null: all."""
-
-
-class PairDatasetArguments(DatasetArguments):
-    """A data set of preference pairs."""
-
-
-class FilteredPairDatasetArguments(PairDatasetArguments):
-    filters: FilterArguments = FilterArguments()
-    """Filters of the pairs."""
 
 
 class WandbArguments(Section):
@@ -162,7 +111,7 @@ class ScoringArguments(Section):
     predictions.jsonl keeps the text as it was generated."""
 
 
-class LoadingArguments(Section):
+class LoadingArguments(LabelArguments):
     """What every program that loads the base model needs."""
 
     seed: int = Field(ge=0, le=MAX_SEED)

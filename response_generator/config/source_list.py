@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, get_args
 
-from response_generator.config.schema import BARE_BASE_MODEL, DatasetArguments, Section
+from response_generator.config.dataset_schema import DatasetArguments
+from response_generator.config.section import BARE_BASE_MODEL, Section
 from response_generator.config.sources import SourceKind, join_dataset_revision
 
 

@@ -4,18 +4,10 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from response_generator.config.key_rule import MAX_COUNT, MAX_SEED
-from response_generator.config.schema import (
-    AdapterName,
-    DatasetArguments,
-    FilteredPairDatasetArguments,
-    HubArguments,
-    LocalPath,
-    ModelArguments,
-    ScoringArguments,
-    Section,
-    SourceName,
-)
+from response_generator.config.dataset_schema import DatasetArguments, FilteredPairDatasetArguments
+from response_generator.config.library.key_rule import MAX_COUNT, MAX_SEED
+from response_generator.config.schema import HubArguments, LabelArguments, ModelArguments, ScoringArguments
+from response_generator.config.section import AdapterName, LocalPath, Section, SourceName
 from response_generator.config.sources import SourceKind
 
 MAX_SAMPLE_PROMPTS = 50
@@ -92,7 +84,7 @@ class DPOArguments(AdapterTrainingArguments):
     """Merged 16-bit model to write after training; null: none."""
 
 
-class ClassifierArguments(Section):
+class ClassifierArguments(LabelArguments):
     output_dir: LocalPath
     """Run folder. All files of the run are written there."""
     seed: int = Field(ge=0, le=MAX_SEED)

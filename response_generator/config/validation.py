@@ -7,9 +7,11 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from response_generator.config import conflicts, library_keywords, strict_json
-from response_generator.config.key_rule import KeyRule
-from response_generator.config.schema import LABELS_BY_ID, LABELS_BY_NAME, Section
+from response_generator.config import conflicts, strict_json
+from response_generator.config.library import library_keywords
+from response_generator.config.library.key_rule import KeyRule
+from response_generator.config.schema import LABELS_BY_ID, LABELS_BY_NAME
+from response_generator.config.section import Section
 from response_generator.errors import InputError
 
 SCHEMA_KEY = "$schema"  # names a JSON Schema for editors; allowed in every args file

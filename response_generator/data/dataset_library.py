@@ -6,7 +6,7 @@ from datasets import Dataset, DatasetDict, load_dataset, load_dataset_builder, l
 from datasets.exceptions import DatasetsError
 from huggingface_hub import constants
 
-from response_generator.config.schema import DatasetArguments
+from response_generator.config.dataset_schema import DatasetArguments
 from response_generator.config.sources import is_commit, is_local, join_dataset_revision, split_revision
 from response_generator.errors import InputError
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from response_generator.config import strict_json
-from response_generator.config.schema import DatasetArguments
+from response_generator.config.dataset_schema import DatasetArguments
 from response_generator.constants import EMOTIONS
 from response_generator.errors import MAX_SHOWN_ERRORS, InputError, raise_row_errors
 

@@ -10,7 +10,7 @@ from typing import Any
 from pyarrow import ArrowException, parquet
 
 from response_generator.config import strict_json
-from response_generator.config.schema import DatasetArguments
+from response_generator.config.dataset_schema import DatasetArguments
 from response_generator.config.sources import is_local
 from response_generator.errors import InputError
 

@@ -3,7 +3,7 @@
 from collections import Counter
 from typing import Any
 
-from response_generator.config.schema import DatasetArguments, PairDatasetArguments
+from response_generator.config.dataset_schema import DatasetArguments, PairDatasetArguments
 from response_generator.data.datasets import Skipped, read_dialogues, read_pairs
 from response_generator.errors import InputError
 

@@ -6,7 +6,7 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel
 
-from response_generator.config import library_keywords
+from response_generator.config.library import library_keywords
 from response_generator.config.schema import LoadingArguments
 from response_generator.config.sources import from_pretrained_keywords
 from response_generator.modeling import attention

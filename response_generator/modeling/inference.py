@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from peft import PeftModel
 from transformers import PreTrainedModel
 
-from response_generator.config.library_keywords import read_default
+from response_generator.config.library.library_keywords import read_default
 from response_generator.config.schema import LoadingArguments
 from response_generator.modeling.adapter_file import AdapterFile
 from response_generator.modeling.adapters import add_adapter

@@ -11,8 +11,8 @@ from transformers import (
     set_seed,
 )
 
-from response_generator.config import library_keywords
 from response_generator.config.hub_sources import fetch_adapter
+from response_generator.config.library import library_keywords
 from response_generator.config.schema import LoadingArguments
 from response_generator.config.sources import find_hub_revision, strip_local_folders
 from response_generator.config.training_schema import AdapterTrainingArguments, DPOArguments

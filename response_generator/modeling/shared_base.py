@@ -4,7 +4,8 @@ from itertools import pairwise
 
 from transformers import PreTrainedTokenizerBase
 
-from response_generator.config.schema import BARE_BASE_MODEL, LoadingArguments
+from response_generator.config.schema import LoadingArguments
+from response_generator.config.section import BARE_BASE_MODEL
 from response_generator.errors import InputError
 from response_generator.modeling.backend import has_unsloth_gpu_code
 from response_generator.modeling.base_config import check_loading, load_config

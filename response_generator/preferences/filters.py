@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from response_generator.config.schema import FilterArguments
+from response_generator.config.dataset_schema import FilterArguments
 from response_generator.data.datasets import Pair
 from response_generator.data.pair_text import find_target_emotion, get_prompt_text, get_reply_text
 from response_generator.errors import InputError, raise_row_errors

@@ -2,7 +2,8 @@
 
 from dataclasses import replace
 
-from response_generator.config.schema import FilterArguments, FilteredPairDatasetArguments, ScoringArguments
+from response_generator.config.dataset_schema import FilterArguments, FilteredPairDatasetArguments
+from response_generator.config.schema import ScoringArguments
 from response_generator.data.datasets import Pair, ReplyLabels, Skipped, count_skipped
 from response_generator.data.pair_text import get_reply_text
 from response_generator.preferences.filters import count_filtered, filter_pairs, needs_labels

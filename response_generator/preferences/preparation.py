@@ -4,8 +4,9 @@ from dataclasses import dataclass, replace
 
 from transformers import GenerationConfig, PreTrainedTokenizerBase
 
+from response_generator.config.dataset_schema import FilterArguments
 from response_generator.config.preference_schema import PreferenceDataArguments
-from response_generator.config.schema import FilterArguments, ScoringArguments
+from response_generator.config.schema import ScoringArguments
 from response_generator.constants import ADAPTER, CLEAN
 from response_generator.data.chat_template import ChatFormatter
 from response_generator.data.datasets import Dialogue

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from response_generator.config import strict_json, validation
-from response_generator.config.schema import Section
+from response_generator.config.section import Section
 from response_generator.constants import CANDIDATES_FOLDER, PAIR_LOGPS_FILE, PREDICTIONS_FILE, PREFERENCES_FILE
 from response_generator.errors import InputError
 from response_generator.runs import atomic_files, distributed, earlier_start, environment, run_lock, weights

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from response_generator.config.schema import BARE_BASE_MODEL
+from response_generator.config.section import BARE_BASE_MODEL
 
 ADAPTER_FOLDER = "adapter"  # of a training's run folder, which is what names the adapter
 

@@ -10,7 +10,7 @@ from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, Traini
 from transformers.training_args import OptimizerNames
 from trl import DPOConfig, SFTConfig
 
-from response_generator.config.training_keys import EARLY_STOPPING, SHARED_PREFIX, TRAINING_DEFAULTS
+from response_generator.config.library.training_keys import EARLY_STOPPING, SHARED_PREFIX, TRAINING_DEFAULTS
 from response_generator.config.training_schema import AdapterTrainingArguments, DPOArguments, SFTArguments
 from response_generator.errors import InputError
 from response_generator.modeling.precision import has_native_bf16

@@ -6,8 +6,8 @@ import pytest
 from stub_writer import StubWriter, ignore, start_dialogue
 
 from response_generator.chat.reply import Labels, Reply, ReplyStopped
-from response_generator.config.key_rule import MAX_SEED
-from response_generator.config.schema import DatasetArguments
+from response_generator.config.dataset_schema import DatasetArguments
+from response_generator.config.library.key_rule import MAX_SEED
 from response_generator.data.datasets import read_dialogues
 from response_generator.errors import InputError
 

@@ -7,7 +7,7 @@ import pytest
 from browser_pages import watch_page
 from test_server import serve
 
-from response_generator.config.schema import DatasetArguments
+from response_generator.config.dataset_schema import DatasetArguments
 from response_generator.data.datasets import read_dialogues
 
 MESSAGE = "Hello , how are you ?"

@@ -11,7 +11,7 @@ from script_runs import run_here
 
 from response_generator.chat import __main__ as chat
 from response_generator.chat.server import ChatServer
-from response_generator.config.schema import DatasetArguments
+from response_generator.config.dataset_schema import DatasetArguments
 from response_generator.data.datasets import read_dialogues
 from response_generator.errors import InputError
 

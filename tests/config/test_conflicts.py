@@ -6,8 +6,8 @@ import pytest
 from conftest import ROOT, read_json
 from test_validation import errors_of
 
+from response_generator.config.library.training_keys import F_DIVERGENCES, LOSS_TYPES
 from response_generator.config.schema import EvaluateArguments
-from response_generator.config.training_keys import F_DIVERGENCES, LOSS_TYPES
 from response_generator.config.training_schema import DPOArguments
 from response_generator.config.validation import validate_arguments
 from response_generator.errors import InputError

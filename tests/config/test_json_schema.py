@@ -9,7 +9,8 @@ from conftest import ROOT, read_json
 from jsonschema import Draft7Validator
 from referencing import Registry, Resource
 
-from response_generator.config import json_schema, library_keywords
+from response_generator.config import json_schema
+from response_generator.config.library import library_keywords
 from response_generator.config.programs import PROGRAMS, Program
 from response_generator.config.validation import validate_arguments
 from response_generator.errors import InputError

@@ -5,7 +5,8 @@ from annotated_types import Ge, Gt, Le
 from conftest import ROOT, read_json
 from pydantic import BaseModel
 
-from response_generator.config import library_keywords, preference_schema, schema
+from response_generator.config import preference_schema, schema
+from response_generator.config.library import library_keywords
 from response_generator.config.schema import EvaluateArguments
 from response_generator.config.training_schema import DPOArguments
 from response_generator.config.validation import validate_arguments

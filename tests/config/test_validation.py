@@ -8,7 +8,7 @@ import sys
 import pytest
 from conftest import ROOT, read_json
 
-from response_generator.config import library_keywords
+from response_generator.config.library import library_keywords
 from response_generator.config.preference_schema import PreferenceDataArguments, RewardArguments
 from response_generator.config.schema import EvaluateArguments
 from response_generator.config.training_schema import DPOArguments

@@ -12,7 +12,7 @@ from test_datasets import HISTORY, OBJECTS, REPLY, STRINGS, dataset
 
 import evaluate
 import fine_tune_dpo
-from response_generator.config.schema import DatasetArguments
+from response_generator.config.dataset_schema import DatasetArguments
 from response_generator.data.datasets import read_dialogues, read_pairs
 from response_generator.data.raw_rows import count_rows
 from response_generator.errors import InputError

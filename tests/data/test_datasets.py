@@ -5,7 +5,7 @@ import json
 import pytest
 from conftest import HISTORY, write_rows
 
-from response_generator.config.schema import DatasetArguments
+from response_generator.config.dataset_schema import DatasetArguments
 from response_generator.data.dataset_library import load_from_hub
 from response_generator.data.datasets import count_skipped, read_dialogues, read_pairs
 from response_generator.data.raw_rows import read_rows

@@ -4,7 +4,7 @@ import pytest
 from conftest import HISTORY, write_rows
 from tiny_models import demo_rows
 
-from response_generator.config.schema import DatasetArguments, PairDatasetArguments
+from response_generator.config.dataset_schema import DatasetArguments, PairDatasetArguments
 from response_generator.data.datasets import read_dialogues, read_pairs
 from response_generator.data.reading import read_datasets
 from response_generator.errors import InputError

@@ -6,7 +6,7 @@ import pytest
 from conftest import write_rows
 from tiny_models import demo_rows
 
-from response_generator.config.schema import DatasetArguments
+from response_generator.config.dataset_schema import DatasetArguments
 from response_generator.data.datasets import read_dialogues
 from response_generator.generation import prefix
 from response_generator.generation.continuous_batching import write_replies

@@ -10,7 +10,8 @@ from conftest import CHATML, ROOT, published_dpo
 from script_runs import run_on_gpu_code
 from tiny_models import write_tiny_adapter
 
-from response_generator.config.schema import ChatTemplateArguments, DatasetArguments
+from response_generator.config.dataset_schema import DatasetArguments
+from response_generator.config.schema import ChatTemplateArguments
 from response_generator.config.training_schema import DPOArguments, SFTArguments
 from response_generator.config.validation import validate_arguments
 from response_generator.data.chat_template import ChatFormatter

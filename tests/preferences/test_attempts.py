@@ -4,8 +4,8 @@ import json
 
 import pytest
 
+from response_generator.config.dataset_schema import FilterArguments
 from response_generator.config.preference_schema import RewardArguments
-from response_generator.config.schema import FilterArguments
 from response_generator.data.datasets import Dialogue
 from response_generator.preferences.attempts import Attempt, find_early_failure, score_attempt, select_pairs
 from response_generator.scoring.classifiers import LabelProbs

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pairs import make_pair
 
-from response_generator.config.schema import FilterArguments
+from response_generator.config.dataset_schema import FilterArguments
 from response_generator.data.datasets import ReplyLabels
 from response_generator.errors import InputError
 from response_generator.preferences.filters import count_filtered, filter_pairs, find_failed_filter

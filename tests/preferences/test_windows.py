@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from response_generator.config.schema import DatasetArguments
+from response_generator.config.dataset_schema import DatasetArguments
 from response_generator.constants import EMOTIONS
 from response_generator.data.datasets import Dialogue
 from response_generator.errors import InputError

@@ -14,7 +14,7 @@ import pytest
 from conftest import ROOT
 from script_runs import script_environment
 
-from response_generator.config.schema import Section
+from response_generator.config.section import Section
 from response_generator.errors import InputError
 from response_generator.runs import environment
 from response_generator.runs.run_folder import RunFolder, find_differing_keys

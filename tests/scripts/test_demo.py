@@ -10,7 +10,7 @@ from script_runs import run_here
 from sklearn.feature_extraction.text import CountVectorizer
 from tiny_models import DEMO_DATA
 
-from response_generator.config.schema import DatasetArguments, FilterArguments
+from response_generator.config.dataset_schema import DatasetArguments, FilterArguments
 from response_generator.constants import EMOTIONS
 from response_generator.data.datasets import read_dialogues, read_pairs
 from response_generator.demo import classifiers, pair_classifiers

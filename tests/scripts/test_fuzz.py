@@ -14,8 +14,9 @@ from pyarrow import parquet
 from response_generator.cli import preflight
 from response_generator.cli.command_line import apply_override
 from response_generator.config import strict_json
+from response_generator.config.dataset_schema import DatasetArguments
 from response_generator.config.preference_schema import PreferenceDataArguments
-from response_generator.config.schema import DatasetArguments, EvaluateArguments
+from response_generator.config.schema import EvaluateArguments
 from response_generator.config.training_schema import DPOArguments
 from response_generator.config.validation import validate_arguments
 from response_generator.data.chat_template import ChatFormatter

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import PretrainedConfig
 
-from response_generator.config.library_keywords import JSON_TYPE_OF_PYTHON_TYPE, accepted_json_types
+from response_generator.config.library.library_keywords import JSON_TYPE_OF_PYTHON_TYPE, accepted_json_types
 from response_generator.config.training_schema import DPOArguments
 from response_generator.errors import InputError
 from response_generator.evaluation.predictions_file import GENERATED_FIELDS, group_by_model, read_predictions

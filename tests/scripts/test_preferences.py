@@ -12,8 +12,8 @@ from tiny_models import demo_rows, write_tiny_classifier
 
 import fine_tune_dpo
 from response_generator.cli import command_line
+from response_generator.config.dataset_schema import DatasetArguments
 from response_generator.config.preference_schema import RewardArguments
-from response_generator.config.schema import DatasetArguments
 from response_generator.data.datasets import read_pairs
 from response_generator.preferences import __main__ as preferences
 from response_generator.preferences.reward import compute_reward

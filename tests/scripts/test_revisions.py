@@ -109,7 +109,7 @@ def test_a_revision_without_an_adapter_is_told_with_the_way_out(hub, tiny, tmp_p
 
 READ = """
 import json, sys
-from response_generator.config.schema import DatasetArguments
+from response_generator.config.dataset_schema import (DatasetArguments)
 from response_generator.data.datasets import read_pairs
 from response_generator.errors import InputError
 try:

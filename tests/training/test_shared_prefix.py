@@ -7,7 +7,7 @@ import torch
 from test_train_dpo import set_up, shift
 from training_sessions import session
 
-from response_generator.config.training_keys import LOSS_TYPES
+from response_generator.config.library.training_keys import LOSS_TYPES
 from response_generator.config.training_schema import DPOArguments
 from response_generator.config.validation import validate_arguments
 from response_generator.training.layout.shared_prefix import (

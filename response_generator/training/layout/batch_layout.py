@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from accelerate.utils import broadcast_object_list, send_to_device
 
-from response_generator.config.training_keys import AUTO, SHARED_PREFIX
+from response_generator.config.library.training_keys import AUTO, SHARED_PREFIX
 from response_generator.constants import SIDES
 from response_generator.errors import RunError
 from response_generator.modeling.attention import FLASH, get_attn_implementation

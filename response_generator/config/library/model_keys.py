@@ -1,6 +1,6 @@
 """What this program adds to the keys of PEFT's LoraConfig, transformers' GenerationConfig and from_pretrained."""
 
-from response_generator.config.key_rule import (
+from response_generator.config.library.key_rule import (
     ANY_NUMBER,
     BELOW_ONE,
     COUNT,

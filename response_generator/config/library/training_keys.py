@@ -1,6 +1,6 @@
 """What this program adds to the keys of TRL's DPOConfig and SFTConfig and of transformers' TrainingArguments."""
 
-from response_generator.config.key_rule import (
+from response_generator.config.library.key_rule import (
     BELOW_ONE,
     COUNT,
     COUNT_OR_ZERO,

@@ -10,9 +10,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from response_generator.config.key_rule import KeyRule
-from response_generator.config.model_keys import MODEL_RULES, TRANSFORMERS_KEYWORDS
-from response_generator.config.training_keys import TRAINING_RULES
+from response_generator.config.library.key_rule import KeyRule
+from response_generator.config.library.model_keys import MODEL_RULES, TRANSFORMERS_KEYWORDS
+from response_generator.config.library.training_keys import TRAINING_RULES
 
 FILE = Path(__file__).with_suffix(".json")
 # The parts of the file that make up a section; a later part has its keywords in place of those of an earlier one.

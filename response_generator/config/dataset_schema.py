@@ -1,0 +1,74 @@
+"""The arguments of the sections that name a data set, in the same form as those in schema.py."""
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field
+
+from response_generator.config.library.key_rule import MAX_COUNT, MAX_NUMBER, MAX_WORKERS
+from response_generator.config.section import Section, SourceName
+from response_generator.config.sources import SourceKind
+
+
+def check_split(name: str) -> str:
+    if "/" in name or not name.strip():
+        raise ValueError("a split is a name, such as train")
+    return name
+
+
+class DatasetArguments(Section):
+    """A data set of dialogues."""
+
+    path: Annotated[SourceName, SourceKind.DATASET]
+    """Hub id (`owner/name` or `owner/name@revision`), a local .json, .jsonl or .parquet file, a folder of such files
+    named after their split, or a folder written by `save_to_disk`."""
+    name: str | None = Field(default=None, min_length=1)
+    """Configuration name of a hub data set."""
+    split: Annotated[str, AfterValidator(check_split)] = "train"
+    """Split to read. It is ignored for a single local file."""
+    revision: str | None = Field(default=None, min_length=1)
+    """Branch, tag or commit of a hub data set. `@revision` in `path` does the same."""
+    num_proc: int | None = Field(default=None, ge=1, le=MAX_WORKERS)
+    """Number of processes that load a hub data set."""
+    offset: int = Field(default=0, ge=0, le=MAX_COUNT)
+    """Leave out this many rows at the start."""
+    limit: int | None = Field(default=None, ge=1)
+    """Read only this many rows, from `offset` on; null: all."""
+    skip_bad_rows: bool = False
+    """true: leave out rows that cannot be used, and count them. false: stop with an error that lists them."""
+
+
+class FilterArguments(Section):
+    """Filters of preference pairs, in the order in which they are applied."""
+
+    min_margin: float | None = Field(default=None, ge=-MAX_NUMBER, le=MAX_NUMBER)
+    """Least `chosen_score - rejected_score`; null: any."""
+    min_chosen_score: float | None = Field(default=None, ge=-MAX_NUMBER, le=MAX_NUMBER)
+    """Least `chosen_score`; null: any."""
+    max_rejected_score: float | None = Field(default=None, ge=-MAX_NUMBER, le=MAX_NUMBER)
+    """Greatest `rejected_score`; null: any."""
+    min_characters: int | None = Field(default=None, ge=1, le=MAX_COUNT)
+    """Least length of either reply; null: any."""
+    max_characters: int | None = Field(default=None, ge=1, le=MAX_COUNT)
+    """Greatest length of either reply; null: any."""
+    chosen_ends_with_punctuation: bool = False
+    """Keep only pairs whose chosen reply ends with `.`, `!` or `?`, that is, is not cut off."""
+    chosen_has_target_emotion: bool = False
+    """Keep only pairs whose chosen reply has the target emotion according to the emotion classifier."""
+    chosen_gibberish_labels: list[str] | None = None
+    """Keep only pairs whose chosen reply has one of these labels of the gibberish classifier; null: any."""
+    min_chosen_gibberish_score: float | None = Field(default=None, ge=0, le=1)
+    """Least probability of that label; null: any."""
+    drop_duplicates: Literal["exact", "near"] | None = None
+    """`exact`: keep the first of pairs with the same prompt and replies; `near`: also of pairs whose prompt, chosen and
+    rejected reply each share 80 % of their sequences of three words; null: keep all."""
+    max_pairs_per_prompt: int | None = Field(default=None, ge=1, le=MAX_COUNT)
+    """Keep only this many pairs of a prompt, those with the greatest margin; null: all."""
+
+
+class PairDatasetArguments(DatasetArguments):
+    """A data set of preference pairs."""
+
+
+class FilteredPairDatasetArguments(PairDatasetArguments):
+    filters: FilterArguments = FilterArguments()
+    """Filters of the pairs."""

@@ -1,0 +1,27 @@
+"""What every class of arguments is made of: the base class, and the types of paths and of names of models."""
+
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict
+
+from response_generator.config.paths import resolve_path
+from response_generator.config.sources import SourceKind, resolve_source
+
+LocalPath = Annotated[str, AfterValidator(resolve_path)]
+BARE_BASE_MODEL = "none"
+
+
+def resolve_adapter(name: str) -> str:
+    return name if name == BARE_BASE_MODEL else resolve_source(name)
+
+
+# Hub ids or local paths. The kind is for `source_list.list_sources`, which finds every one of them in the args.
+SourceName = Annotated[str, AfterValidator(resolve_source)]
+BaseModelName = Annotated[SourceName, SourceKind.BASE_MODEL]
+ClassifierName = Annotated[SourceName, SourceKind.CLASSIFIER]
+AdapterName = Annotated[SourceName, SourceKind.ADAPTER]
+AdapterOrBaseName = Annotated[str, AfterValidator(resolve_adapter), SourceKind.ADAPTER_OR_BASE]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True)

@@ -1,0 +1,17 @@
+"""The labels that replies have and that the model is asked for: emotions, or a style, a persona, a politeness."""
+
+from dataclasses import dataclass
+
+# In the order of the published classifier's ids. DailyDialog calls the first one "no emotion".
+DAILY_DIALOG_EMOTIONS = ("neutral", "anger", "disgust", "fear", "happiness", "sadness", "surprise")
+
+
+@dataclass(frozen=True)
+class Labels:
+    """The labels of a run, in the order of its args; none where the data has no labels."""
+
+    names: tuple[str, ...]
+    neutral: str | None  # the one that stands for no particular label; figures "without neutral" leave it out
+
+    def __bool__(self) -> bool:
+        return bool(self.names)
