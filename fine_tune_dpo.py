@@ -29,7 +29,7 @@ def main() -> None:
     if run.is_finished:
         show_finished(args, run)
         return
-    rows = read_datasets(args.dataset, args.eval_dataset)
+    rows = read_datasets(args.label_set, args.dataset, args.eval_dataset)
 
     import_backend(args.backend)  # unsloth has to be imported before transformers, trl and peft
     from response_generator.programs import dpo_run

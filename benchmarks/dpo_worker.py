@@ -17,7 +17,7 @@ from pathlib import Path
 from response_generator.config.dataset_schema import DatasetArguments
 from response_generator.config.training_schema import DPOArguments
 from response_generator.config.validation import validate_arguments
-from response_generator.data.datasets import read_dialogues
+from response_generator.data.reading import read_dialogues
 from response_generator.modeling.backend import import_backend
 
 ROOT = Path(__file__).parent.parent
@@ -80,8 +80,8 @@ def make_pairs(arguments: DPOArguments, tokenizer, measurement: dict) -> list[di
     from response_generator.generation.generation_requests import GenerationRequest
 
     path = REAL_DIALOGUES if REAL_DIALOGUES.is_file() else DEMO_DIALOGUES
-    dialogues, _ = read_dialogues(DatasetArguments(path=str(path)))
-    formatter = ChatFormatter.of(tokenizer, arguments.chat_template)
+    dialogues, _ = read_dialogues(DatasetArguments(path=str(path)), arguments.label_set)
+    formatter = ChatFormatter.of(tokenizer, arguments.chat_template, arguments.label_set)
     requests = sorted((GenerationRequest.of(each, formatter) for each in dialogues), key=lambda each: each.length)
     count = measurement["pairs"]
     chosen = [requests[int((place + 0.5) * len(requests) / count)] for place in range(count)]

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from response_generator.config.schema import EvaluateArguments
 from response_generator.config.validation import validate_arguments
-from response_generator.data.datasets import read_dialogues
+from response_generator.data.reading import read_dialogues
 from response_generator.modeling.backend import import_backend
 
 ROOT = Path(__file__).parent.parent
@@ -34,7 +34,7 @@ def main(measurement: dict) -> dict:
         values["from_pretrained"] |= {"dtype": measurement["dtype"], "load_in_4bit": False}
         values["backend"] = "transformers"
     arguments = validate_arguments(EvaluateArguments, values, str(ARGS_FILE))
-    rows, _ = read_dialogues(arguments.dataset)
+    rows, _ = read_dialogues(arguments.dataset, arguments.label_set)
     import_backend(arguments.backend)
     from response_generator.evaluation import pipeline
     from response_generator.modeling import inference

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from response_generator.config.preference_schema import PreferenceDataArguments
 from response_generator.config.validation import validate_arguments
-from response_generator.data.datasets import read_dialogues
+from response_generator.data.reading import read_dialogues
 from response_generator.modeling.backend import import_backend
 
 ROOT = Path(__file__).parent.parent
@@ -30,7 +30,7 @@ def main(measurement: dict) -> dict:
     dialogues = REAL_DIALOGUES if REAL_DIALOGUES.is_file() else values["dataset"]["path"]
     values["dataset"] = {"path": str(dialogues), "limit": measurement["prompts"]}
     args = validate_arguments(PreferenceDataArguments, values, str(ARGS_FILE))
-    rows, _ = read_dialogues(args.dataset)
+    rows, _ = read_dialogues(args.dataset, args.label_set)
     import_backend(args.backend)
     from response_generator.preferences.preparation import prepare_building
     from response_generator.preferences.windows import cut_windows

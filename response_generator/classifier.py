@@ -26,7 +26,7 @@ def main() -> None:
     if run.is_finished:
         print(run.describe_finished("metrics.json", "classifier"))
         return
-    rows = read_datasets(args.dataset, args.extra_dataset, args.eval_dataset)
+    rows = read_datasets(args.label_set, args.dataset, args.extra_dataset, args.eval_dataset)
 
     import_backend("transformers")
     from response_generator.programs import classifier_run

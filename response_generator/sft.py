@@ -28,7 +28,7 @@ def main() -> None:
         lines = upload.describe_missing_upload(run.path, args.push_to_hub, "model")
         print(run.describe_finished("report.html and metrics.json", "adapter"), *lines, sep="\n")
         return
-    rows = read_datasets(args.dataset, args.eval_dataset)
+    rows = read_datasets(args.label_set, args.dataset, args.eval_dataset)
 
     import_backend(args.backend)  # unsloth has to be imported before transformers, trl and peft
     from response_generator.programs import sft_run

@@ -32,7 +32,7 @@ from published_models import (  # noqa: E402
 )
 from script_process import forget_processor  # noqa: E402
 from script_runs import run_script  # noqa: E402
-from tiny_models import ROOT, demo_rows, write_tiny_adapter, write_tiny_base, write_tiny_classifier  # noqa: E402
+from tiny_models import EMOTION_LABELS, ROOT, demo_rows, write_tiny_adapter, write_tiny_base, write_tiny_classifier  # noqa: E402
 from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: E402
 
 from response_generator.chat.reply_writer import ReplyWriter  # noqa: E402
@@ -42,7 +42,7 @@ from response_generator.config.schema import ChatTemplateArguments  # noqa: E402
 from response_generator.config.validation import validate_arguments  # noqa: E402
 from response_generator.constants import ADAPTER  # noqa: E402
 from response_generator.data.chat_template import ChatFormatter  # noqa: E402
-from response_generator.data.datasets import read_dialogues  # noqa: E402
+from response_generator.data.reading import read_dialogues  # noqa: E402
 from response_generator.generation.generation_requests import GenerationRequest  # noqa: E402
 from response_generator.modeling.adapter_file import AdapterFile  # noqa: E402
 from response_generator.modeling.adapters import add_adapter  # noqa: E402
@@ -332,10 +332,12 @@ def chat_writer(tiny) -> ReplyWriter:
 
 @pytest.fixture(scope="session")
 def tiny_formatter(tiny) -> ChatFormatter:
-    return ChatFormatter.of(AutoTokenizer.from_pretrained(tiny.base), ChatTemplateArguments(file=CHATML))
+    return ChatFormatter.of(
+        AutoTokenizer.from_pretrained(tiny.base), ChatTemplateArguments(file=CHATML), EMOTION_LABELS
+    )
 
 
 @pytest.fixture(scope="session")
 def tiny_requests(tiny, tiny_formatter) -> list[GenerationRequest]:
-    dialogues, _ = read_dialogues(DatasetArguments(path=str(tiny.folder / "dialogues.jsonl")))
+    dialogues, _ = read_dialogues(DatasetArguments(path=str(tiny.folder / "dialogues.jsonl")), EMOTION_LABELS)
     return [GenerationRequest.of(dialogue, tiny_formatter) for dialogue in dialogues]

@@ -16,13 +16,14 @@ import unsloth_gpu_code  # noqa: F401 (it loads unsloth)
 
 # isort: split
 from run_on_gpu_code import sft_session
+from tiny_models import EMOTION_LABELS
 
 from response_generator.config.schema import EvaluateArguments
 from response_generator.config.training_schema import DPOArguments
 from response_generator.config.validation import validate_arguments
 from response_generator.data.chat_template import ChatFormatter
-from response_generator.data.datasets import read_dialogues, read_pairs
 from response_generator.data.pair_tokenization import tokenize_pairs
+from response_generator.data.reading import read_dialogues, read_pairs
 from response_generator.evaluation import pipeline
 from response_generator.generation import method
 from response_generator.generation.generation_requests import (
@@ -48,8 +49,10 @@ def train_dpo(values: dict) -> dict:
     config = trainer_config.build_dpo_config(arguments)
     start = loading.resolve_initial_adapter(arguments)
     tokenizer = load_tokenizer(arguments, start)
-    pairs, _ = read_pairs(arguments.dataset)
-    pairs = tokenize_pairs(pairs, ChatFormatter.of(tokenizer, arguments.chat_template), config.max_length)
+    pairs, _ = read_pairs(arguments.dataset, EMOTION_LABELS)
+    pairs = tokenize_pairs(
+        pairs, ChatFormatter.of(tokenizer, arguments.chat_template, EMOTION_LABELS), config.max_length
+    )
     policy = loading.load_policy(arguments, start)
     trainer = trainer_setup.build_trainer(ResumableDPOTrainer, policy, tokenizer, config, pairs, None, [])
     layout = batch_layout.choose_layout(trainer, {"shared_prefix": True})  # "auto" would depend on the time
@@ -66,8 +69,8 @@ def generate_replies(values: dict) -> dict:
     arguments = validate_arguments(EvaluateArguments, values, "args.json")
     adapters = pipeline.resolve_adapters(arguments)
     tokenizer = load_tokenizer(arguments, adapters["adapter"])
-    formatter = ChatFormatter.of(tokenizer, arguments.chat_template)
-    dialogues, _ = read_dialogues(arguments.dataset)
+    formatter = ChatFormatter.of(tokenizer, arguments.chat_template, EMOTION_LABELS)
+    dialogues, _ = read_dialogues(arguments.dataset, EMOTION_LABELS)
     requests = [GenerationRequest.of(dialogue, formatter) for dialogue in dialogues]
     config = build_generation_config(arguments.generation, tokenizer)
     model = inference.load_model(arguments, adapters)

@@ -23,6 +23,7 @@ import unsloth_gpu_code  # it loads unsloth
 # isort: split
 import torch
 import unsloth
+from tiny_models import EMOTION_LABELS
 from torch._dynamo.utils import counters as dynamo_counters
 from transformers import TrainerCallback
 from unsloth.utils import attention_dispatch
@@ -32,8 +33,8 @@ from response_generator.config.schema import EvaluateArguments
 from response_generator.config.training_schema import DPOArguments, SFTArguments
 from response_generator.config.validation import validate_arguments
 from response_generator.data.chat_template import ChatFormatter
-from response_generator.data.datasets import read_dialogues, read_pairs
 from response_generator.data.pair_tokenization import tokenize_pairs
+from response_generator.data.reading import read_dialogues, read_pairs
 from response_generator.evaluation import pair_logprobs, pipeline
 from response_generator.generation import continuous_batching, method
 from response_generator.generation.generation_requests import (
@@ -83,8 +84,8 @@ def session(values: dict, output: str, *callbacks, sample_args: dict | None = No
     start = loading.resolve_initial_adapter(arguments)
     frozen = loading.resolve_reference_adapter(arguments, start)
     tokenizer = load_tokenizer(arguments, start)
-    rows, _ = read_pairs(arguments.dataset)
-    formatter = ChatFormatter.of(tokenizer, arguments.chat_template)
+    rows, _ = read_pairs(arguments.dataset, EMOTION_LABELS)
+    formatter = ChatFormatter.of(tokenizer, arguments.chat_template, EMOTION_LABELS)
     pairs = tokenize_pairs(rows, formatter, config.max_length)
     policy = loading.load_policy(arguments, start)
     trainer = trainer_setup.build_trainer(ResumableDPOTrainer, policy, tokenizer, config, pairs, pairs, list(callbacks))
@@ -129,8 +130,8 @@ def evaluated_samples(values: dict, adapters: dict[str, str], sample_args: dict)
     """Replies to the prompts of the samples, by the model as evaluate.py loads it."""
     arguments = validate_arguments(DPOArguments, values | {"samples": sample_args}, "args.json")
     tokenizer = load_tokenizer(arguments, None)
-    rows, _ = read_pairs(arguments.dataset)
-    formatter = ChatFormatter.of(tokenizer, arguments.chat_template)
+    rows, _ = read_pairs(arguments.dataset, EMOTION_LABELS)
+    formatter = ChatFormatter.of(tokenizer, arguments.chat_template, EMOTION_LABELS)
     requests = samples.choose_prompts(rows, formatter, arguments.samples, inference.context_length(arguments))
     settings = samples.SETTINGS | {"max_new_tokens": arguments.samples.max_new_tokens}
     params = SamplingParams(build_generation_config(settings, tokenizer), arguments.seed, samples=1)
@@ -148,7 +149,7 @@ def evaluated_samples(values: dict, adapters: dict[str, str], sample_args: dict)
 def sft_session(values: dict, output: str, *callbacks, sample_args: dict | None = None) -> dict:
     """One process's worth of response_generator.sft, up to the trained adapter."""
     args = validate_arguments(SFTArguments, values | {"output_dir": output, "samples": sample_args}, "args.json")
-    dialogues, _ = read_dialogues(args.dataset)
+    dialogues, _ = read_dialogues(args.dataset, EMOTION_LABELS)
     prepared = preparation.prepare_sft(args, dialogues, dialogues[:2])
     policy = loading.load_policy(args, prepared.start, vocabulary_size=len(prepared.tokenizer))
     trainer = trainer_setup.build_trainer(
@@ -217,12 +218,12 @@ def evaluation(values: dict) -> dict:
     arguments = validate_arguments(EvaluateArguments, in_fp32(values), "args.json")
     found = pipeline.resolve_adapters(arguments)
     tokenizer = load_tokenizer(arguments, found["adapter"])
-    formatter = ChatFormatter.of(tokenizer, arguments.chat_template)
-    dialogues, _ = read_dialogues(arguments.dataset)
+    formatter = ChatFormatter.of(tokenizer, arguments.chat_template, EMOTION_LABELS)
+    dialogues, _ = read_dialogues(arguments.dataset, EMOTION_LABELS)
     requests = [GenerationRequest.of(dialogue, formatter) for dialogue in dialogues]
     texts = [(request.prompt_ids, request.gold_ids) for request in requests]
     config = build_generation_config(arguments.generation, tokenizer)
-    pairs, _ = read_pairs(arguments.preferences.dataset)
+    pairs, _ = read_pairs(arguments.preferences.dataset, EMOTION_LABELS)
     pairs = tokenize_pairs(pairs, formatter, max_length=1024).rows
     model = inference.load_model(arguments, found)
     model.generation_config = model.get_base_model().generation_config = config
@@ -264,8 +265,10 @@ def both_layouts(values: dict, checkpointing: bool) -> dict[str, dict]:
     arguments = validate_arguments(DPOArguments, in_fp32(values | {"dpo": dpo}), "args.json")
     config = trainer_config.build_dpo_config(arguments)
     tokenizer = load_tokenizer(arguments, loading.resolve_initial_adapter(arguments))
-    pairs, _ = read_pairs(arguments.dataset)
-    pairs = tokenize_pairs(pairs, ChatFormatter.of(tokenizer, arguments.chat_template), config.max_length)
+    pairs, _ = read_pairs(arguments.dataset, EMOTION_LABELS)
+    pairs = tokenize_pairs(
+        pairs, ChatFormatter.of(tokenizer, arguments.chat_template, EMOTION_LABELS), config.max_length
+    )
     policy = loading.load_policy(arguments, loading.resolve_initial_adapter(arguments))
     trainer = trainer_setup.build_trainer(ResumableDPOTrainer, policy, tokenizer, config, pairs, pairs, [])
     for name, weight in policy.named_parameters():

@@ -10,6 +10,7 @@ import pytest
 from commands import NOT_EXECUTED, find_args_file, list_assignments, list_commands, split_command
 from conftest import ROOT, read_json
 from documents import BLOCKS, DOCUMENTS, list_inline_code, list_make_targets
+from tiny_models import EMOTION_LABELS
 
 from response_generator.chat import __main__ as chat
 from response_generator.cli import command_line
@@ -93,7 +94,7 @@ def test_every_example_of_args_is_valid(block):
 def test_every_example_row_is_valid(block):
     for line in block.text.splitlines():
         row = json.loads(line)
-        parse_pair(0, row) if "chosen" in row else parse_dialogue(0, row)
+        parse_pair(0, row, EMOTION_LABELS) if "chosen" in row else parse_dialogue(0, row, EMOTION_LABELS)
 
 
 @pytest.mark.parametrize("file", DOCUMENTS, ids=lambda file: file.name)

@@ -3,6 +3,9 @@
 import json
 from pathlib import Path
 
+from response_generator.labels import DAILY_DIALOG_EMOTIONS, Labels
+
+EMOTION_LABELS = Labels(DAILY_DIALOG_EMOTIONS, "neutral")
 ROOT = Path(__file__).parent.parent
 DEMO_DATA = ROOT / "response_generator" / "demo" / "data"
 SPECIAL_TOKENS = ["<pad>", "<s>", "</s>", "<|im_start|>", "<|im_end|>", "[INST]", "[/INST]", "[EMOTION]", "[/EMOTION]"]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_models import demo_rows
+from tiny_models import EMOTION_LABELS, demo_rows
 from transformers import TrainerCallback
 
 from response_generator.config.training_schema import DPOArguments
@@ -26,7 +26,7 @@ from response_generator.training.monitoring.progress_bar import ProgressBar
 from response_generator.training.training_method import DPO
 from response_generator.training.trl_trainers import ResumableDPOTrainer
 
-PAIRS = [parse_pair(number, row) for number, row in enumerate(demo_rows("written_pairs_train", 12))]
+PAIRS = [parse_pair(number, row, EMOTION_LABELS) for number, row in enumerate(demo_rows("written_pairs_train", 12))]
 BASIS = {"num_train_epochs": 2, "per_device_train_batch_size": 4, "save_strategy": "steps", "save_steps": 100}
 
 
@@ -62,7 +62,7 @@ def session(
     config = trainer_config.build_dpo_config(arguments)
     start = loading.resolve_initial_adapter(arguments)
     tokenizer = load_tokenizer(arguments, start)
-    formatter = ChatFormatter.of(tokenizer, arguments.chat_template)
+    formatter = ChatFormatter.of(tokenizer, arguments.chat_template, EMOTION_LABELS)
     tokens = tokenize_pairs(PAIRS, formatter, config.max_length)
     watchers = [LogFile(run / "log.jsonl", Tracker()), *trainer_config.build_early_stopping(arguments.dpo), *callbacks]
     policy = loading.load_policy(arguments, start)

@@ -151,7 +151,7 @@ class Conversation:
             unusable = strict_json.find_unusable(row)
             if unusable:
                 raise BadRow(": ".join(unusable[0]))
-            parse_dialogue(0, row)
+            parse_dialogue(0, row, self.writer.label_set)
         except BadRow as error:
             raise InputError(f"the dialogue is no row of a data set: {error}") from error
         return row

@@ -7,7 +7,7 @@ from transformers.generation.streamers import BaseStreamer
 
 from response_generator.chat.reply import Labels, Reply, ShowText
 from response_generator.config.chat_schema import ChatArguments
-from response_generator.data.chat_template import SAMPLE_HISTORY, ChatFormatter
+from response_generator.data.chat_template import ChatFormatter
 from response_generator.data.datasets import Message
 from response_generator.data.prompt_tokens import tokenize_prompt
 from response_generator.errors import InputError
@@ -54,13 +54,14 @@ class ReplyWriter:
     def __init__(self, arguments: ChatArguments):
         self.arguments = arguments
         self.names = tuple(arguments.adapters)
+        self.label_set = arguments.label_set
         if arguments.scoring:
             classifiers.check_classifiers(arguments.scoring)
         adapters = find_adapters(arguments, {f"adapters.{name}": source for name, source in arguments.adapters.items()})
         with_tokenizer = [key for key, adapter in adapters.items() if adapter and adapter.has_tokenizer]
         self.tokenizer = load_shared_tokenizer(arguments, adapters, [*with_tokenizer, *adapters][0])
         self.adapters = dict(zip(self.names, adapters.values(), strict=True))
-        self.formatter = ChatFormatter.of(self.tokenizer, arguments.chat_template)
+        self.formatter = ChatFormatter.of(self.tokenizer, arguments.chat_template, arguments.label_set)
         self.config: GenerationConfig = build_generation_config(arguments.generation, self.tokenizer)
         self.context = inference.context_length(arguments)
         if len(tokenize_prompt(self.sample_prompt, self.formatter)) > self.room:
@@ -72,7 +73,7 @@ class ReplyWriter:
 
     @property
     def sample_prompt(self) -> str:
-        return self.formatter.prompt(SAMPLE_HISTORY, self.arguments.emotion)
+        return self.formatter.prompt(self.formatter.sample_history, self.arguments.emotion)
 
     @property
     def room(self) -> int:

@@ -10,7 +10,7 @@ from response_generator.config import model_files
 from response_generator.config.chat_schema import ChatArguments
 from response_generator.config.hub_sources import find_hub_errors
 from response_generator.config.preference_schema import DescriptionArguments
-from response_generator.config.schema import LoadingArguments, ModelArguments, WandbArguments
+from response_generator.config.schema import LabelArguments, LoadingArguments, ModelArguments, WandbArguments
 from response_generator.config.section import Section
 from response_generator.config.source_list import Source, list_sources
 from response_generator.config.sources import (
@@ -24,6 +24,7 @@ from response_generator.config.sources import (
 from response_generator.config.training_schema import AdapterTrainingArguments, DPOArguments
 from response_generator.data.reading import read_datasets
 from response_generator.errors import InputError
+from response_generator.labels import Labels
 from response_generator.modeling import merge
 from response_generator.runs import distributed, upload
 from response_generator.runs.run_folder import RunFolder
@@ -42,7 +43,7 @@ WANDB_KEY_MISSING = (
 )
 
 
-def check_environment(arguments: Section, predictions: Path | None = None) -> RunFolder:
+def check_environment(arguments: LabelArguments, predictions: Path | None = None) -> RunFolder:
     """Checks folders, files, hub ids and credentials.
 
     Args:
@@ -69,7 +70,7 @@ def check_environment(arguments: Section, predictions: Path | None = None) -> Ru
     errors += find_input_errors(arguments, sources, predictions)
     errors = errors or run.find_weight_errors()
     if errors:
-        raise InputError(*errors, *find_row_errors(sources))
+        raise InputError(*errors, *find_row_errors(sources, arguments.label_set))
     return run
 
 
@@ -119,13 +120,13 @@ def find_source_errors(source: Source) -> list[str]:
     return find_model_source_errors(source.key, source.name, HEADS[source.kind])
 
 
-def find_row_errors(sources: list[Source]) -> list[str]:
+def find_row_errors(sources: list[Source], labels: Labels) -> list[str]:
     """Errors in the rows of local data sets. A run that starts reads them later anyway; one that other errors stop
     reads them here, so that they are not the surprise of the next start."""
     datasets = [source for source in sources if source.data and is_local(source.name)]
     readable = [source.data for source in datasets if not find_source_errors(source)]
     try:
-        read_datasets(*readable)
+        read_datasets(labels, *readable)
     except InputError as error:
         return error.messages
     return []

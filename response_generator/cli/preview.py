@@ -5,8 +5,7 @@ from collections import Counter
 from rich.text import Text
 
 from response_generator.cli.data_preview import console, show_warning
-from response_generator.constants import EMOTIONS
-from response_generator.data.chat_template import SAMPLE_HISTORY, ChatFormatter
+from response_generator.data.chat_template import ChatFormatter
 from response_generator.data.pair_tokenization import TEXT, TokenizedPairs, TokenizedRows
 
 
@@ -30,7 +29,7 @@ def show_counts(name: str, tokens: TokenizedPairs, formatter: ChatFormatter) -> 
         )
     show_missing_markers(tokens)
     show_special_tokens(tokens.special_tokens, "pairs")
-    show_prompts_without_emotion(tokens, formatter)
+    show_unlike_evaluation(tokens, formatter)
 
 
 def show_dropped(tokens: TokenizedRows) -> None:
@@ -54,20 +53,23 @@ def show_special_tokens(counts: Counter, rows: str) -> None:
         )
 
 
-def show_prompts_without_emotion(tokens: TokenizedPairs, formatter: ChatFormatter) -> None:
-    """Warns about prompts that do not end with a target emotion, unlike all prompts of an evaluation."""
-    for form, count in tokens.prompts_without_emotion.items():
+def show_unlike_evaluation(tokens: TokenizedPairs, formatter: ChatFormatter) -> None:
+    """Warns about prompts that do not end as all prompts of an evaluation: with the start of a reply and, where there
+    are labels, a target emotion."""
+    labels = formatter.labels
+    for form, count in tokens.unlike_evaluation.items():
         if not count:
             continue
         reason = (
-            "plain text, which is used unchanged: no roles and no target emotion are added to it"
+            f"plain text, which is used unchanged: no roles {'and no target emotion ' if labels else ''}are added to it"
             if form == TEXT
             else "messages without a target emotion: their content is text, not an object"
         )
+        content = ' with the content {"emotion": …, "dialog": …}' if labels else ""
         message = (
             f"warning: {count} of {tokens.read} pairs are {reason}. In evaluation the chat template renders every "
-            f"prompt with a target emotion, for example {formatter.prompt(SAMPLE_HISTORY, EMOTIONS[1])!r}. Use rows "
-            f'whose prompt, chosen and rejected are messages with the content {{"emotion": …, "dialog": …}}'
+            f"prompt{' with a target emotion' if labels else ''}, for example {formatter.sample_prompts[:2][-1]!r}. "
+            f"Use rows whose prompt, chosen and rejected are messages{content}"
         )
         if form == TEXT:
             message += ", or text rendered with this template, including its special tokens"

@@ -9,13 +9,13 @@ from pathlib import Path
 from transformers import PreTrainedTokenizerBase
 
 from response_generator.config.schema import ChatTemplateArguments
-from response_generator.constants import EMOTIONS
 from response_generator.data.datasets import Content, Message
 from response_generator.errors import InputError
+from response_generator.labels import Labels
 
 SPECIAL_TOKEN_PATTERN = re.compile(r"<\|[^|<>\s]+\|>|<[a-z_]+>|\[/?[A-Z]+\]")  # <|im_start|>, <think>, [INST]
 SAMPLE_TEXT = "Hello ."  # user text of the dialogue on which a template is checked
-SAMPLE_HISTORY = [{"role": "user", "content": {"emotion": "neutral", "dialog": SAMPLE_TEXT}}]
+PLAIN_HISTORY = [{"role": "user", "content": SAMPLE_TEXT}]
 
 
 @dataclass(frozen=True)
@@ -26,15 +26,18 @@ class ChatFormatter:
     file: str
     required_markers: list[str]
     system_prompt: str | None
+    labels: Labels
     other_template: bool = False  # the tokenizer came with another template that has a target emotion
 
     @classmethod
-    def of(cls, tokenizer: PreTrainedTokenizerBase, arguments: ChatTemplateArguments) -> "ChatFormatter":
+    def of(
+        cls, tokenizer: PreTrainedTokenizerBase, arguments: ChatTemplateArguments, labels: Labels
+    ) -> "ChatFormatter":
         """Sets the template of `tokenizer`, so that it is saved with the adapter, and checks it on a sample dialogue.
 
         Raises:
-            InputError: when the template cannot be rendered, or does not write the user's text, the target emotion, or
-                an EOS after a reply.
+            InputError: when the template cannot be rendered, or does not write the user's text, the target emotion
+                where there are labels, or an EOS after a reply.
         """
         original_template = tokenizer.chat_template
         try:
@@ -47,19 +50,24 @@ class ChatFormatter:
             and original_template != tokenizer.chat_template
         )
         formatter = cls(
-            tokenizer, arguments.file, arguments.required_markers, arguments.system_prompt, is_other_template
+            tokenizer, arguments.file, arguments.required_markers, arguments.system_prompt, labels, is_other_template
         )
-        formatter.completion(SAMPLE_HISTORY, "neutral", {"emotion": "neutral", "dialog": "Hi ."})
-        formatter.completion([{"role": "user", "content": SAMPLE_TEXT}], None, "Hi .")
-        prompts = [formatter.prompt(SAMPLE_HISTORY, emotion) for emotion in EMOTIONS]
+        formatter.check_on_samples()
+        return formatter
+
+    def check_on_samples(self) -> None:
+        """See `of`."""
+        self.completion(PLAIN_HISTORY, None, "Hi .")
+        if self.labels:
+            self.completion(self.sample_history, self.labels.names[0], {"emotion": "", "dialog": "Hi ."})
+        prompts = self.sample_prompts
         if SAMPLE_TEXT not in prompts[0]:
-            raise InputError(f"chat_template.file: {arguments.file}: does not write the user's text: {prompts[0]!r}")
-        if len(set(prompts)) < len(EMOTIONS):
+            raise InputError(f"chat_template.file: {self.file}: does not write the user's text: {prompts[0]!r}")
+        if len(set(prompts)) < len(prompts):
             raise InputError(
-                f"chat_template.file: {arguments.file}: ignores target_emotion: prompts for different emotions are the "
+                f"chat_template.file: {self.file}: ignores target_emotion: prompts for different emotions are the "
                 f"same, {prompts[0]!r}; write {{{{ target_emotion }}}} where add_generation_prompt is set"
             )
-        return formatter
 
     def prompt(self, history: list[Message], target_emotion: str | None) -> str:
         """Renders the prompt of a reply; the target emotion comes last."""
@@ -100,22 +108,34 @@ class ChatFormatter:
     @cached_property
     def plain_prompt(self) -> str:
         """The prompt of one plain text message without a target emotion; it shows whether the template writes a BOS."""
-        return self.prompt([{"role": "user", "content": SAMPLE_TEXT}], None)
+        return self.prompt(PLAIN_HISTORY, None)
+
+    @property
+    def sample_history(self) -> list[Message]:
+        """A user message, with the first label if there are labels."""
+        if not self.labels:
+            return PLAIN_HISTORY
+        return [{"role": "user", "content": {"emotion": self.labels.names[0], "dialog": SAMPLE_TEXT}}]
+
+    @cached_property
+    def sample_prompts(self) -> list[str]:
+        """The prompt of `sample_history` for each label as the target emotion; without labels one prompt."""
+        return [self.prompt(self.sample_history, name) for name in self.labels.names or (None,)]
 
     @cached_property
     def endings(self) -> tuple[str, ...]:
-        """The text after the last user message of a prompt for each target emotion, without trailing spaces."""
-        return tuple(self.prompt(SAMPLE_HISTORY, emotion).rpartition(SAMPLE_TEXT)[2].rstrip() for emotion in EMOTIONS)
+        """The text after the last user message of `sample_prompts`, without trailing spaces."""
+        return tuple(prompt.rpartition(SAMPLE_TEXT)[2].rstrip() for prompt in self.sample_prompts)
 
     @cached_property
     def split_markers(self) -> dict[str, int]:
         """What looks like a special token in a prompt but is none of the tokenizer's, with its number of tokens."""
-        markers = SPECIAL_TOKEN_PATTERN.findall(self.prompt(SAMPLE_HISTORY, EMOTIONS[0]))
+        markers = SPECIAL_TOKEN_PATTERN.findall(self.sample_prompts[0])
         counts = {marker: len(self.encode(marker)) for marker in markers}
         return {marker: count for marker, count in counts.items() if count > 1}
 
-    def asks_for_emotion(self, prompt: str) -> bool:
-        """Whether a prompt ends with a target emotion, as every prompt of an evaluation does."""
+    def ends_as_in_evaluation(self, prompt: str) -> bool:
+        """Whether a prompt ends with the start of a reply and, where there are labels, with one of them."""
         return prompt.rstrip().endswith(self.endings)
 
     def with_one_bos(self, prompt: str) -> str:

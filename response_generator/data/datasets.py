@@ -1,35 +1,35 @@
-"""Reads dialogues and preference pairs and checks every row before a model is loaded."""
+"""Dialogues and preference pairs, and the checks of the rows that they are made of."""
 
 import re
 import sys
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from response_generator.config import strict_json
-from response_generator.config.dataset_schema import DatasetArguments
-from response_generator.constants import EMOTIONS
-from response_generator.errors import MAX_SHOWN_ERRORS, InputError, raise_row_errors
+from response_generator.labels import Labels
 
-SKIPPED_ROWS = "skipped_rows"  # part of metric names
 LABEL_COLUMNS = ("chosen_emotion", "chosen_gibberish_label", "chosen_gibberish_score")
-USED_COLUMNS = {"prompt", "chosen", "rejected", "chosen_score", "rejected_score", *LABEL_COLUMNS}
 MARKED_REPLY = re.compile(r"\s*\[EMOTION\]\s*(?P<emotion>.*?)\s*\[/EMOTION\]\s*(?P<dialog>.*)", re.DOTALL)
 
-# A message's content is {"emotion", "dialog"} or, in preference data, a plain string.
+# A message's content is {"emotion", "dialog"} or, in preference data and without labels, a plain string.
 Content = dict[str, str] | str
 Message = dict[str, Any]  # {"role": "user" | "assistant", "content": Content}
 
 
 @dataclass(frozen=True)
 class Dialogue:
-    """An evaluation row: the model replies to `history` with `target_emotion`; `gold_response` is the gold reply."""
+    """An evaluation row: the model replies to `history` with `target_emotion`, which is None without labels;
+    `gold_response` is the gold reply."""
 
     index: int
     history: list[Message]
-    target_emotion: str
+    target_emotion: str | None
     gold_response: str
+
+    @property
+    def gold_content(self) -> Content:
+        """The gold reply as the content of a message."""
+        return make_content(self.target_emotion, self.gold_response)
 
 
 @dataclass(frozen=True)
@@ -73,117 +73,53 @@ class BadRow(ValueError):
         return str(self).partition(";")[0]
 
 
+class UnknownLabel(BadRow):
+    """A row has a label that is not among the labels of the run."""
+
+
 Skipped = Counter[str]  # number of skipped rows by reason
 
 
-def read_dialogues(dataset: DatasetArguments) -> tuple[list[Dialogue], Skipped]:
-    """Reads evaluation rows (see `Dialogue`) and counts the bad rows that `skip_bad_rows` leaves out.
-
-    Raises:
-        InputError: with the errors of the first bad rows, unless they are skipped; or when no row can be used.
-    """
-    return parse_rows(dataset, parse_dialogue, columns={"prompt"})
-
-
-def read_pairs(dataset: DatasetArguments) -> tuple[list[Pair], Skipped]:
-    """Reads preference rows (see `Pair`) and counts the bad rows that `skip_bad_rows` leaves out.
-
-    Raises:
-        InputError: with the errors of the first bad rows, unless they are skipped; or when no row can be used.
-    """
-    return parse_rows(dataset, parse_pair, columns={"prompt", "chosen", "rejected"})
-
-
-def parse_rows(
-    dataset: DatasetArguments, parse: Callable[[int, dict], Any], columns: set[str]
-) -> tuple[list[Any], Skipped]:
-    from response_generator.data import raw_rows  # imports pyarrow, which takes longer than checking the args
-
-    rows, errors, skipped = [], [], Counter()
-    for index, (place, row) in enumerate(raw_rows.read_rows(dataset)):
-        try:
-            if not isinstance(row, dict):
-                raise BadRow(f"is {describe_json_type(row)}; needed: an object with {', '.join(sorted(columns))}")
-            missing_columns = sorted(columns - {key for key, value in row.items() if value is not None})
-            if missing_columns:
-                raise BadRow(f"has no {', '.join(missing_columns)}; its columns: {', '.join(row) or 'none'}")
-            unusable = strict_json.find_unusable({key: row[key] for key in USED_COLUMNS & set(row)})
-            if unusable:
-                raise BadRow(": ".join(unusable[0]))
-            rows.append(parse(index, row))
-        except BadRow as error:
-            errors.append((place, error))
-            skipped[error.reason] += 1
-    if not rows and not errors:
-        raise InputError(f"{dataset.path} (split {dataset.split}): holds no rows")
-    if not rows or not dataset.skip_bad_rows:
-        raise_row_errors(dataset.path, describe_bad_rows(errors, skipped), "kinds of bad rows")
-    return rows, skipped
-
-
-def describe_bad_rows(errors: list[tuple[str, BadRow]], counts: Skipped) -> list[str]:
-    """A line for each bad row; where there are many, one for the first row of each reason, with the number of others.
-
-    Args:
-        counts: of the rows by reason.
-    """
-    if len(errors) <= MAX_SHOWN_ERRORS:
-        return [f"{place} {error}" for place, error in errors]
-    first = {error.reason: (place, error) for place, error in reversed(errors)}
-    return [
-        f"{first[reason][0]} {first[reason][1]}" + (f" (and {count - 1} more rows like this)" if count > 1 else "")
-        for reason, count in counts.most_common()
-    ]
-
-
-def count_skipped(key: str, dataset: DatasetArguments, skipped: Skipped) -> dict[str, int]:
-    """Returns the metrics `key/skipped_rows` (total) and `key/skipped_rows/REASON`; none without `skip_bad_rows`."""
-    if not dataset.skip_bad_rows:
-        return {}
-    name = f"{key}/{SKIPPED_ROWS}"
-    return {name: skipped.total()} | {f"{name}/{reason}": count for reason, count in sorted(skipped.items())}
-
-
-def parse_dialogue(index: int, row: dict) -> Dialogue:
-    turns = check_messages(row["prompt"], "prompt", strings=False)
+def parse_dialogue(index: int, row: dict, labels: Labels) -> Dialogue:
+    turns = check_messages(row["prompt"], "prompt", labels, strings=False)
     if len(turns) < 2 or turns[-1]["role"] != "assistant":
         raise BadRow(f"prompt ends with {turns[-1]['role']}; the last turn (here {len(turns)}) must be the assistant's")
     last = turns[-1]["content"]
-    return Dialogue(index, turns[:-1], last["emotion"], last["dialog"])
+    return Dialogue(index, turns[:-1], get_emotion(last), last if isinstance(last, str) else last["dialog"])
 
 
-def parse_pair(index: int, row: dict) -> Pair:
+def parse_pair(index: int, row: dict, labels: Labels) -> Pair:
     prompt, chosen, rejected = row["prompt"], row["chosen"], row["rejected"]
     if isinstance(prompt, str):
         for name, text in (("prompt", prompt), ("chosen", chosen), ("rejected", rejected)):
             if not isinstance(text, str) or not text.strip():
                 raise BadRow(f"{name} is {describe_json_type(text)}; needed: text, because the prompt is text")
     else:
-        prompt = check_messages(prompt, "prompt", strings=True)
+        prompt = check_messages(prompt, "prompt", labels, strings=True)
         if prompt[-1]["role"] != "user":
             raise BadRow(f"prompt ends with {prompt[-1]['role']}; its last turn must be the user's")
-        chosen, rejected = parse_completion(chosen, "chosen"), parse_completion(rejected, "rejected")
+        chosen, rejected = parse_completion(chosen, "chosen", labels), parse_completion(rejected, "rejected", labels)
     scores = parse_score(row, "chosen_score"), parse_score(row, "rejected_score")
-    return Pair(index, prompt, chosen, rejected, *scores, parse_labels(row))
+    return Pair(index, prompt, chosen, rejected, *scores, parse_labels(row, labels))
 
 
-def parse_completion(messages: Any, name: str) -> Content:
+def parse_completion(messages: Any, name: str, labels: Labels) -> Content:
     if not isinstance(messages, list) or len(messages) != 1:
         length = f" of {len(messages)}" if isinstance(messages, list) and messages else ""
         raise BadRow(f"{name} is {describe_json_type(messages)}{length}; needed: a list of one assistant message")
     message = messages[0]
     if not isinstance(message, dict) or message.get("role") != "assistant":
         raise BadRow(f"{name} is not an assistant message")
-    return check_content(message.get("content"), name, strings=True)
+    return check_content(message.get("content"), name, labels, strings=True)
 
 
-def parse_labels(row: dict) -> ReplyLabels | None:
+def parse_labels(row: dict, labels: Labels) -> ReplyLabels | None:
     """Returns the labels of the chosen reply if the row has all LABEL_COLUMNS, otherwise None."""
     if any(row.get(name) is None for name in LABEL_COLUMNS):
         return None
     emotion, label, score = (row[name] for name in LABEL_COLUMNS)
-    if emotion not in EMOTIONS:
-        raise BadRow(f"chosen_emotion is {emotion!r}; allowed: {', '.join(EMOTIONS)}")
+    if labels:
+        check_label(emotion, "chosen_emotion", labels)
     if not isinstance(label, str):
         raise BadRow(f"chosen_gibberish_label is {describe_json_type(label)}; needed: text")
     return ReplyLabels(emotion, label, parse_score(row, "chosen_gibberish_score"))
@@ -198,7 +134,7 @@ def parse_score(row: dict, name: str) -> float | None:
     return value
 
 
-def check_messages(messages: Any, name: str, strings: bool) -> list[Message]:
+def check_messages(messages: Any, name: str, labels: Labels, strings: bool) -> list[Message]:
     if not isinstance(messages, list) or not messages:
         raise BadRow(f"{name} is {describe_json_type(messages)}; needed: a list of turns")
     turns = []
@@ -212,11 +148,14 @@ def check_messages(messages: Any, name: str, strings: bool) -> list[Message]:
             )
         if role != expected:
             raise BadRow(f"{place}: role is {role!r}; needed: {expected!r} (user and assistant alternate, user first)")
-        turns.append({"role": role, "content": check_content(message.get("content"), place, strings)})
+        turns.append({"role": role, "content": check_content(message.get("content"), place, labels, strings)})
     return turns
 
 
-def check_content(content: Any, place: str, strings: bool) -> Content:
+def check_content(content: Any, place: str, labels: Labels, strings: bool) -> Content:
+    """Without labels content is text; with labels an object, or text where `strings` are allowed."""
+    if not labels:
+        return check_plain_text(content, place)
     if strings and isinstance(content, str) and content.strip():
         marked = MARKED_REPLY.fullmatch(content)
         if not marked:
@@ -226,11 +165,47 @@ def check_content(content: Any, place: str, strings: bool) -> Content:
     if not isinstance(content, dict) or not {"emotion", "dialog"} <= set(content):
         raise BadRow(f"{place}: content is {describe_json_type(content)}; needed: an object with emotion and dialog")
     emotion, dialog = content["emotion"], content["dialog"]
-    if emotion not in EMOTIONS:
-        raise BadRow(f"{place}: emotion is {emotion!r}; allowed: {', '.join(EMOTIONS)}")
+    check_label(emotion, f"{place}: emotion", labels)
     if not isinstance(dialog, str) or not dialog.strip():
         raise BadRow(f"{place}: dialog is {describe_json_type(dialog)}; needed: text")
     return {"emotion": emotion, "dialog": dialog}
+
+
+def check_plain_text(content: Any, place: str) -> str:
+    if isinstance(content, dict) and content.get("emotion") is not None:
+        raise BadRow(
+            f"{place}: has the label {content['emotion']!r}, but labels is []; set labels to the labels of the data, "
+            f"or write the content as text"
+        )
+    if not isinstance(content, str) or not content.strip():
+        raise BadRow(f"{place}: content is {describe_json_type(content)}; needed: text")
+    return content
+
+
+def check_label(name: Any, place: str, labels: Labels) -> None:
+    if name not in labels.names:
+        raise UnknownLabel(f"{place} is {name!r}; allowed: {', '.join(labels.names)}")
+
+
+def list_unknown_labels(row: dict, labels: Labels) -> set[str]:
+    """All labels of a row that are not among `labels`."""
+    turns = [turn for name in ("prompt", "chosen", "rejected") if isinstance(row.get(name), list) for turn in row[name]]
+    contents = [turn.get("content") for turn in turns if isinstance(turn, dict)]
+    found = [row.get("chosen_emotion"), *(content["emotion"] for content in contents if has_emotion(content))]
+    return {name for name in found if isinstance(name, str) and name not in labels.names}
+
+
+def has_emotion(content: Any) -> bool:
+    return isinstance(content, dict) and "emotion" in content
+
+
+def make_content(emotion: str | None, text: str) -> Content:
+    return text if emotion is None else {"emotion": emotion, "dialog": text}
+
+
+def get_emotion(content: Content) -> str | None:
+    """The label of a message; None where its content is text."""
+    return None if isinstance(content, str) else content["emotion"]
 
 
 def describe_json_type(value: Any) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from response_generator.data.chat_template import ChatFormatter
-from response_generator.data.datasets import Dialogue, Message
+from response_generator.data.datasets import Dialogue, Message, get_emotion
 from response_generator.data.pair_tokenization import TOO_LONG, TokenizedRows
 from response_generator.data.prompt_tokens import tokenize_prompt_and_completions
 from response_generator.errors import InputError
@@ -61,11 +61,10 @@ def tokenize_dialogues(
     """
     tokens = TokenizedDialogues(read=len(dialogues))
     for dialogue in dialogues:
-        gold = {"emotion": dialogue.target_emotion, "dialog": dialogue.gold_response}
-        turns = [*dialogue.history, {"role": "assistant", "content": gold}]
+        turns = [*dialogue.history, {"role": "assistant", "content": dialogue.gold_content}]
         last = len(turns) - 1
         places = range(1, len(turns), 2) if replies == "all" else [last]
-        prompt = formatter.prompt(turns[:last], gold["emotion"])
+        prompt = formatter.prompt(turns[:last], dialogue.target_emotion)
         tokens.missing_markers.update(formatter.missing_markers(prompt))
         tokens.special_tokens.update(formatter.special_tokens_in(turns))
         input_ids, labels, merged = label_replies(turns, places, formatter)
@@ -117,7 +116,7 @@ def label_replies(
 
 def tokenize_reply(turns: list[Message], place: int, formatter: ChatFormatter) -> TokenizedReply:
     content = turns[place]["content"]
-    prompt = formatter.prompt(turns[:place], content["emotion"])
-    reply = formatter.completion(turns[:place], content["emotion"], content)
+    prompt = formatter.prompt(turns[:place], get_emotion(content))
+    reply = formatter.completion(turns[:place], get_emotion(content), content)
     prompt_ids, (reply_ids,), _ = tokenize_prompt_and_completions(prompt, (reply,), formatter)
     return TokenizedReply(prompt + reply, prompt_ids, reply_ids)

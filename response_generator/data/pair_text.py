@@ -1,12 +1,12 @@
 """The plain text of a pair, whether its prompt is rendered text or a list of messages."""
 
 import re
+from functools import cache
 
-from response_generator.constants import EMOTIONS
-from response_generator.data.datasets import Content, Message, Pair
+from response_generator.data.datasets import Content, Message, Pair, get_emotion
+from response_generator.labels import Labels
 
 SPECIAL_TOKENS_AT_END = re.compile(r"(?:\s|<[^<>\s]+>)+$")  # for example </s> or <|im_end|>
-EMOTION_AT_END = re.compile(rf"\b({'|'.join(EMOTIONS)})\b\W*(?:\[/EMOTION\])?\s*$")
 
 
 def get_reply_text(content: Content) -> str:
@@ -17,8 +17,7 @@ def get_reply_text(content: Content) -> str:
 def describe_turn(message: Message) -> dict[str, str | None]:
     """A message for the page of a report."""
     content = message["content"]
-    emotion = content["emotion"] if isinstance(content, dict) else None
-    return {"role": message["role"], "emotion": emotion, "text": get_reply_text(content)}
+    return {"role": message["role"], "emotion": get_emotion(content), "text": get_reply_text(content)}
 
 
 def get_prompt_text(pair: Pair) -> str:
@@ -26,12 +25,18 @@ def get_prompt_text(pair: Pair) -> str:
     if isinstance(pair.prompt, str):
         return pair.prompt
     lines = [get_reply_text(message["content"]) for message in pair.prompt]
-    return "\n".join([*lines, find_target_emotion(pair) or ""])
+    return "\n".join([*lines, get_emotion(pair.chosen) or ""])
 
 
-def find_target_emotion(pair: Pair) -> str | None:
-    """The emotion that the reply should have: that of the chosen message, or the last word of a text prompt."""
-    if isinstance(pair.prompt, str):
-        match = EMOTION_AT_END.search(pair.prompt)
-        return match[1] if match else None
-    return pair.chosen["emotion"] if isinstance(pair.chosen, dict) else None
+def find_target_emotion(pair: Pair, labels: Labels) -> str | None:
+    """The label that the reply should have: that of the chosen message, or the one at the end of a text prompt; None
+    without labels."""
+    if not isinstance(pair.prompt, str):
+        return get_emotion(pair.chosen)
+    match = compile_label_at_end(labels.names).search(pair.prompt) if labels else None
+    return match[1] if match else None
+
+
+@cache
+def compile_label_at_end(names: tuple[str, ...]) -> re.Pattern[str]:
+    return re.compile(rf"(?<!\w)({'|'.join(map(re.escape, names))})(?!\w)\W*(?:\[/EMOTION\])?\s*$")

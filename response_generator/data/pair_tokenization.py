@@ -12,7 +12,7 @@ from datasets import Dataset
 from transformers import TrainingArguments
 
 from response_generator.data.chat_template import ChatFormatter
-from response_generator.data.datasets import Pair
+from response_generator.data.datasets import Pair, get_emotion
 from response_generator.data.prompt_tokens import tokenize_prompt_and_completions
 from response_generator.errors import InputError
 
@@ -63,7 +63,7 @@ class TokenizedPairs(TokenizedRows):
 
     longest_part = "whole"
 
-    prompts_without_emotion: Counter = field(default_factory=Counter)  # by TEXT or MESSAGES
+    unlike_evaluation: Counter = field(default_factory=Counter)  # prompts that end in another way, by TEXT or MESSAGES
 
     def dropped_metrics(self, key: str) -> dict[str, int]:
         """Returns the metrics `key/dropped_pairs` (total) and `key/dropped_pairs/REASON`; empty without drops."""
@@ -107,7 +107,7 @@ def tokenize_pairs(pairs: list[Pair], formatter: ChatFormatter, max_length: int 
         prompt, chosen, rejected = render_pair(pair, formatter)
         tokens.missing_markers.update(formatter.missing_markers(prompt))
         form = TEXT if isinstance(pair.prompt, str) else MESSAGES
-        tokens.prompts_without_emotion[form] += not formatter.asks_for_emotion(prompt)
+        tokens.unlike_evaluation[form] += not formatter.ends_as_in_evaluation(prompt)
         if form == MESSAGES:
             replies = [{"content": pair.chosen}, {"content": pair.rejected}]
             tokens.special_tokens.update(formatter.special_tokens_in([*pair.prompt, *replies]))
@@ -159,7 +159,7 @@ def render_pair(pair: Pair, formatter: ChatFormatter) -> tuple[str, str, str]:
         return prompt, formatter.with_one_eos(pair.chosen), formatter.with_one_eos(pair.rejected)
     # Both completions follow the same prompt, whose target emotion is that of `chosen`. The emotion of `rejected` is
     # not rendered.
-    target = pair.chosen["emotion"] if isinstance(pair.chosen, dict) else None
+    target = get_emotion(pair.chosen)
     chosen, rejected = (formatter.completion(pair.prompt, target, reply) for reply in (pair.chosen, pair.rejected))
     return formatter.prompt(pair.prompt, target), chosen, rejected
 

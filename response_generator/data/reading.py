@@ -1,14 +1,31 @@
-"""Reads the data sets of a run, and reports what is wrong in all of them together."""
+"""Reads dialogues and preference pairs, checks every row before a model is loaded, and reports all that is wrong."""
 
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
+from response_generator.config import strict_json
 from response_generator.config.dataset_schema import DatasetArguments, PairDatasetArguments
-from response_generator.data.datasets import Skipped, read_dialogues, read_pairs
-from response_generator.errors import InputError
+from response_generator.data.datasets import (
+    LABEL_COLUMNS,
+    BadRow,
+    Dialogue,
+    Pair,
+    Skipped,
+    UnknownLabel,
+    describe_json_type,
+    list_unknown_labels,
+    parse_dialogue,
+    parse_pair,
+)
+from response_generator.errors import MAX_SHOWN_ERRORS, InputError, raise_row_errors
+from response_generator.labels import Labels
+
+SKIPPED_ROWS = "skipped_rows"  # part of metric names
+USED_COLUMNS = {"prompt", "chosen", "rejected", "chosen_score", "rejected_score", *LABEL_COLUMNS}
 
 
-def read_datasets(*datasets: DatasetArguments | None) -> list[tuple[list[Any], Skipped]]:
+def read_datasets(labels: Labels, *datasets: DatasetArguments | None) -> list[tuple[list[Any], Skipped]]:
     """Reads pairs or dialogues, as the class of the arguments says; of None, nothing.
 
     Returns:
@@ -22,9 +39,93 @@ def read_datasets(*datasets: DatasetArguments | None) -> list[tuple[list[Any], S
     for dataset in datasets:
         read = read_pairs if isinstance(dataset, PairDatasetArguments) else read_dialogues
         try:
-            found.append(read(dataset) if dataset else ([], Counter()))
+            found.append(read(dataset, labels) if dataset else ([], Counter()))
         except InputError as error:
             errors += error.messages
     if errors:
         raise InputError(*errors)
     return found
+
+
+def read_dialogues(dataset: DatasetArguments, labels: Labels) -> tuple[list[Dialogue], Skipped]:
+    """Reads evaluation rows (see `Dialogue`) and counts the bad rows that `skip_bad_rows` leaves out.
+
+    Raises:
+        InputError: with the errors of the first bad rows, unless they are skipped; or when no row can be used.
+    """
+    return parse_rows(dataset, labels, parse_dialogue, columns={"prompt"})
+
+
+def read_pairs(dataset: DatasetArguments, labels: Labels) -> tuple[list[Pair], Skipped]:
+    """Reads preference rows (see `Pair`) and counts the bad rows that `skip_bad_rows` leaves out.
+
+    Raises:
+        InputError: with the errors of the first bad rows, unless they are skipped; or when no row can be used.
+    """
+    return parse_rows(dataset, labels, parse_pair, columns={"prompt", "chosen", "rejected"})
+
+
+def parse_rows(
+    dataset: DatasetArguments, labels: Labels, parse: Callable[[int, dict, Labels], Any], columns: set[str]
+) -> tuple[list[Any], Skipped]:
+    from response_generator.data import raw_rows  # imports pyarrow, which takes longer than checking the args
+
+    rows, errors, skipped, unknown = [], [], Counter(), Counter()
+    for index, (place, row) in enumerate(raw_rows.read_rows(dataset)):
+        try:
+            check_columns(row, columns)
+            rows.append(parse(index, row, labels))
+        except BadRow as error:
+            errors.append((place, error))
+            skipped[error.reason] += 1
+            if isinstance(error, UnknownLabel):
+                unknown.update(list_unknown_labels(row, labels))
+    if not rows and not errors:
+        raise InputError(f"{dataset.path} (split {dataset.split}): holds no rows")
+    if not rows or not dataset.skip_bad_rows:
+        messages = [*describe_unknown_labels(dataset.path, unknown), *describe_bad_rows(errors, skipped)]
+        raise_row_errors(dataset.path, messages, "kinds of bad rows")
+    return rows, skipped
+
+
+def check_columns(row: Any, columns: set[str]) -> None:
+    """Raises BadRow when a row is no object, or lacks a column, or has a value that JSON cannot hold."""
+    if not isinstance(row, dict):
+        raise BadRow(f"is {describe_json_type(row)}; needed: an object with {', '.join(sorted(columns))}")
+    missing_columns = sorted(columns - {key for key, value in row.items() if value is not None})
+    if missing_columns:
+        raise BadRow(f"has no {', '.join(missing_columns)}; its columns: {', '.join(row) or 'none'}")
+    unusable = strict_json.find_unusable({key: row[key] for key in USED_COLUMNS & set(row)})
+    if unusable:
+        raise BadRow(": ".join(unusable[0]))
+
+
+def describe_unknown_labels(path: str, counts: Counter) -> list[str]:
+    """A line with the number of rows that have each label that is unknown; none without such labels."""
+    if not counts:
+        return []
+    found = ", ".join(f"{name!r} (rows: {count})" for name, count in counts.most_common())
+    return [f"{path}: labels that are not in the args: {found}; add them to labels, or change the rows"]
+
+
+def describe_bad_rows(errors: list[tuple[str, BadRow]], counts: Skipped) -> list[str]:
+    """A line for each bad row; where there are many, one for the first row of each reason, with the number of others.
+
+    Args:
+        counts: of the rows by reason.
+    """
+    if len(errors) <= MAX_SHOWN_ERRORS:
+        return [f"{place} {error}" for place, error in errors]
+    first = {error.reason: (place, error) for place, error in reversed(errors)}
+    return [
+        f"{first[reason][0]} {first[reason][1]}" + (f" (and {count - 1} more rows like this)" if count > 1 else "")
+        for reason, count in counts.most_common()
+    ]
+
+
+def count_skipped(key: str, dataset: DatasetArguments, skipped: Skipped) -> dict[str, int]:
+    """Returns the metrics `key/skipped_rows` (total) and `key/skipped_rows/REASON`; none without `skip_bad_rows`."""
+    if not dataset.skip_bad_rows:
+        return {}
+    name = f"{key}/{SKIPPED_ROWS}"
+    return {name: skipped.total()} | {f"{name}/{reason}": count for reason, count in sorted(skipped.items())}

@@ -61,7 +61,7 @@ def prepare_evaluation(args: EvaluateArguments, dialogues: list[Dialogue], pairs
     classifiers.check_classifiers(args.scoring)
     adapters = resolve_adapters(args)
     tokenizer = load_tokenizer(args, adapters[ADAPTER])
-    formatter = ChatFormatter.of(tokenizer, args.chat_template)
+    formatter = ChatFormatter.of(tokenizer, args.chat_template, args.label_set)
     config = build_generation_config(args.generation, tokenizer)
     context = inference.context_length(args)
     requests = [GenerationRequest.of(dialogue, formatter) for dialogue in dialogues]

@@ -7,6 +7,7 @@ from typing import Any
 from response_generator.constants import EMOTIONS, PREDICTIONS_FILE
 from response_generator.data.datasets import BadRow, check_messages
 from response_generator.errors import InputError, raise_row_errors
+from response_generator.labels import Labels
 from response_generator.runs import json_lines
 
 GENERATED_FIELDS = {
@@ -25,6 +26,7 @@ GENERATED_FIELDS = {
 }
 EMOTION_FIELDS = ("target_emotion", "predicted_emotion", "gold_emotion")
 PROMPT_FIELDS = ("history", "target_emotion", "gold_response")
+EMOTION_LABELS = Labels(EMOTIONS, EMOTIONS[0])
 MAX_FLOAT = sys.float_info.max
 
 Prediction = dict[str, Any]
@@ -94,7 +96,7 @@ def find_row_error(row: Prediction, fields: dict[str, type]) -> str | None:
     if row["gold_tokens"] < 1:
         return f"gold_tokens is {row['gold_tokens']}; allowed: numbers from 1, because the EOS is one of them"
     try:
-        check_messages(row["history"], "history", strings=False)
+        check_messages(row["history"], "history", EMOTION_LABELS, strings=False)
     except BadRow as error:
         return str(error)
     return None

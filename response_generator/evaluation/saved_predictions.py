@@ -9,8 +9,8 @@ from typing import Any
 from response_generator.config import strict_json
 from response_generator.config.schema import EvaluateArguments
 from response_generator.constants import PAIR_LOGPS_FILE, THROUGHPUT_FILE
-from response_generator.data.datasets import SKIPPED_ROWS
 from response_generator.data.pair_tokenization import DROPPED_PAIRS
+from response_generator.data.reading import SKIPPED_ROWS
 from response_generator.errors import InputError
 from response_generator.evaluation import pair_logprobs, predictions_file
 from response_generator.evaluation.comparison import RESERVED_NAMES

@@ -38,8 +38,7 @@ class GenerationRequest:
     @classmethod
     def of(cls, dialogue: Dialogue, formatter: ChatFormatter) -> "GenerationRequest":
         prompt = formatter.prompt(dialogue.history, dialogue.target_emotion)
-        gold = {"emotion": dialogue.target_emotion, "dialog": dialogue.gold_response}
-        completion = formatter.completion(dialogue.history, dialogue.target_emotion, gold)
+        completion = formatter.completion(dialogue.history, dialogue.target_emotion, dialogue.gold_content)
         prompt_ids, (gold_ids,), _ = tokenize_prompt_and_completions(prompt, (completion,), formatter)
         return cls(dialogue, prompt, prompt_ids, gold_ids)
 

@@ -11,6 +11,7 @@ from response_generator.config.sources import from_pretrained_keywords
 from response_generator.config.training_schema import DPOArguments
 from response_generator.constants import POLICY_ADAPTER
 from response_generator.data.chat_template import ChatFormatter
+from response_generator.data.datasets import make_content
 from response_generator.errors import InputError, RunError
 from response_generator.modeling.adapter_file import AdapterFile
 from response_generator.modeling.adapters import add_adapter
@@ -21,11 +22,12 @@ from response_generator.modeling.tokenizer import load_tokenizer
 # The largest allowed KL divergence between merged model and base + adapter, divided by that between base and
 # base + adapter. Rounding to 16 bits gives about 0.001; without the adapter the ratio is 1.
 MAX_KL_RATIO = 0.05
-# The emotion of the replies, and the messages of user and bot in turn. The last message is a reply of the bot.
+# The place of a label among the run's labels (modulo their number), and the messages of user and bot in turn, the last
+# of which is a reply of the bot. The messages suit the labels happiness, anger and sadness of the default labels.
 SAMPLE_DIALOGUES = (
-    ("happiness", ("I got the job !", "Really ? Congratulations !", "I start on Monday .", "That is wonderful news !")),
-    ("anger", ("I left the door open again .", "That is enough ! I told you twice !")),
-    ("sadness", ("Our old dog died last night .", "I am so sorry . I will miss him .")),
+    (4, ("I got the job !", "Really ? Congratulations !", "I start on Monday .", "That is wonderful news !")),
+    (1, ("I left the door open again .", "That is enough ! I told you twice !")),
+    (5, ("Our old dog died last night .", "I am so sorry . I will miss him .")),
 )
 
 
@@ -67,7 +69,7 @@ def merge_adapter(arguments: DPOArguments, adapter: Path, folder: Path) -> str:
     source = AdapterFile.read(adapter)
     check_export_base(arguments, source)
     arguments = arguments.model_copy(update={"base_model": get_16bit_base(arguments)[1]})
-    formatter = ChatFormatter.of(load_tokenizer(arguments, source), arguments.chat_template)
+    formatter = ChatFormatter.of(load_tokenizer(arguments, source), arguments.chat_template, arguments.label_set)
     target = Path(arguments.export.path)
     merge_kl, adapter_kl, max_difference = write_and_compare(arguments, source, formatter, folder)
     if not merge_kl <= MAX_KL_RATIO * adapter_kl:
@@ -121,9 +123,11 @@ def write_and_compare(
 def compute_sample_logprobs(model: PreTrainedModel | PeftModel, formatter: ChatFormatter) -> torch.Tensor:
     """Returns the log-probabilities of the next token at every position of SAMPLE_DIALOGUES, `(tokens, vocabulary)`."""
     logprobs = []
-    for emotion, messages in SAMPLE_DIALOGUES:
+    names = formatter.labels.names
+    for place, messages in SAMPLE_DIALOGUES:
+        emotion = names[place % len(names)] if names else None
         *history, reply = [
-            {"role": ("user", "assistant")[number % 2], "content": {"emotion": emotion, "dialog": message}}
+            {"role": ("user", "assistant")[number % 2], "content": make_content(emotion, message)}
             for number, message in enumerate(messages)
         ]
         text = formatter.prompt(history, emotion) + formatter.completion(history, emotion, reply["content"])

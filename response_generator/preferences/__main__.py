@@ -22,7 +22,7 @@ if __name__ == "__main__":
 from response_generator.cli import command_line, preflight
 from response_generator.config.preference_schema import DescriptionArguments, PreferenceDataArguments
 from response_generator.config.validation import validate_arguments
-from response_generator.data.datasets import read_dialogues, read_pairs
+from response_generator.data.reading import read_dialogues, read_pairs
 from response_generator.modeling.backend import import_backend
 from response_generator.runs import library_output, upload
 
@@ -38,7 +38,7 @@ def main() -> None:
         lines = upload.describe_missing_upload(run.path, args.push_to_hub, "dataset")
         print(run.describe_finished("preferences.jsonl, report.html and metrics.json"), *lines, sep="\n")
         return
-    dialogues, skipped = read_dialogues(args.dataset)
+    dialogues, skipped = read_dialogues(args.dataset, args.label_set)
 
     import_backend(args.backend)  # unsloth has to be imported before transformers, trl and peft
     from response_generator.programs import pair_building_run
@@ -53,7 +53,7 @@ def describe(options: Namespace) -> None:
         command_line.apply_override(values, assignment)
     args = validate_arguments(DescriptionArguments, values, f"--describe {options.describe}")
     run = preflight.check_environment(args)
-    pairs, skipped = read_pairs(args.dataset)
+    pairs, skipped = read_pairs(args.dataset, args.label_set)
 
     from response_generator.programs import pair_description_run
 

@@ -97,7 +97,7 @@ def score_attempt(
     if select_pairs(dialogue, attempt, args):
         return attempt
     best, worst = find_best_and_worst(attempt)
-    failure = find_failed_filter(to_pair(dialogue, best, worst), args.filters) or SAME_REPLIES
+    failure = find_failed_filter(to_pair(dialogue, best, worst), args.filters, args.label_set) or SAME_REPLIES
     return Attempt(list(texts), candidates, gold, failure)
 
 
@@ -110,7 +110,7 @@ def select_pairs(dialogue: Dialogue, attempt: Attempt, args: PreferenceDataArgum
         chosen = [attempt.gold] if attempt.gold else distinct
         selected = [(one, other) for one in chosen for other in distinct if attempt.gold or one.reward > other.reward]
     pairs = [to_pair(dialogue, chosen, rejected) for chosen, rejected in selected if chosen.text != rejected.text]
-    return [pair for pair in pairs if find_failed_filter(pair, args.filters) is None]
+    return [pair for pair in pairs if find_failed_filter(pair, args.filters, args.label_set) is None]
 
 
 def find_best_and_worst(attempt: Attempt) -> tuple[Candidate, Candidate]:

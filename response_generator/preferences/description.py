@@ -5,10 +5,10 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from response_generator.constants import EMOTIONS
 from response_generator.data.datasets import Pair
 from response_generator.data.pair_text import find_target_emotion, get_prompt_text, get_reply_text
 from response_generator.errors import raise_row_errors
+from response_generator.labels import Labels
 from response_generator.preferences.duplicates import find_exact_duplicates, find_near_duplicates
 from response_generator.scoring.rules import ends_with_punctuation
 
@@ -16,7 +16,7 @@ QUANTILES = (5, 25, 75, 95)
 UNKNOWN = "unknown"
 
 
-def describe_pairs(pairs: Sequence[Pair], required_markers: Sequence[str]) -> dict[str, float]:
+def describe_pairs(pairs: Sequence[Pair], required_markers: Sequence[str], labels: Labels) -> dict[str, float]:
     """The metrics by name. Lengths are in characters; `sd` divides by the number of rows, as numpy does. Margins and
     scores are those of the pairs that have both scores."""
     chosen, rejected = ([get_reply_text(side) for side in sides] for sides in get_sides(pairs))
@@ -35,7 +35,7 @@ def describe_pairs(pairs: Sequence[Pair], required_markers: Sequence[str]) -> di
     exact, near = find_exact_duplicates(pairs), find_near_duplicates(pairs)
     metrics |= {"exact_duplicates": len(exact), "near_duplicates": len(near - exact)}
     metrics["same_replies"] = sum(one == other for one, other in zip(chosen, rejected, strict=True))
-    metrics |= dict(count_targets(pairs))
+    metrics |= dict(count_targets(pairs, labels))
     metrics |= dict(count_missing_markers(pairs, required_markers))
     return metrics
 
@@ -87,10 +87,10 @@ def describe_length_bias(pairs: Sequence[Pair]) -> dict[str, float]:
     return metrics
 
 
-def count_targets(pairs: Sequence[Pair]) -> Iterator[tuple[str, int]]:
-    """How many pairs have each target emotion."""
-    counts = Counter(find_target_emotion(pair) or UNKNOWN for pair in pairs)
-    for emotion in (*EMOTIONS, UNKNOWN):
+def count_targets(pairs: Sequence[Pair], labels: Labels) -> Iterator[tuple[str, int]]:
+    """How many pairs have each target emotion; nothing without labels."""
+    counts = Counter(find_target_emotion(pair, labels) or UNKNOWN for pair in pairs)
+    for emotion in (*labels.names, UNKNOWN) if labels else ():
         if counts[emotion]:
             yield f"target/{emotion}", counts[emotion]
 

@@ -7,6 +7,7 @@ from response_generator.config.dataset_schema import FilterArguments
 from response_generator.data.datasets import Pair
 from response_generator.data.pair_text import find_target_emotion, get_prompt_text, get_reply_text
 from response_generator.errors import InputError, raise_row_errors
+from response_generator.labels import Labels
 from response_generator.preferences.duplicates import find_exact_duplicates, find_near_duplicates
 from response_generator.scoring.rules import ends_with_punctuation
 
@@ -15,25 +16,30 @@ SCORE_FILTERS = {"min_margin", "min_chosen_score", "max_rejected_score"}
 LABEL_FILTERS = {"chosen_has_target_emotion", "chosen_gibberish_labels", "min_chosen_gibberish_score"}
 
 
-def is_long_enough(pair: Pair, least: int) -> bool:
+def has_target_emotion(pair: Pair, _: bool, labels: Labels) -> bool:
+    return pair.chosen_labels.emotion == find_target_emotion(pair, labels)
+
+
+def is_long_enough(pair: Pair, least: int, _: Labels) -> bool:
     return min(len(get_reply_text(pair.chosen)), len(get_reply_text(pair.rejected))) >= least
 
 
-def is_short_enough(pair: Pair, most: int) -> bool:
+def is_short_enough(pair: Pair, most: int, _: Labels) -> bool:
     return max(len(get_reply_text(pair.chosen)), len(get_reply_text(pair.rejected))) <= most
 
 
-# By the key in the args, in the order of their application: whether a pair passes, given the value of the key.
-PAIR_FILTERS: dict[str, Callable[[Pair, Any], bool]] = {
-    "min_margin": lambda pair, least: pair.margin >= least,
-    "min_chosen_score": lambda pair, least: pair.chosen_score >= least,
-    "max_rejected_score": lambda pair, most: pair.rejected_score <= most,
+# By the key in the args, in the order of their application: whether a pair passes, given the value of the key and the
+# run's labels.
+PAIR_FILTERS: dict[str, Callable[[Pair, Any, Labels], bool]] = {
+    "min_margin": lambda pair, least, _: pair.margin >= least,
+    "min_chosen_score": lambda pair, least, _: pair.chosen_score >= least,
+    "max_rejected_score": lambda pair, most, _: pair.rejected_score <= most,
     "min_characters": is_long_enough,
     "max_characters": is_short_enough,
-    "chosen_ends_with_punctuation": lambda pair, _: ends_with_punctuation(get_reply_text(pair.chosen)),
-    "chosen_has_target_emotion": lambda pair, _: pair.chosen_labels.emotion == find_target_emotion(pair),
-    "chosen_gibberish_labels": lambda pair, labels: pair.chosen_labels.gibberish_label in labels,
-    "min_chosen_gibberish_score": lambda pair, least: pair.chosen_labels.gibberish_score >= least,
+    "chosen_ends_with_punctuation": lambda pair, _, __: ends_with_punctuation(get_reply_text(pair.chosen)),
+    "chosen_has_target_emotion": has_target_emotion,
+    "chosen_gibberish_labels": lambda pair, allowed, _: pair.chosen_labels.gibberish_label in allowed,
+    "min_chosen_gibberish_score": lambda pair, least, _: pair.chosen_labels.gibberish_score >= least,
 }
 
 
@@ -71,13 +77,16 @@ def needs_labels(filters: FilterArguments) -> bool:
     return bool(LABEL_FILTERS & set(list_active(filters)))
 
 
-def find_failed_filter(pair: Pair, filters: FilterArguments) -> str | None:
+def find_failed_filter(pair: Pair, filters: FilterArguments, labels: Labels) -> str | None:
     """The first filter of single pairs that a pair does not pass; None if it passes all."""
     active = list_active(filters)
-    return next((key for key, passes in PAIR_FILTERS.items() if key in active and not passes(pair, active[key])), None)
+    failed = (key for key, passes in PAIR_FILTERS.items() if key in active and not passes(pair, active[key], labels))
+    return next(failed, None)
 
 
-def filter_pairs(place: str, pairs: Sequence[Pair], filters: FilterArguments) -> tuple[list[Pair], dict[str, int]]:
+def filter_pairs(
+    place: str, pairs: Sequence[Pair], filters: FilterArguments, labels: Labels
+) -> tuple[list[Pair], dict[str, int]]:
     """Applies the filters one after the other.
 
     Args:
@@ -89,33 +98,34 @@ def filter_pairs(place: str, pairs: Sequence[Pair], filters: FilterArguments) ->
     Raises:
         InputError: when a filter needs scores, labels or a target emotion that a pair does not have, or no pair passes.
     """
-    check_columns(place, pairs, filters)
-    kept, dropped = apply_filters(pairs, list_active(filters))
+    check_columns(place, pairs, filters, labels)
+    kept, dropped = apply_filters(pairs, list_active(filters), labels)
     if pairs and not kept:
         counts = ", ".join(f"{key} dropped {count}" for key, count in dropped.items())
         raise InputError(f"{place}.filters: no pair passes ({counts}); loosen a filter")
     return kept, dropped
 
 
-def filter_set(pairs: Sequence[Pair], filters: FilterArguments) -> tuple[list[Pair], dict[str, int]]:
+def filter_set(pairs: Sequence[Pair], filters: FilterArguments, labels: Labels) -> tuple[list[Pair], dict[str, int]]:
     """The same with those filters alone that compare pairs with each other, for pairs that have passed the others; none
     need pass."""
-    return apply_filters(pairs, {key: value for key, value in list_active(filters).items() if key in SET_FILTERS})
+    active = {key: value for key, value in list_active(filters).items() if key in SET_FILTERS}
+    return apply_filters(pairs, active, labels)
 
 
-def apply_filters(pairs: Sequence[Pair], active: dict[str, Any]) -> tuple[list[Pair], dict[str, int]]:
+def apply_filters(pairs: Sequence[Pair], active: dict[str, Any], labels: Labels) -> tuple[list[Pair], dict[str, int]]:
     kept, dropped = list(pairs), {}
     for key, value in active.items():
         before = len(kept)
         if key in SET_FILTERS:
             kept = SET_FILTERS[key](kept, value)
         else:
-            kept = [pair for pair in kept if PAIR_FILTERS[key](pair, value)]
+            kept = [pair for pair in kept if PAIR_FILTERS[key](pair, value, labels)]
         dropped[key] = before - len(kept)
     return kept, dropped
 
 
-def check_columns(place: str, pairs: Sequence[Pair], filters: FilterArguments) -> None:
+def check_columns(place: str, pairs: Sequence[Pair], filters: FilterArguments, labels: Labels) -> None:
     """Raises InputError for the pairs that lack what the filters need."""
     active = set(list_active(filters))
     errors = []
@@ -125,7 +135,7 @@ def check_columns(place: str, pairs: Sequence[Pair], filters: FilterArguments) -
             keys += sorted(active & SCORE_FILTERS)
         if pair.chosen_labels is None:
             keys += sorted(active & LABEL_FILTERS)
-        if find_target_emotion(pair) is None:
+        if find_target_emotion(pair, labels) is None:
             keys += sorted(active & {"chosen_has_target_emotion"})
         if keys:
             needs = "scores" if keys[0] in SCORE_FILTERS else "labels of the classifiers and a target emotion"

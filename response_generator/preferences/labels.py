@@ -4,8 +4,10 @@ from dataclasses import replace
 
 from response_generator.config.dataset_schema import FilterArguments, FilteredPairDatasetArguments
 from response_generator.config.schema import ScoringArguments
-from response_generator.data.datasets import Pair, ReplyLabels, Skipped, count_skipped
+from response_generator.data.datasets import Pair, ReplyLabels, Skipped
 from response_generator.data.pair_text import get_reply_text
+from response_generator.data.reading import count_skipped
+from response_generator.labels import Labels
 from response_generator.preferences.filters import count_filtered, filter_pairs, needs_labels
 
 
@@ -15,6 +17,7 @@ def filter_dataset(
     skipped: Skipped,
     dataset: FilteredPairDatasetArguments | None,
     scoring: ScoringArguments | None,
+    labels: Labels,
 ) -> tuple[list[Pair], dict[str, int]]:
     """Applies `filters` of a data set. Without a data set there are no pairs.
 
@@ -32,7 +35,7 @@ def filter_dataset(
         return [], {}
     if scoring is not None:
         pairs = add_labels(pairs, dataset.filters, scoring)
-    kept, dropped = filter_pairs(key, pairs, dataset.filters)
+    kept, dropped = filter_pairs(key, pairs, dataset.filters, labels)
     return kept, count_skipped(key, dataset, skipped) | count_filtered(key, dropped)
 
 

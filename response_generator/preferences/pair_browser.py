@@ -4,6 +4,7 @@ from typing import Any
 
 from response_generator.data.datasets import Pair
 from response_generator.data.pair_text import describe_turn, find_target_emotion, get_reply_text
+from response_generator.labels import Labels
 from response_generator.reporting.blocks import Browser
 
 MAX_PAIRS = 5000  # keeps the page under some 6 MB
@@ -11,20 +12,20 @@ MARGIN_ORDERS = ("smallest margin first", "largest margin first")
 LENGTH_ORDERS = ("chosen much shorter first", "chosen much longer first")
 
 
-def build_browser(pairs: list[Pair]) -> Browser:
+def build_browser(pairs: list[Pair], labels: Labels) -> Browser:
     shown = pairs[:MAX_PAIRS]
     return Browser(
         title="Pairs",
         unit="pairs",
-        rows=[build_row(pair) for pair in shown],
-        emotions=sorted({find_target_emotion(pair) or "" for pair in pairs} - {""}),
+        rows=[build_row(pair, labels) for pair in shown],
+        emotions=sorted({find_target_emotion(pair, labels) or "" for pair in pairs} - {""}),
         orders=LENGTH_ORDERS if pairs[0].margin is None else MARGIN_ORDERS + LENGTH_ORDERS,
         note=f"The first {len(shown)} of {len(pairs)} pairs." if len(shown) < len(pairs) else "",
     )
 
 
-def build_row(pair: Pair) -> dict[str, Any]:
-    target, labels = find_target_emotion(pair), pair.chosen_labels
+def build_row(pair: Pair, labels: Labels) -> dict[str, Any]:
+    target, found = find_target_emotion(pair, labels), pair.chosen_labels
     chosen, rejected = get_reply_text(pair.chosen), get_reply_text(pair.rejected)
     lead = len(chosen) - len(rejected)
     title, keys = f"row {pair.index}", [lead, -lead]
@@ -37,7 +38,7 @@ def build_row(pair: Pair) -> dict[str, Any]:
         history = [{"role": "prompt", "emotion": None, "text": pair.prompt}]
     else:
         history = [describe_turn(message) for message in pair.prompt]
-    facts = f"{labels.emotion}, {labels.gibberish_label}" if labels else ""
+    facts = f"{found.emotion}, {found.gibberish_label}" if found else ""
     return {
         "target": target,
         "history": history,

@@ -41,7 +41,7 @@ def prepare_building(args: PreferenceDataArguments, prompts: list[Dialogue]) -> 
     check_loading(args)
     adapter = loading.find_adapter(ADAPTER, args.adapter, args)
     tokenizer = load_tokenizer(args, adapter)
-    formatter = ChatFormatter.of(tokenizer, args.chat_template)
+    formatter = ChatFormatter.of(tokenizer, args.chat_template, args.label_set)
     config = build_generation_config(args.generation, tokenizer)
     requests = [GenerationRequest.of(prompt, formatter) for prompt in prompts]
     requests = [replace(request, gold_ids=[]) for request in requests]

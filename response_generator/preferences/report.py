@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from response_generator.data.datasets import Pair
+from response_generator.labels import Labels
 from response_generator.preferences.description_table import Rows
 from response_generator.preferences.pair_browser import build_browser
 from response_generator.preferences.plots import draw_plots
@@ -13,7 +14,13 @@ from response_generator.reporting.pictures import write_pictures
 
 
 def write_report(
-    title: str, pairs: list[Pair], rows: Rows, failed: list[dict[str, Any]], settings: dict[str, str], folder: Path
+    title: str,
+    pairs: list[Pair],
+    rows: Rows,
+    failed: list[dict[str, Any]],
+    settings: dict[str, str],
+    labels: Labels,
+    folder: Path,
 ) -> list[Path]:
     """Writes report.html and the PNG files, and returns the PNG files.
 
@@ -27,7 +34,7 @@ def write_report(
     blocks = [
         Table({"": rows}),
         Section("Plots", [Pictures(pictures)], "on phones"),
-        build_browser(pairs),
+        build_browser(pairs, labels),
         list_settings("Settings", settings),
     ]
     if failed:

@@ -39,7 +39,7 @@ def write_results(
     failed = [to_failed_record(outcome) for outcome in outcomes if not outcome.pairs]
     json_lines.write_jsonl(run.path / FAILED_PROMPTS_FILE, failed)
     attempts = {outcome.prompt.index: outcome for outcome in outcomes}
-    pairs, dropped = filter_set([pair for outcome in outcomes for pair in outcome.pairs], args.filters)
+    pairs, dropped = filter_set([pair for outcome in outcomes for pair in outcome.pairs], args.filters, args.label_set)
     metrics = count_outcomes(outcomes, args.candidates) | counts | count_filtered("pairs", dropped)
     if not pairs:
         raise RunError(
@@ -48,10 +48,10 @@ def write_results(
             f"--set filters.NAME=null, in a run with another output_dir"
         )
     json_lines.write_jsonl(run.path / PREFERENCES_FILE, [to_record(pair, attempts[pair.index]) for pair in pairs])
-    metrics |= describe_pairs(pairs, [])
+    metrics |= describe_pairs(pairs, [], args.label_set)
     rows = list_outcome_rows(metrics) + build_rows(metrics)
     title = build_page_title("Preference pairs", run.path, name_adapters({"adapter": args.adapter}))
-    pictures = report.write_report(title, pairs, rows, failed, flatten(run.arguments), run.path)
+    pictures = report.write_report(title, pairs, rows, failed, flatten(run.arguments), args.label_set, run.path)
     atomic_files.atomic_write(run.path / "README.md", format_card(args, rows).encode("utf-8"))
     for picture in pictures:
         tracker.log_image(picture.stem, picture)

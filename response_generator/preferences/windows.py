@@ -49,8 +49,7 @@ def balance_targets(prompts: Sequence[Dialogue], seed: int) -> list[Dialogue]:
 
 def list_windows(dialogue: Dialogue, args: PreferenceDataArguments) -> Iterator[tuple]:
     """The history, target emotion and gold reply of each window."""
-    gold = {"role": "assistant", "content": {"emotion": dialogue.target_emotion, "dialog": dialogue.gold_response}}
-    turns = [*dialogue.history, gold]
+    turns = [*dialogue.history, {"role": "assistant", "content": dialogue.gold_content}]
     ends = range(1, len(turns), 2) if args.windows == "all" else [len(turns) - 1]
     for end in ends:
         length = end if args.history_turns is None else min(end, args.history_turns)

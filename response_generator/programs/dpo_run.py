@@ -27,14 +27,14 @@ def align(args: DPOArguments, run: RunFolder, rows: list[tuple[list[Pair], Skipp
         dry_run: show the data and what the run will cost, and write nothing.
     """
     (pairs, skipped), (held_out, skipped_held_out) = rows
-    pairs, counts = filter_dataset("dataset", pairs, skipped, args.dataset, args.scoring)
+    pairs, counts = filter_dataset("dataset", pairs, skipped, args.dataset, args.scoring, args.label_set)
     held_out, held_out_counts = filter_dataset(
-        "eval_dataset", held_out, skipped_held_out, args.eval_dataset, args.scoring
+        "eval_dataset", held_out, skipped_held_out, args.eval_dataset, args.scoring, args.label_set
     )
     counts |= held_out_counts
     prepared = prepare_dpo(args, pairs, held_out)
     checkpointing.check_run_identity(run, prepared.identify_run(run))
-    description = build_rows(describe_pairs(pairs, []))
+    description = build_rows(describe_pairs(pairs, [], args.label_set))
     training_preview.show_pairs(prepared, description)
     data_preview.show_skipped({"dataset": skipped, "eval_dataset": skipped_held_out})
     data_preview.show_filtered(counts)

@@ -5,7 +5,8 @@ from pathlib import Path
 from response_generator.cli import commits, data_preview, prompt_preview
 from response_generator.config.schema import EvaluateArguments
 from response_generator.constants import ADAPTER, BASELINE, PREDICTIONS_FILE
-from response_generator.data.datasets import Dialogue, Pair, Skipped, count_skipped
+from response_generator.data.datasets import Dialogue, Pair, Skipped
+from response_generator.data.reading import count_skipped
 from response_generator.evaluation import pair_logprobs, pipeline, predictions, predictions_file
 from response_generator.evaluation.comparison import compare_models
 from response_generator.evaluation.reporting import examples, report, terminal_table

@@ -2,7 +2,8 @@
 
 from response_generator.cli import commits, data_preview, prompt_preview
 from response_generator.config.preference_schema import PreferenceDataArguments
-from response_generator.data.datasets import Dialogue, Skipped, count_skipped
+from response_generator.data.datasets import Dialogue, Skipped
+from response_generator.data.reading import count_skipped
 from response_generator.preferences.building import build_pairs
 from response_generator.preferences.preparation import prepare_building
 from response_generator.preferences.results import write_results

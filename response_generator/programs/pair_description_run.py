@@ -19,9 +19,9 @@ def describe(args: DescriptionArguments, run: RunFolder, pairs: list[Pair], skip
         skipped: the bad rows of `dataset` that `skip_bad_rows` leaves out.
         dry_run: print the description, and write nothing.
     """
-    pairs, metrics = filter_dataset("dataset", pairs, skipped, args.dataset, args.scoring)
+    pairs, metrics = filter_dataset("dataset", pairs, skipped, args.dataset, args.scoring, args.label_set)
     description.check_scores(pairs)
-    metrics |= description.describe_pairs(pairs, args.required_markers)
+    metrics |= description.describe_pairs(pairs, args.required_markers, args.label_set)
     rows = description_table.build_rows(metrics)
     description_table.show_description(rows)
     data_preview.show_skipped({"dataset": skipped})
@@ -30,6 +30,6 @@ def describe(args: DescriptionArguments, run: RunFolder, pairs: list[Pair], skip
         return
     run.start()
     title = build_page_title("Preference pairs", run.path, [f"data {Path(args.dataset.path).name}"])
-    report.write_report(title, pairs, rows, [], flatten(run.arguments), run.path)
+    report.write_report(title, pairs, rows, [], flatten(run.arguments), args.label_set, run.path)
     run.write_json("metrics.json", metrics)
     print(f"done: open {run.path / 'report.html'}; metrics and pictures are beside it")

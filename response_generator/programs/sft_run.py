@@ -2,7 +2,8 @@
 
 from response_generator.cli import data_preview, training_preview
 from response_generator.config.training_schema import SFTArguments
-from response_generator.data.datasets import Dialogue, Skipped, count_skipped
+from response_generator.data.datasets import Dialogue, Skipped
+from response_generator.data.reading import count_skipped
 from response_generator.modeling import loading
 from response_generator.programs import training_run
 from response_generator.runs import distributed, upload

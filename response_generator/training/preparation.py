@@ -92,7 +92,7 @@ def prepare_rows(
 ) -> PreparedTraining:
     """The part that is the same for both methods: tokenizer, template, tokens and sample prompts."""
     tokenizer = load_tokenizer(args, start)
-    formatter = ChatFormatter.of(tokenizer, args.chat_template)
+    formatter = ChatFormatter.of(tokenizer, args.chat_template, args.label_set)
     return PreparedTraining(
         method,
         config,

@@ -1,5 +1,7 @@
 """Writes replies without a model, for tests of what is done with replies."""
 
+from tiny_models import EMOTION_LABELS
+
 from response_generator.chat.dialogue import Conversation
 from response_generator.chat.reply import Labels, Reply
 
@@ -8,6 +10,7 @@ class StubWriter:
     """A reply names its adapter, its seed and the number of messages before it."""
 
     names = ("SFT", "DPO", "base")
+    label_set = EMOTION_LABELS
 
     def __init__(self):
         self.histories = []

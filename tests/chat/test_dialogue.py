@@ -4,11 +4,12 @@ import json
 
 import pytest
 from stub_writer import StubWriter, ignore, start_dialogue
+from tiny_models import EMOTION_LABELS
 
 from response_generator.chat.reply import Labels, Reply, ReplyStopped
 from response_generator.config.dataset_schema import DatasetArguments
 from response_generator.config.library.key_rule import MAX_SEED
-from response_generator.data.datasets import read_dialogues
+from response_generator.data.reading import read_dialogues
 from response_generator.errors import InputError
 
 
@@ -136,7 +137,7 @@ def test_saved_dialogues_are_a_data_set_for_evaluation(tmp_path):
     assert dialogue.save(str(file)) == file
     dialogue.undo()
     dialogue.save(str(file))
-    (first, second), skipped = read_dialogues(DatasetArguments(path=str(file)))
+    (first, second), skipped = read_dialogues(DatasetArguments(path=str(file)), EMOTION_LABELS)
     assert not skipped
     assert (first.target_emotion, first.gold_response) == ("anger", "SFT with seed 42 after 3")
     assert [turn["content"]["dialog"] for turn in first.history] == ["Hello !", "SFT with seed 42 after 1", "Why ?"]

@@ -6,9 +6,10 @@ import re
 import pytest
 from browser_pages import watch_page
 from test_server import serve
+from tiny_models import EMOTION_LABELS
 
 from response_generator.config.dataset_schema import DatasetArguments
-from response_generator.data.datasets import read_dialogues
+from response_generator.data.reading import read_dialogues
 
 MESSAGE = "Hello , how are you ?"
 BUTTONS = ("again", "compare", "undo", "new", "download")
@@ -132,7 +133,7 @@ def test_the_downloaded_row_is_data_for_evaluation(page, tmp_path):
         page.locator("#download").click()
     assert download.value.suggested_filename == "chat.jsonl"
     download.value.save_as(tmp_path / "chat.jsonl")
-    (dialogue,), _ = read_dialogues(DatasetArguments(path=str(tmp_path / "chat.jsonl")))
+    (dialogue,), _ = read_dialogues(DatasetArguments(path=str(tmp_path / "chat.jsonl")), EMOTION_LABELS)
     assert dialogue.history[0]["content"]["dialog"] == MESSAGE
     assert dialogue.gold_response == page.locator(".answer p").text_content()
     (row,) = map(json.loads, (tmp_path / "chat.jsonl").read_text(encoding="utf-8").splitlines())

@@ -8,11 +8,12 @@ import sys
 
 import pytest
 from script_runs import run_here
+from tiny_models import EMOTION_LABELS
 
 from response_generator.chat import __main__ as chat
 from response_generator.chat.server import ChatServer
 from response_generator.config.dataset_schema import DatasetArguments
-from response_generator.data.datasets import read_dialogues
+from response_generator.data.reading import read_dialogues
 from response_generator.errors import InputError
 
 LINES = ["Hello .", "", "/adapter DPO", "/again 7", "/compare What is new ?", "/help", "/quit", "never read"]
@@ -36,7 +37,7 @@ def test_a_pipe_gets_one_line_for_each_reply(tiny, tmp_path, monkeypatch, capsys
     assert all("target neutral" in facts for _, _, facts in rows)
     for note in ("DPO writes the next replies", "/undo\tremove your last message", f"appended to {file}"):
         assert note in said.err
-    (dialogue,), _ = read_dialogues(DatasetArguments(path=str(file)))
+    (dialogue,), _ = read_dialogues(DatasetArguments(path=str(file)), EMOTION_LABELS)
     assert [" ".join(turn["content"]["dialog"].split()) for turn in dialogue.history][0] == "Hello ."
     assert len(dialogue.history) == 3
 

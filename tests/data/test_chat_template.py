@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from conftest import CHATML, HISTORY, LLAMA2
+from tiny_models import EMOTION_LABELS
 from transformers import AutoTokenizer
 
 from response_generator.cli import preview
@@ -27,7 +28,7 @@ REPLY = {"emotion": "anger", "dialog": "Bye . "}
 
 def build_formatter(tiny, file, bos="<s>", eos="</s>", **arguments) -> ChatFormatter:
     tokenizer = AutoTokenizer.from_pretrained(tiny.base, bos_token=bos, eos_token=eos)
-    return ChatFormatter.of(tokenizer, ChatTemplateArguments(file=file, **arguments))
+    return ChatFormatter.of(tokenizer, ChatTemplateArguments(file=file, **arguments), EMOTION_LABELS)
 
 
 def test_llama2_rendering(tiny):
@@ -109,7 +110,7 @@ def test_another_template_than_the_one_of_training_gives_a_warning(tiny, tmp_pat
     trained.tokenizer.save_pretrained(tmp_path)
     for file, is_other in ((CHATML, False), (LLAMA2, True)):
         tokenizer = AutoTokenizer.from_pretrained(tmp_path)
-        preview.show_template_warnings(ChatFormatter.of(tokenizer, ChatTemplateArguments(file=file)))
+        preview.show_template_warnings(ChatFormatter.of(tokenizer, ChatTemplateArguments(file=file), EMOTION_LABELS))
         assert ("the adapter was saved with another chat template than" in capsys.readouterr().out) is is_other
     preview.show_template_warnings(build_formatter(tiny, LLAMA2))  # the tokenizer of the base model has no template
     assert capsys.readouterr().out == ""

@@ -9,12 +9,13 @@ from datasets import Dataset, DatasetDict
 from pyarrow import parquet
 from script_runs import run_here
 from test_datasets import HISTORY, OBJECTS, REPLY, STRINGS, dataset
+from tiny_models import EMOTION_LABELS
 
 import evaluate
 import fine_tune_dpo
 from response_generator.config.dataset_schema import DatasetArguments
-from response_generator.data.datasets import read_dialogues, read_pairs
 from response_generator.data.raw_rows import count_rows
+from response_generator.data.reading import read_dialogues, read_pairs
 from response_generator.errors import InputError
 
 LINE = json.dumps(STRINGS)
@@ -23,7 +24,7 @@ LINE = json.dumps(STRINGS)
 def read_text(tmp_path, text: str | bytes, name: str = "rows.jsonl"):
     file = tmp_path / name
     file.write_bytes(text if isinstance(text, bytes) else text.encode("utf-8"))
-    return read_pairs(DatasetArguments(path=str(file)))[0]
+    return read_pairs(DatasetArguments(path=str(file)), EMOTION_LABELS)[0]
 
 
 @pytest.mark.parametrize(
@@ -43,23 +44,23 @@ def test_json_formats_are_recognized_by_content(tmp_path, text, name):
 
 def test_folders_of_save_to_disk_are_read(tmp_path):
     rows = [OBJECTS, OBJECTS | {"rejected": [REPLY]}]
-    expected, _ = read_pairs(dataset(tmp_path, rows))
+    expected, _ = read_pairs(dataset(tmp_path, rows), EMOTION_LABELS)
     Dataset.from_list(rows).save_to_disk(tmp_path / "one")
     DatasetDict(train=Dataset.from_list(rows[:1]), held_out=Dataset.from_list(rows)).save_to_disk(tmp_path / "several")
     one = DatasetArguments(path=str(tmp_path / "one"))
     several = DatasetArguments(path=str(tmp_path / "several"), split="held_out", limit=1)
-    assert read_pairs(one)[0] == expected
-    assert read_pairs(several)[0] == expected[:1]
+    assert read_pairs(one, EMOTION_LABELS)[0] == expected
+    assert read_pairs(several, EMOTION_LABELS)[0] == expected[:1]
     assert (count_rows(one), count_rows(several)) == (2, 2)
     with pytest.raises(InputError, match="holds no split test; it has train, held_out"):
-        read_pairs(DatasetArguments(path=str(tmp_path / "several"), split="test"))
+        read_pairs(DatasetArguments(path=str(tmp_path / "several"), split="test"), EMOTION_LABELS)
     for arrow in (tmp_path / "one").glob("*.arrow"):
         arrow.write_bytes(arrow.read_bytes()[:100])
     with pytest.raises(InputError, match="cannot be read as a saved data set .*; save it again"):
-        read_pairs(one)
+        read_pairs(one, EMOTION_LABELS)
     (tmp_path / "one" / "state.json").write_text("{}", encoding="utf-8")
     with pytest.raises(InputError, match="cannot be read as a saved data set .*; save it again"):
-        read_pairs(one)
+        read_pairs(one, EMOTION_LABELS)
 
 
 @pytest.mark.parametrize(
@@ -90,8 +91,8 @@ def test_a_dialogue_with_a_lone_surrogate_is_refused_or_skipped(tmp_path):
     good = [*HISTORY, REPLY]
     data = dataset(tmp_path, [{"prompt": good}, {"prompt": bad}])
     with pytest.raises(InputError, match=r"line 2: prompt.2.content.dialog: holds U\+DE00"):
-        read_dialogues(data)
-    assert len(read_dialogues(data.model_copy(update={"skip_bad_rows": True}))[0]) == 1
+        read_dialogues(data, EMOTION_LABELS)
+    assert len(read_dialogues(data.model_copy(update={"skip_bad_rows": True}), EMOTION_LABELS)[0]) == 1
 
 
 def test_nan_in_an_unused_column_is_accepted(tmp_path):
@@ -107,13 +108,13 @@ def test_a_damaged_parquet_file_is_refused(tmp_path):
     for damaged in (content[:middle], content[: middle - 200] + bytes(400) + content[middle + 200 :], b"PAR1"):
         file.write_bytes(damaged)
         with pytest.raises(InputError, match="cannot be read as parquet .*; download or write it again"):
-            read_pairs(DatasetArguments(path=str(file)))
+            read_pairs(DatasetArguments(path=str(file)), EMOTION_LABELS)
 
 
 def test_a_system_turn_is_refused_and_system_prompt_is_suggested(tmp_path):
     system = {"role": "system", "content": "Be kind ."}
     with pytest.raises(InputError, match="put its text into chat_template.system_prompt, and remove the turn"):
-        read_pairs(dataset(tmp_path, [OBJECTS | {"prompt": [system, *HISTORY]}]))
+        read_pairs(dataset(tmp_path, [OBJECTS | {"prompt": [system, *HISTORY]}]), EMOTION_LABELS)
 
 
 @pytest.mark.parametrize("main", [fine_tune_dpo.main, evaluate.main])

@@ -4,11 +4,12 @@ import json
 
 import pytest
 from conftest import HISTORY, write_rows
+from tiny_models import EMOTION_LABELS
 
 from response_generator.config.dataset_schema import DatasetArguments
 from response_generator.data.dataset_library import load_from_hub
-from response_generator.data.datasets import count_skipped, read_dialogues, read_pairs
 from response_generator.data.raw_rows import read_rows
+from response_generator.data.reading import count_skipped, read_dialogues, read_pairs
 from response_generator.errors import InputError
 
 REPLY = {"role": "assistant", "content": {"emotion": "happiness", "dialog": "You earned it !"}}
@@ -22,7 +23,7 @@ def dataset(tmp_path, rows, name="rows.jsonl", **arguments) -> DatasetArguments:
 
 
 def test_the_last_turn_of_a_dialogue_is_the_gold_reply(tmp_path):
-    (dialogue,), _ = read_dialogues(dataset(tmp_path, [{"prompt": [*HISTORY, REPLY]}]))
+    (dialogue,), _ = read_dialogues(dataset(tmp_path, [{"prompt": [*HISTORY, REPLY]}]), EMOTION_LABELS)
     assert dialogue.history == HISTORY
     assert (dialogue.target_emotion, dialogue.gold_response) == ("happiness", "You earned it !")
 
@@ -33,7 +34,7 @@ def test_pairs_may_be_objects_strings_or_plain_messages(tmp_path):
         "chosen": [{"role": "assistant", "content": "[EMOTION] fear [/EMOTION] Who is there ?"}],
         "rejected": [{"role": "assistant", "content": "Hello ."}],
     }
-    rows, skipped = read_pairs(dataset(tmp_path, [OBJECTS, STRINGS | {"chosen_score": 9.5}, plain]))
+    rows, skipped = read_pairs(dataset(tmp_path, [OBJECTS, STRINGS | {"chosen_score": 9.5}, plain]), EMOTION_LABELS)
     objects, strings, messages = rows
     assert not skipped
     assert objects.chosen == {"emotion": "happiness", "dialog": "You earned it !"}
@@ -48,20 +49,20 @@ def test_all_file_formats_give_the_same_rows(tmp_path):
     from pyarrow import parquet
 
     rows = [OBJECTS, OBJECTS | {"rejected": [REPLY]}, OBJECTS]
-    expected, _ = read_pairs(dataset(tmp_path, rows, "train.jsonl"))
+    expected, _ = read_pairs(dataset(tmp_path, rows, "train.jsonl"), EMOTION_LABELS)
     (tmp_path / "rows.json").write_text(json.dumps(rows), encoding="utf-8")
     parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "rows.parquet")
     for name in ("rows.json", "rows.parquet", "."):
-        assert read_pairs(DatasetArguments(path=str(tmp_path / name)))[0] == expected
-    assert read_pairs(DatasetArguments(path=str(tmp_path / "rows.json"), limit=2))[0] == expected[:2]
-    later = read_pairs(DatasetArguments(path=str(tmp_path / "rows.json"), offset=1, limit=1))[0]
+        assert read_pairs(DatasetArguments(path=str(tmp_path / name)), EMOTION_LABELS)[0] == expected
+    assert read_pairs(DatasetArguments(path=str(tmp_path / "rows.json"), limit=2), EMOTION_LABELS)[0] == expected[:2]
+    later = read_pairs(DatasetArguments(path=str(tmp_path / "rows.json"), offset=1, limit=1), EMOTION_LABELS)[0]
     assert [pair.rejected for pair in later] == [expected[1].rejected] != [expected[0].rejected]
     # The layout of a hub repository, as downloaded by `hf download`.
     (tmp_path / "clone" / "data").mkdir(parents=True)
     for part, part_rows in enumerate((rows[:1], rows[1:])):
         table = pyarrow.Table.from_pylist(part_rows)
         parquet.write_table(table, tmp_path / "clone" / "data" / f"train-0000{part}-of-00002.parquet")
-    assert read_pairs(DatasetArguments(path=str(tmp_path / "clone")))[0] == expected
+    assert read_pairs(DatasetArguments(path=str(tmp_path / "clone")), EMOTION_LABELS)[0] == expected
 
 
 def test_rows_from_the_hub_equal_rows_from_a_file(tmp_path, monkeypatch):
@@ -94,7 +95,7 @@ def test_rows_from_the_hub_equal_rows_from_a_file(tmp_path, monkeypatch):
 )
 def test_a_bad_pair_is_refused_with_its_line(tmp_path, row, words):
     with pytest.raises(InputError) as error:
-        read_pairs(dataset(tmp_path, [OBJECTS, row]))
+        read_pairs(dataset(tmp_path, [OBJECTS, row]), EMOTION_LABELS)
     assert "rows.jsonl, line 2:" in str(error.value)
     assert words in str(error.value)
 
@@ -110,19 +111,21 @@ def test_a_bad_pair_is_refused_with_its_line(tmp_path, row, words):
 )
 def test_a_bad_turn_of_a_dialogue_is_refused(tmp_path, content, words):
     with pytest.raises(InputError, match="line 1: prompt, turn 4") as error:
-        read_dialogues(dataset(tmp_path, [{"prompt": [*HISTORY, {"role": "assistant", "content": content}]}]))
+        read_dialogues(
+            dataset(tmp_path, [{"prompt": [*HISTORY, {"role": "assistant", "content": content}]}]), EMOTION_LABELS
+        )
     assert words in str(error.value)
 
 
 def test_a_dialogue_that_ends_with_the_user_is_refused(tmp_path):
     with pytest.raises(InputError, match="prompt ends with user; the last turn .* must be the assistant"):
-        read_dialogues(dataset(tmp_path, [{"prompt": HISTORY}]))
+        read_dialogues(dataset(tmp_path, [{"prompt": HISTORY}]), EMOTION_LABELS)
 
 
 def test_skipped_rows_are_counted_by_reason(tmp_path):
     bad = [STRINGS | {"rejected": " "}, {"prompt": "Hi ."}, STRINGS | {"rejected": " "}, [1]]
     data = dataset(tmp_path, [STRINGS, *bad, STRINGS], skip_bad_rows=True)
-    pairs, skipped = read_pairs(data)
+    pairs, skipped = read_pairs(data, EMOTION_LABELS)
     assert [pair.index for pair in pairs] == [0, 5]  # row numbers in the file
     assert skipped == {"rejected is blank": 2, "has no chosen, rejected": 1, "is a list": 1}
     assert count_skipped("dataset", data, skipped) == {
@@ -132,14 +135,14 @@ def test_skipped_rows_are_counted_by_reason(tmp_path):
         "dataset/skipped_rows/rejected is blank": 2,
     }
     good = dataset(tmp_path, [STRINGS], "good.jsonl", skip_bad_rows=True)
-    assert count_skipped("dataset", good, read_pairs(good)[1]) == {"dataset/skipped_rows": 0}
+    assert count_skipped("dataset", good, read_pairs(good, EMOTION_LABELS)[1]) == {"dataset/skipped_rows": 0}
     with pytest.raises(InputError, match="line 1: rejected is blank"):
-        read_pairs(dataset(tmp_path, bad, "bad.jsonl", skip_bad_rows=True))
+        read_pairs(dataset(tmp_path, bad, "bad.jsonl", skip_bad_rows=True), EMOTION_LABELS)
 
 
 def test_of_many_bad_rows_the_first_of_each_reason_is_listed(tmp_path):
     with pytest.raises(InputError) as error:
-        read_pairs(dataset(tmp_path, [{"prompt": HISTORY}] * 25 + [[]]))
+        read_pairs(dataset(tmp_path, [{"prompt": HISTORY}] * 25 + [[]]), EMOTION_LABELS)
     many, one = error.value.messages
     assert many.endswith("line 1: has no chosen, rejected; its columns: prompt (and 24 more rows like this)")
     assert one.endswith("line 26: is empty; needed: an object with chosen, prompt, rejected")
@@ -147,13 +150,13 @@ def test_of_many_bad_rows_the_first_of_each_reason_is_listed(tmp_path):
 
 def test_empty_and_broken_files_are_refused(tmp_path):
     with pytest.raises(InputError, match="holds no rows"):
-        read_pairs(dataset(tmp_path, []))
+        read_pairs(dataset(tmp_path, []), EMOTION_LABELS)
     file = tmp_path / "broken.jsonl"
     file.write_text(json.dumps(OBJECTS) + '\n{"prompt": \n', encoding="utf-8")
     with pytest.raises(InputError, match=r"broken\.jsonl, line 2: broken JSON at column 11:"):
-        read_pairs(DatasetArguments(path=str(file)))
+        read_pairs(DatasetArguments(path=str(file)), EMOTION_LABELS)
     (tmp_path / "rows.parquet").write_bytes(b"no parquet")
     with pytest.raises(InputError, match="cannot be read as parquet"):
-        read_pairs(DatasetArguments(path=str(tmp_path / "rows.parquet")))
+        read_pairs(DatasetArguments(path=str(tmp_path / "rows.parquet")), EMOTION_LABELS)
     with pytest.raises(InputError, match="holds no validation.jsonl"):
-        read_pairs(DatasetArguments(path=str(tmp_path), split="validation"))
+        read_pairs(DatasetArguments(path=str(tmp_path), split="validation"), EMOTION_LABELS)

@@ -4,6 +4,7 @@ from itertools import groupby
 
 import pytest
 from conftest import CHATML, HISTORY
+from tiny_models import EMOTION_LABELS
 from transformers import AutoTokenizer
 
 from response_generator.cli import training_preview
@@ -79,7 +80,7 @@ def test_a_template_that_renders_earlier_replies_otherwise_trains_last_replies_a
     shown = "{%- set shown = content.emotion if loop.last or message.role == 'user' else 'none' -%}"
     file.write_text(changed.replace("{%- if content is string -%}", shown + "{%- if content is string -%}"))
     tokenizer = AutoTokenizer.from_pretrained(tiny.base)
-    formatter = ChatFormatter.of(tokenizer, ChatTemplateArguments(file=str(file)))
+    formatter = ChatFormatter.of(tokenizer, ChatTemplateArguments(file=str(file)), EMOTION_LABELS)
     assert len(tokenize_dialogues([DIALOGUE], formatter, None, "last").rows) == 1
     with pytest.raises(InputError, match='set replies: "last"'):
         tokenize_dialogues([DIALOGUE], formatter, None, "all")
@@ -99,7 +100,9 @@ MERGING_TEMPLATE = """
 def test_a_reply_that_changes_its_prompts_last_token_is_trained_as_the_last_one_alone(tiny, tmp_path, capsys):
     file = tmp_path / "template.jinja"
     file.write_text(MERGING_TEMPLATE, encoding="utf-8")
-    formatter = ChatFormatter.of(AutoTokenizer.from_pretrained(tiny.base), ChatTemplateArguments(file=str(file)))
+    formatter = ChatFormatter.of(
+        AutoTokenizer.from_pretrained(tiny.base), ChatTemplateArguments(file=str(file)), EMOTION_LABELS
+    )
     earlier = {"role": "assistant", "content": {"emotion": "surprise", "dialog": "e end !"}}
     dialogue = Dialogue(0, [HISTORY[0], earlier, HISTORY[2]], "happiness", "You earned it !")
     tokens = tokenize_dialogues([dialogue], formatter, None, "all")

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 from conftest import CHATML, HISTORY, LLAMA2
+from tiny_models import EMOTION_LABELS
 from transformers import AutoTokenizer
 
 from response_generator.cli import preview, training_preview
@@ -29,13 +30,17 @@ STRINGS = Pair(1, "[INST] Hi . [/INST]", " Hello .", " Go away .</s>", None, Non
 @pytest.fixture(scope="module")
 def chatml(tiny) -> ChatFormatter:
     tokenizer = AutoTokenizer.from_pretrained(tiny.base)
-    return ChatFormatter.of(tokenizer, ChatTemplateArguments(file=CHATML, required_markers=["<|im_start|>user "]))
+    return ChatFormatter.of(
+        tokenizer, ChatTemplateArguments(file=CHATML, required_markers=["<|im_start|>user "]), EMOTION_LABELS
+    )
 
 
 @pytest.fixture(scope="module")
 def llama2(tiny) -> ChatFormatter:
     tokenizer = AutoTokenizer.from_pretrained(tiny.base, bos_token="<s>", eos_token="</s>")
-    return ChatFormatter.of(tokenizer, ChatTemplateArguments(file=LLAMA2, required_markers=["[INST]", "[EMOTION]"]))
+    return ChatFormatter.of(
+        tokenizer, ChatTemplateArguments(file=LLAMA2, required_markers=["[INST]", "[EMOTION]"]), EMOTION_LABELS
+    )
 
 
 def test_the_target_emotion_of_the_prompt_is_that_of_chosen(chatml):
@@ -148,7 +153,7 @@ def test_the_length_of_a_pair_is_prompt_plus_longer_completion(chatml):
 
 def test_statistics_of_the_scores_are_shown():
     scored = [Pair(0, "a", "b", "c", high, low) for high, low in ((9.0, 1.0), (4.0, 4.0), (3.0, 1.0))]
-    metrics = describe_pairs([*scored, STRINGS], [])
+    metrics = describe_pairs([*scored, STRINGS], [], EMOTION_LABELS)
     # margins 8, 0, 2: mean 10/3, variance (8² + 0² + 2²)/3 - (10/3)² = 104/9
     assert any("median 2.000, mean 3.333, sd 3.399" in value for _, value in build_rows(metrics))
 
@@ -157,7 +162,7 @@ def test_prompts_without_target_emotion_give_a_warning(chatml, llama2, capsys):
     rendered = Pair(0, llama2.prompt(HISTORY, "fear"), "Who is there ?", "Hello .", None, None)
     plain = Pair(1, [{"role": "user", "content": "Hi ."}], "Hello .", "Go .", None, None)
     tokens = tokenize_pairs([STRINGS, rendered, OBJECTS, plain, STRINGS], llama2, None)
-    assert tokens.prompts_without_emotion == {"text": 2, "messages": 1}
+    assert tokens.unlike_evaluation == {"text": 2, "messages": 1}
     preview.show_counts("training", tokens, llama2)
     said = capsys.readouterr().out.replace("\n", " ")
     assert "2 of 5 pairs are plain text, which is used unchanged: no roles and no target emotion are added" in said

@@ -3,7 +3,7 @@
 import pytest
 from conftest import HISTORY, LLAMA2
 from published_models import write_published_tokenizer
-from tiny_models import SPECIAL_TOKENS, write_tiny_tokenizer
+from tiny_models import EMOTION_LABELS, SPECIAL_TOKENS, write_tiny_tokenizer
 
 from response_generator.config.schema import ChatTemplateArguments
 from response_generator.data.chat_template import ChatFormatter
@@ -13,14 +13,14 @@ from response_generator.data.prompt_tokens import tokenize_prompt, tokenize_prom
 @pytest.fixture(scope="module")
 def llama2(tmp_path_factory) -> ChatFormatter:
     tokenizer = write_published_tokenizer(tmp_path_factory.mktemp("published"))
-    return ChatFormatter.of(tokenizer, ChatTemplateArguments(file=LLAMA2))
+    return ChatFormatter.of(tokenizer, ChatTemplateArguments(file=LLAMA2), EMOTION_LABELS)
 
 
 @pytest.fixture(scope="module")
 def byte_level(tmp_path_factory) -> ChatFormatter:
     named = {"bos_token": "<s>", "eos_token": "</s>"}
     tokenizer = write_tiny_tokenizer(tmp_path_factory.mktemp("byte_level"), SPECIAL_TOKENS, **named)
-    return ChatFormatter.of(tokenizer, ChatTemplateArguments(file=LLAMA2))
+    return ChatFormatter.of(tokenizer, ChatTemplateArguments(file=LLAMA2), EMOTION_LABELS)
 
 
 def tokenize(formatter: ChatFormatter, prompt: str, completion: str) -> tuple[list[str], list[str], bool]:

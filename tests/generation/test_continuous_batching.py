@@ -4,10 +4,10 @@ import copy
 
 import pytest
 from conftest import write_rows
-from tiny_models import demo_rows
+from tiny_models import EMOTION_LABELS, demo_rows
 
 from response_generator.config.dataset_schema import DatasetArguments
-from response_generator.data.datasets import read_dialogues
+from response_generator.data.reading import read_dialogues
 from response_generator.generation import prefix
 from response_generator.generation.continuous_batching import write_replies
 from response_generator.generation.generation_requests import (
@@ -35,7 +35,9 @@ def model(tiny_model, tiny_formatter):
 @pytest.fixture(scope="module")
 def requests(tiny_formatter, tmp_path_factory) -> list[GenerationRequest]:
     file = tmp_path_factory.mktemp("data") / "dialogues.jsonl"
-    dialogues, _ = read_dialogues(DatasetArguments(path=write_rows(file, demo_rows("dialogues_test", 24))))
+    dialogues, _ = read_dialogues(
+        DatasetArguments(path=write_rows(file, demo_rows("dialogues_test", 24))), EMOTION_LABELS
+    )
     return [GenerationRequest.of(dialogue, tiny_formatter) for dialogue in dialogues]
 
 

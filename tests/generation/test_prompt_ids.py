@@ -8,8 +8,8 @@ from conftest import LLAMA2, ROOT, Tiny, published_dpo
 from peft import LoraConfig, get_peft_model
 from published_models import MARKERS, SPECIAL_TOKENS, write_published_tokenizer
 from tiny_families import FAMILIES
+from tiny_models import EMOTION_LABELS, demo_rows, write_tiny_tokenizer
 from tiny_models import SPECIAL_TOKENS as TINY_SPECIAL_TOKENS
-from tiny_models import demo_rows, write_tiny_tokenizer
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from response_generator.chat.reply_writer import ReplyWriter
@@ -50,13 +50,15 @@ def build_formatter(name: str, folder) -> ChatFormatter:
         tokenizer = write_tiny_tokenizer(folder, FAMILIES[name].special_tokens, **FAMILIES[name].named)
         if name == "gemma3":
             tokenizer.eos_token = "<end_of_turn>"
-    return ChatFormatter.of(tokenizer, ChatTemplateArguments(file=str(TEMPLATES / f"{name}_emotion.jinja")))
+    return ChatFormatter.of(
+        tokenizer, ChatTemplateArguments(file=str(TEMPLATES / f"{name}_emotion.jinja")), EMOTION_LABELS
+    )
 
 
 @pytest.fixture(scope="module")
 def dialogues() -> list[Dialogue]:
     rows = [*demo_rows("dialogues_test", 126), *demo_rows("dialogues_validation", 77)]
-    return [parse_dialogue(number, row) for number, row in enumerate(rows)]
+    return [parse_dialogue(number, row, EMOTION_LABELS) for number, row in enumerate(rows)]
 
 
 def vary_reply(dialogue: Dialogue) -> Dialogue:
@@ -111,7 +113,7 @@ def test_no_reply_changes_the_ids_of_its_prompt(name, dialogues, tmp_path):
         starts = [len(tokenize_prompt(turn, formatter)) for turn in turns]
         assert find_replies(row) == [*starts, len(prompt_ids)]
 
-    written = [parse_pair(number, row) for number, row in enumerate(rows_of_pairs)]
+    written = [parse_pair(number, row, EMOTION_LABELS) for number, row in enumerate(rows_of_pairs)]
     for pairs in ([to_pair(each) for each in varied], written):
         prompt_ids = [tokenize_prompt(render_pair(pair, formatter)[0], formatter) for pair in pairs]
         for same in (pairs, [to_text(pair, formatter) for pair in pairs]):

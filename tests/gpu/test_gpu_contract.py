@@ -8,15 +8,15 @@ import torch
 import transformers
 from conftest import CHATML, ROOT, published_dpo
 from script_runs import run_on_gpu_code
-from tiny_models import write_tiny_adapter
+from tiny_models import EMOTION_LABELS, write_tiny_adapter
 
 from response_generator.config.dataset_schema import DatasetArguments
 from response_generator.config.schema import ChatTemplateArguments
 from response_generator.config.training_schema import DPOArguments, SFTArguments
 from response_generator.config.validation import validate_arguments
 from response_generator.data.chat_template import ChatFormatter
-from response_generator.data.datasets import read_dialogues
 from response_generator.data.dialogue_tokenization import tokenize_dialogues
+from response_generator.data.reading import read_dialogues
 from response_generator.generation.generation_requests import build_generation_config
 from response_generator.generation.with_generate import truncate_at_eos
 from response_generator.modeling.logprobs import completion_logps
@@ -196,8 +196,8 @@ def test_sft_starts_at_the_loss_of_the_base_model_and_resumes_to_the_same_bytes(
 def compute_base_loss(tiny) -> float:
     """Mean negative log-probability (nats a token) of the replies of the first two dialogues, by plain transformers."""
     tokenizer = transformers.AutoTokenizer.from_pretrained(tiny.base)
-    formatter = ChatFormatter.of(tokenizer, ChatTemplateArguments(file=CHATML))
-    dialogues, _ = read_dialogues(DatasetArguments(path=str(tiny.folder / "dialogues.jsonl")))
+    formatter = ChatFormatter.of(tokenizer, ChatTemplateArguments(file=CHATML), EMOTION_LABELS)
+    dialogues, _ = read_dialogues(DatasetArguments(path=str(tiny.folder / "dialogues.jsonl")), EMOTION_LABELS)
     rows = tokenize_dialogues(dialogues[:2], formatter, None, "all").rows
     texts = [text for row in rows for text in split_replies(row)]
     model = transformers.AutoModelForCausalLM.from_pretrained(tiny.base, dtype=torch.float32)

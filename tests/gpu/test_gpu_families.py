@@ -7,12 +7,13 @@ import pytest
 from peft import PeftModel
 from script_runs import run_on_gpu_code
 from tiny_families import FAMILIES, read_recipe, write_tiny_family
+from tiny_models import EMOTION_LABELS
 from transformers import AutoModelForCausalLM
 
 from response_generator.config.schema import EvaluateArguments
 from response_generator.config.validation import validate_arguments
 from response_generator.data.chat_template import ChatFormatter
-from response_generator.data.datasets import read_dialogues
+from response_generator.data.reading import read_dialogues
 from response_generator.generation.generation_requests import GenerationRequest
 from response_generator.modeling.adapter_file import AdapterFile
 from response_generator.modeling.logprobs import completion_logps
@@ -66,8 +67,8 @@ def test_the_trained_adapter_is_evaluated_as_under_plain_transformers(family, on
     arguments = validate_arguments(EvaluateArguments, values, "args.json")
     adapter = AdapterFile.read(Path(arguments.adapter))
     tokenizer = load_tokenizer(arguments, adapter)
-    formatter = ChatFormatter.of(tokenizer, arguments.chat_template)
-    requests = [GenerationRequest.of(each, formatter) for each in read_dialogues(arguments.dataset)[0]]
+    formatter = ChatFormatter.of(tokenizer, arguments.chat_template, EMOTION_LABELS)
+    requests = [GenerationRequest.of(each, formatter) for each in read_dialogues(arguments.dataset, EMOTION_LABELS)[0]]
     base = AutoModelForCausalLM.from_pretrained(arguments.base_model, dtype="float32", attn_implementation="eager")
     model = PeftModel.from_pretrained(base, arguments.adapter)
     texts = [(request.prompt_ids, request.gold_ids) for request in requests]

@@ -11,6 +11,7 @@ from peft import PeftModel
 from safetensors.torch import load_file
 from test_resume import At
 from test_train_dpo import PAIRS
+from tiny_models import EMOTION_LABELS
 from transformers import AutoModelForCausalLM
 
 from response_generator.config.schema import EvaluateArguments
@@ -39,7 +40,9 @@ def train(values: dict, *callbacks):
     start = loading.resolve_initial_adapter(arguments)
     reference_adapter = loading.resolve_reference_adapter(arguments, start)
     tokenizer = load_tokenizer(arguments, start)
-    tokens = tokenize_pairs(PAIRS, ChatFormatter.of(tokenizer, arguments.chat_template), config.max_length)
+    tokens = tokenize_pairs(
+        PAIRS, ChatFormatter.of(tokenizer, arguments.chat_template, EMOTION_LABELS), config.max_length
+    )
     policy = loading.load_policy(arguments, start)
     trainer = trainer_setup.build_trainer(ResumableDPOTrainer, policy, tokenizer, config, tokens, None, list(callbacks))
     if reference_adapter:

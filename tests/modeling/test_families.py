@@ -7,7 +7,7 @@ from conftest import HISTORY, read_json
 from peft import LoraConfig, get_peft_model
 from script_runs import run_here
 from tiny_families import FAMILIES, read_recipe, write_tiny_family
-from tiny_models import write_tiny_tokenizer
+from tiny_models import EMOTION_LABELS, write_tiny_tokenizer
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -136,7 +136,7 @@ def test_the_template_of_a_family(tmp_path, family):
     tokenizer = write_tiny_tokenizer(tmp_path, FAMILIES[family].special_tokens, **FAMILIES[family].named)
     recipe = read_recipe(family, "dpo", tmp_path, tmp_path)["chat_template"] | {"system_prompt": "SYSTEM"}
     tokenizer.add_special_tokens(recipe["special_tokens"])
-    formatter = ChatFormatter.of(tokenizer, ChatTemplateArguments(**recipe))
+    formatter = ChatFormatter.of(tokenizer, ChatTemplateArguments(**recipe), EMOTION_LABELS)
     prompt, reply = RENDERED[family]
     assert formatter.prompt(HISTORY, "fear") == prompt
     assert formatter.completion(HISTORY, "fear", {"emotion": "fear", "dialog": "Oh no ."}) == reply

@@ -6,6 +6,7 @@ import shutil
 import pytest
 from conftest import LLAMA2, published_dpo
 from published_models import MARKERS
+from tiny_models import EMOTION_LABELS
 from tokenizers import Tokenizer
 from transformers import AutoTokenizer
 
@@ -74,9 +75,9 @@ def test_special_tokens_that_change_the_encoding_are_refused(arguments, publishe
 
 
 def test_rows_of_plain_text_are_used_unchanged(arguments, tokenizer, published):
-    formatter = ChatFormatter.of(tokenizer, arguments.chat_template)
+    formatter = ChatFormatter.of(tokenizer, arguments.chat_template, EMOTION_LABELS)
     row = {"prompt": "   neutral   Hello ?     neutral   ", "chosen": " Fine . ", "rejected": "Go "}
-    (tokens,) = tokenize_pairs([parse_pair(0, row)], formatter, None).rows
+    (tokens,) = tokenize_pairs([parse_pair(0, row, EMOTION_LABELS)], formatter, None).rows
     written = Tokenizer.from_file(str(published / "adapter_two_tables" / "tokenizer.json"))
     for side in ("chosen", "rejected"):
         ids = tokens["prompt_ids"] + tokens[f"{side}_ids"]
@@ -87,16 +88,16 @@ def test_rows_of_plain_text_are_used_unchanged(arguments, tokenizer, published):
 
 def test_rows_of_plain_text_are_split_as_the_authors_split_them(arguments, tokenizer, published):
     """At the end of the prompt's own tokens, where both completions start with a space; samples continue there too."""
-    formatter = ChatFormatter.of(tokenizer, arguments.chat_template)
+    formatter = ChatFormatter.of(tokenizer, arguments.chat_template, EMOTION_LABELS)
     written = Tokenizer.from_file(str(published / "adapter_two_tables" / "tokenizer.json"))
     row = {"prompt": "   neutral   Hello ?     neutral    ", "chosen": " Fine . ", "rejected": " Go "}
     for reply in ("Fine . ", "5 of them . ", '" No . '):
-        pair = parse_pair(0, row | {"chosen": f" {reply}"})
+        pair = parse_pair(0, row | {"chosen": f" {reply}"}, EMOTION_LABELS)
         (tokens,) = tokenize_pairs([pair], formatter, None).rows
         assert tokens["prompt_ids"] == written.encode(f"<s>{row['prompt']}", add_special_tokens=False).ids
         assert build_request(pair, formatter).prompt_ids == tokens["prompt_ids"]
     # Without the space, the last spaces of the prompt and the reply's first word are tokenized together.
-    pair = parse_pair(0, row | {"chosen": "Fine . "})
+    pair = parse_pair(0, row | {"chosen": "Fine . "}, EMOTION_LABELS)
     (other,) = tokenize_pairs([pair], formatter, None).rows
     assert len(other["prompt_ids"]) < len(tokens["prompt_ids"])
     assert build_request(pair, formatter).prompt_ids == other["prompt_ids"]
@@ -104,7 +105,7 @@ def test_rows_of_plain_text_are_split_as_the_authors_split_them(arguments, token
 
 def test_the_published_template_gives_the_tokens_of_the_authors(arguments, tokenizer):
     assert arguments.chat_template.file == LLAMA2
-    formatter = ChatFormatter.of(tokenizer, arguments.chat_template)
+    formatter = ChatFormatter.of(tokenizer, arguments.chat_template, EMOTION_LABELS)
     history = [{"role": "user", "content": {"emotion": "fear", "dialog": " Hello "}}]
     prompt = tokenizer.convert_ids_to_tokens(formatter.encode(formatter.prompt(history, "neutral")))
     reply = {"emotion": "neutral", "dialog": "Hello "}

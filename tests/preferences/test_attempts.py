@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from tiny_models import EMOTION_LABELS
 
 from response_generator.config.dataset_schema import FilterArguments
 from response_generator.config.preference_schema import RewardArguments
@@ -17,6 +18,8 @@ REWARD = RewardArguments(emotion_weight=1.0, length_weight=0.0, gibberish_weight
 
 class Args:
     """The arguments that an attempt reads; the reward is 10 x the probability of happiness."""
+
+    label_set = EMOTION_LABELS
 
     def __init__(self, pair_selection="best_worst", gold_as_chosen=False, **filters):
         self.pair_selection, self.gold_as_chosen = pair_selection, gold_as_chosen

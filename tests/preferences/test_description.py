@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from pairs import make_pair
+from tiny_models import EMOTION_LABELS
 
 from response_generator.errors import InputError
 from response_generator.preferences.description import check_scores, describe_pairs
@@ -17,7 +18,7 @@ SCORED = [
 
 
 def test_margins_equal_numpy():
-    metrics, margins = describe_pairs(SCORED, []), CHOSEN - REJECTED
+    metrics, margins = describe_pairs(SCORED, [], EMOTION_LABELS), CHOSEN - REJECTED
     assert metrics["margin/median"] == pytest.approx(np.median(margins))
     assert metrics["margin/mean"] == pytest.approx(np.mean(margins))
     assert metrics["margin/sd"] == pytest.approx(np.std(margins))
@@ -34,7 +35,7 @@ def test_counts_of_known_pairs():
         make_pair(1, "Well", "Not at all .", chosen_score=3.0, rejected_score=3.0),  # shorter by 8, margin 0
         make_pair(2, "Same .", "Same .", chosen_score=2.0, rejected_score=3.0),  # margin -1
     ]
-    metrics = describe_pairs(pairs, ["[INST]"])
+    metrics = describe_pairs(pairs, ["[INST]"], EMOTION_LABELS)
     assert (metrics["pairs"], metrics["prompts"]) == (4, 3)
     assert metrics["margin/share_not_positive"] == 0.5
     assert (metrics["chosen_cut_off"], metrics["rejected_cut_off"]) == (0.25, 0.5)
@@ -55,7 +56,7 @@ def test_text_prompts_as_published():
         make_pair(1, prompt=marked, chosen="It is me !", rejected="no", chosen_score=None, rejected_score=None),
         make_pair(2, prompt="Hello there .", chosen="Hi .", rejected="no", chosen_score=None, rejected_score=None),
     ]
-    metrics = describe_pairs(pairs, ["[INST]", "[EMOTION]"])
+    metrics = describe_pairs(pairs, ["[INST]", "[EMOTION]"], EMOTION_LABELS)
     assert (metrics["target/neutral"], metrics["target/anger"], metrics["target/unknown"]) == (1, 1, 1)
     assert (metrics["missing_marker/[INST]"], metrics["missing_marker/[EMOTION]"]) == (2, 2)
     assert metrics["chosen_cut_off"] == 0  # </s> is not part of the words
@@ -65,7 +66,7 @@ def test_text_prompts_as_published():
 
 def test_pairs_without_scores_count_where_no_score_is_needed():
     pairs = [make_pair(0), make_pair(1, rejected_score=4.0), make_pair(2, "Hi", rejected_score=None)]
-    metrics = describe_pairs(pairs, [])
+    metrics = describe_pairs(pairs, [], EMOTION_LABELS)
     assert (metrics["pairs"], metrics["margin/mean"], metrics["chosen_cut_off"]) == (3, 7.0, pytest.approx(1 / 3))
     with pytest.raises(InputError, match="row 2: has no chosen_score and rejected_score, as other rows have"):
         check_scores(pairs)

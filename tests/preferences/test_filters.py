@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pairs import make_pair
+from tiny_models import EMOTION_LABELS
 
 from response_generator.config.dataset_schema import FilterArguments
 from response_generator.data.datasets import ReplyLabels
@@ -49,7 +50,7 @@ filter_settings = st.builds(
 @given(pair_lists, filter_settings)
 def test_no_filter_lets_through_what_it_forbids(pairs, filters):
     try:
-        kept, dropped = filter_pairs("dataset", pairs, filters)
+        kept, dropped = filter_pairs("dataset", pairs, filters, EMOTION_LABELS)
     except InputError as error:
         assert "no pair passes" in str(error)
         return
@@ -92,7 +93,7 @@ def test_each_filter_reports_what_it_dropped_in_order():
     filters = FilterArguments(
         drop_duplicates="exact", chosen_ends_with_punctuation=True, min_chosen_score=8.0, min_margin=4.0
     )
-    kept, dropped = filter_pairs("dataset", pairs, filters)
+    kept, dropped = filter_pairs("dataset", pairs, filters, EMOTION_LABELS)
     assert [pair.index for pair in kept] == [0]
     # In the order of the schema, whatever the order in the args; row 2 would fail two filters.
     assert list(dropped.items()) == [
@@ -115,13 +116,13 @@ def test_bounds_are_allowed():
     filters = FilterArguments(
         min_margin=8.0, min_chosen_score=10.0, max_rejected_score=2.0, min_characters=7, max_characters=20
     )
-    assert find_failed_filter(make_pair(), filters) is None  # margin 8, 7 and 20 characters
-    assert find_failed_filter(make_pair(rejected_score=2.001), filters) == "min_margin"
+    assert find_failed_filter(make_pair(), filters, EMOTION_LABELS) is None  # margin 8, 7 and 20 characters
+    assert find_failed_filter(make_pair(rejected_score=2.001), filters, EMOTION_LABELS) == "min_margin"
 
 
 def test_the_pairs_with_the_greatest_margins_of_a_prompt_are_kept():
     pairs = [make_pair(0, rejected_score=score) for score in (5.0, 1.0, 3.0)] + [make_pair(1)]
-    kept, _ = filter_pairs("dataset", pairs, FilterArguments(max_pairs_per_prompt=2))
+    kept, _ = filter_pairs("dataset", pairs, FilterArguments(max_pairs_per_prompt=2), EMOTION_LABELS)
     assert [(pair.index, pair.rejected_score) for pair in kept] == [(0, 1.0), (0, 3.0), (1, 2.0)]
 
 
@@ -136,4 +137,4 @@ def test_the_pairs_with_the_greatest_margins_of_a_prompt_are_kept():
 )
 def test_what_a_filter_needs_is_said(pair, filters, message):
     with pytest.raises(InputError, match=message):
-        filter_pairs("dataset", [pair], FilterArguments(**filters))
+        filter_pairs("dataset", [pair], FilterArguments(**filters), EMOTION_LABELS)

@@ -5,6 +5,7 @@ import re
 import pytest
 from browser_pages import assert_fits_a_phone, open_page
 from pairs import make_pair
+from tiny_models import EMOTION_LABELS
 
 from response_generator.preferences import report
 from response_generator.preferences.description import describe_pairs
@@ -37,7 +38,15 @@ def make_pairs() -> list:
 def written(tmp_path_factory):
     folder = tmp_path_factory.mktemp("report")
     pairs = make_pairs()
-    pictures = report.write_report(TITLE, pairs, build_rows(describe_pairs(pairs, [])), FAILED, {"seed": "42"}, folder)
+    pictures = report.write_report(
+        TITLE,
+        pairs,
+        build_rows(describe_pairs(pairs, [], EMOTION_LABELS)),
+        FAILED,
+        {"seed": "42"},
+        EMOTION_LABELS,
+        folder,
+    )
     assert [picture.name for picture in pictures] == ["margins.png", "scores.png", "lengths.png"]
     return folder
 
@@ -82,7 +91,9 @@ def test_it_is_readable_on_a_phone(page):
 
 def test_without_scores_there_are_no_margins(browser, tmp_path):
     pairs = [make_pair(index, chosen_score=None, rejected_score=None) for index in range(3)]
-    pictures = report.write_report(TITLE, pairs, build_rows(describe_pairs(pairs, [])), [], {}, tmp_path)
+    pictures = report.write_report(
+        TITLE, pairs, build_rows(describe_pairs(pairs, [], EMOTION_LABELS)), [], {}, EMOTION_LABELS, tmp_path
+    )
     assert [picture.name for picture in pictures] == ["lengths.png"]
     with open_page(browser, tmp_path / "report.html") as page:
         assert page.locator("[name=order] option").count() == 3

@@ -8,11 +8,11 @@ import pytest
 from conftest import ROOT, read_json, read_lines
 from script_runs import run_here
 from sklearn.feature_extraction.text import CountVectorizer
-from tiny_models import DEMO_DATA
+from tiny_models import DEMO_DATA, EMOTION_LABELS
 
 from response_generator.config.dataset_schema import DatasetArguments, FilterArguments
 from response_generator.constants import EMOTIONS
-from response_generator.data.datasets import read_dialogues, read_pairs
+from response_generator.data.reading import read_dialogues, read_pairs
 from response_generator.demo import classifiers, pair_classifiers
 from response_generator.demo.base_model import write_base_model
 from response_generator.modeling.adapter_file import AdapterFile
@@ -23,7 +23,7 @@ SPLITS = ("train", "validation", "test")
 
 
 def dialogues(split):
-    return read_dialogues(DatasetArguments(path=str(DEMO_DATA / f"dialogues_{split}.jsonl")))[0]
+    return read_dialogues(DatasetArguments(path=str(DEMO_DATA / f"dialogues_{split}.jsonl")), EMOTION_LABELS)[0]
 
 
 def raw_pairs(split) -> list[dict]:
@@ -55,9 +55,9 @@ def test_no_dialogue_is_another_one_with_words_exchanged():
 
 
 def test_written_pairs_are_enough_and_fail_in_all_four_ways_and_stay_in_their_split():
-    assert len(read_pairs(DatasetArguments(path=str(DEMO_DATA / "written_pairs_train.jsonl")))[0]) >= 300
-    assert len(read_pairs(DatasetArguments(path=str(DEMO_DATA / "written_pairs_validation.jsonl")))[0]) >= 70
-    for split in ("train", "validation"):
+    for split, least in (("train", 300), ("validation", 70)):
+        dataset = DatasetArguments(path=str(DEMO_DATA / f"written_pairs_{split}.jsonl"))
+        assert len(read_pairs(dataset, EMOTION_LABELS)[0]) >= least
         assert {row["failure"] for row in raw_pairs(split)} == {"wrong emotion", "cut off", "word salad", "evasive"}
         own = {row.history[-1]["content"]["dialog"] for row in dialogues(split)}
         assert {row["prompt"][-1]["content"]["dialog"] for row in raw_pairs(split)} <= own
@@ -70,10 +70,10 @@ def read_demo_args() -> dict:
 
 
 def test_training_pairs_pass_the_filters_of_their_args():
-    pairs, _ = read_pairs(DatasetArguments(path=str(DEMO_DATA / "preferences_train.jsonl")))
+    pairs, _ = read_pairs(DatasetArguments(path=str(DEMO_DATA / "preferences_train.jsonl")), EMOTION_LABELS)
     assert len(pairs) == 300
     filters = FilterArguments(**read_demo_args()["filters"])
-    assert filter_pairs("dataset", pairs, filters)[0] == pairs
+    assert filter_pairs("dataset", pairs, filters, EMOTION_LABELS)[0] == pairs
     prompts = [row.history[-5:] for row in dialogues("train")]
     rows = read_lines(DEMO_DATA / "preferences_train.jsonl")
     assert all(row["prompt"] == prompts[row["index"]] for row in rows)

@@ -10,6 +10,7 @@ from fuzz_strategies import DAMAGE, assignments_of, damaged, edited, edits_of, e
 from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import parquet
+from tiny_models import EMOTION_LABELS
 
 from response_generator.cli import preflight
 from response_generator.cli.command_line import apply_override
@@ -20,9 +21,9 @@ from response_generator.config.schema import EvaluateArguments
 from response_generator.config.training_schema import DPOArguments
 from response_generator.config.validation import validate_arguments
 from response_generator.data.chat_template import ChatFormatter
-from response_generator.data.datasets import read_dialogues, read_pairs
 from response_generator.data.pair_tokenization import tokenize_pairs
 from response_generator.data.raw_rows import count_rows
+from response_generator.data.reading import read_dialogues, read_pairs
 from response_generator.errors import InputError
 from response_generator.generation.generation_requests import GenerationRequest
 from response_generator.modeling.tokenizer import load_tokenizer
@@ -140,7 +141,7 @@ def write_rows(room: Path, name: str, rows: list) -> Path:
 @pytest.fixture(scope="module")
 def formatter(tiny) -> ChatFormatter:
     arguments = DPOArguments.model_validate(tiny.dpo(tiny.folder / "run"))
-    return ChatFormatter.of(load_tokenizer(arguments, None), arguments.chat_template)
+    return ChatFormatter.of(load_tokenizer(arguments, None), arguments.chat_template, EMOTION_LABELS)
 
 
 @fuzzed
@@ -161,7 +162,7 @@ def test_rows(room, formatter, case, file, damages, split, skip, limit):
     dataset = DatasetArguments(path=path, split=split, skip_bad_rows=skip, limit=limit)
     before = listing(room)
     try:
-        rows, skipped = (read_dialogues if name == "dialogue" else read_pairs)(dataset)
+        rows, skipped = (read_dialogues if name == "dialogue" else read_pairs)(dataset, EMOTION_LABELS)
         if name == "dialogue":
             assert all(GenerationRequest.of(dialogue, formatter).prompt_ids for dialogue in rows)
         else:

@@ -8,13 +8,13 @@ import pytest
 from conftest import change_args, read_json, read_lines, write_rows
 from script_runs import run_here, run_script, start_script, start_two_processes
 from test_interruptions import once
-from tiny_models import demo_rows, write_tiny_classifier
+from tiny_models import EMOTION_LABELS, demo_rows, write_tiny_classifier
 
 import fine_tune_dpo
 from response_generator.cli import command_line
 from response_generator.config.dataset_schema import DatasetArguments
 from response_generator.config.preference_schema import RewardArguments
-from response_generator.data.datasets import read_pairs
+from response_generator.data.reading import read_pairs
 from response_generator.preferences import __main__ as preferences
 from response_generator.preferences.reward import compute_reward
 from response_generator.scoring.classifiers import LabelProbs
@@ -87,7 +87,7 @@ def test_scores_are_the_rewards_of_the_labels(built):
 
 def test_training_takes_the_pairs_and_filters_them(built, tiny, tmp_path, capsys):
     run, _ = built
-    pairs, skipped = read_pairs(DatasetArguments(path=str(run / "preferences.jsonl")))
+    pairs, skipped = read_pairs(DatasetArguments(path=str(run / "preferences.jsonl")), EMOTION_LABELS)
     margins = sorted(pair.margin for pair in pairs)
     filters = {"min_margin": margins[2], "chosen_gibberish_labels": ["clean"]}
     values = tiny.dpo(tmp_path / "dpo", dataset={"path": str(run / "preferences.jsonl"), "filters": filters})

@@ -110,10 +110,12 @@ def test_a_revision_without_an_adapter_is_told_with_the_way_out(hub, tiny, tmp_p
 READ = """
 import json, sys
 from response_generator.config.dataset_schema import (DatasetArguments)
-from response_generator.data.datasets import read_pairs
+from response_generator.data.reading import read_pairs
+from response_generator.labels import DAILY_DIALOG_EMOTIONS, Labels
 from response_generator.errors import InputError
 try:
-    print(len(read_pairs(DatasetArguments(**json.loads(sys.argv[1]), skip_bad_rows=True))[0]))
+    dataset = DatasetArguments(**json.loads(sys.argv[1]), skip_bad_rows=True)
+    print(len(read_pairs(dataset, Labels(DAILY_DIALOG_EMOTIONS, "neutral"))[0]))
 except InputError as error:
     print(error)
 """

@@ -11,6 +11,7 @@ import pytest
 from conftest import published_dpo, read_json
 from markdown_it import MarkdownIt
 from script_runs import run_here
+from tiny_models import EMOTION_LABELS
 
 import fine_tune_dpo
 from response_generator import sft
@@ -68,7 +69,7 @@ def test_the_code_continues_the_prompt_from_the_ids_of_training(tiny, published,
     values = published_dpo(tiny, published, tmp_path / "run", "adapter_two_tables")
     arguments = validate_arguments(DPOArguments, values, "args.json")
     source = AdapterFile.read(published / "adapter_two_tables")
-    formatter = ChatFormatter.of(load_tokenizer(arguments, source), arguments.chat_template)
+    formatter = ChatFormatter.of(load_tokenizer(arguments, source), arguments.chat_template, EMOTION_LABELS)
     shutil.copytree(source.folder, tmp_path / "adapter")
     formatter.tokenizer.save_pretrained(tmp_path / "adapter")
     os.symlink(published / "base", tmp_path / "base")

@@ -3,6 +3,7 @@
 import pytest
 from script_runs import run_here
 from test_train_dpo import PAIRS
+from tiny_models import EMOTION_LABELS
 
 import fine_tune_dpo
 from response_generator.config.training_schema import DPOArguments
@@ -90,7 +91,7 @@ def test_real_steps_are_timed_and_nothing_is_left(tiny, tmp_path, dpo):
     arguments = arguments_for(tiny, tmp_path, **dpo)
     start = models.resolve_initial_adapter(arguments)
     tokenizer = load_tokenizer(arguments, start)
-    train = tokenize_pairs(PAIRS, ChatFormatter.of(tokenizer, arguments.chat_template), 256)
+    train = tokenize_pairs(PAIRS, ChatFormatter.of(tokenizer, arguments.chat_template, EMOTION_LABELS), 256)
     told = profiling.profile_steps(arguments, tokenizer, start, train)
     assert 0 < told.step_seconds <= told.train_seconds
     assert told.peak_memory_gb > 0.1

@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 from conftest import CHATML, read_lines
-from tiny_models import demo_rows
+from tiny_models import EMOTION_LABELS, demo_rows
 from training_sessions import NO_BAR, PAIRS, assert_same, log, session, stopped
 
 from response_generator.config.schema import ChatTemplateArguments, EvaluateArguments
@@ -104,7 +104,7 @@ def test_the_replies_are_those_of_an_evaluation_with_the_same_random_numbers(tin
     values = tiny.evaluate(tmp_path / "evaluation", adapter=str(folder), baseline_adapter=None)
     args = validate_arguments(EvaluateArguments, values, "args.json")
     model = inference.load_model(args, {ADAPTER: AdapterFile.read(folder)})
-    formatter = ChatFormatter.of(trainer.processing_class, args.chat_template)
+    formatter = ChatFormatter.of(trainer.processing_class, args.chat_template, EMOTION_LABELS)
     requests = samples.choose_prompts(PAIRS, formatter, SampleArguments(**ARGS), context=512)
     config = build_generation_config(samples.SETTINGS | {"max_new_tokens": 8}, formatter.tokenizer)
     with fast_cpu_inference(model), torch.autocast("cpu", torch.bfloat16, enabled=trainer.args.bf16):
@@ -145,7 +145,7 @@ def test_nothing_that_training_uses_is_changed(tiny, tmp_path):
 
     trainer, _ = session(tiny, tmp_path / "run", gradient_checkpointing=True, max_steps=1)
     arguments = SampleArguments(**ARGS)
-    formatter = ChatFormatter.of(trainer.processing_class, ChatTemplateArguments(file=CHATML))
+    formatter = ChatFormatter.of(trainer.processing_class, ChatTemplateArguments(file=CHATML), EMOTION_LABELS)
     requests = samples.choose_prompts(PAIRS, formatter, arguments, context=512)
     file = tmp_path / "samples.jsonl"
     written = samples.SampleReplies(trainer, requests, arguments, 42, file, NoTracker(), NO_BAR)
@@ -219,7 +219,7 @@ def test_any_other_error_is_not_hidden(tiny, tmp_path, monkeypatch):
 
 
 def test_prompts_differ_and_have_as_many_target_emotions_as_possible(tiny_formatter):
-    pairs = [parse_pair(number, row) for number, row in enumerate(demo_rows("written_pairs_train", 40))]
+    pairs = [parse_pair(number, row, EMOTION_LABELS) for number, row in enumerate(demo_rows("written_pairs_train", 40))]
     chosen = samples.choose_prompts(
         [*pairs, *pairs], tiny_formatter, SampleArguments(every_steps=1, prompts=9), context=512
     )
@@ -233,11 +233,11 @@ def test_prompts_differ_and_have_as_many_target_emotions_as_possible(tiny_format
 
 def test_prompts_of_dialogues_and_of_text_are_rendered_as_in_training(tiny_formatter):
     (row,) = demo_rows("dialogues_test", 1)
-    dialogue = parse_dialogue(0, row)
+    dialogue = parse_dialogue(0, row, EMOTION_LABELS)
     request = samples.build_request(dialogue, tiny_formatter)
     assert request.prompt == tiny_formatter.prompt(dialogue.history, dialogue.target_emotion)
     text = tiny_formatter.prompt(dialogue.history, "anger")
-    pair = parse_pair(3, {"prompt": text, "chosen": "Fine .", "rejected": "No ."})
+    pair = parse_pair(3, {"prompt": text, "chosen": "Fine .", "rejected": "No ."}, EMOTION_LABELS)
     request = samples.build_request(pair, tiny_formatter)
     assert (request.prompt, request.dialogue.target_emotion, request.dialogue.index) == (text, "anger", 3)
     assert request.prompt_ids == tiny_formatter.encode(text)

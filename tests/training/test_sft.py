@@ -8,7 +8,7 @@ import pytest
 import torch
 from conftest import read_json, read_lines
 from script_runs import run_here
-from tiny_models import demo_rows
+from tiny_models import EMOTION_LABELS, demo_rows
 from training_sessions import NO_BAR, At, assert_same, log
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -26,7 +26,7 @@ from response_generator.training.monitoring.samples import SampleReplies
 from response_generator.training.preparation import prepare_sft
 from response_generator.training.trl_trainers import ResumableSFTTrainer
 
-DIALOGUES = [parse_dialogue(number, row) for number, row in enumerate(demo_rows("dialogues_train", 6))]
+DIALOGUES = [parse_dialogue(number, row, EMOTION_LABELS) for number, row in enumerate(demo_rows("dialogues_train", 6))]
 
 
 def build(tiny, run: Path, *callbacks, **changes):

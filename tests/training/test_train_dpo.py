@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from tiny_models import demo_rows, write_tiny_adapter
+from tiny_models import EMOTION_LABELS, demo_rows, write_tiny_adapter
 
 from response_generator.config.schema import EvaluateArguments
 from response_generator.config.training_schema import DPOArguments
@@ -22,7 +22,7 @@ from response_generator.training import dpo_checks, reference, run_training, tra
 from response_generator.training.checkpoints import checkpointing
 from response_generator.training.trl_trainers import ResumableDPOTrainer
 
-PAIRS = [parse_pair(number, row) for number, row in enumerate(demo_rows("written_pairs_train", 8))]
+PAIRS = [parse_pair(number, row, EMOTION_LABELS) for number, row in enumerate(demo_rows("written_pairs_train", 8))]
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def set_up(arguments, **dpo):
     source = loading.resolve_initial_adapter(arguments)
     frozen = loading.resolve_reference_adapter(arguments, source)
     tokenizer = load_tokenizer(arguments, source)
-    formatter = ChatFormatter.of(tokenizer, arguments.chat_template)
+    formatter = ChatFormatter.of(tokenizer, arguments.chat_template, EMOTION_LABELS)
     policy = loading.load_policy(arguments, source)
     tokens = tokenize_pairs(PAIRS, formatter, config.max_length)
     trainer = trainer_setup.build_trainer(ResumableDPOTrainer, policy, tokenizer, config, tokens, None, [])

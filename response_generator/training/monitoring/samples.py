@@ -86,7 +86,7 @@ def build_request(row: Pair | Dialogue, formatter: ChatFormatter) -> GenerationR
         return replace(GenerationRequest.of(row, formatter), gold_ids=[])
     prompt, _, _ = render_pair(row, formatter)
     turns = [{"role": "prompt", "content": row.prompt}] if isinstance(row.prompt, str) else row.prompt
-    dialogue = Dialogue(row.index, turns, find_target_emotion(row) or "", get_reply_text(row.chosen))
+    dialogue = Dialogue(row.index, turns, find_target_emotion(row, formatter.labels), get_reply_text(row.chosen))
     prompt_ids = tokenize_prompt(prompt, formatter, find_leading_spaces(row))
     return GenerationRequest(dialogue, prompt, prompt_ids, gold_ids=[])
 
@@ -179,7 +179,7 @@ class SampleReplies(TrainerCallback):
                 "step": step,
                 "index": dialogue.index,
                 "prompt": dialogue.history,
-                "target_emotion": dialogue.target_emotion or None,
+                "target_emotion": dialogue.target_emotion,
                 "model": model,
                 "response": decode_reply(tokens, self.trainer.processing_class),
                 "new_tokens": len(tokens),
