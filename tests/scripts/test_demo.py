@@ -96,7 +96,7 @@ def test_building_the_first_pairs_anew_gives_the_committed_ones(tmp_path):
     values = read_demo_args() | {"output_dir": str(tmp_path / "run"), "base_model": str(tmp_path / "base")}
     values["adapter"] = str(ROOT / values["adapter"])
     values["chat_template"]["file"] = str(ROOT / values["chat_template"]["file"])
-    values["dataset"] = {"path": str(DEMO_DATA / "dialogues_train.jsonl"), "limit": 4}
+    values["dataset"] = {"path": str(DEMO_DATA / "dialogues_train.jsonl"), "limit": 2}
     values["scoring"] |= {
         "emotion_model": str(tmp_path / "pair_emotion_classifier"),
         "gibberish_model": str(tmp_path / "pair_gibberish_classifier"),
