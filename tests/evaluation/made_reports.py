@@ -2,9 +2,10 @@
 
 import numpy as np
 from test_metrics import LABELS, row
+from tiny_models import EMOTION_LABELS
 
-from response_generator.constants import EMOTIONS
 from response_generator.evaluation.comparison import Comparison, compare_models
+from response_generator.labels import DAILY_DIALOG_EMOTIONS as EMOTIONS
 
 ENVIRONMENT = {"commit": '"c0ffee"'}
 TITLE = "Evaluation: demo/evaluate (adapter dpo, baseline <b>sft</b>)"
@@ -35,7 +36,7 @@ def made_rows(count: int = 70, samples: int = 1) -> dict[str, list[dict]]:
 
 
 def compare_made_rows() -> Comparison:
-    return compare_models(made_rows(), LABELS, 500, seed=1, margins=np.linspace(-1, 2, 30))
+    return compare_models(made_rows(), EMOTION_LABELS, LABELS, 500, seed=1, margins=np.linspace(-1, 2, 30))
 
 
 def compare_four_runs() -> Comparison:
@@ -46,6 +47,7 @@ def compare_four_runs() -> Comparison:
     folder = "a_folder_with_a_long_name/evaluate"
     return compare_models(
         {"runs/a": rows["baseline"], folder: rows["adapter"], "runs/c": rows["baseline"], "dpo": recipe},
+        EMOTION_LABELS,
         LABELS,
         100,
         seed=1,

@@ -5,11 +5,13 @@ import math
 import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, classification_report, f1_score
+from tiny_models import EMOTION_LABELS
 
-from response_generator.constants import EMOTIONS
 from response_generator.evaluation import columns, metrics
 from response_generator.evaluation.scores import gold_as_predictions
 from response_generator.evaluation.statistics.metric_totals import MetricTotals, count_confusion
+from response_generator.labels import DAILY_DIALOG_EMOTIONS as EMOTIONS
+from response_generator.labels import Labels
 from response_generator.scoring.rules import ends_with_punctuation
 
 LABELS = ["clean", "word salad", "noise"]
@@ -46,9 +48,13 @@ ROWS = [
 ]
 
 
+def measure(rows: list[dict], labels: Labels = EMOTION_LABELS) -> MetricTotals:
+    return MetricTotals.of(rows, labels, metrics.list_metrics(labels, rows[0], LABELS))
+
+
 def compute(rows: list[dict]) -> dict[str, float]:
     """Every ratio and F1 over all rows."""
-    totals = MetricTotals.of(rows, metrics.list_metrics(LABELS))
+    totals = measure(rows)
     return {name: values[0] for name, values in totals.compute(np.ones((1, totals.prompts))).items()}
 
 
@@ -80,7 +86,7 @@ def test_the_metrics_of_every_resample_are_scikit_learns():
     draw = random.choice(EMOTIONS, size=(2, 12), p=(0.5, 0.2, 0.1, 0.05, 0.05, 0.05, 0.05))
     rows = [row(index, target, predicted) for index, (target, predicted) in enumerate(draw.T)]
     weights = random.multinomial(12, [1 / 12] * 12, size=200)
-    found = MetricTotals.of(rows, metrics.list_metrics(LABELS)).compute(weights)
+    found = measure(rows).compute(weights)
     for number, counts in enumerate(weights):
         targets, predicted = np.repeat(draw, counts, axis=1)
         assert found["emotion_accuracy"][number] == accuracy_score(targets, predicted)
@@ -123,7 +129,7 @@ def test_shares_lengths_and_perplexity_by_hand():
 
 def test_prompts_are_resampled_with_all_their_replies():
     rows = [row(0, sample=0), row(0, predicted="fear", sample=1), row(1, sample=0), row(1, sample=1)]
-    totals = MetricTotals.of(rows, metrics.list_metrics(LABELS))
+    totals = measure(rows)
     assert totals.prompts == 2
     # The first prompt twice; the second twice; each once.
     found = totals.compute(np.array([[2, 0], [0, 2], [1, 1]]))["emotion_accuracy"]
@@ -153,7 +159,7 @@ def test_gold_replies_become_predictions_once_a_prompt():
 
 
 def test_the_confusion_is_targets_by_predictions():
-    counts = count_confusion(ROWS)
+    counts = count_confusion(ROWS, EMOTION_LABELS)
     assert counts[1].tolist() == [1, 1, 0, 0, 0, 0, 0]  # anger: once taken for neutral, once followed
     assert counts.sum() == 4
 

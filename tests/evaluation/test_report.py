@@ -7,6 +7,7 @@ import pytest
 from browser_pages import open_page
 from made_reports import ENVIRONMENT, SETTINGS, TITLE, compare_made_rows, made_rows
 from test_metrics import LABELS
+from tiny_models import EMOTION_LABELS
 
 from response_generator.evaluation.comparison import compare_models
 from response_generator.evaluation.reporting import report
@@ -74,7 +75,9 @@ def test_filters_and_search_and_order(page):
 def test_three_runs_and_several_samples(browser, tmp_path):
     rows = made_rows(count=8, samples=2)
     three = {"runs/a": rows["baseline"], "runs/b": rows["adapter"], "runs/c": rows["baseline"]}
-    report.write_report(compare_models(three, LABELS, 100, seed=1), TITLE, SETTINGS, ENVIRONMENT, tmp_path)
+    report.write_report(
+        compare_models(three, EMOTION_LABELS, LABELS, 100, seed=1), TITLE, SETTINGS, ENVIRONMENT, tmp_path
+    )
     page = browser.new_page()
     page.goto((tmp_path / "report.html").as_uri())
     assert headings(page)[1].startswith("row 0, sample 1: target neutral, fixed, target probability +0.800")

@@ -7,6 +7,7 @@ import pytest
 from browser_pages import PHONE, assert_fits_a_phone, open_page
 from made_reports import ENVIRONMENT, SETTINGS, TITLE, compare_four_runs, compare_made_rows, made_rows
 from test_metrics import LABELS
+from tiny_models import EMOTION_LABELS
 
 from response_generator.evaluation.comparison import compare_models
 from response_generator.evaluation.metrics import METRICS
@@ -82,7 +83,7 @@ def test_cards_of_one_model_and_of_four(browser, tmp_path):
         assert [" ".join(text.split()) for text in rows.all_inner_texts()][0] == "runs/a 50.0 %"
         assert rows.all_inner_texts()[2].split()[:3] == ["runs/c", "50.0", "%"]
         assert rows.count() == 5
-    alone = compare_models({"adapter": made_rows()["adapter"]}, LABELS, 100, 1)
+    alone = compare_models({"adapter": made_rows()["adapter"]}, EMOTION_LABELS, LABELS, 100, 1)
     report.write_report(alone, TITLE, SETTINGS, ENVIRONMENT, tmp_path)
     with open_page(browser, tmp_path / "report.html") as page:
         low, high = (alone.flatten()[f"adapter/emotion_accuracy/{bound}"] * 100 for bound in ("low", "high"))
@@ -134,7 +135,11 @@ def test_each_number_with_its_sign_is_kept_unbroken():
 
 @pytest.mark.parametrize("models", [1, 4])
 def test_one_model_and_four_are_readable_on_a_phone(browser, tmp_path, models):
-    found = compare_four_runs() if models == 4 else compare_models({"adapter": made_rows()["adapter"]}, LABELS, 100, 1)
+    found = (
+        compare_four_runs()
+        if models == 4
+        else compare_models({"adapter": made_rows()["adapter"]}, EMOTION_LABELS, LABELS, 100, 1)
+    )
     report.write_report(found, TITLE, SETTINGS, ENVIRONMENT, tmp_path)
     with open_page(browser, tmp_path / "report.html") as page:
         assert_fits_a_phone(page, plots.draw_plots(found))

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from tiny_models import write_tiny_classifier
+from tiny_models import EMOTION_LABELS, write_tiny_classifier
 
 from response_generator.config.schema import ScoringArguments
 from response_generator.constants import EMOTIONS
@@ -39,13 +39,13 @@ def test_labels_are_mapped_by_name(tiny, tmp_path):
     write_tiny_classifier(tmp_path, tiny.folder / "base", labels)
     unmapped = build_scoring(tiny, emotion_model=str(tmp_path))
     with pytest.raises(InputError, match="its labels are neutral, anger, disgust, fear, joy"):
-        check_classifiers(unmapped)
+        check_classifiers(unmapped, EMOTION_LABELS)
     mapped = unmapped.model_copy(update={"emotion_labels": {"joy": "happiness"}})
-    check_classifiers(mapped)
+    check_classifiers(mapped, EMOTION_LABELS)
     (result,) = load_emotion_classifier(mapped).classify(["I got the job !"])
     assert list(result.probabilities) == list(EMOTIONS)
     with pytest.raises(InputError, match="scoring.emotion_labels: got joy; allowed: the labels of"):
-        check_classifiers(build_scoring(tiny, emotion_labels={"joy": "happiness"}))
+        check_classifiers(build_scoring(tiny, emotion_labels={"joy": "happiness"}), EMOTION_LABELS)
 
 
 def write_classifier_with_code(folder: Path, source: Path, ran: Path) -> None:
@@ -70,7 +70,7 @@ def test_code_of_a_classifier_is_never_run(tiny, tmp_path, monkeypatch, key):
     monkeypatch.setattr(sys, "stdin", messages)
     write_classifier_with_code(tmp_path / "own", tiny.folder / key.removesuffix("_model"), tmp_path / "ran")
     with pytest.raises(InputError, match=f"scoring.{key}: .*needs Python code of its own, which is never run; needed"):
-        check_classifiers(build_scoring(tiny, **{key: str(tmp_path / "own")}))
+        check_classifiers(build_scoring(tiny, **{key: str(tmp_path / "own")}), EMOTION_LABELS)
     assert messages.tell() == 0
     assert not (tmp_path / "ran").exists()
 
