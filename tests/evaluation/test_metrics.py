@@ -4,10 +4,11 @@ import math
 
 import numpy as np
 import pytest
-from sklearn.metrics import accuracy_score, classification_report, f1_score
+from sklearn.metrics import accuracy_score, classification_report, confusion_matrix, f1_score
 from tiny_models import EMOTION_LABELS
 
 from response_generator.evaluation import columns, metrics
+from response_generator.evaluation.comparison import compare_models
 from response_generator.evaluation.scores import gold_as_predictions
 from response_generator.evaluation.statistics.metric_totals import MetricTotals, count_confusion
 from response_generator.labels import DAILY_DIALOG_EMOTIONS as EMOTIONS
@@ -108,6 +109,36 @@ def test_the_metrics_of_every_resample_are_scikit_learns():
         if (np.concatenate([targets, predicted]) != "neutral").any():
             expected = f1_score(targets, predicted, labels=EMOTIONS[1:], average="micro", zero_division=0)
             assert found["emotion_f1_micro_without_neutral"][number] == pytest.approx(expected, abs=1e-12)
+
+
+def test_own_labels_without_a_neutral_one_have_scikit_learns_f1_and_no_metric_of_other_targets():
+    labels = Labels(("polite", "rude", "curt"), None)
+    random = np.random.default_rng(5)
+    draw = random.choice(labels.names, size=(2, 60), p=(0.6, 0.3, 0.1))
+    rows = [row(index, target, predicted, gold_emotion="rude") for index, (target, predicted) in enumerate(draw.T)]
+    comparison = compare_models({"adapter": rows}, labels, LABELS, 100, seed=1)
+    found = comparison.estimates["adapter"]
+    for average in ("weighted", "macro"):
+        assert found[f"emotion_f1_{average}"].value == pytest.approx(f1_score(*draw, average=average))
+    for name, expected in zip(labels.names, f1_score(*draw, labels=labels.names, average=None), strict=True):
+        assert found[f"emotion/{name}/f1"].value == pytest.approx(expected)
+    assert not [name for name in comparison.flatten() if "neutral" in name]
+    expected = confusion_matrix(*draw, labels=labels.names)
+    assert comparison.flatten()["adapter/confusion/rude/curt"] == expected[1, 2]
+
+
+def test_any_label_may_be_the_neutral_one():
+    labels = Labels(("anger", "fear", "plain"), "plain")
+    rows = [row(0, "anger", "anger"), row(1, "anger", "plain"), row(2, "plain", "plain"), row(3, "plain", "fear")]
+    totals = measure(rows, labels)
+    found = {name: values[0] for name, values in totals.compute(np.ones((1, totals.prompts))).items()}
+    assert (found["emotion_accuracy"], found["non_neutral_accuracy"]) == (2 / 4, 1 / 2)
+    # Of anger and fear: one hit, two targets, two predictions.
+    assert found["emotion_f1_micro_without_neutral"] == 2 * 1 / (2 + 2)
+    assert found["non_neutral_f1_macro"] == pytest.approx(2 / 3)  # of anger: precision 1/1, recall 1/2
+    titles = [metric.title for metric in metrics.list_metrics(labels, rows[0], []).values()]
+    assert {"… of targets other than plain", "emotion F1, micro without plain"} <= set(titles)
+    assert not any("neutral" in title or "{" in title for title in titles)
 
 
 def test_neutral_targets_alone_have_no_metrics_of_other_targets():

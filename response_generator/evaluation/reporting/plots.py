@@ -50,7 +50,9 @@ def plot_emotions(comparison: Comparison) -> Figure:
     prompts = {"all": comparison.prompts}
     prompts |= {emotion: comparison.num_prompts_with_target(emotion) for emotion in present}
     if len(prompts) <= MAX_UPRIGHT_LABELS:
-        labels = [f"{textwrap.fill(name, TICK_LABEL_WIDTH)}\nn = {count}" for name, count in prompts.items()]
+        labels = [
+            f"{escape_mathtext(textwrap.fill(name, TICK_LABEL_WIDTH))}\nn = {count}" for name, count in prompts.items()
+        ]
         axes.set_xticks(range(len(names)), labels)
     else:
         labels = [f"{shorten_name(name)}, n = {count}" for name, count in prompts.items()]
@@ -72,7 +74,8 @@ def describe_left_out(comparison: Comparison) -> str:
 
 
 def shorten_name(name: str) -> str:
-    return name if len(name) <= MAX_NAME_CHARACTERS else f"{name[: MAX_NAME_CHARACTERS - 1]}…"
+    name = name if len(name) <= MAX_NAME_CHARACTERS else f"{name[: MAX_NAME_CHARACTERS - 1]}…"
+    return escape_mathtext(name)
 
 
 def plot_form(comparison: Comparison) -> Figure:
