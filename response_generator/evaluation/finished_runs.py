@@ -104,10 +104,12 @@ def read_runs(models: list[ComparedModel]) -> FinishedRuns:
     if errors:
         raise InputError(*errors)
     arguments = {str(folder): read_run_arguments(folder) for folder in folders}
+    first, *others = arguments
+    errors = [message for name in others for message in find_differing_labels(first, name, arguments)]
+    if errors:
+        raise InputError(*errors)
     by_run = {str(folder): read_adapter_predictions(folder, arguments[str(folder)]) for folder in folders}
-    first, *others = by_run
     for name in others:
-        errors += find_differing_labels(first, name, arguments)
         errors += find_differing_classifiers(first, name, arguments) + find_changed_classifiers(first, name, arguments)
         errors += find_differing_prompts(first, name, by_run)
     if errors:
@@ -197,7 +199,10 @@ def find_changed_classifiers(first: str, name: str, arguments: dict[str, dict[st
 def find_differing_prompts(first: str, name: str, rows: dict[str, list[Prediction]]) -> list[str]:
     """Compares dialogues, not rendered prompts: each run may have a chat template of its own."""
     one, other = (
-        {(row["index"], row["sample"]): [row[field] for field in predictions_file.PROMPT_FIELDS] for row in rows[run]}
+        {
+            (row["index"], row["sample"]): [row.get(field) for field in predictions_file.PROMPT_FIELDS]
+            for row in rows[run]
+        }
         for run in (first, name)
     )
     if len(one) != len(other):

@@ -12,8 +12,10 @@ from tiny_models import EMOTION_LABELS, write_tiny_classifier
 from response_generator.config.schema import ScoringArguments
 from response_generator.constants import EMOTIONS
 from response_generator.errors import InputError
+from response_generator.labels import Labels
 from response_generator.scoring.classifiers import (
     check_classifiers,
+    classify,
     load_emotion_classifier,
     load_gibberish_classifier,
     to_label_probs,
@@ -46,6 +48,31 @@ def test_labels_are_mapped_by_name(tiny, tmp_path):
     assert list(result.probabilities) == list(EMOTIONS)
     with pytest.raises(InputError, match="scoring.emotion_labels: got joy; allowed: the labels of"):
         check_classifiers(build_scoring(tiny, emotion_labels={"joy": "happiness"}), EMOTION_LABELS)
+
+
+def test_labels_that_the_classifier_lacks_or_has_besides_are_named_with_their_number(tiny):
+    labels = Labels(("neutral", "anger", "joy", "calm"), "neutral")
+    with pytest.raises(InputError) as error:
+        check_classifiers(build_scoring(tiny), labels)
+    assert (
+        "needed: neutral, anger, joy, calm (it lacks 2: joy, calm; 5 are no labels of the run: disgust, fear, "
+        "happiness, sadness, surprise); map them with scoring.emotion_labels" in str(error.value)
+    )
+    mapping = {"happiness": "joy", "surprise": "joy", "fear": "calm", "sadness": "calm", "disgust": "anger"}
+    mapped = build_scoring(tiny, emotion_labels=mapping)
+    check_classifiers(mapped, labels)
+    (result,) = load_emotion_classifier(mapped).classify(["I got the job !"])
+    assert set(result.probabilities) == set(labels.names)
+
+
+def test_only_the_classifiers_that_are_named_are_checked_and_loaded(tiny):
+    check_classifiers(ScoringArguments(), EMOTION_LABELS)
+    scoring = ScoringArguments(gibberish_model=str(tiny.folder / "gibberish"))
+    check_classifiers(scoring, Labels((), None))
+    assert load_emotion_classifier(scoring) is None
+    texts = ["Yes .", "No ."]
+    assert classify(load_emotion_classifier(scoring), texts) == [None, None]
+    assert classify(load_gibberish_classifier(scoring), texts) == load_gibberish_classifier(scoring).classify(texts)
 
 
 def write_classifier_with_code(folder: Path, source: Path, ran: Path) -> None:
