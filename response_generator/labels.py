@@ -15,3 +15,8 @@ class Labels:
 
     def __bool__(self) -> bool:
         return bool(self.names)
+
+    def describe(self) -> str:
+        """For messages: the names, and which of them is neutral."""
+        names = [f"{name} (neutral)" if name == self.neutral else name for name in self.names]
+        return ", ".join(names) or "none"

@@ -17,7 +17,7 @@ from response_generator.config.validation import KEYWORD_SECTIONS, get_section_c
 from response_generator.evaluation.comparison import estimate_preference
 from response_generator.evaluation.metrics import METRICS
 from response_generator.evaluation.predictions_file import GENERATED_FIELDS
-from response_generator.evaluation.scores import SCORED_FIELDS
+from response_generator.evaluation.scores import SCORES, list_scored_fields
 
 MAX_README_WORDS = 1100
 CHECKED_PATHS = ("args/", "docs/", "notebooks/", "response_generator/", "tests/", "requirements")
@@ -122,7 +122,8 @@ def test_the_citation_has_what_its_format_requires():
 
 def test_the_evaluation_page_defines_every_metric_and_field():
     page = TEXTS[ROOT / "docs" / "evaluation.md"]
-    for name in (*(metric.name for metric in METRICS), *GENERATED_FIELDS, *SCORED_FIELDS):
+    scored = list_scored_fields({score.classifier for score in SCORES.values()})
+    for name in (*(metric.name for metric in METRICS), *GENERATED_FIELDS, *scored):
         assert f"`{name}`" in page, name
     for name in estimate_preference(np.array([1.0, -1.0, 2.0]), resamples=100, seed=0):
         assert f"`preference/{name}`" in page, name

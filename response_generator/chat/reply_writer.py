@@ -56,7 +56,7 @@ class ReplyWriter:
         self.names = tuple(arguments.adapters)
         self.label_set = arguments.label_set
         if arguments.scoring:
-            classifiers.check_classifiers(arguments.scoring)
+            classifiers.check_classifiers(arguments.scoring, arguments.label_set)
         adapters = find_adapters(arguments, {f"adapters.{name}": source for name, source in arguments.adapters.items()})
         with_tokenizer = [key for key, adapter in adapters.items() if adapter and adapter.has_tokenizer]
         self.tokenizer = load_shared_tokenizer(arguments, adapters, [*with_tokenizer, *adapters][0])
@@ -144,8 +144,8 @@ class ReplyWriter:
         )
 
     def label(self, text: str, emotion: str) -> Labels | None:
-        if not self.emotions:
+        if not self.emotions and not self.gibberish:
             return None
-        emotions, gibberish = self.emotions.classify([text])[0], self.gibberish.classify([text])[0]
-        target_probability = emotions.probabilities[emotion]
-        return Labels(emotions.label, emotions.score, target_probability, gibberish.label, gibberish.score)
+        emotions, gibberish = (classifiers.classify(each, [text])[0] for each in (self.emotions, self.gibberish))
+        of_emotion = (emotions.label, emotions.score, emotions.probabilities[emotion]) if emotions else (None,) * 3
+        return Labels(*of_emotion, *((gibberish.label, gibberish.score) if gibberish else (None, None)))

@@ -8,7 +8,8 @@ from response_generator.config.chat_schema import ChatArguments
 from response_generator.config.library.library_keywords import read_default
 from response_generator.config.library.training_keys import F_DIVERGENCES, LOSS_TYPES
 from response_generator.config.preference_schema import PreferenceDataArguments
-from response_generator.config.schema import EvaluateArguments
+from response_generator.config.schema import EvaluateArguments, LabelArguments
+from response_generator.config.scoring_conflicts import find_scoring_conflicts
 from response_generator.config.section import Section
 
 LOSSES_WITH_F_DIVERGENCE = {"sigmoid", "sigmoid_norm", "hinge", "ipo", "exo_pair", "robust", "discopop", "sft"}
@@ -17,8 +18,10 @@ LOSSES_WITH_F_DIVERGENCE = {"sigmoid", "sigmoid_norm", "hinge", "ipo", "exo_pair
 def find_conflicts(model: type[Section], values: dict[str, Any]) -> Iterator[str]:
     """Finds the conflicts of an args file whose values may have any JSON type."""
     labels, neutral = values.get("labels"), values.get("neutral_label")
-    if isinstance(labels, list) and neutral is not None and neutral not in labels:
+    is_default = neutral in (None, LabelArguments.model_fields["neutral_label"].default)  # as args.json has it
+    if isinstance(labels, list) and not is_default and neutral not in labels:
         yield f"neutral_label: got {neutral!r}; allowed: one of labels, {', '.join(map(str, labels))}; or null"
+    yield from find_scoring_conflicts(model, values)
     for section in ("dpo", "sft"):
         if isinstance(values.get(section), dict):
             yield from find_training_conflicts(section, values)
@@ -46,12 +49,6 @@ def find_generation_conflicts(values: dict[str, Any]) -> Iterator[str]:
     if generation.get("max_new_tokens") is None:
         yield "generation.max_new_tokens: missing; without it, prompt and reply together would be limited to 20 tokens"
     yield from find_order_conflicts("generation", generation, "min_new_tokens", "max_new_tokens")
-    scoring = values.get("scoring")
-    if isinstance(scoring, dict) and scoring.get("emotion_model") == scoring.get("gibberish_model") is not None:
-        yield (
-            f"scoring.gibberish_model: got {scoring['gibberish_model']!r}, which is also the emotion_model; name a "
-            f"classifier that tells clean text from gibberish"
-        )
 
 
 def find_evaluation_conflicts(values: dict[str, Any]) -> Iterator[str]:

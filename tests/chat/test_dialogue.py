@@ -170,6 +170,10 @@ def test_an_empty_reply_is_no_row(tmp_path):
             "target anger followed (0.81); clean (0.50); 3 tokens; seed 42",
         ),
         (
+            Reply("SFT", "anger", 42, "No .", 3, False, 0, Labels(None, None, None, "clean", 0.5)),
+            "target anger; clean (0.50); 3 tokens; seed 42",
+        ),
+        (
             Reply("SFT", "anger", 42, "No .", 8, True, 2, Labels("fear", 0.5, 0.25, "noise", 1.0)),
             "target anger not followed (0.25), it is fear (0.50); noise (1.00); 8 tokens; seed 42; "
             "cut off by max_new_tokens; without the oldest 2 turns, for which the context is too short",

@@ -7,6 +7,7 @@ from conftest import ROOT, read_json
 from test_validation import errors_of
 
 from response_generator.config.library.training_keys import F_DIVERGENCES, LOSS_TYPES
+from response_generator.config.preference_schema import PreferenceDataArguments
 from response_generator.config.schema import EvaluateArguments
 from response_generator.config.training_schema import DPOArguments
 from response_generator.config.validation import validate_arguments
@@ -48,6 +49,9 @@ def test_conflicting_training_values_are_refused(changes, words):
         ({"preferences": {"dataset": {"path": "x"}, "beta": 0.0}}, "preferences.beta: got 0.0"),
         ({"scoring": {"emotion_model": "x", "gibberish_model": "y", "emotion_labels": ["joy"]}}, "labels.0: got 'joy'"),
         ({"scoring": {"emotion_model": "x", "gibberish_model": "y", "emotion_labels": {"a": "joy"}}}, "labels.a: got"),
+        ({"labels": ["fun", "joy"], "neutral_label": "x", "scoring": None}, "neutral_label: got 'x'; allowed: one of"),
+        ({"scoring": {"emotion_labels": ["fear"]}}, "scoring.emotion_labels: maps the labels of scoring.emotion_model"),
+        ({"scoring": {"emotion_model": "x"}, "labels": []}, "scoring.emotion_model: got 'x', but labels is []"),
     ],
 )
 def test_conflicting_evaluation_values_are_refused(changes, words):
@@ -56,6 +60,43 @@ def test_conflicting_evaluation_values_are_refused(changes, words):
         validate_arguments(EvaluateArguments, values, "args.json")
     (message,) = error.value.messages
     assert words in message
+
+
+def test_no_classifier_is_needed_to_evaluate_and_args_json_can_be_read_again():
+    values = read_json(ROOT / "args" / "evaluate_arg.json") | {"labels": ["polite", "rude"], "scoring": None}
+    found = validate_arguments(EvaluateArguments, values, "args.json")
+    assert (found.scoring.emotion_model, found.scoring.gibberish_model) == (None, None)
+    assert validate_arguments(EvaluateArguments, found.model_dump(mode="json"), "args.json") == found
+
+
+def find_building_errors(**changes) -> list[str]:
+    values = read_json(ROOT / "args" / "preference_arg.json") | {"filters": None} | changes
+    try:
+        validate_arguments(PreferenceDataArguments, values, "args.json")
+    except InputError as error:
+        return error.messages
+    return []
+
+
+def test_building_needs_the_classifiers_that_its_reward_and_filters_use():
+    missing = find_building_errors(scoring=None)
+    assert [message.partition(";")[0] for message in missing] == [
+        "args.json: scoring.emotion_model: missing",
+        "args.json: scoring.gibberish_model: missing",
+    ]
+    only_length = {"emotion_weight": 0.0, "gibberish_weight": 0.0}
+    assert find_building_errors(scoring=None, reward=only_length) == []
+    (message,) = find_building_errors(
+        scoring=None, reward=only_length, filters={"chosen_has_target_emotion": True, "min_characters": 2}
+    )
+    assert "scoring.emotion_model: missing; filters.chosen_has_target_emotion needs it" in message
+
+
+def test_filters_of_training_need_a_classifier_only_where_the_section_is_there():
+    filters = {"dataset": {"path": "x", "filters": {"chosen_gibberish_labels": ["clean"]}}}
+    validate_arguments(DPOArguments, read_json(ROOT / "args" / "dpo_arg.json") | filters, "args.json")
+    (message,) = errors_of(filters | {"scoring": {"emotion_model": "x"}})
+    assert "scoring.gibberish_model: missing; dataset.filters.chosen_gibberish_labels needs it" in message
 
 
 def test_logging_per_epoch_needs_saving_per_epoch():

@@ -93,7 +93,8 @@ def test_schema_and_program_refuse_the_same_values_of_a_library(section):
         ("dpo", {"eval_dataset": None, "reference_adapter": None}, []),
         ("evaluate", {"batch_size": "auto", "samples_per_prompt": None}, []),
         ("evaluate", {"batch_size": 0}, ["batch_size"]),
-        ("evaluate", {"scoring": None}, ["scoring"]),
+        ("evaluate", {"scoring": None}, []),
+        ("evaluate", {"generation": None}, ["generation"]),
         ("preference", {"filters": {"min_margn": 1}}, ["min_margn"]),
     ],
 )
