@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,17 +28,21 @@ class RunFolder:
 
     arguments: the resolved arguments, as written to args.json. schema: their class, which knows the defaults of keys
     that an earlier version of this program did not write. sources: `{key: path or hub id}` of the models, adapters and
-    classifiers whose weights must be the same at every start.
+    classifiers whose weights must be the same at every start. args_files: the files that the arguments come from.
     """
 
     path: Path
     arguments: dict[str, Any]
     schema: type[Section] | None = None
     sources: dict[str, str] = field(default_factory=dict)
+    args_files: Sequence[str] = ()
 
     @classmethod
-    def of(cls, arguments: Section, sources: dict[str, str] | None = None) -> "RunFolder":
-        return cls(Path(arguments.output_dir), arguments.model_dump(mode="json"), type(arguments), sources or {})
+    def of(
+        cls, arguments: Section, sources: dict[str, str] | None = None, args_files: Sequence[str] = ()
+    ) -> "RunFolder":
+        values = arguments.model_dump(mode="json")
+        return cls(Path(arguments.output_dir), values, type(arguments), sources or {}, args_files)
 
     @property
     def is_finished(self) -> bool:
@@ -170,7 +175,8 @@ class RunFolder:
         if errors:
             raise InputError(*errors)
         earlier, known = read_json(self.path / "args.json"), self.read_environment()
-        now, recorded = environment.describe_environment(), known.get(WEIGHTS, {})
+        now = environment.describe_environment() | {"args_files": list(self.args_files)}
+        recorded = known.get(WEIGHTS, {})
         changed = weights.find_changes(recorded, self.identify_weights(downloaded=True), self.sources)
         if self.translate(earlier, recorded) != self.arguments or (changed and not self.has_results):
             # Left by a failed start with other arguments or weights.

@@ -30,6 +30,7 @@ from tensorboard.program import TensorBoard
 from response_generator.chat.server import ChatServer
 from response_generator.cli import command_line
 from response_generator.config import documentation, json_schema
+from response_generator.config.args_file import ArgsFile
 from response_generator.modeling import merge
 
 FOLLOWED_ELSEWHERE = "your-own-data.md"
@@ -128,7 +129,7 @@ def find_output(program: str, options: list[str]) -> Path:
     if "--output_dir" in options:
         return Path(options[options.index("--output_dir") + 1])
     args_file = find_args_file(options)
-    values = read_json(Path(args_file)) if args_file else {}
+    values = ArgsFile.read(Path(args_file)).values if args_file else {}
     for assignment in list_assignments(options):
         command_line.apply_override(values, assignment)
     if program == "response_generator.export":
