@@ -71,7 +71,7 @@ def read_arguments(model: type[Arguments], options: Namespace) -> Arguments:
     """
     library_output.set_verbose(options.verbose)
     args_file = ArgsFile.read(options.json_file)
-    options.args_files = [str(file) for file, _ in args_file.parts]
+    options.args_files = tuple(str(file) for file, _ in args_file.parts)
     for assignment in options.set:
         apply_override(args_file.values, assignment)
     try:

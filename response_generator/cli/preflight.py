@@ -1,6 +1,5 @@
 """Checks everything that a run needs besides its args file, in under a second, and reports all errors together."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from response_generator.cli import gpu_requirements

@@ -44,8 +44,8 @@ are complete examples; `args/README.md` lists all args files. Another run is wri
   others. What this file writes wins over them, a later file of a list over an earlier one, and `--set` over all.
 - Objects are merged key by key. All other values are replaced, lists too, and `special_tokens` and `emotion_labels`,
   which belong to one model. `null` removes what an extended file has: the default applies.
-- An error names the file that wrote the value. `args.json` in the run folder has the result, `environment.json` the
-  names of all files.
+- An error names the file that wrote the value. `args.json` in the run folder has the result, and
+  `environment.json` the names of all files, under `starts`.
 
 In a terminal, each key explains itself:
 

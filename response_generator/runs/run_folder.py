@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -35,14 +34,11 @@ class RunFolder:
     arguments: dict[str, Any]
     schema: type[Section] | None = None
     sources: dict[str, str] = field(default_factory=dict)
-    args_files: Sequence[str] = ()
+    args_files: tuple[str, ...] = ()
 
     @classmethod
-    def of(
-        cls, arguments: Section, sources: dict[str, str] | None = None, args_files: Sequence[str] = ()
-    ) -> "RunFolder":
-        values = arguments.model_dump(mode="json")
-        return cls(Path(arguments.output_dir), values, type(arguments), sources or {}, args_files)
+    def of(cls, arguments: Section, sources: dict[str, str] | None = None, files: tuple[str, ...] = ()) -> "RunFolder":
+        return cls(Path(arguments.output_dir), arguments.model_dump(mode="json"), type(arguments), sources or {}, files)
 
     @property
     def is_finished(self) -> bool:
@@ -76,9 +72,8 @@ class RunFolder:
     def has_results(self) -> bool:
         """Whether the folder holds a checkpoint, an adapter, a log line, a reply or metrics."""
         files = [self.path / name for name in RESULT_FILES]
-        has_file = any(file.is_file() and file.stat().st_size for file in files)
         return (
-            has_file
+            any(file.is_file() and file.stat().st_size for file in files)
             or any(CHECKPOINT_FOLDER.fullmatch(folder.name) for folder in self.path.glob("checkpoint-*"))
             or any(self.path.glob(f"{CANDIDATES_FOLDER}/*.jsonl"))
             or (self.path / "adapter").exists()
@@ -175,8 +170,7 @@ class RunFolder:
         if errors:
             raise InputError(*errors)
         earlier, known = read_json(self.path / "args.json"), self.read_environment()
-        now = environment.describe_environment() | {"args_files": list(self.args_files)}
-        recorded = known.get(WEIGHTS, {})
+        now, recorded = environment.describe_environment(), known.get(WEIGHTS, {})
         changed = weights.find_changes(recorded, self.identify_weights(downloaded=True), self.sources)
         if self.translate(earlier, recorded) != self.arguments or (changed and not self.has_results):
             # Left by a failed start with other arguments or weights.
@@ -188,8 +182,8 @@ class RunFolder:
         if earlier_start.is_copy(earlier, self.path):
             (self.path / WANDB_ID_FILE).unlink(missing_ok=True)  # or both would log into one wandb run
         self.write_json("args.json", self.arguments)
-        this_start = {"time": datetime.now(UTC).isoformat(timespec="seconds")} | now
-        self.note_environment(now | {STARTS: [*known.get(STARTS, []), this_start]})
+        start = {"time": datetime.now(UTC).isoformat(timespec="seconds"), "args_files": list(self.args_files)} | now
+        self.note_environment(now | {STARTS: [*known.get(STARTS, []), start]})
 
     def describe_resumption(self, earlier: dict, known: dict, now: dict) -> list[str]:
         """What is to be said of a start that goes on with the results of an earlier one.

@@ -70,7 +70,7 @@ def test_a_chain_of_three_files_is_the_same_run_as_one_file(folder):
                  export=None)  # fmt: skip
     options = Namespace(json_file=file, set=[], verbose=False)
     assert read_arguments(DPOArguments, options) == read_dpo(write("whole.json", **whole))
-    assert options.args_files == ["base/base.json", "middle.json", "runs/last.json"]
+    assert options.args_files == ("base/base.json", "middle.json", "runs/last.json")
     assert read_dpo(file, "dpo.beta=0.3").dpo == whole["dpo"] | {"beta": 0.3}  # --set comes last
 
 
