@@ -22,7 +22,7 @@ from response_generator.modeling.backend import import_backend
 def main() -> None:
     options = command_line.build_parser(ClassifierArguments, __doc__)[0].parse_args()
     args = command_line.read_arguments(ClassifierArguments, options)
-    run = preflight.check_environment(args)
+    run = preflight.check_environment(args, options.args_files)
     if run.is_finished:
         print(run.describe_finished("metrics.json", "classifier"))
         return

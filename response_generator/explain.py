@@ -15,8 +15,10 @@ from rich.padding import Padding
 from rich.text import Text
 
 from response_generator.cli import command_line
-from response_generator.config import json_schema, strict_json
-from response_generator.config.documentation import describe_allowed, describe_default, find_section_name, shorten
+from response_generator.config import json_schema
+from response_generator.config.args_file import ArgsFile
+from response_generator.config.documentation import describe_allowed, describe_default, shorten
+from response_generator.config.json_schema import find_section_name
 from response_generator.config.programs import PROGRAMS, Program
 from response_generator.errors import InputError
 from response_generator.runs.terminal import open_console
@@ -91,7 +93,7 @@ def find_published_value(path: str, program: Program) -> str | None:
     file = ARGS / name if name else None
     if file is None or not file.is_file():  # args/ is not part of an installed package
         return None
-    value: Any = strict_json.read_object(file)
+    value: Any = ArgsFile.read(file).values
     for key in path.split("."):
         if not isinstance(value, dict) or key not in value:
             return None

@@ -3,11 +3,12 @@
 import ast
 import re
 import tomllib
+from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
-from conftest import ROOT
+from conftest import ROOT, read_json
 from documents import BLOCKS, DOCUMENTS, TEXTS, list_inline_code, list_make_targets
 
 from response_generator.config.library import library_keywords
@@ -98,6 +99,21 @@ def test_the_readme_is_short():
 def test_the_readme_links_every_document():
     for file in DOCUMENTS[1:]:
         assert f"({file.relative_to(ROOT)})" in TEXTS[ROOT / "README.md"]
+
+
+def test_the_index_of_args_files_has_each_of_them_under_its_program():
+    folder = ROOT / "args"
+    expected = {
+        (str(file.relative_to(folder)), Path(read_json(file)["$schema"]).stem)
+        for file in folder.rglob("*.json")
+        if file.parent.name != "schemas"
+    }
+    listed = []
+    for section in (folder / "README.md").read_text(encoding="utf-8").split("\n## ")[1:]:
+        names = re.findall(r"^\| \[(\S+)\]\((\S+)\) \| .+ \|$", section, re.MULTILINE)
+        program = next((each for each in PROGRAMS if each.schema_name and f"`{each.name}`" in section), None)
+        listed += [(name, program.schema_name if program else "model") for name, target in names if name == target]
+    assert len(listed) == len(expected) and set(listed) == expected
 
 
 def test_the_layout_names_every_folder_of_the_package():

@@ -69,8 +69,9 @@ class ChatTemplateArguments(Section):
 
 
 class WandbArguments(Section):
-    mode: Literal["online", "offline", "disabled"]
-    """`online` needs WANDB_API_KEY or an earlier `wandb login`; `offline` writes into the run folder."""
+    mode: Literal["auto", "online", "offline", "disabled"]
+    """`online` needs WANDB_API_KEY or an earlier `wandb login`; `offline` writes into the run folder; `auto`: `online`
+    if there is such a key, else `offline`."""
     project: str | None = None
     """wandb project."""
     entity: str | None = None

@@ -6,7 +6,7 @@ import sys
 from argparse import Namespace
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, read_args
 from script_runs import script_environment
 
 from response_generator.cli.command_line import apply_override, read_arguments
@@ -103,7 +103,7 @@ def test_a_missing_args_file_is_refused(tmp_path):
 def test_input_errors_end_with_status_2_before_torch_is_imported(script, tmp_path):
     file = tmp_path / "args.json"
     name = script.replace("fine_tune_", "").replace(".py", "_arg.json")
-    values = json.loads((ROOT / "args" / "demo" / name).read_text(encoding="utf-8"))
+    values = read_args(f"demo/{name}")
     values |= {"output_dir": str(tmp_path / "run"), "adapter": str(tmp_path), "wandb": {"mode": "online"}}
     file.write_text(json.dumps(values), encoding="utf-8")
     code = (

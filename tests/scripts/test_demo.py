@@ -5,7 +5,7 @@ import random
 import re
 
 import pytest
-from conftest import ROOT, read_json, read_lines
+from conftest import ROOT, read_args, read_json, read_lines
 from script_runs import run_here
 from sklearn.feature_extraction.text import CountVectorizer
 from tiny_models import DEMO_DATA, EMOTION_LABELS
@@ -65,14 +65,10 @@ def test_written_pairs_are_enough_and_fail_in_all_four_ways_and_stay_in_their_sp
     assert not train & held_out
 
 
-def read_demo_args() -> dict:
-    return json.loads((ROOT / "args" / "demo" / "preference_arg.json").read_text(encoding="utf-8"))
-
-
 def test_training_pairs_pass_the_filters_of_their_args():
     pairs, _ = read_pairs(DatasetArguments(path=str(DEMO_DATA / "preferences_train.jsonl")), EMOTION_LABELS)
     assert len(pairs) == 300
-    filters = FilterArguments(**read_demo_args()["filters"])
+    filters = FilterArguments(**read_args("demo/preference_arg.json")["filters"])
     assert filter_pairs("dataset", pairs, filters, EMOTION_LABELS)[0] == pairs
     prompts = [row.history[-5:] for row in dialogues("train")]
     rows = read_lines(DEMO_DATA / "preferences_train.jsonl")
@@ -93,7 +89,10 @@ def test_building_the_first_pairs_anew_gives_the_committed_ones(tmp_path):
     for name in pair_classifiers.NAMES:
         (tmp_path / name).mkdir()
         pair_classifiers.write_classifier(name, tmp_path / name)
-    values = read_demo_args() | {"output_dir": str(tmp_path / "run"), "base_model": str(tmp_path / "base")}
+    values = read_args("demo/preference_arg.json") | {
+        "output_dir": str(tmp_path / "run"),
+        "base_model": str(tmp_path / "base"),
+    }
     values["adapter"] = str(ROOT / values["adapter"])
     values["chat_template"]["file"] = str(ROOT / values["chat_template"]["file"])
     values["dataset"] = {"path": str(DEMO_DATA / "dialogues_train.jsonl"), "limit": 2}
@@ -113,7 +112,7 @@ def test_building_the_first_pairs_anew_gives_the_committed_ones(tmp_path):
 
 
 def test_the_adapter_is_small_and_of_the_recipe():
-    lora = read_json(ROOT / "args" / "demo" / "sft_arg.json")["lora"]
+    lora = read_args("demo/sft_arg.json")["lora"]
     adapter = AdapterFile.read(ROOT / "response_generator" / "demo" / "sft_adapter")
     assert sum(file.stat().st_size for file in adapter.folder.iterdir()) <= 5_000_000
     assert adapter.config["r"] == lora["r"]

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 from commands import NOT_EXECUTED, run_program, split_command, to_options
-from conftest import ROOT, read_json, read_lines
+from conftest import ROOT, read_args, read_json, read_lines
 from documents import TEXTS
 from tiny_assets import link_repository, write_tiny_assets
 
@@ -91,7 +91,7 @@ def test_the_page_leads_to_an_aligned_adapter(folder, monkeypatch, capfd):
 def test_the_recipe_is_that_of_the_results():
     """The args files differ from those that were measured on DailyDialog in paths and names alone."""
     for file in sorted((ROOT / "args" / "daily_dialog").iterdir()):
-        measured, own = (read_json(path) for path in (file, ROOT / "args" / "own_data" / file.name))
+        measured, own = (read_args(f"{folder}/{file.name}") for folder in ("daily_dialog", "own_data"))
         for values in (measured, own):
             for key in ("output_dir", "dataset", "eval_dataset", "adapter", "baseline_adapter", "wandb"):
                 values.pop(key, None)
