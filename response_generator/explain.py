@@ -17,7 +17,6 @@ from rich.text import Text
 
 from response_generator.cli import command_line
 from response_generator.config import json_schema, strict_json
-from response_generator.config.advice import ADVICE, ORIGINAL_KEYS
 from response_generator.config.documentation import (
     describe_allowed,
     describe_default,
@@ -25,6 +24,7 @@ from response_generator.config.documentation import (
     shorten,
     to_plain_text,
 )
+from response_generator.config.library.advice import ADVICE, ORIGINAL_KEYS
 from response_generator.config.library.library_keywords import REFUSALS
 from response_generator.config.programs import PROGRAMS, Program
 from response_generator.errors import InputError

@@ -7,7 +7,7 @@ import pytest
 from response_generator import explain
 from response_generator.cli import command_line
 from response_generator.config import json_schema
-from response_generator.config.advice import ADVICE, ORIGINAL_KEYS
+from response_generator.config.library.advice import ADVICE, ORIGINAL_KEYS
 from response_generator.config.programs import PROGRAMS
 
 
