@@ -48,7 +48,7 @@ def test_a_pipe_gets_one_line_for_each_reply(tiny, tmp_path, monkeypatch, capsys
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        (["Hello .", "/emotion joyful"], "error: line 2: 'joyful' is no emotion; allowed: neutral,"),
+        (["Hello .", "/emotion joyful"], "error: line 2: 'joyful' is no label; allowed: neutral,"),
         (["", "/agian"], "error: line 2: '/agian' is no command; did you mean /again?"),
         (["\udcff"], "error: line 1: the message holds U+DCFF"),
     ],
