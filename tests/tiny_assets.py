@@ -1,5 +1,6 @@
 """Tiny models under the names that `make assets` and the demo give to the real ones."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import tiny_models
@@ -7,14 +8,12 @@ import tiny_models
 GIBBERISH_LABELS = ("clean", "noise")
 
 
-def write_tiny_assets(assets: Path) -> None:
+def write_tiny_assets(assets: Path, labels: Sequence[str] = tiny_models.EMOTION_LABELS.names) -> None:
     """Writes a base model with SmolLM2's pad token, which the args files name, an encoder and four classifiers."""
-    from response_generator.constants import EMOTIONS
-
     tokens = [*tiny_models.SPECIAL_TOKENS, "<|endoftext|>"]
     tiny_models.write_tiny_base(assets / "base_model", special_tokens=tokens)
     for name in ("encoder", "emotion_classifier", "pair_emotion_classifier"):
-        tiny_models.write_tiny_classifier(assets / name, assets / "base_model", EMOTIONS)
+        tiny_models.write_tiny_classifier(assets / name, assets / "base_model", labels)
     for name in ("gibberish_classifier", "pair_gibberish_classifier"):
         tiny_models.write_tiny_classifier(assets / name, assets / "base_model", GIBBERISH_LABELS)
 

@@ -29,11 +29,11 @@ class Reply:
 
     seed: the reply is the same again with the same dialogue, adapter, target emotion and seed. left_out_turns: turns at
     the start of the dialogue that the model did not see, because its context is too short. labels: None without
-    classifiers.
+    classifiers. target_emotion: None without labels of the run.
     """
 
     adapter: str
-    target_emotion: str
+    target_emotion: str | None
     seed: int
     response: str
     new_tokens: int
@@ -52,7 +52,7 @@ class Reply:
         """The facts about a reply in one line."""
         target, labels = f"target {self.target_emotion}", self.labels
         if self.is_followed is None:
-            facts = [target]
+            facts = [target] if self.target_emotion else []
         elif self.is_followed:
             facts = [f"{target} followed ({labels.target_probability:.2f})"]
         else:

@@ -73,7 +73,7 @@ class ReplyWriter:
 
     @property
     def sample_prompt(self) -> str:
-        return self.formatter.prompt(self.formatter.sample_history, self.arguments.emotion)
+        return self.formatter.prompt(self.formatter.sample_history, self.arguments.emotion or self.label_set.default)
 
     @property
     def room(self) -> int:
@@ -99,7 +99,7 @@ class ReplyWriter:
         """The emotion of a message; None without a classifier."""
         return self.emotions.classify([text])[0].label if self.emotions else None
 
-    def write(self, history: list[Message], emotion: str, name: str, seed: int, show: ShowText) -> Reply:
+    def write(self, history: list[Message], emotion: str | None, name: str, seed: int, show: ShowText) -> Reply:
         """Writes a reply with the adapter `name`.
 
         Raises:
@@ -125,7 +125,7 @@ class ReplyWriter:
         is_cut = tokens[-1] != self.config.eos_token_id
         return Reply(name, emotion, seed, text, len(tokens), is_cut, left_out, self.label(text, emotion))
 
-    def fit(self, history: list[Message], emotion: str) -> tuple[Tokens, int]:
+    def fit(self, history: list[Message], emotion: str | None) -> tuple[Tokens, int]:
         """Tokenizes the prompt, without the oldest turns if it does not fit into the context together with a reply.
 
         Returns:

@@ -3,8 +3,10 @@
 import errno
 import json
 import os
+import shutil
 import signal
 import sys
+import textwrap
 from argparse import ArgumentParser, ArgumentTypeError, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Callable
 from pathlib import Path
@@ -12,12 +14,14 @@ from typing import Any
 
 from response_generator.config import paths
 from response_generator.config.args_file import EXTENDS_KEY, ArgsFile
+from response_generator.config.documentation import to_plain_text
 from response_generator.config.validation import Arguments, validate_arguments
 from response_generator.errors import InputError, RunError
 from response_generator.runs import distributed, library_output, terminal
 from response_generator.runs.stop_signals import list_stop_signals
 
 INTERRUPTED_STATUS = 130
+MIN_HELP_CHARACTERS = 20  # of a line of --help, however narrow the terminal is
 DISK_FULL = "{file} could not be written ({reason}); free space"
 NOT_PERMITTED = "{file}: {reason}; let this user read and write it (another user may have made it)"
 FILE_ERRORS = {  # errors of the disk, and what to do
@@ -100,7 +104,17 @@ def parse_path(written: str) -> Path:
 
 
 def describe_sections(model: type[Arguments]) -> str:
-    return "\n".join(f"  {key:<20}{field.description}" for key, field in model.model_fields.items())
+    """Each key of the args file with its description, wrapped as argparse wraps the options."""
+    start, columns = max(map(len, model.model_fields)) + 4, shutil.get_terminal_size().columns - 2
+    return "\n".join(
+        textwrap.fill(
+            to_plain_text(" ".join(field.description.split())),
+            max(columns, start + MIN_HELP_CHARACTERS),
+            initial_indent=f"  {key:<{start - 2}}",
+            subsequent_indent=" " * start,
+        )
+        for key, field in model.model_fields.items()
+    )
 
 
 def apply_override(values: dict[str, Any], assignment: str) -> None:

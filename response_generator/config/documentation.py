@@ -107,7 +107,7 @@ def build_page() -> str:
         shared = [key for key, field in schema["properties"].items() if field == common["properties"].get(key)]
         own = [key for key in schema["properties"] if key not in shared]
         listed = [f"Shared keys: {', '.join(f'`{key}`' for key in shared)}.\n"] if shared else []
-        parts += [f"## Keys of {name}\n", *listed, build_key_table(schema, own)]
+        parts += [f"## Keys of `{name}`\n", *listed, build_key_table(schema, own)]
         sections = find_sections(schema) | sections
         descriptions = {key: field["description"] for key, field in schema["properties"].items()} | descriptions
     own_sections = [key for key in sections if key not in KEYWORD_SECTIONS]
@@ -193,6 +193,11 @@ def shorten(meaning: str) -> str:
             break
         first += f" {sentence}"
     return first
+
+
+def to_plain_text(meaning: str) -> str:
+    """A description without the markup of Markdown, for the terminal."""
+    return re.sub(r"\[([^\]]+)\]\((http[^)]+)\)", r"\1 (\2)", meaning).replace("`", "")
 
 
 def write_page() -> None:

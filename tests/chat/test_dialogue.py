@@ -96,8 +96,8 @@ def test_a_stopped_reply_leaves_the_dialogue_as_it_was(method):
 @pytest.mark.parametrize(
     ("method", "values", "message"),
     [
-        ("set_emotion", ["hapiness"], "'hapiness' is no emotion; did you mean happiness? allowed: neutral, anger,"),
-        ("set_emotion", ["auto"], "'auto' is no emotion"),
+        ("set_emotion", ["hapiness"], "'hapiness' is no label; did you mean happiness? allowed: neutral, anger,"),
+        ("set_emotion", ["auto"], "'auto' is no label"),
         ("set_my_emotion", ["x"], "surprise, auto"),
         ("set_adapter", ["sft"], "'sft' is no adapter; did you mean SFT? allowed: SFT, DPO, base"),
         ("say", [" \n", ignore], "the message is empty"),

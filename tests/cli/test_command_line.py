@@ -1,6 +1,7 @@
 """The command line: args file, overrides and exit status; errors are found before torch is imported."""
 
 import json
+import os
 import subprocess
 import sys
 from argparse import Namespace
@@ -124,10 +125,20 @@ def test_input_errors_end_with_status_2_before_torch_is_imported(script, tmp_pat
 @pytest.mark.slow
 def test_help_names_every_section():
     done = subprocess.run(
-        [sys.executable, "fine_tune_dpo.py", "--help"], cwd=ROOT, capture_output=True, text=True, check=True
+        [sys.executable, "fine_tune_dpo.py", "--help"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ | {"COLUMNS": "80"},
     )
     for section in ("base_model", "adapter", "from_pretrained", "dataset", "dpo", "wandb", "--set", "--dry_run"):
         assert section in done.stdout
+    assert "`" not in done.stdout
+    lines = done.stdout.partition("sections of the args file:\n")[2].splitlines()
+    start = max(map(len, DPOArguments.model_fields)) + 4
+    assert {line[2 : start - 1].strip() for line in lines} == {*DPOArguments.model_fields, ""}
+    assert all(line[start - 2 : start].isspace() and len(line) <= 80 for line in lines)
 
 
 @pytest.mark.slow

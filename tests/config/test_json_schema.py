@@ -125,7 +125,7 @@ def test_schema_and_program_refuse_the_same_values_of_a_library(section):
     ],
 )
 def test_own_keys(name, changes, refused):
-    values = ArgsFile.read(ROOT / "args" / WITH_ARGS_FILE[name].published_args).values | changes
+    values = ArgsFile.read(ROOT / "args" / WITH_ARGS_FILE[name].args_file).values | changes
     errors = build_validator(f"{name}.json").iter_errors(values)
     messages = " ".join(error.message + str([*error.path]) for error in errors)
     assert bool(messages) == bool(refused)

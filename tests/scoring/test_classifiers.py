@@ -10,9 +10,8 @@ import pytest
 from tiny_models import EMOTION_LABELS, write_tiny_classifier
 
 from response_generator.config.schema import ScoringArguments
-from response_generator.constants import EMOTIONS
 from response_generator.errors import InputError
-from response_generator.labels import Labels
+from response_generator.labels import DAILY_DIALOG_EMOTIONS, Labels
 from response_generator.scoring.classifiers import (
     check_classifiers,
     classify,
@@ -37,7 +36,7 @@ def test_replies_are_cleaned_up_if_the_args_say_so(tiny):
 
 
 def test_labels_are_mapped_by_name(tiny, tmp_path):
-    labels = tuple("joy" if emotion == "happiness" else emotion for emotion in EMOTIONS)
+    labels = tuple("joy" if emotion == "happiness" else emotion for emotion in DAILY_DIALOG_EMOTIONS)
     write_tiny_classifier(tmp_path, tiny.folder / "base", labels)
     unmapped = build_scoring(tiny, emotion_model=str(tmp_path))
     with pytest.raises(InputError, match="its labels are neutral, anger, disgust, fear, joy"):
@@ -45,7 +44,7 @@ def test_labels_are_mapped_by_name(tiny, tmp_path):
     mapped = unmapped.model_copy(update={"emotion_labels": {"joy": "happiness"}})
     check_classifiers(mapped, EMOTION_LABELS)
     (result,) = load_emotion_classifier(mapped).classify(["I got the job !"])
-    assert list(result.probabilities) == list(EMOTIONS)
+    assert list(result.probabilities) == list(DAILY_DIALOG_EMOTIONS)
     with pytest.raises(InputError, match="scoring.emotion_labels: got joy; allowed: the labels of"):
         check_classifiers(build_scoring(tiny, emotion_labels={"joy": "happiness"}), EMOTION_LABELS)
 
@@ -107,7 +106,7 @@ def test_a_base_model_of_a_classifier_runs_no_code_either(tiny, tmp_path, monkey
     monkeypatch.setattr(sys, "stdin", messages)
     write_classifier_with_code(tmp_path / "own", tiny.folder / "emotion", tmp_path / "ran")
     with pytest.raises(InputError, match="cannot be loaded as a text classifier"):
-        load_for_training(str(tmp_path / "own"), EMOTIONS, seed=0)
+        load_for_training(str(tmp_path / "own"), DAILY_DIALOG_EMOTIONS, seed=0)
     assert messages.tell() == 0
     assert not (tmp_path / "ran").exists()
 

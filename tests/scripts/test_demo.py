@@ -11,10 +11,10 @@ from sklearn.feature_extraction.text import CountVectorizer
 from tiny_models import DEMO_DATA, EMOTION_LABELS
 
 from response_generator.config.dataset_schema import DatasetArguments, FilterArguments
-from response_generator.constants import EMOTIONS
 from response_generator.data.reading import read_dialogues, read_pairs
 from response_generator.demo import classifiers, pair_classifiers
 from response_generator.demo.base_model import write_base_model
+from response_generator.labels import DAILY_DIALOG_EMOTIONS
 from response_generator.modeling.adapter_file import AdapterFile
 from response_generator.preferences import __main__ as preferences
 from response_generator.preferences.filters import filter_pairs
@@ -38,7 +38,7 @@ def test_there_are_enough_dialogues_of_every_emotion():
     everything = {split: dialogues(split) for split in SPLITS}
     assert sum(map(len, everything.values())) >= 420
     assert len(everything["test"]) >= 105
-    for emotion in EMOTIONS:
+    for emotion in DAILY_DIALOG_EMOTIONS:
         assert sum(row.target_emotion == emotion for rows in everything.values() for row in rows) >= 60
     assert {len(row.history) + 1 for rows in everything.values() for row in rows} == {2, 4, 6}
 
@@ -126,7 +126,7 @@ def test_classifiers_learn_from_train_dialogues_alone():
     held_out = {text for text, _ in classifiers.collect_utterances(("validation", "test"))}
     # The same everyday sentence may fall in two dialogues; more than a few would be a leak.
     assert len(train & held_out) <= 3
-    assert {label for _, label in classifiers.collect_utterances(("train",))} == set(EMOTIONS)
+    assert {label for _, label in classifiers.collect_utterances(("train",))} == set(DAILY_DIALOG_EMOTIONS)
 
 
 def test_gibberish_examples_are_what_their_labels_say():
