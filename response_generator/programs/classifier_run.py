@@ -45,11 +45,11 @@ def train(args: ClassifierArguments, run: RunFolder, rows: list[tuple[list[Dialo
 
 
 def list_turns(dialogues: Iterable[Dialogue]) -> list[tuple[str, str]]:
-    """Text and emotion of every turn."""
+    """Text and emotion of every turn that has one."""
     turns = []
     for dialogue in dialogues:
         contents = [message["content"] for message in dialogue.history]
-        turns += [(content["dialog"], content["emotion"]) for content in contents]
+        turns += [(content["dialog"], content["emotion"]) for content in contents if not isinstance(content, str)]
         turns.append((dialogue.gold_response, dialogue.target_emotion))
     return turns
 
