@@ -1,5 +1,6 @@
 """Tiny models under the names that `make assets` and the demo give to the real ones."""
 
+import shutil
 from pathlib import Path
 
 import tiny_models
@@ -8,11 +9,14 @@ GIBBERISH_LABELS = ("clean", "noise")
 
 
 def write_tiny_assets(assets: Path) -> None:
-    """Writes a base model with SmolLM2's pad token, which the args files name, an encoder and four classifiers."""
+    """Writes a base model with SmolLM2's pad token, which the args files name, and with a chat template, an encoder and
+    four classifiers."""
     from response_generator.constants import EMOTIONS
 
     tokens = [*tiny_models.SPECIAL_TOKENS, "<|endoftext|>"]
     tiny_models.write_tiny_base(assets / "base_model", special_tokens=tokens)
+    template = tiny_models.ROOT / "response_generator" / "data" / "templates" / "chatml_emotion.jinja"
+    shutil.copy(template, assets / "base_model" / "chat_template.jinja")
     for name in ("encoder", "emotion_classifier", "pair_emotion_classifier"):
         tiny_models.write_tiny_classifier(assets / name, assets / "base_model", EMOTIONS)
     for name in ("gibberish_classifier", "pair_gibberish_classifier"):
