@@ -113,7 +113,8 @@ class ChatFormatter:
         reply, eos, _ = dialogue[len(prompt) :].partition(self.tokenizer.eos_token)
         if not eos:
             raise InputError(
-                f"chat_template.file: {self.file}: no {self.tokenizer.eos_token} after a reply: {dialogue!r}"
+                f"chat_template.file: {self.file}: no {self.tokenizer.eos_token} after a reply: {dialogue!r}; if "
+                f"another token ends a reply, set it as chat_template.special_tokens.eos_token"
             )
         return reply + eos
 

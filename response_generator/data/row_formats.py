@@ -82,7 +82,10 @@ def split_shared_start(chosen: Any, rejected: Any) -> dict[str, Any]:
     elif end > 0 and chosen[end - 1] == " ":
         end -= 1
     if end < 1:
-        raise BadRow("has no prompt, and chosen and rejected do not begin alike; needed: a column prompt")
+        raise BadRow(
+            "has no prompt of the same form as chosen and rejected, and these do not begin alike; needed: a column "
+            "prompt"
+        )
     return {"prompt": chosen[:end], "chosen": chosen[end:], "rejected": rejected[end:]}
 
 

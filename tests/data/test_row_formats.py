@@ -13,6 +13,7 @@ from response_generator.config.schema import ChatTemplateArguments
 from response_generator.data.chat_template import ChatFormatter
 from response_generator.data.datasets import Dialogue, parse_dialogue, parse_pair
 from response_generator.data.dialogue_tokenization import tokenize_dialogues
+from response_generator.data.pair_text import find_target_emotion
 from response_generator.data.pair_tokenization import tokenize_pairs
 from response_generator.data.reading import read_dialogues, read_pairs
 from response_generator.data.row_formats import normalize_dialogue, normalize_pair
@@ -170,7 +171,8 @@ def test_unknown_labels_are_counted_over_all_rows(tmp_path):
     [
         (CONVERSATION | {"chosen": [BLUE | {"label": "joy"}]}, "chosen: has the label 'joy', but labels is []"),
         (CONVERSATION | {"chosen": [BLUE | {"label": "a", "emotion": "b"}]}, "chosen, turn 1: has more than one label"),
-        ({"chosen": "Blue.", "rejected": "Green."}, "has no prompt, and chosen and rejected do not begin alike"),
+        ({"chosen": "Blue.", "rejected": "Green."}, "has no prompt of the same form as chosen and rejected, and these"),
+        (CONVERSATION | {"prompt": "What color?"}, "has no prompt of the same form as chosen and rejected, and these"),
         ({"chosen": "Blue.", "rejected": [GREEN]}, "has no prompt, and chosen is text and rejected a list"),
         (CONVERSATION | {"prompt": [QUESTION, SYSTEM]}, "turn 2: role is 'system'; needed: 'assistant'"),
         (CONVERSATION | {"prompt": [SYSTEM]}, "prompt ends with system"),
@@ -201,6 +203,22 @@ def test_columns_have_other_names(tmp_path):
     )
     ((dialogue,), _) = read_dialogues(conversations, NO_LABELS)
     assert dialogue.gold_response == "It is blue."
+
+
+@pytest.mark.parametrize(
+    ("prompt", "target"),
+    [
+        ("[INST] Hi . [/INST] [EMOTION] very polite [/EMOTION] ", "very polite"),
+        ("<|im_start|>assistant polite\n", "polite"),
+        ("Hi .\nc++ ", "c++"),
+        ("Hi , impolite", None),
+        ("polite Hi .", None),
+    ],
+)
+def test_a_text_prompt_ends_with_its_label(prompt, target):
+    pair = parse_pair(0, STANDARD | {"prompt": prompt}, NO_LABELS)
+    assert find_target_emotion(pair, Labels(("polite", "very polite", "c++"), None)) == target
+    assert find_target_emotion(pair, NO_LABELS) is None
 
 
 def test_a_system_message_must_be_written_and_be_the_only_one(tokenizer, monkeypatch):
