@@ -164,9 +164,12 @@ class ChatFormatter:
         return prompt.rstrip().endswith(self.endings)
 
     def with_one_bos(self, prompt: str) -> str:
-        """Returns a prompt given as text with exactly one BOS at its start, if the template writes a BOS."""
+        """Returns a prompt given as text with exactly one BOS at its start, if the template writes a BOS there.
+
+        A token that opens every message, as `<|im_start|>` of SmolLM2, which calls it the BOS, is not put before texts.
+        """
         bos = self.tokenizer.bos_token
-        if not bos or not self.plain_prompt.startswith(bos):
+        if not bos or not self.plain_prompt.startswith(bos) or bos in self.plain_prompt.removeprefix(bos):
             return prompt
         while prompt.startswith(bos):
             prompt = prompt[len(bos) :]
