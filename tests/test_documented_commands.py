@@ -23,6 +23,8 @@ from response_generator.config.schema import EvaluateArguments, ModelArguments
 from response_generator.config.training_schema import DPOArguments, SFTArguments
 from response_generator.config.validation import validate_arguments
 from response_generator.data.datasets import parse_dialogue, parse_pair
+from response_generator.data.row_formats import normalize_dialogue, normalize_pair
+from response_generator.labels import Labels
 from response_generator.preferences import __main__ as preferences
 
 PUBLISHED_ARGS = {
@@ -100,7 +102,11 @@ def test_every_example_of_args_is_valid(block, tmp_path):
 def test_every_example_row_is_valid(block):
     for line in block.text.splitlines():
         row = json.loads(line)
-        parse_pair(0, row, EMOTION_LABELS) if "chosen" in row else parse_dialogue(0, row, EMOTION_LABELS)
+        labels = Labels((), None) if block.file.name == "plain_pairs.md" else EMOTION_LABELS
+        if "chosen" in row:
+            parse_pair(0, normalize_pair(row, {}), labels)
+        else:
+            parse_dialogue(0, normalize_dialogue(row, {}), labels)
 
 
 @pytest.mark.parametrize("file", DOCUMENTS, ids=lambda file: file.name)

@@ -92,7 +92,7 @@ def find_input_errors(arguments: Section, sources: list[Source], predictions: Pa
     errors = []
     loads_base_model = predictions is None and isinstance(arguments, LoadingArguments)
     trains_adapter = isinstance(arguments, AdapterTrainingArguments)
-    if loads_base_model:
+    if loads_base_model and arguments.chat_template.file:
         errors += find_file_errors("chat_template.file", arguments.chat_template.file)
     if predictions is not None:
         errors += find_predictions_errors(predictions)

@@ -28,6 +28,10 @@ def show_counts(name: str, tokens: TokenizedPairs, formatter: ChatFormatter) -> 
             Text(f"the required markers {', '.join(map(repr, formatter.required_markers))} are in every prompt")
         )
     show_missing_markers(tokens)
+    if tokens.shared_starts:
+        console.print(
+            f"{tokens.shared_starts} pairs have no prompt of their own: it is what chosen and rejected begin with"
+        )
     show_special_tokens(tokens.special_tokens, "pairs")
     show_unlike_evaluation(tokens, formatter)
 
@@ -63,7 +67,7 @@ def show_unlike_evaluation(tokens: TokenizedPairs, formatter: ChatFormatter) -> 
         reason = (
             f"plain text, which is used unchanged: no roles {'and no target emotion ' if labels else ''}are added to it"
             if form == TEXT
-            else "messages without a target emotion: their content is text, not an object"
+            else "messages without a target emotion: their chosen reply has none"
         )
         content = ' with the content {"emotion": …, "dialog": …}' if labels else ""
         message = (

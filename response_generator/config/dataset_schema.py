@@ -8,6 +8,17 @@ from response_generator.config.library.key_rule import MAX_COUNT, MAX_NUMBER, MA
 from response_generator.config.section import Section, SourceName
 from response_generator.config.sources import SourceKind
 
+PairColumn = Literal[
+    "prompt",
+    "chosen",
+    "rejected",
+    "chosen_score",
+    "rejected_score",
+    "chosen_emotion",
+    "chosen_gibberish_label",
+    "chosen_gibberish_score",
+]
+
 
 def check_split(name: str) -> str:
     if "/" in name or not name.strip():
@@ -35,6 +46,8 @@ class DatasetArguments(Section):
     """Read only this many rows, from `offset` on; null: all."""
     skip_bad_rows: bool = False
     """true: leave out rows that cannot be used, and count them. false: stop with an error that lists them."""
+    columns: dict[Literal["prompt", "messages"], str] = {}
+    """The data's names of columns that have another name here: `{"prompt": "conversation"}`."""
 
 
 class FilterArguments(Section):
@@ -67,6 +80,9 @@ class FilterArguments(Section):
 
 class PairDatasetArguments(DatasetArguments):
     """A data set of preference pairs."""
+
+    columns: dict[PairColumn, str] = {}
+    """The data's names of columns that have another name here: `{"prompt": "question", "chosen": "good"}`."""
 
 
 class FilteredPairDatasetArguments(PairDatasetArguments):

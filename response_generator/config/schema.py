@@ -58,8 +58,8 @@ class LabelArguments(Section):
 
 
 class ChatTemplateArguments(Section):
-    file: LocalPath
-    """Path of the Jinja template."""
+    file: LocalPath | None = None
+    """Path of the Jinja template; null: the one of the tokenizer, which is that of the adapter where it has one."""
     special_tokens: dict[str, Any] = {}
     """Tokens to add to the tokenizer, with the keys of `add_special_tokens`, such as `pad_token`."""
     required_markers: list[str] = []

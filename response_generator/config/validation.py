@@ -14,6 +14,7 @@ from response_generator.config.schema import LABELS_BY_ID, LABELS_BY_NAME
 from response_generator.config.section import Section
 from response_generator.errors import InputError
 
+NO_KEYS = (LABELS_BY_ID, LABELS_BY_NAME, "[key]")  # parts of a place of pydantic
 SCHEMA_KEY = "$schema"  # names a JSON Schema for editors; allowed in every args file
 KEYWORD_SECTIONS = tuple(library_keywords.RULES)
 SCRIPT_OF_SECTION = {
@@ -105,7 +106,7 @@ def drop_null_keywords(section: str, values: dict[str, Any]) -> dict[str, Any]:
 
 def describe_pydantic_error(model: type[BaseModel], error: dict) -> str:
     """Rewrites one entry of pydantic's `ValidationError.errors()` in the form of our other messages."""
-    key = ".".join(str(part) for part in error["loc"] if part not in (LABELS_BY_ID, LABELS_BY_NAME))
+    key = ".".join(str(part) for part in error["loc"] if part not in NO_KEYS)
     if error["type"] == "extra_forbidden":
         section = find_section(model, error["loc"])
         if section is model and (places := find_in_sections(model, key)):

@@ -9,11 +9,12 @@ from pathlib import Path
 from transformers import PreTrainedTokenizerBase
 
 from response_generator.config.schema import ChatTemplateArguments
-from response_generator.data.datasets import Content, Message
+from response_generator.data.datasets import Content, Message, get_text
 from response_generator.errors import InputError
 from response_generator.labels import Labels
 
 SPECIAL_TOKEN_PATTERN = re.compile(r"<\|[^|<>\s]+\|>|<[a-z_]+>|\[/?[A-Z]+\]")  # <|im_start|>, <think>, [INST]
+OWN_TEMPLATE = "null (the tokenizer's own template)"
 SAMPLE_TEXT = "Hello ."  # user text of the dialogue on which a template is checked
 PLAIN_HISTORY = [{"role": "user", "content": SAMPLE_TEXT}]
 
@@ -40,17 +41,25 @@ class ChatFormatter:
                 where there are labels, or an EOS after a reply.
         """
         original_template = tokenizer.chat_template
-        try:
-            tokenizer.chat_template = Path(arguments.file).read_text(encoding="utf-8")
-        except UnicodeDecodeError as error:
-            raise InputError(f"chat_template.file: {arguments.file}: is not UTF-8 ({error})") from error
+        if arguments.file:
+            tokenizer.chat_template = read_template(arguments.file)
+        elif not original_template:
+            raise InputError(
+                "chat_template.file: null, but the tokenizer has no chat template of its own; name one, for example "
+                "response_generator/data/templates/chatml_emotion.jinja"
+            )
         is_other_template = (
             isinstance(original_template, str)
             and "target_emotion" in original_template
             and original_template != tokenizer.chat_template
         )
         formatter = cls(
-            tokenizer, arguments.file, arguments.required_markers, arguments.system_prompt, labels, is_other_template
+            tokenizer,
+            arguments.file or OWN_TEMPLATE,
+            arguments.required_markers,
+            arguments.system_prompt,
+            labels,
+            is_other_template,
         )
         formatter.check_on_samples()
         return formatter
@@ -70,8 +79,18 @@ class ChatFormatter:
             )
 
     def prompt(self, history: list[Message], target_emotion: str | None) -> str:
-        """Renders the prompt of a reply; the target emotion comes last."""
-        return self.rendered(history, add_generation_prompt=True, target_emotion=target_emotion)
+        """Renders the prompt of a reply; the target emotion comes last.
+
+        Raises:
+            InputError: when the template cannot be rendered, or does not write the history's system message.
+        """
+        prompt = self.rendered(history, add_generation_prompt=True, target_emotion=target_emotion)
+        if history[0]["role"] == "system" and history[0]["content"].strip() not in prompt:
+            raise InputError(
+                f"chat_template.file: {self.file}: does not write the system message {history[0]['content']!r:.60} of "
+                f"the data; use another template, or remove the message"
+            )
+        return prompt
 
     def completion(self, history: list[Message], target_emotion: str | None, content: Content) -> str:
         """Renders the reply that follows `prompt`: its text and one EOS, exactly as the template writes them.
@@ -94,12 +113,18 @@ class ChatFormatter:
         reply, eos, _ = dialogue[len(prompt) :].partition(self.tokenizer.eos_token)
         if not eos:
             raise InputError(
-                f"chat_template.file: {self.file}: no {self.tokenizer.eos_token} after a reply: {dialogue!r}"
+                f"chat_template.file: {self.file}: no {self.tokenizer.eos_token} after a reply: {dialogue!r}; if "
+                f"another token ends a reply, set it as chat_template.special_tokens.eos_token"
             )
         return reply + eos
 
     def rendered(self, history: list[Message], **variables) -> str:
         system = [{"role": "system", "content": self.system_prompt}] if self.system_prompt else []
+        if system and history[0]["role"] == "system":
+            raise InputError(
+                f"chat_template.system_prompt: got {self.system_prompt!r:.60}, but the data has a system message of "
+                f"its own, {history[0]['content']!r:.60}; set it to null, or remove the messages"
+            )
         try:
             return self.tokenizer.apply_chat_template([*system, *history], tokenize=False, **variables)
         except Exception as error:  # a template is a program and can raise any exception
@@ -139,9 +164,12 @@ class ChatFormatter:
         return prompt.rstrip().endswith(self.endings)
 
     def with_one_bos(self, prompt: str) -> str:
-        """Returns a prompt given as text with exactly one BOS at its start, if the template writes a BOS."""
+        """Returns a prompt given as text with exactly one BOS at its start, if the template writes a BOS there.
+
+        A token that opens every message, as `<|im_start|>` of SmolLM2, which calls it the BOS, is not put before texts.
+        """
         bos = self.tokenizer.bos_token
-        if not bos or not self.plain_prompt.startswith(bos):
+        if not bos or not self.plain_prompt.startswith(bos) or bos in self.plain_prompt.removeprefix(bos):
             return prompt
         while prompt.startswith(bos):
             prompt = prompt[len(bos) :]
@@ -158,9 +186,15 @@ class ChatFormatter:
 
     def special_tokens_in(self, messages: list[Message]) -> set[str]:
         """Finds special tokens in the text of messages; the model cannot tell them from those of the template."""
-        contents = [message["content"] for message in messages]
-        text = " ".join(content if isinstance(content, str) else content["dialog"] for content in contents)
+        text = " ".join(get_text(message["content"]) for message in messages)
         return {token for token in self.tokenizer.all_special_tokens if token in text}
 
     def encode(self, text: str) -> list[int]:
         return self.tokenizer(text, add_special_tokens=False)["input_ids"]
+
+
+def read_template(file: str) -> str:
+    try:
+        return Path(file).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"chat_template.file: {file}: is not UTF-8 ({error})") from error

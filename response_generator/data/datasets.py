@@ -13,7 +13,7 @@ MARKED_REPLY = re.compile(r"\s*\[EMOTION\]\s*(?P<emotion>.*?)\s*\[/EMOTION\]\s*(
 
 # A message's content is {"emotion", "dialog"} or, in preference data and without labels, a plain string.
 Content = dict[str, str] | str
-Message = dict[str, Any]  # {"role": "user" | "assistant", "content": Content}
+Message = dict[str, Any]  # {"role": "system" | "user" | "assistant", "content": Content}
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,7 @@ class Pair:
     chosen_score: float | None
     rejected_score: float | None
     chosen_labels: ReplyLabels | None = None
+    has_shared_start: bool = False  # the prompt was taken from the beginning of both completions
 
     @property
     def margin(self) -> float | None:
@@ -85,7 +86,7 @@ def parse_dialogue(index: int, row: dict, labels: Labels) -> Dialogue:
     if len(turns) < 2 or turns[-1]["role"] != "assistant":
         raise BadRow(f"prompt ends with {turns[-1]['role']}; the last turn (here {len(turns)}) must be the assistant's")
     last = turns[-1]["content"]
-    return Dialogue(index, turns[:-1], get_emotion(last), last if isinstance(last, str) else last["dialog"])
+    return Dialogue(index, turns[:-1], get_emotion(last), get_text(last))
 
 
 def parse_pair(index: int, row: dict, labels: Labels) -> Pair:
@@ -100,7 +101,7 @@ def parse_pair(index: int, row: dict, labels: Labels) -> Pair:
             raise BadRow(f"prompt ends with {prompt[-1]['role']}; its last turn must be the user's")
         chosen, rejected = parse_completion(chosen, "chosen", labels), parse_completion(rejected, "rejected", labels)
     scores = parse_score(row, "chosen_score"), parse_score(row, "rejected_score")
-    return Pair(index, prompt, chosen, rejected, *scores, parse_labels(row, labels))
+    return Pair(index, prompt, chosen, rejected, *scores, parse_labels(row, labels), row.get("has_shared_start", False))
 
 
 def parse_completion(messages: Any, name: str, labels: Labels) -> Content:
@@ -135,26 +136,37 @@ def parse_score(row: dict, name: str) -> float | None:
 
 
 def check_messages(messages: Any, name: str, labels: Labels, strings: bool) -> list[Message]:
+    """Args:
+    strings: whether a message of the assistant may have no label; one of the user may always.
+    """
     if not isinstance(messages, list) or not messages:
         raise BadRow(f"{name} is {describe_json_type(messages)}; needed: a list of turns")
     turns = []
     for number, message in enumerate(messages):
         place = f"{name}, turn {number + 1}"
-        expected = "assistant" if number % 2 else "user"
         role = message.get("role") if isinstance(message, dict) else None
-        if role == "system":
-            raise BadRow(
-                f"{place}: role is 'system'; put its text into chat_template.system_prompt, and remove the turn"
-            )
+        if role == "system" and number == 0:
+            turns.append({"role": role, "content": check_plain_text(message.get("content"), place)})
+            continue
+        expected = "assistant" if turns and turns[-1]["role"] == "user" else "user"
         if role != expected:
-            raise BadRow(f"{place}: role is {role!r}; needed: {expected!r} (user and assistant alternate, user first)")
-        turns.append({"role": role, "content": check_content(message.get("content"), place, labels, strings)})
+            raise BadRow(
+                f"{place}: role is {role!r}; needed: {expected!r} (user and assistant alternate, user first, after one "
+                f"system message at most)"
+            )
+        content = check_content(message.get("content"), place, labels, strings or role == "user")
+        turns.append({"role": role, "content": content})
     return turns
 
 
 def check_content(content: Any, place: str, labels: Labels, strings: bool) -> Content:
-    """Without labels content is text; with labels an object, or text where `strings` are allowed."""
+    """Without labels, content is text; with labels an object, or text where `strings` are allowed."""
     if not labels:
+        if has_emotion(content):
+            raise BadRow(
+                f"{place}: has the label {content['emotion']!r}, but labels is []; set labels to the labels of the "
+                f"data, or remove them from the data"
+            )
         return check_plain_text(content, place)
     if strings and isinstance(content, str) and content.strip():
         marked = MARKED_REPLY.fullmatch(content)
@@ -163,7 +175,10 @@ def check_content(content: Any, place: str, labels: Labels, strings: bool) -> Co
         # The template writes the emotion into the prompt; the model generates only the text after it.
         content = marked.groupdict()
     if not isinstance(content, dict) or not {"emotion", "dialog"} <= set(content):
-        raise BadRow(f"{place}: content is {describe_json_type(content)}; needed: an object with emotion and dialog")
+        raise BadRow(
+            f"{place}: content is {describe_json_type(content)}; needed: text with a label beside it, or an object "
+            f"with emotion and dialog"
+        )
     emotion, dialog = content["emotion"], content["dialog"]
     check_label(emotion, f"{place}: emotion", labels)
     if not isinstance(dialog, str) or not dialog.strip():
@@ -172,11 +187,6 @@ def check_content(content: Any, place: str, labels: Labels, strings: bool) -> Co
 
 
 def check_plain_text(content: Any, place: str) -> str:
-    if isinstance(content, dict) and content.get("emotion") is not None:
-        raise BadRow(
-            f"{place}: has the label {content['emotion']!r}, but labels is []; set labels to the labels of the data, "
-            f"or write the content as text"
-        )
     if not isinstance(content, str) or not content.strip():
         raise BadRow(f"{place}: content is {describe_json_type(content)}; needed: text")
     return content
@@ -206,6 +216,10 @@ def make_content(emotion: str | None, text: str) -> Content:
 def get_emotion(content: Content) -> str | None:
     """The label of a message; None where its content is text."""
     return None if isinstance(content, str) else content["emotion"]
+
+
+def get_text(content: Content) -> str:
+    return content if isinstance(content, str) else content["dialog"]
 
 
 def describe_json_type(value: Any) -> str:

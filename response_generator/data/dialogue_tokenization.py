@@ -63,7 +63,8 @@ def tokenize_dialogues(
     for dialogue in dialogues:
         turns = [*dialogue.history, {"role": "assistant", "content": dialogue.gold_content}]
         last = len(turns) - 1
-        places = range(1, len(turns), 2) if replies == "all" else [last]
+        replies_of_bot = [place for place, turn in enumerate(turns) if turn["role"] == "assistant"]
+        places = replies_of_bot if replies == "all" else [last]
         prompt = formatter.prompt(turns[:last], dialogue.target_emotion)
         tokens.missing_markers.update(formatter.missing_markers(prompt))
         tokens.special_tokens.update(formatter.special_tokens_in(turns))

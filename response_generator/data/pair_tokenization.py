@@ -12,7 +12,7 @@ from datasets import Dataset
 from transformers import TrainingArguments
 
 from response_generator.data.chat_template import ChatFormatter
-from response_generator.data.datasets import Pair, get_emotion
+from response_generator.data.datasets import Pair, get_emotion, get_text
 from response_generator.data.prompt_tokens import tokenize_prompt_and_completions
 from response_generator.errors import InputError
 
@@ -63,6 +63,7 @@ class TokenizedPairs(TokenizedRows):
 
     longest_part = "whole"
 
+    shared_starts: int = 0  # pairs whose prompt is the shared beginning of their completions
     unlike_evaluation: Counter = field(default_factory=Counter)  # prompts that end in another way, by TEXT or MESSAGES
 
     def dropped_metrics(self, key: str) -> dict[str, int]:
@@ -106,6 +107,7 @@ def tokenize_pairs(pairs: list[Pair], formatter: ChatFormatter, max_length: int 
     for pair in pairs:
         prompt, chosen, rejected = render_pair(pair, formatter)
         tokens.missing_markers.update(formatter.missing_markers(prompt))
+        tokens.shared_starts += pair.has_shared_start
         form = TEXT if isinstance(pair.prompt, str) else MESSAGES
         tokens.unlike_evaluation[form] += not formatter.ends_as_in_evaluation(prompt)
         if form == MESSAGES:
@@ -143,8 +145,7 @@ def find_misplaced_eos(pair: Pair, formatter: ChatFormatter) -> str | None:
     """Returns ONLY_EOS or INNER_EOS if a completion has no text before its EOS, or an EOS before its end."""
     eos = formatter.tokenizer.eos_token
     for completion in (pair.chosen, pair.rejected):
-        content = completion if isinstance(completion, str) else completion["dialog"]
-        text = formatter.with_one_eos(content).removesuffix(eos)
+        text = formatter.with_one_eos(get_text(completion)).removesuffix(eos)
         if not text.strip():
             return ONLY_EOS
         if eos in text:

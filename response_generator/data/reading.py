@@ -13,11 +13,11 @@ from response_generator.data.datasets import (
     Pair,
     Skipped,
     UnknownLabel,
-    describe_json_type,
     list_unknown_labels,
     parse_dialogue,
     parse_pair,
 )
+from response_generator.data.row_formats import normalize_dialogue, normalize_pair
 from response_generator.errors import MAX_SHOWN_ERRORS, InputError, raise_row_errors
 from response_generator.labels import Labels
 
@@ -53,7 +53,7 @@ def read_dialogues(dataset: DatasetArguments, labels: Labels) -> tuple[list[Dial
     Raises:
         InputError: with the errors of the first bad rows, unless they are skipped; or when no row can be used.
     """
-    return parse_rows(dataset, labels, parse_dialogue, columns={"prompt"})
+    return parse_rows(dataset, labels, normalize_dialogue, parse_dialogue)
 
 
 def read_pairs(dataset: DatasetArguments, labels: Labels) -> tuple[list[Pair], Skipped]:
@@ -62,18 +62,22 @@ def read_pairs(dataset: DatasetArguments, labels: Labels) -> tuple[list[Pair], S
     Raises:
         InputError: with the errors of the first bad rows, unless they are skipped; or when no row can be used.
     """
-    return parse_rows(dataset, labels, parse_pair, columns={"prompt", "chosen", "rejected"})
+    return parse_rows(dataset, labels, normalize_pair, parse_pair)
 
 
 def parse_rows(
-    dataset: DatasetArguments, labels: Labels, parse: Callable[[int, dict, Labels], Any], columns: set[str]
+    dataset: DatasetArguments,
+    labels: Labels,
+    normalize: Callable[[Any, dict[str, str]], dict],
+    parse: Callable[[int, dict, Labels], Any],
 ) -> tuple[list[Any], Skipped]:
     from response_generator.data import raw_rows  # imports pyarrow, which takes longer than checking the args
 
     rows, errors, skipped, unknown = [], [], Counter(), Counter()
     for index, (place, row) in enumerate(raw_rows.read_rows(dataset)):
         try:
-            check_columns(row, columns)
+            row = normalize(row, dataset.columns)
+            check_values(row)
             rows.append(parse(index, row, labels))
         except BadRow as error:
             errors.append((place, error))
@@ -88,13 +92,8 @@ def parse_rows(
     return rows, skipped
 
 
-def check_columns(row: Any, columns: set[str]) -> None:
-    """Raises BadRow when a row is no object, or lacks a column, or has a value that JSON cannot hold."""
-    if not isinstance(row, dict):
-        raise BadRow(f"is {describe_json_type(row)}; needed: an object with {', '.join(sorted(columns))}")
-    missing_columns = sorted(columns - {key for key, value in row.items() if value is not None})
-    if missing_columns:
-        raise BadRow(f"has no {', '.join(missing_columns)}; its columns: {', '.join(row) or 'none'}")
+def check_values(row: dict[str, Any]) -> None:
+    """Raises BadRow when a column that is used has a value that JSON cannot hold."""
     unusable = strict_json.find_unusable({key: row[key] for key in USED_COLUMNS & set(row)})
     if unusable:
         raise BadRow(": ".join(unusable[0]))

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from response_generator.config.preference_schema import PreferenceDataArguments
-from response_generator.data.datasets import Dialogue, Skipped
+from response_generator.data.datasets import Dialogue, Skipped, get_emotion, get_text
 from response_generator.errors import raise_row_errors
 from response_generator.labels import Labels
 
@@ -50,8 +50,10 @@ def balance_targets(prompts: Sequence[Dialogue], labels: Labels, seed: int) -> l
 def list_windows(dialogue: Dialogue, args: PreferenceDataArguments) -> Iterator[tuple]:
     """The history, target emotion and gold reply of each window."""
     turns = [*dialogue.history, {"role": "assistant", "content": dialogue.gold_content}]
+    system = [turns.pop(0)] if turns[0]["role"] == "system" else []
     ends = range(1, len(turns), 2) if args.windows == "all" else [len(turns) - 1]
     for end in ends:
         length = end if args.history_turns is None else min(end, args.history_turns)
         if args.history_turns in (None, length) or args.keep_short_dialogues:
-            yield turns[end - length : end], turns[end]["content"]["emotion"], turns[end]["content"]["dialog"]
+            reply = turns[end]["content"]
+            yield [*system, *turns[end - length : end]], get_emotion(reply), get_text(reply)

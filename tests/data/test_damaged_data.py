@@ -111,12 +111,6 @@ def test_a_damaged_parquet_file_is_refused(tmp_path):
             read_pairs(DatasetArguments(path=str(file)), EMOTION_LABELS)
 
 
-def test_a_system_turn_is_refused_and_system_prompt_is_suggested(tmp_path):
-    system = {"role": "system", "content": "Be kind ."}
-    with pytest.raises(InputError, match="put its text into chat_template.system_prompt, and remove the turn"):
-        read_pairs(dataset(tmp_path, [OBJECTS | {"prompt": [system, *HISTORY]}]), EMOTION_LABELS)
-
-
 @pytest.mark.parametrize("main", [fine_tune_dpo.main, evaluate.main])
 def test_a_pipe_is_refused_at_once(tiny, tmp_path, capsys, main):
     os.mkfifo(tmp_path / "rows.jsonl")

@@ -105,7 +105,7 @@ def test_a_bad_pair_is_refused_with_its_line(tmp_path, row, words):
     [
         ({"emotion": "joy", "dialog": "Yes ."}, "emotion is 'joy'; allowed: neutral, anger"),
         ({"emotion": "fear", "dialog": "  "}, "dialog is blank; needed: text"),
-        ({"emotion": "fear"}, "needed: an object with emotion and dialog"),
+        ({"emotion": "fear"}, "needed: text with a label beside it, or an object with emotion and dialog"),
         ("Yes .", "content is text"),
     ],
 )

@@ -77,7 +77,8 @@ def test_a_token_across_prompt_and_completion_is_counted(chatml, capsys):
     tokens = tokenize_pairs([merging], chatml, None)
     assert tokens.merged == 1
     (row,) = tokens.rows
-    assert chatml.tokenizer.decode(row["prompt_ids"] + row["chosen_ids"]) == "<|im_start|>a the<|im_end|>"
+    # Without "<|im_start|>", the BOS of this tokenizer: the template opens every message with it.
+    assert chatml.tokenizer.decode(row["prompt_ids"] + row["chosen_ids"]) == "a the<|im_end|>"
     # The prompt's ids are those of a pair in which nothing merges.
     (other,) = tokenize_pairs([replace(merging, chosen="ing", rejected="s")], chatml, None).rows
     assert row["prompt_ids"] == other["prompt_ids"]

@@ -51,6 +51,15 @@ def texts(windows) -> list[tuple]:
     ]
 
 
+def test_a_system_message_stays_and_is_no_turn():
+    whole = make_dialogue(0, 6)
+    system = {"role": "system", "content": "Be kind ."}
+    windows, _ = cut_windows([Dialogue(0, [system, *whole.history], "happiness", "t5")], Args(windows="all"))
+    assert [window.history[0] for window in windows] == [system, system]
+    without = [Dialogue(window.index, window.history[1:], "happiness", window.gold_response) for window in windows]
+    assert without == cut_windows([whole], Args(windows="all"))[0]
+
+
 def test_the_last_turns_before_the_last_reply():
     windows, skipped = cut_windows([make_dialogue(7, 6), make_dialogue(9, 4)], Args())
     assert texts(windows) == [

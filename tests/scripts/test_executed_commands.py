@@ -25,6 +25,7 @@ from commands import (
     to_options,
 )
 from conftest import read_json
+from documents import BLOCKS
 from small_repository import ROWS, write_small_repository
 from tensorboard.program import TensorBoard
 
@@ -65,6 +66,8 @@ COPIES = {
         "runs/daily_dialog/pair_emotion_classifier/classifier": "assets/pair_emotion_classifier",
     },
 }
+# The file for the pairs that a document shows.
+SHOWN_PAIRS = {"plain_pairs.md": "my_data/pairs.jsonl"}
 # What is removed before the commands that contain these words.
 REMOVED = {
     "demo.pair_classifiers": ("assets/pair_emotion_classifier", "assets/pair_gibberish_classifier"),
@@ -214,10 +217,18 @@ def test_the_commands_of_the_readme_work(after_readme):
     assert {"demo/evaluate/emotion_accuracy", "beta/evaluate/emotion_accuracy"} <= metrics.keys()
 
 
+def write_shown_pairs(document: str, file: Path) -> None:
+    blocks = [block.text for block in BLOCKS if block.file.name == document and block.language == "jsonl"]
+    file.parent.mkdir()
+    file.write_text("".join(text for text in blocks if '"chosen"' in text), encoding="utf-8")
+
+
 @pytest.mark.parametrize("document", [document for document in PLAN if document != "README.md"])
 def test_the_commands_of_a_document_work(document, repository, monkeypatch):
     for name, source in COPIES.get(document, {}).items():
         shutil.copytree(repository / source, repository / name)
+    if document in SHOWN_PAIRS:
+        write_shown_pairs(document, repository / SHOWN_PAIRS[document])
     for command in PLAN[document]:
         execute(command, monkeypatch)
 

@@ -1,0 +1,108 @@
+"""Turns the row formats of TRL, and columns of other names, into the form that `datasets.py` checks.
+
+A pair becomes `prompt`, `chosen` and `rejected`: texts, or lists of messages. A dialogue becomes `prompt`, a list of
+messages. A message's `label` or `emotion` becomes a part of its content: {"emotion", "dialog"}.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from response_generator.data.datasets import BadRow, describe_json_type
+
+MESSAGE_COLUMNS = ("prompt", "chosen", "rejected")
+LABEL_KEYS = ("label", "emotion")  # of a message, beside its role and content
+
+
+def normalize_pair(row: Any, columns: Mapping[str, str]) -> dict[str, Any]:
+    """Returns a row with `prompt`, `chosen` and `rejected`, and `has_shared_start`: whether the prompt was taken from
+    the beginning that chosen and rejected share.
+
+    Args:
+        columns: `{column here: column of the data}` of the columns with other names in the data.
+
+    Raises:
+        BadRow: when a column is missing.
+    """
+    row = rename_columns(row, columns, "chosen, prompt, rejected")
+    check_present(row, ("chosen", "rejected") if has_shared_start(row) else MESSAGE_COLUMNS)
+    row = {"has_shared_start": False} | row
+    if has_shared_start(row):
+        row |= split_shared_start(row["chosen"], row["rejected"]) | {"has_shared_start": True}
+    return row | {name: add_labels(row[name], name) for name in MESSAGE_COLUMNS}
+
+
+def normalize_dialogue(row: Any, columns: Mapping[str, str]) -> dict[str, Any]:
+    """Returns a row whose `prompt` is the whole dialogue, also where its column is `messages`. See `normalize_pair`."""
+    row = rename_columns(row, columns, "prompt")
+    if row.get("messages") is not None and not isinstance(row.get("prompt"), list):
+        row = row | {"prompt": row["messages"]}
+    check_present(row, ("prompt",))
+    return row | {"prompt": add_labels(row["prompt"], "prompt")}
+
+
+def rename_columns(row: Any, columns: Mapping[str, str], needed: str) -> dict[str, Any]:
+    if not isinstance(row, dict):
+        raise BadRow(f"is {describe_json_type(row)}; needed: an object with {needed}")
+    missing = sorted(set(columns.values()) - set(row))
+    if missing:
+        raise BadRow(f"has no {', '.join(missing)}, named in columns; its columns: {', '.join(row) or 'none'}")
+    return row | {name: row[source] for name, source in columns.items()}
+
+
+def check_present(row: dict[str, Any], names: Sequence[str]) -> None:
+    missing = sorted(name for name in names if row.get(name) is None)
+    if missing:
+        raise BadRow(f"has no {', '.join(missing)}; its columns: {', '.join(row) or 'none'}")
+
+
+def has_shared_start(row: dict[str, Any]) -> bool:
+    """Whether a pair has no prompt of its own: none at all, or a text beside whole conversations, as TRL reads them."""
+    chosen, rejected, prompt = (row.get(name) for name in ("chosen", "rejected", "prompt"))
+    if chosen is None or rejected is None:
+        return False
+    return prompt is None or (isinstance(prompt, str) and isinstance(chosen, list) and isinstance(rejected, list))
+
+
+def split_shared_start(chosen: Any, rejected: Any) -> dict[str, Any]:
+    """Splits two texts, or two lists of messages, where they first differ, as `extract_prompt` of TRL does.
+
+    The spaces of a text are tokens of the replies: of a space before the difference, the prompt does not have the last
+    one. If one of both is the beginning of the other, the prompt lacks its last character or message.
+
+    Raises:
+        BadRow: when they do not begin alike.
+    """
+    if type(chosen) is not type(rejected) or not isinstance(chosen, (str, list)):
+        kinds = f"chosen is {describe_json_type(chosen)} and rejected {describe_json_type(rejected)}"
+        raise BadRow(f"has no prompt, and {kinds}; needed: both texts, or both lists of messages")
+    shorter = min(len(chosen), len(rejected))
+    end = next((place for place in range(shorter) if chosen[place] != rejected[place]), None)
+    if end is None:
+        end = shorter - 1
+    elif end > 0 and chosen[end - 1] == " ":
+        end -= 1
+    if end < 1:
+        raise BadRow(
+            "has no prompt of the same form as chosen and rejected, and these do not begin alike; needed: a column "
+            "prompt"
+        )
+    return {"prompt": chosen[:end], "chosen": chosen[end:], "rejected": rejected[end:]}
+
+
+def add_labels(messages: Any, name: str) -> Any:
+    """Moves the label of each message into its content; what is no list of messages stays as it is."""
+    if not isinstance(messages, list):
+        return messages
+    return [add_label(message, f"{name}, turn {number}") for number, message in enumerate(messages, 1)]
+
+
+def add_label(message: Any, place: str) -> Any:
+    if not isinstance(message, dict):
+        return message
+    found = [message[key] for key in LABEL_KEYS if message.get(key) is not None]
+    if not found:
+        return message
+    content = message.get("content")
+    if len(found) > 1 or isinstance(content, dict):
+        raise BadRow(f"{place}: has more than one label; needed: one label, beside a content that is text")
+    return message | {"content": {"emotion": found[0], "dialog": content}}
