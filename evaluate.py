@@ -34,7 +34,7 @@ def main() -> None:
         comparison_run.compare(options.compare, options.output_dir or Path("comparison"))
         return
     args = command_line.read_arguments(EvaluateArguments, options)
-    run = preflight.check_environment(args, options.from_predictions)
+    run = preflight.check_environment(args, options.args_files, options.from_predictions)
     if options.from_predictions:
         import_backend("transformers")  # enough for the classifiers, whichever backend generated the replies
         from response_generator.programs import evaluation_run

@@ -25,7 +25,7 @@ from response_generator.runs.run_folder import RunFolder
 def main() -> None:
     options = command_line.build_parser(DPOArguments, __doc__)[0].parse_args()
     args = command_line.read_arguments(DPOArguments, options)
-    run = preflight.check_environment(args)
+    run = preflight.check_environment(args, options.args_files)
     if run.is_finished:
         show_finished(args, run)
         return

@@ -14,6 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from response_generator.config.args_file import ArgsFile
 from response_generator.config.dataset_schema import DatasetArguments
 from response_generator.config.training_schema import DPOArguments
 from response_generator.config.validation import validate_arguments
@@ -38,7 +39,7 @@ DPO = {
 
 
 def main(measurement: dict) -> dict:
-    values = json.loads(ARGS_FILE.read_text(encoding="utf-8"))
+    values = ArgsFile.read(ARGS_FILE).values
     with tempfile.TemporaryDirectory() as folder:
         os.environ["XDG_CACHE_HOME"] = folder  # the reference is computed in every measurement
         values["output_dir"] = str(Path(folder, "run"))

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
+from response_generator.config.args_file import ArgsFile
 from response_generator.config.schema import EvaluateArguments
 from response_generator.config.validation import validate_arguments
 from response_generator.data.reading import read_dialogues
@@ -27,7 +28,7 @@ ADAPTER = ROOT / "response_generator" / "demo" / "sft_adapter"
 
 def main(measurement: dict) -> dict:
     dialogues = REAL_DIALOGUES if REAL_DIALOGUES.is_file() else DEMO_DIALOGUES
-    values = json.loads(ARGS_FILE.read_text(encoding="utf-8"))
+    values = ArgsFile.read(ARGS_FILE).values
     values |= {"adapter": str(ADAPTER), "baseline_adapter": None, "preferences": None, "output_dir": "unused"}
     values["dataset"] = {"path": str(dialogues)}
     if measurement.get("dtype"):

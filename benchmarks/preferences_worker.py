@@ -13,6 +13,7 @@ import time
 from functools import partial
 from pathlib import Path
 
+from response_generator.config.args_file import ArgsFile
 from response_generator.config.preference_schema import PreferenceDataArguments
 from response_generator.config.validation import validate_arguments
 from response_generator.data.reading import read_dialogues
@@ -25,7 +26,7 @@ MAX_ATTEMPTS = 4
 
 
 def main(measurement: dict) -> dict:
-    values = json.loads(ARGS_FILE.read_text(encoding="utf-8")) | {"max_attempts": MAX_ATTEMPTS}
+    values = ArgsFile.read(ARGS_FILE).values | {"max_attempts": MAX_ATTEMPTS}
     del values["from_pretrained"]["dtype"]  # bfloat16 where the processor has it
     dialogues = REAL_DIALOGUES if REAL_DIALOGUES.is_file() else values["dataset"]["path"]
     values["dataset"] = {"path": str(dialogues), "limit": measurement["prompts"]}

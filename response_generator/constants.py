@@ -1,7 +1,5 @@
-"""Facts that several folders need: the emotions, and the names of adapters, models and files of a run."""
+"""Facts that several folders need: names of labels, sides, adapters, models and files of a run."""
 
-# In the order of the published classifier's ids. DailyDialog calls the first one "no emotion".
-EMOTIONS = ("neutral", "anger", "disgust", "fear", "happiness", "sadness", "surprise")
 CLEAN = "clean"  # the label of the gibberish classifier for a good reply
 SIDES = ("chosen", "rejected")  # of a preference pair
 

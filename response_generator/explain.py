@@ -6,6 +6,7 @@ Without a key it lists all of them; the name of a section, such as `dpo`, lists 
 import json
 import sys
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from collections.abc import Iterator
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,13 +16,18 @@ from rich.padding import Padding
 from rich.text import Text
 
 from response_generator.cli import command_line
-from response_generator.config import json_schema, strict_json
-from response_generator.config.documentation import describe_allowed, describe_default, find_section_name, shorten
+from response_generator.config import json_schema
+from response_generator.config.args_file import ArgsFile
+from response_generator.config.documentation import describe_allowed, describe_default, shorten, to_plain_text
+from response_generator.config.json_schema import find_section_name
+from response_generator.config.library.advice import ADVICE, ORIGINAL_KEYS
+from response_generator.config.library.library_keywords import REFUSALS
 from response_generator.config.programs import PROGRAMS, Program
 from response_generator.errors import InputError
 from response_generator.runs.terminal import open_console
 
 ARGS = Path(__file__).parents[1] / "args"
+RECIPES = ("", "demo/", "daily_dialog/")  # folders of args whose values are shown
 INDENT = (0, 0, 0, 4)  # above, right, below, left
 
 
@@ -48,9 +54,8 @@ def main() -> None:
     console = open_console()
     for setting in sorted(found):
         show_setting(console, setting, programs[setting], setting.meaning)
-        published = filter(None, (find_published_value(setting.path, program) for program in programs[setting]))
-        text = f"original recipe: {', '.join(published) or 'not in its args files'}"
-        console.print(Padding(Text(text), INDENT))
+        for line in describe_use(setting.path, programs[setting]):
+            console.print(Padding(Text(line), INDENT))
     for setting in sorted(programs):
         if not found or setting.path.startswith(f"{found[0].path}."):
             show_setting(console, setting, programs[setting], shorten(setting.meaning))
@@ -78,6 +83,8 @@ def find_settings(settings: dict[Setting, list[Program]], key: str) -> list[Sett
     found = found or [setting for setting in settings if setting.path.endswith(f".{key}")]
     if found:
         return found
+    if (name := key.rpartition(".")[2]) in REFUSALS:
+        raise InputError(f"{key}: no key of an args file; {REFUSALS[name]}")
     paths = {setting.path for setting in settings}
     names = {path.rpartition(".")[2]: path for path in sorted(paths)}
     matches = get_close_matches(key, paths, n=3) or [names[name] for name in get_close_matches(key, names, n=3)]
@@ -85,25 +92,41 @@ def find_settings(settings: dict[Setting, list[Program]], key: str) -> list[Sett
     raise InputError(f"{key}: no key of an args file; {hint}")
 
 
-def find_published_value(path: str, program: Program) -> str | None:
-    """The value in the args file of the original recipe, and the name of the file."""
-    name = program.published_args
-    file = ARGS / name if name else None
-    if file is None or not file.is_file():  # args/ is not part of an installed package
+def describe_use(path: str, programs: list[Program]) -> Iterator[str]:
+    """What to try first, the values in the args files of the recipes, and that of the original recipe."""
+    if path in ADVICE:
+        start, reason, source = ADVICE[path]
+        yield f"try first: {start}. {reason} (Source: {source}.)"
+    files: dict[str, list[str]] = {}  # by value
+    names = [folder + program.args_file for program in programs if program.args_file for folder in RECIPES]
+    for name in names:
+        if (value := find_value(path, name)) is not None:
+            files.setdefault(value, []).append(f"args/{name}")
+    values = [f"{value} in {', '.join(found)}" for value, found in files.items()]
+    yield f"in the recipes: {'; '.join(values) or 'not set, so the default applies'}"
+    for name in names:
+        if path in ORIGINAL_KEYS.get(name, ()):
+            yield f"in the original recipe: {find_value(path, name)}"
+
+
+def find_value(path: str, name: str) -> str | None:
+    """The value of a key in an args file, as JSON; None where the file does not have it."""
+    file = ARGS / name
+    if not file.is_file():  # args/ is not part of an installed package
         return None
-    value: Any = strict_json.read_object(file)
+    value: Any = ArgsFile.read(file).values
     for key in path.split("."):
         if not isinstance(value, dict) or key not in value:
             return None
         value = value[key]
-    return f"{json.dumps(value, ensure_ascii=False)} in args/{name}"
+    return json.dumps(value, ensure_ascii=False)
 
 
 def show_setting(console: Console, setting: Setting, programs: list[Program], meaning: str) -> None:
     """Prints a key with its values and programs, and below it its meaning."""
     names = ", ".join(program.name for program in programs)
     console.print(Text(setting.path, style="bold").append(f"  {setting.values}; {names}", style="not bold"))
-    console.print(Padding(Text(meaning), INDENT))
+    console.print(Padding(Text(to_plain_text(meaning)), INDENT))
 
 
 if __name__ == "__main__":

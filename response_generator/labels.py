@@ -15,3 +15,13 @@ class Labels:
 
     def __bool__(self) -> bool:
         return bool(self.names)
+
+    @property
+    def default(self) -> str | None:
+        """The label where none was chosen: the neutral one, or else the first; None without labels."""
+        return self.neutral or next(iter(self.names), None)
+
+    def describe(self) -> str:
+        """For messages: the names, and which of them is neutral."""
+        names = [f"{name} (neutral)" if name == self.neutral else name for name in self.names]
+        return ", ".join(names) or "none"

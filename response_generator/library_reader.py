@@ -6,13 +6,17 @@ process of its own may do it:
     python -m response_generator.library_reader
 """
 
+import ast
+import io
 import json
 import os
 import re
+import tokenize
 from collections.abc import Iterator
 from dataclasses import MISSING, fields
 from enum import Enum
-from inspect import Parameter, signature
+from inspect import Parameter, getmodule, getsource, signature
+from itertools import pairwise
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -30,6 +34,7 @@ JSON_TYPE_OF_DOCSTRING_WORD = {kind.__name__: json_type for kind, json_type in J
     "None": "null",
     "optional": "null",
 }
+PLAIN_STRING = re.compile("r?[\"']")
 
 
 def read_from_libraries() -> dict[str, dict[str, Keyword]]:
@@ -62,19 +67,40 @@ def describe_keyword(types: list[str], meaning: str, default: Any = MISSING) -> 
 
 
 def remove_markup(text: str) -> str:
-    """Removes HTML tags, and links that lead nowhere outside the library's own documentation."""
+    """Removes HTML tags, emphasis, roles of reStructuredText, links that lead nowhere outside the library's own
+    documentation, and the second % of argparse. What is in backticks stays, but for `~` and the path that it hides."""
     text = re.sub(r"\[(`[^`]*`)\](?!\()|\[([^\]]*)\]\((?!http)[^)]*\)", lambda match: match[1] or match[2], text)
-    return re.sub(r"</?\w+( [^>]*)?>", "", text)
+    text = re.sub(r":\w+:(?=`)", "", text)
+    text = re.sub(r"`~(?:\w+\.)*(\w+)`", r"`\1`", text)
+    outside_code = r"(`[^`]*`)|</?\w+(?: [^>]*)?>|(?<![\w*])\*{1,2}([\w-]+)\*{1,2}(?![\w*])"
+    text = re.sub(outside_code, lambda match: match[1] or match[2] or "", text)
+    return text.replace("%%", "%")
 
 
 def read_dataclass(config: type) -> dict[str, Keyword]:
     """The fields of a configuration, with the help text that the library gives to each."""
-    hints = get_type_hints(config)
+    hints, joins = get_type_hints(config), find_joins(config)
     keywords = {}
     for field in fields(config):
         default = field.default if field.default_factory is MISSING else field.default_factory()
-        keywords[field.name] = describe_keyword(json_types_of_hint(hints[field.name]), field.metadata["help"], default)
+        meaning = field.metadata["help"]
+        for first, second in joins:
+            meaning = meaning.replace(first + second, f"{first} {second}")
+        keywords[field.name] = describe_keyword(json_types_of_hint(hints[field.name]), meaning, default)
     return keywords
+
+
+def find_joins(config: type) -> list[tuple[str, str]]:
+    """Every two strings in the sources of a configuration that Python joins, where the library forgot the space."""
+    joins = []
+    for module in {getmodule(parent) for parent in config.__mro__ if parent is not object}:
+        tokens = tokenize.generate_tokens(io.StringIO(getsource(module)).readline)
+        for first, second in pairwise(token for token in tokens if token.type not in (tokenize.NL, tokenize.COMMENT)):
+            if PLAIN_STRING.match(first.string) and PLAIN_STRING.match(second.string):
+                before, after = ast.literal_eval(first.string), ast.literal_eval(second.string)
+                if before and after and not before[-1].isspace() and not after[0].isspace():
+                    joins.append((before, after))
+    return joins
 
 
 def read_generation() -> dict[str, Keyword]:

@@ -23,7 +23,7 @@ from response_generator.runs import upload
 def main() -> None:
     options = command_line.build_parser(SFTArguments, __doc__)[0].parse_args()
     args = command_line.read_arguments(SFTArguments, options)
-    run = preflight.check_environment(args)
+    run = preflight.check_environment(args, options.args_files)
     if run.is_finished:
         lines = upload.describe_missing_upload(run.path, args.push_to_hub, "model")
         print(run.describe_finished("report.html and metrics.json", "adapter"), *lines, sep="\n")

@@ -36,6 +36,7 @@ from tiny_models import EMOTION_LABELS, ROOT, demo_rows, write_tiny_adapter, wri
 from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: E402
 
 from response_generator.chat.reply_writer import ReplyWriter  # noqa: E402
+from response_generator.config.args_file import ArgsFile  # noqa: E402
 from response_generator.config.chat_schema import ChatArguments  # noqa: E402
 from response_generator.config.dataset_schema import DatasetArguments  # noqa: E402
 from response_generator.config.schema import ChatTemplateArguments  # noqa: E402
@@ -209,9 +210,7 @@ def tiny(tmp_path_factory) -> Tiny:
     write_tiny_base(folder / "base")
     write_tiny_adapter(folder / "base", folder / "adapter")
     write_tiny_adapter(folder / "base", folder / "other_adapter", seed=3)
-    from response_generator.constants import EMOTIONS
-
-    write_tiny_classifier(folder / "emotion", folder / "base", EMOTIONS)
+    write_tiny_classifier(folder / "emotion", folder / "base", EMOTION_LABELS.names)
     write_tiny_classifier(folder / "gibberish", folder / "base", ("clean", "noise"))
     write_rows(folder / "pairs.jsonl", demo_rows("written_pairs_train", 12))
     write_rows(folder / "dialogues.jsonl", demo_rows("dialogues_test", 6))
@@ -265,6 +264,11 @@ def read_lines(file: Path) -> list[dict]:
 
 def read_json(file: Path) -> dict:
     return json.loads(file.read_text(encoding="utf-8"))
+
+
+def read_args(name: str) -> dict:
+    """The values of a file in args/, with those of the files that it extends."""
+    return ArgsFile.read(ROOT / "args" / name).values
 
 
 def change_args(run: Path, **changes) -> None:

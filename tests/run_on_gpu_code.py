@@ -8,6 +8,7 @@ holds the args of a training ("dpo"), of one of an adapter with embedding tables
 prints one JSON object.
 """
 
+import gc
 import hashlib
 import inspect
 import json
@@ -65,6 +66,7 @@ from response_generator.training.monitoring.step_files import read_rows
 from response_generator.training.training_method import DPO, SFT
 from response_generator.training.trl_trainers import ResumableDPOTrainer, ResumableSFTTrainer
 
+gc.freeze()  # unsloth collects garbage several times while it loads a model; what was imported is none
 SAMPLES = {"every_steps": 1, "prompts": 3, "max_new_tokens": 8}
 
 
@@ -278,7 +280,9 @@ def both_layouts(values: dict, checkpointing: bool) -> dict[str, dict]:
     found = {}
     plain = trainer.data_collator
     layout = batch_layout.choose_layout(trainer, {"shared_prefix": True})
-    speeds = layout_speed.measure_speeds(trainer, {"plain": plain, layout: trainer.data_collator}, with_reference=True)
+    with mock.patch.multiple(layout_speed, NUM_TIMED_BATCHES=1, NUM_ROUNDS=1):
+        collators = {"plain": plain, layout: trainer.data_collator}
+        speeds = layout_speed.measure_speeds(trainer, collators, with_reference=True)
     for name, collator in (("plain", plain), (layout, trainer.data_collator)):
         policy.for_training() if checkpointing else policy.train()
         policy.zero_grad()
@@ -350,7 +354,7 @@ if __name__ == "__main__":
         "sft_stopped": sft_session(given["sft"], "sft_run", Terminate()),
         "sft_resumed": sft_session(given["sft"], "sft_run"),
         "sft_sampled": sft_session(given["sft"], "sft_sampled", sample_args=SAMPLES),
-        "shared_prefix": session(dpo, "shared_prefix", shared_prefix=True),
+        "shared_prefix": session(dpo, "shared_prefix", shared_prefix=True, max_steps=1),
         "sampled": session(dpo, "sampled", sample_args=SAMPLES),
         "sampled_checkpointed": session(
             dpo | {"reference_adapter": None},

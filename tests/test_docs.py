@@ -3,11 +3,12 @@
 import ast
 import re
 import tomllib
+from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
-from conftest import ROOT
+from conftest import ROOT, read_json
 from documents import BLOCKS, DOCUMENTS, TEXTS, list_inline_code, list_make_targets
 
 from response_generator.config.library import library_keywords
@@ -17,7 +18,7 @@ from response_generator.config.validation import KEYWORD_SECTIONS, get_section_c
 from response_generator.evaluation.comparison import estimate_preference
 from response_generator.evaluation.metrics import METRICS
 from response_generator.evaluation.predictions_file import GENERATED_FIELDS
-from response_generator.evaluation.scores import SCORED_FIELDS
+from response_generator.evaluation.scores import SCORES, list_scored_fields
 
 MAX_README_WORDS = 1100
 CHECKED_PATHS = ("args/", "docs/", "notebooks/", "response_generator/", "tests/", "requirements")
@@ -100,6 +101,21 @@ def test_the_readme_links_every_document():
         assert f"({file.relative_to(ROOT)})" in TEXTS[ROOT / "README.md"]
 
 
+def test_the_index_of_args_files_has_each_of_them_under_its_program():
+    folder = ROOT / "args"
+    expected = {
+        (str(file.relative_to(folder)), Path(read_json(file)["$schema"]).stem)
+        for file in folder.rglob("*.json")
+        if file.parent.name != "schemas"
+    }
+    listed = []
+    for section in (folder / "README.md").read_text(encoding="utf-8").split("\n## ")[1:]:
+        names = re.findall(r"^\| \[(\S+)\]\((\S+)\) \| .+ \|$", section, re.MULTILINE)
+        program = next((each for each in PROGRAMS if each.schema_name and f"`{each.name}`" in section), None)
+        listed += [(name, program.schema_name if program else "model") for name, target in names if name == target]
+    assert len(listed) == len(expected) and set(listed) == expected
+
+
 def test_the_layout_names_every_folder_of_the_package():
     layout = next(block.text for block in BLOCKS if block.language == "text" and block.file.name == "CONTRIBUTING.md")
     folders = {file.parent.name for file in (ROOT / "response_generator").glob("*/__init__.py")}
@@ -122,7 +138,8 @@ def test_the_citation_has_what_its_format_requires():
 
 def test_the_evaluation_page_defines_every_metric_and_field():
     page = TEXTS[ROOT / "docs" / "evaluation.md"]
-    for name in (*(metric.name for metric in METRICS), *GENERATED_FIELDS, *SCORED_FIELDS):
+    scored = list_scored_fields({score.classifier for score in SCORES.values()})
+    for name in (*(metric.name for metric in METRICS), *GENERATED_FIELDS, *scored):
         assert f"`{name}`" in page, name
     for name in estimate_preference(np.array([1.0, -1.0, 2.0]), resamples=100, seed=0):
         assert f"`preference/{name}`" in page, name

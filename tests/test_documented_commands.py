@@ -14,6 +14,7 @@ from tiny_models import EMOTION_LABELS
 
 from response_generator.chat import __main__ as chat
 from response_generator.cli import command_line
+from response_generator.config.args_file import ArgsFile
 from response_generator.config.chat_schema import ChatArguments
 from response_generator.config.library import library_keywords
 from response_generator.config.preference_schema import PreferenceDataArguments
@@ -82,10 +83,15 @@ def test_there_are_commands_of_every_kind():
 
 
 @pytest.mark.parametrize("block", [block for block in BLOCKS if block.language == "json"], ids=label)
-def test_every_example_of_args_is_valid(block):
+def test_every_example_of_args_is_valid(block, tmp_path):
     changes = json.loads(block.text)
+    if "extends" in changes:  # relative to the repository
+        (tmp_path / "args").symlink_to(ROOT / "args")
+        (tmp_path / "mine.json").write_text(block.text, encoding="utf-8")
+        changes = ArgsFile.read(tmp_path / "mine.json").values
+    changes.pop("$schema", None)
     arguments = next(each for each in PUBLISHED_ARGS if set(changes) <= set(each.model_fields))
-    values = json.loads(PUBLISHED_ARGS[arguments].read_text(encoding="utf-8"))
+    values = ArgsFile.read(PUBLISHED_ARGS[arguments]).values
     for key, value in changes.items():
         is_section = isinstance(value, dict) and isinstance(values.get(key), dict)
         values[key] = values[key] | value if is_section else value

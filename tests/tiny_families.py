@@ -1,6 +1,5 @@
 """Tiny random models of Llama 3, Qwen 3 and Gemma 3, with the special tokens of each, for the recipes in args/."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +14,8 @@ from transformers import (
     Qwen3Config,
     Qwen3ForCausalLM,
 )
+
+from response_generator.config.args_file import ArgsFile
 
 SIZES = {
     "hidden_size": 64,
@@ -75,7 +76,7 @@ def write_tiny_family(family: str, folder: Path) -> None:
 
 def read_recipe(family: str, program: str, base: Path, output: Path, **changes) -> dict:
     """args/FAMILY/PROGRAM_arg.json with another base model and output folder, and two steps of training."""
-    values = json.loads((ROOT / "args" / family / f"{program}_arg.json").read_text(encoding="utf-8"))
+    values = ArgsFile.read(ROOT / "args" / family / f"{program}_arg.json").values
     values |= {"base_model": str(base), "output_dir": str(output), "wandb": {"mode": "disabled"}}
     values["chat_template"]["file"] = str(ROOT / values["chat_template"]["file"])
     for section in ("sft", "dpo"):

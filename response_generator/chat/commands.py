@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from response_generator.chat.dialogue import Conversation, check_choice
 from response_generator.config.library.key_rule import MAX_SEED
-from response_generator.constants import EMOTIONS
 from response_generator.errors import InputError
+from response_generator.labels import Labels
 
 
 class Quit(Exception):
@@ -39,7 +39,8 @@ def run_line(line: str, dialogue: Conversation, view) -> None:
         return
     name, _, argument = line.partition(" ")
     argument = argument.strip()
-    command = COMMANDS[check_choice("command", name, tuple(COMMANDS))]
+    commands = list_commands(dialogue.labels)
+    command = commands[check_choice("command", name, tuple(commands))]
     if argument and not command.argument:
         raise InputError(f"{name} stands alone; got {argument[:40]!r} after it")
     if not argument and command.argument and not command.argument.startswith("["):
@@ -54,7 +55,7 @@ def set_emotion(argument: str, dialogue: Conversation, view) -> None:
 
 def set_my_emotion(argument: str, dialogue: Conversation, view) -> None:
     dialogue.set_my_emotion(argument)
-    view.show_note(f"the emotion of your next messages: {dialogue.my_emotion or 'found by the classifier'}")
+    view.show_note(f"the label of your next messages: {dialogue.my_emotion or 'found by the classifier'}")
 
 
 def set_adapter(argument: str, dialogue: Conversation, view) -> None:
@@ -91,16 +92,25 @@ def save(argument: str, dialogue: Conversation, view) -> None:
 
 
 def show_help(argument: str, dialogue: Conversation, view) -> None:
-    view.show_help([(f"{name} {each.argument}".strip(), each.meaning) for name, each in COMMANDS.items()])
+    commands = list_commands(dialogue.labels)
+    view.show_help([(f"{name} {each.argument}".strip(), each.meaning) for name, each in commands.items()])
 
 
 def leave(argument: str, dialogue: Conversation, view) -> None:
     raise Quit
 
 
+def list_commands(labels: Labels) -> dict[str, Command]:
+    """The commands by name; without labels there is none to choose a label."""
+    names = ", ".join(labels.names)
+    choosing = {
+        "/emotion": Command("LABEL", f"target label of the next replies: {names}", set_emotion),
+        "/my_emotion": Command("LABEL", "label of your next messages; auto: the classifier finds it", set_my_emotion),
+    }
+    return (choosing if labels else {}) | COMMANDS
+
+
 COMMANDS = {
-    "/emotion": Command("EMOTION", f"target emotion of the next replies: {', '.join(EMOTIONS)}", set_emotion),
-    "/my_emotion": Command("EMOTION", "emotion of your next messages; auto: the classifier finds it", set_my_emotion),
     "/adapter": Command("NAME", "adapter that writes the next replies", set_adapter),
     "/again": Command("[SEED]", "another reply to your last message, with the next seed or this one", reply_again),
     "/compare": Command("[MESSAGE]", "replies of all adapters to your last message, or to a new one", compare),

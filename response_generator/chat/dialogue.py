@@ -8,21 +8,20 @@ from typing import Any
 
 from response_generator.chat.reply import Reply, ShowText
 from response_generator.config import paths, strict_json
+from response_generator.config.chat_schema import AUTO_EMOTION
 from response_generator.config.library.key_rule import MAX_SEED
-from response_generator.constants import EMOTIONS
-from response_generator.data.datasets import BadRow, Message, parse_dialogue
+from response_generator.data.datasets import BadRow, Message, make_content, parse_dialogue
 from response_generator.errors import InputError
+from response_generator.labels import Labels
 from response_generator.runs import json_lines
-
-AUTO_EMOTION = "auto"
 
 
 @dataclass(frozen=True)
 class Turn:
     """A message of the user and the reply that continues the dialogue, `chosen`. `replies` has the replies of all
-    adapters after a comparison."""
+    adapters after a comparison. `emotion` is the message's label; None without labels."""
 
-    emotion: str
+    emotion: str | None
     text: str
     replies: dict[str, Reply]
     chosen: str
@@ -40,24 +39,25 @@ class Conversation:
         RunError: when memory is not enough for a reply.
     """
 
-    def __init__(self, writer, emotion: str, my_emotion: str | None, seed: int):
+    def __init__(self, writer, emotion: str | None, my_emotion: str | None, seed: int):
         """
         Args:
             writer: a ReplyWriter.
             emotion, my_emotion, seed: as in ChatArguments.
         """
         self.writer, self.first_seed = writer, seed
+        self.labels: Labels = writer.label_set
         self.adapters: tuple[str, ...] = writer.names
         self.adapter = self.adapters[0]
-        self.emotion, self.my_emotion = emotion, my_emotion
+        self.emotion, self.my_emotion = emotion or self.labels.default, my_emotion
         self.turns: tuple[Turn, ...] = ()
 
     def set_emotion(self, emotion: str) -> None:
-        self.emotion = check_choice("emotion", emotion, EMOTIONS)
+        self.emotion = check_choice("label", emotion, self.labels.names)
 
     def set_my_emotion(self, emotion: str) -> None:
-        """Sets the emotion of the user's next messages; "auto": the classifier finds it."""
-        chosen = check_choice("emotion", emotion, (*EMOTIONS, AUTO_EMOTION))
+        """Sets the label of the user's next messages; "auto": the classifier finds it."""
+        chosen = check_choice("label", emotion, (*self.labels.names, AUTO_EMOTION) if self.labels else ())
         self.my_emotion = None if chosen == AUTO_EMOTION else chosen
 
     def set_adapter(self, name: str) -> None:
@@ -77,7 +77,7 @@ class Conversation:
             raise InputError("the message is empty; write some text")
         if surrogate := strict_json.describe_lone_surrogate(text):
             raise InputError(f"the message holds {surrogate}; write the text again")
-        emotion = self.my_emotion or self.writer.find_emotion(text) or "neutral"
+        emotion = self.my_emotion or self.writer.find_emotion(text) or self.labels.default
         turn = Turn(emotion, text, {}, self.adapter)
         turn = replace(turn, replies=self.write(self.turns, turn, names, self.first_seed, show))
         self.turns = (*self.turns, turn)
@@ -151,7 +151,7 @@ class Conversation:
             unusable = strict_json.find_unusable(row)
             if unusable:
                 raise BadRow(": ".join(unusable[0]))
-            parse_dialogue(0, row, self.writer.label_set)
+            parse_dialogue(0, row, self.labels)
         except BadRow as error:
             raise InputError(f"the dialogue is no row of a data set: {error}") from error
         return row
@@ -172,8 +172,8 @@ class Conversation:
         return path
 
 
-def to_message(role: str, emotion: str, text: str) -> Message:
-    return {"role": role, "content": {"emotion": emotion, "dialog": text}}
+def to_message(role: str, emotion: str | None, text: str) -> Message:
+    return {"role": role, "content": make_content(emotion, text)}
 
 
 def list_messages(turns: Sequence[Turn]) -> list[Message]:
@@ -196,4 +196,4 @@ def check_choice(what: str, value: str, allowed: Sequence[str]) -> str:
     similar = [name for name in allowed if value and name.lower().startswith(value.lower())]
     similar = similar or get_close_matches(value.lower(), allowed, n=1)
     hint = f"did you mean {' or '.join(similar)}? " if similar else ""
-    raise InputError(f"{value[:40]!r} is no {what}; {hint}allowed: {', '.join(allowed)}")
+    raise InputError(f"{value[:40]!r} is no {what}; {hint}allowed: {', '.join(allowed) or 'none'}")

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from response_generator.chat.dialogue import AUTO_EMOTION, Conversation
+from response_generator.chat.dialogue import Conversation
+from response_generator.config.chat_schema import AUTO_EMOTION
 from response_generator.config.section import Section
-from response_generator.constants import EMOTIONS
 
 
 class ActionRequest(Section):
@@ -17,9 +17,9 @@ class ActionRequest(Section):
     seed: int | None = None
     """Seed of another reply."""
     emotion: str | None = None
-    """Target emotion of the next replies."""
+    """Target label of the next replies."""
     my_emotion: str | None = None
-    """Emotion of the next messages, or "auto"."""
+    """Label of the next messages, or "auto"."""
     adapter: str | None = None
     """Adapter of the next replies; with /choose, the adapter whose reply continues the dialogue."""
     all_adapters: bool = False
@@ -37,11 +37,12 @@ def change_settings(dialogue: Conversation, request: ActionRequest) -> None:
 
 def describe_dialogue(name: str, dialogue: Conversation) -> dict[str, Any]:
     """All that the page shows."""
+    names = dialogue.labels.names
     return {
         "dialogue": name,
         "adapters": dialogue.adapters,
-        "emotions": EMOTIONS,
-        "my_emotions": (AUTO_EMOTION, *EMOTIONS),
+        "emotions": names,
+        "my_emotions": (AUTO_EMOTION, *names) if names else (),
         "adapter": dialogue.adapter,
         "emotion": dialogue.emotion,
         "my_emotion": dialogue.my_emotion or AUTO_EMOTION,

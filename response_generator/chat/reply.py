@@ -14,13 +14,13 @@ class ReplyStopped(Exception):
 
 @dataclass(frozen=True)
 class Labels:
-    """What the classifiers find in a reply; the names are those of predictions.jsonl."""
+    """What the classifiers find in a reply, None without a classifier; the names are those of predictions.jsonl."""
 
-    predicted_emotion: str
-    emotion_score: float
-    target_probability: float
-    gibberish_label: str
-    gibberish_score: float
+    predicted_emotion: str | None
+    emotion_score: float | None
+    target_probability: float | None
+    gibberish_label: str | None
+    gibberish_score: float | None
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,11 @@ class Reply:
 
     seed: the reply is the same again with the same dialogue, adapter, target emotion and seed. left_out_turns: turns at
     the start of the dialogue that the model did not see, because its context is too short. labels: None without
-    classifiers.
+    classifiers. target_emotion: None without labels of the run.
     """
 
     adapter: str
-    target_emotion: str
+    target_emotion: str | None
     seed: int
     response: str
     new_tokens: int
@@ -44,13 +44,15 @@ class Reply:
     @property
     def is_followed(self) -> bool | None:
         """Whether the reply has the target emotion according to the classifier; None without one."""
-        return None if self.labels is None else self.labels.predicted_emotion == self.target_emotion
+        if self.labels is None or self.labels.predicted_emotion is None:
+            return None
+        return self.labels.predicted_emotion == self.target_emotion
 
     def describe(self) -> str:
         """The facts about a reply in one line."""
         target, labels = f"target {self.target_emotion}", self.labels
-        if labels is None:
-            facts = [target]
+        if self.is_followed is None:
+            facts = [target] if self.target_emotion else []
         elif self.is_followed:
             facts = [f"{target} followed ({labels.target_probability:.2f})"]
         else:
@@ -58,7 +60,7 @@ class Reply:
                 f"{target} not followed ({labels.target_probability:.2f}), "
                 f"it is {labels.predicted_emotion} ({labels.emotion_score:.2f})"
             ]
-        if labels:
+        if labels and labels.gibberish_label is not None:
             facts.append(f"{labels.gibberish_label} ({labels.gibberish_score:.2f})")
         facts += [f"{self.new_tokens} tokens", f"seed {self.seed}"]
         if self.hit_max_new_tokens:

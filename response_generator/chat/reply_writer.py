@@ -56,7 +56,7 @@ class ReplyWriter:
         self.names = tuple(arguments.adapters)
         self.label_set = arguments.label_set
         if arguments.scoring:
-            classifiers.check_classifiers(arguments.scoring)
+            classifiers.check_classifiers(arguments.scoring, arguments.label_set)
         adapters = find_adapters(arguments, {f"adapters.{name}": source for name, source in arguments.adapters.items()})
         with_tokenizer = [key for key, adapter in adapters.items() if adapter and adapter.has_tokenizer]
         self.tokenizer = load_shared_tokenizer(arguments, adapters, [*with_tokenizer, *adapters][0])
@@ -73,7 +73,7 @@ class ReplyWriter:
 
     @property
     def sample_prompt(self) -> str:
-        return self.formatter.prompt(self.formatter.sample_history, self.arguments.emotion)
+        return self.formatter.prompt(self.formatter.sample_history, self.arguments.emotion or self.label_set.default)
 
     @property
     def room(self) -> int:
@@ -99,7 +99,7 @@ class ReplyWriter:
         """The emotion of a message; None without a classifier."""
         return self.emotions.classify([text])[0].label if self.emotions else None
 
-    def write(self, history: list[Message], emotion: str, name: str, seed: int, show: ShowText) -> Reply:
+    def write(self, history: list[Message], emotion: str | None, name: str, seed: int, show: ShowText) -> Reply:
         """Writes a reply with the adapter `name`.
 
         Raises:
@@ -125,7 +125,7 @@ class ReplyWriter:
         is_cut = tokens[-1] != self.config.eos_token_id
         return Reply(name, emotion, seed, text, len(tokens), is_cut, left_out, self.label(text, emotion))
 
-    def fit(self, history: list[Message], emotion: str) -> tuple[Tokens, int]:
+    def fit(self, history: list[Message], emotion: str | None) -> tuple[Tokens, int]:
         """Tokenizes the prompt, without the oldest turns if it does not fit into the context together with a reply.
 
         Returns:
@@ -144,8 +144,8 @@ class ReplyWriter:
         )
 
     def label(self, text: str, emotion: str) -> Labels | None:
-        if not self.emotions:
+        if not self.emotions and not self.gibberish:
             return None
-        emotions, gibberish = self.emotions.classify([text])[0], self.gibberish.classify([text])[0]
-        target_probability = emotions.probabilities[emotion]
-        return Labels(emotions.label, emotions.score, target_probability, gibberish.label, gibberish.score)
+        emotions, gibberish = (classifiers.classify(each, [text])[0] for each in (self.emotions, self.gibberish))
+        of_emotion = (emotions.label, emotions.score, emotions.probabilities[emotion]) if emotions else (None,) * 3
+        return Labels(*of_emotion, *((gibberish.label, gibberish.score) if gibberish else (None, None)))

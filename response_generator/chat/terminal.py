@@ -32,7 +32,7 @@ def chat_in_terminal(dialogue: Conversation) -> None:
     view.show_note(f"adapters: {', '.join(dialogue.adapters)}; /help lists the commands")
     while True:
         try:
-            line = input(f"[{show_controls(dialogue.adapter)}, {dialogue.emotion}] you: ")
+            line = input(f"[{', '.join(filter(None, (show_controls(dialogue.adapter), dialogue.emotion)))}] you: ")
             if line.strip():
                 run_line(line, dialogue, view)
         except (InputError, RunError) as error:

@@ -3,20 +3,25 @@
 import errno
 import json
 import os
+import shutil
 import signal
 import sys
+import textwrap
 from argparse import ArgumentParser, ArgumentTypeError, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from response_generator.config import paths, strict_json
+from response_generator.config import paths
+from response_generator.config.args_file import EXTENDS_KEY, ArgsFile
+from response_generator.config.documentation import to_plain_text
 from response_generator.config.validation import Arguments, validate_arguments
 from response_generator.errors import InputError, RunError
 from response_generator.runs import distributed, library_output, terminal
 from response_generator.runs.stop_signals import list_stop_signals
 
 INTERRUPTED_STATUS = 130
+MIN_HELP_CHARACTERS = 20  # of a line of --help, however narrow the terminal is
 DISK_FULL = "{file} could not be written ({reason}); free space"
 NOT_PERMITTED = "{file}: {reason}; let this user read and write it (another user may have made it)"
 FILE_ERRORS = {  # errors of the disk, and what to do
@@ -61,28 +66,33 @@ def add_verbose(parser: ArgumentParser) -> None:
 
 
 def read_arguments(model: type[Arguments], options: Namespace) -> Arguments:
-    """Reads the args file, applies the overrides and validates the result.
+    """Reads the args file with the files that it extends, applies the overrides and validates the result.
+
+    `options.args_files` gets the names of all these files.
 
     Raises:
         InputError: with all errors found.
     """
     library_output.set_verbose(options.verbose)
-    values = strict_json.read_object(options.json_file)
+    args_file = ArgsFile.read(options.json_file)
+    options.args_files = tuple(str(file) for file, _ in args_file.parts)
     for assignment in options.set:
-        apply_override(values, assignment)
+        apply_override(args_file.values, assignment)
     try:
-        return validate_arguments(model, values, str(options.json_file))
+        return validate_arguments(model, args_file.values, str(options.json_file))
     except InputError as error:
-        raise InputError(*(name_origin(message, options) for message in error.messages)) from error
+        raise InputError(*(name_origin(message, options, args_file) for message in error.messages)) from error
 
 
-def name_origin(message: str, options: Namespace) -> str:
-    """Names `--set` instead of the args file in an error about a value that was set on the command line."""
+def name_origin(message: str, options: Namespace, args_file: ArgsFile) -> str:
+    """Names, in an error about a value, where the value was written: `--set`, or the file that was extended."""
+    described = message.removeprefix(f"{options.json_file}: ")
     for assignment in options.set:
         path = assignment.partition("=")[0]
-        if message.startswith((f"{options.json_file}: {path}:", f"{options.json_file}: {path}.")):
-            return message.replace(str(options.json_file), "--set", 1)
-    return message
+        if described.startswith((f"{path}:", f"{path}.")):
+            return f"--set: {described}"
+    origin = args_file.find_origin(described.partition(": ")[0])
+    return message if origin == options.json_file else f"{origin}: {described} (extended by {options.json_file})"
 
 
 def parse_path(written: str) -> Path:
@@ -94,7 +104,17 @@ def parse_path(written: str) -> Path:
 
 
 def describe_sections(model: type[Arguments]) -> str:
-    return "\n".join(f"  {key:<20}{field.description}" for key, field in model.model_fields.items())
+    """Each key of the args file with its description, wrapped as argparse wraps the options."""
+    start, columns = max(map(len, model.model_fields)) + 4, shutil.get_terminal_size().columns - 2
+    return "\n".join(
+        textwrap.fill(
+            to_plain_text(" ".join(field.description.split())),
+            max(columns, start + MIN_HELP_CHARACTERS),
+            initial_indent=f"  {key:<{start - 2}}",
+            subsequent_indent=" " * start,
+        )
+        for key, field in model.model_fields.items()
+    )
 
 
 def apply_override(values: dict[str, Any], assignment: str) -> None:
@@ -102,6 +122,10 @@ def apply_override(values: dict[str, Any], assignment: str) -> None:
     path, equals, text = assignment.partition("=")
     if not equals or not all(path.split(".")):
         raise InputError(f"--set {assignment}: allowed: KEY.PATH=VALUE, for example --set dpo.beta=0.2")
+    if path.split(".")[0] == EXTENDS_KEY:
+        raise InputError(
+            f"--set {assignment}: only an args file extends another; write one, and name it as --json_file"
+        )
     try:
         value = json.loads(text, parse_constant=str)
     except (ValueError, RecursionError):

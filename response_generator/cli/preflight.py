@@ -1,9 +1,6 @@
 """Checks everything that a run needs besides its args file, in under a second, and reports all errors together."""
 
-import netrc
-import os
 from pathlib import Path
-from urllib.parse import urlparse
 
 from response_generator.cli import gpu_requirements
 from response_generator.config import model_files
@@ -26,7 +23,7 @@ from response_generator.data.reading import read_datasets
 from response_generator.errors import InputError
 from response_generator.labels import Labels
 from response_generator.modeling import merge
-from response_generator.runs import distributed, upload
+from response_generator.runs import distributed, tracking, upload
 from response_generator.runs.run_folder import RunFolder
 from response_generator.training.checkpoints import checkpointing
 
@@ -43,10 +40,13 @@ WANDB_KEY_MISSING = (
 )
 
 
-def check_environment(arguments: LabelArguments, predictions: Path | None = None) -> RunFolder:
+def check_environment(
+    arguments: LabelArguments, args_files: tuple[str, ...] = (), predictions: Path | None = None
+) -> RunFolder:
     """Checks folders, files, hub ids and credentials.
 
     Args:
+        args_files: the files that the arguments come from, for environment.json.
         predictions: the file or run folder with the replies of a finished evaluation. With it, only the classifiers
             are checked; the other models and the data are not needed.
 
@@ -60,7 +60,7 @@ def check_environment(arguments: LabelArguments, predictions: Path | None = None
     if predictions is not None:
         sources = [source for source in sources if source.kind is SourceKind.CLASSIFIER]
     is_description = isinstance(arguments, DescriptionArguments)  # is written again each time, whatever it read before
-    run = RunFolder.of(arguments, {} if is_description else name_weights(sources))
+    run = RunFolder.of(arguments, {} if is_description else name_weights(sources), args_files)
     if predictions is not None and not run.holds(predictions):
         run.arguments["from_predictions"] = str(predictions.absolute())
     keeps_finished = predictions is None and not is_description
@@ -153,11 +153,4 @@ def find_predictions_errors(place: Path) -> list[str]:
 
 
 def find_wandb_errors(wandb: WandbArguments) -> list[str]:
-    if wandb.mode != "online" or os.environ.get("WANDB_API_KEY"):
-        return []
-    host = urlparse(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname
-    try:
-        credentials = netrc.netrc(os.environ.get("NETRC")).authenticators(host)
-    except (OSError, netrc.NetrcParseError):
-        credentials = None
-    return [] if credentials else [WANDB_KEY_MISSING]
+    return [WANDB_KEY_MISSING] if wandb.mode == "online" and not tracking.has_wandb_key() else []

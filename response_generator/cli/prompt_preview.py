@@ -55,7 +55,7 @@ def show_prompts(requests: list[GenerationRequest], formatter: ChatFormatter) ->
 
 def show_shared_classifier(args: EvaluateArguments) -> None:
     """Warns when the evaluation's emotion classifier also chose the pairs that the adapter was trained on."""
-    if find_pair_classifier(args.adapter) == args.scoring.emotion_model:
+    if args.scoring.emotion_model and find_pair_classifier(args.adapter) == args.scoring.emotion_model:
         show_warning(
             f"warning: scoring.emotion_model {args.scoring.emotion_model} also chose the pairs that the adapter "
             f"was trained on, so its labels favor the adapter; evaluate with another classifier"

@@ -1,14 +1,15 @@
 """The arguments of `python -m response_generator.chat`, in the same form as those in schema.py."""
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
 
 from response_generator.config.library.key_rule import MAX_SEED
 from response_generator.config.schema import LoadingArguments, ScoringArguments
 from response_generator.config.section import AdapterOrBaseName
-from response_generator.constants import EMOTIONS
+
+AUTO_EMOTION = "auto"  # in place of the label of a message: what the emotion classifier finds
 
 
 def check_adapter_names(adapters: dict[str, str]) -> dict[str, str]:
@@ -23,10 +24,11 @@ class ChatArguments(LoadingArguments):
     adapters: Annotated[dict[str, AdapterOrBaseName], AfterValidator(check_adapter_names)]
     """The adapters to talk to, an object `{name: adapter}`: a name to show, and a LoRA adapter (hub id or folder), or
     "none" for the bare base model. The first one replies until another is chosen."""
-    emotion: Literal[EMOTIONS] = "neutral"
-    """Target emotion of the replies until another is chosen."""
-    my_emotion: Literal[EMOTIONS] | None = None
-    """Emotion of the user's messages; null: what the emotion classifier finds, or neutral without a classifier."""
+    emotion: str | None = None
+    """Target label of the replies until another is chosen; null: the neutral label, or the first of `labels`."""
+    my_emotion: str | None = None
+    """Label of the user's messages; null: what the emotion classifier finds; without one, the neutral label or the
+    first of `labels`."""
     generation: dict[str, Any]
     """Fields of transformers' GenerationConfig. The pad and EOS ids are the tokenizer's."""
     scoring: ScoringArguments | None = None

@@ -4,12 +4,15 @@ at all. JSON types and single values are checked in `validation`."""
 from collections.abc import Iterator
 from typing import Any
 
-from response_generator.config.chat_schema import ChatArguments
+from response_generator.config.chat_schema import AUTO_EMOTION, ChatArguments
 from response_generator.config.library.library_keywords import read_default
 from response_generator.config.library.training_keys import F_DIVERGENCES, LOSS_TYPES
 from response_generator.config.preference_schema import PreferenceDataArguments
-from response_generator.config.schema import EvaluateArguments
+from response_generator.config.schema import EvaluateArguments, LabelArguments
+from response_generator.config.scoring_conflicts import find_scoring_conflicts
 from response_generator.config.section import Section
+from response_generator.config.training_schema import ClassifierArguments
+from response_generator.labels import DAILY_DIALOG_EMOTIONS
 
 LOSSES_WITH_F_DIVERGENCE = {"sigmoid", "sigmoid_norm", "hinge", "ipo", "exo_pair", "robust", "discopop", "sft"}
 
@@ -17,8 +20,10 @@ LOSSES_WITH_F_DIVERGENCE = {"sigmoid", "sigmoid_norm", "hinge", "ipo", "exo_pair
 def find_conflicts(model: type[Section], values: dict[str, Any]) -> Iterator[str]:
     """Finds the conflicts of an args file whose values may have any JSON type."""
     labels, neutral = values.get("labels"), values.get("neutral_label")
-    if isinstance(labels, list) and neutral is not None and neutral not in labels:
+    is_default = neutral in (None, LabelArguments.model_fields["neutral_label"].default)  # as args.json has it
+    if isinstance(labels, list) and not is_default and neutral not in labels:
         yield f"neutral_label: got {neutral!r}; allowed: one of labels, {', '.join(map(str, labels))}; or null"
+    yield from find_scoring_conflicts(model, values)
     for section in ("dpo", "sft"):
         if isinstance(values.get(section), dict):
             yield from find_training_conflicts(section, values)
@@ -33,12 +38,28 @@ def find_conflicts(model: type[Section], values: dict[str, Any]) -> Iterator[str
         if model is ChatArguments and values["generation"].get("num_beams", 1) != 1:
             beams = values["generation"]["num_beams"]
             yield f"generation.num_beams: got {beams}; allowed: 1; replies are shown token by token"
+    yield from find_label_conflicts(model, values)
     sections = {key: values[key] for key in ("dataset", "eval_dataset") if isinstance(values.get(key), dict)}
     filters = {"filters": values.get("filters")}
     filters |= {f"{key}.filters": section.get("filters") for key, section in sections.items()}
     for path, section in filters.items():
         if isinstance(section, dict):
-            yield from find_filter_conflicts(path, section)
+            yield from find_filter_conflicts(path, section, has_labels=values.get("labels") != [])
+
+
+def find_label_conflicts(model: type[Section], values: dict[str, Any]) -> Iterator[str]:
+    labels = values.get("labels", list(DAILY_DIALOG_EMOTIONS))
+    if labels == [] and model is ClassifierArguments:
+        yield "labels: got []; a classifier needs the labels that it is to tell apart"
+    if labels == [] and values.get("target_emotions") == "balanced":
+        yield 'target_emotions: "balanced" needs labels; got labels: []'
+    if model is ChatArguments and isinstance(labels, list):
+        allowed = ", ".join(map(str, labels)) or "null, because labels is []"
+        for key in ("emotion", "my_emotion"):
+            if isinstance(values.get(key), str) and values[key] not in labels:
+                yield f"{key}: got {values[key]!r}; allowed: {allowed}"
+        if AUTO_EMOTION in labels:
+            yield f"labels: in a chat, {AUTO_EMOTION!r} is the label that the classifier finds; rename this label"
 
 
 def find_generation_conflicts(values: dict[str, Any]) -> Iterator[str]:
@@ -46,12 +67,6 @@ def find_generation_conflicts(values: dict[str, Any]) -> Iterator[str]:
     if generation.get("max_new_tokens") is None:
         yield "generation.max_new_tokens: missing; without it, prompt and reply together would be limited to 20 tokens"
     yield from find_order_conflicts("generation", generation, "min_new_tokens", "max_new_tokens")
-    scoring = values.get("scoring")
-    if isinstance(scoring, dict) and scoring.get("emotion_model") == scoring.get("gibberish_model") is not None:
-        yield (
-            f"scoring.gibberish_model: got {scoring['gibberish_model']!r}, which is also the emotion_model; name a "
-            f"classifier that tells clean text from gibberish"
-        )
 
 
 def find_evaluation_conflicts(values: dict[str, Any]) -> Iterator[str]:
@@ -80,7 +95,9 @@ def find_preference_conflicts(values: dict[str, Any]) -> Iterator[str]:
         yield from find_order_conflicts("reward", values["reward"], "min_characters", "max_characters")
 
 
-def find_filter_conflicts(section: str, filters: dict[str, Any]) -> Iterator[str]:
+def find_filter_conflicts(section: str, filters: dict[str, Any], has_labels: bool) -> Iterator[str]:
+    if filters.get("chosen_has_target_emotion") and not has_labels:
+        yield f"{section}.chosen_has_target_emotion: needs labels; got labels: []"
     yield from find_order_conflicts(section, filters, "min_characters", "max_characters")
     if filters.get("min_chosen_gibberish_score") is not None and filters.get("chosen_gibberish_labels") is None:
         yield f'{section}.min_chosen_gibberish_score: needs {section}.chosen_gibberish_labels, for example ["clean"]'

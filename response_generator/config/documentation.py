@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 from response_generator.config import json_schema
-from response_generator.config.json_schema import NULL, Schema
+from response_generator.config.json_schema import NULL, Schema, find_section_name
 from response_generator.config.library.key_rule import MAX_COUNT, MAX_SEED
 from response_generator.config.programs import PROGRAMS
 from response_generator.config.schema import ModelArguments
@@ -29,8 +29,23 @@ change of either, write it and the JSON Schemas again:
 .venv/bin/python -m response_generator.config.json_schema
 ```
 
-One JSON file is one complete run. `args/dpo_arg.json`, `args/evaluate_arg.json`,
-`args/preference_arg.json` and `args/sft_arg.json` are complete examples.
+One JSON file, with the files that it extends, is one complete run. `args/dpo_arg.json` and `args/evaluate_arg.json`
+are complete examples; `args/README.md` lists all args files. Another run is written as what differs:
+
+```json
+{{
+  "extends": "args/demo/dpo_arg.json",
+  "output_dir": "runs/beta/dpo",
+  "dpo": {{"beta": 0.3}}
+}}
+```
+
+- `extends` names an args file or a list of them, with paths relative to the file in which it stands. They may extend
+  others. What this file writes wins over them, a later file of a list over an earlier one, and `--set` over all.
+- Objects are merged key by key. All other values are replaced, lists too, and `special_tokens` and `emotion_labels`,
+  which belong to one model. `null` removes what an extended file has: the default applies.
+- An error names the file that wrote the value. `args.json` in the run folder has the result, and
+  `environment.json` the names of all files, under `starts`.
 
 In a terminal, each key explains itself:
 
@@ -39,7 +54,8 @@ In a terminal, each key explains itself:
 ```
 
 In an editor: every args file names a JSON Schema with `$schema`, from `args/schemas/`. Editors such as VS Code then
-complete the keys, show their meaning and mark wrong values. The programs ignore the key.
+complete the keys, show their meaning and mark wrong values; a file that extends another need not have all keys. The
+programs ignore the key.
 
 - An unknown key, a wrong JSON type, a missing required key or a number outside its range is an error. All errors are
   reported at once, before anything is loaded.
@@ -91,7 +107,7 @@ def build_page() -> str:
         shared = [key for key, field in schema["properties"].items() if field == common["properties"].get(key)]
         own = [key for key in schema["properties"] if key not in shared]
         listed = [f"Shared keys: {', '.join(f'`{key}`' for key in shared)}.\n"] if shared else []
-        parts += [f"## Keys of {name}\n", *listed, build_key_table(schema, own)]
+        parts += [f"## Keys of `{name}`\n", *listed, build_key_table(schema, own)]
         sections = find_sections(schema) | sections
         descriptions = {key: field["description"] for key, field in schema["properties"].items()} | descriptions
     own_sections = [key for key in sections if key not in KEYWORD_SECTIONS]
@@ -169,12 +185,6 @@ def describe_default(field: Schema, is_required: bool) -> str:
     return f"`{json.dumps(field['default'])}`"
 
 
-def find_section_name(field: Schema) -> str | None:
-    """The name, in `$defs`, of the section that a key holds; None when it holds a plain value."""
-    references = [option["$ref"] for option in [field, *field.get("anyOf", [])] if "$ref" in option]
-    return references[0].rpartition("/")[2] if references else None
-
-
 def shorten(meaning: str) -> str:
     """The first sentences of a description, at most MAX_MEANING_CHARACTERS if the first one is not longer."""
     first, *others = re.split(r"(?<=[a-z0-9)`]\.) (?=[A-Z])", meaning)
@@ -183,6 +193,11 @@ def shorten(meaning: str) -> str:
             break
         first += f" {sentence}"
     return first
+
+
+def to_plain_text(meaning: str) -> str:
+    """A description without the markup of Markdown, for the terminal."""
+    return re.sub(r"\[([^\]]+)\]\((http[^)]+)\)", r"\1 (\2)", meaning).replace("`", "")
 
 
 def write_page() -> None:

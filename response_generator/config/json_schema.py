@@ -1,7 +1,8 @@
 """JSON Schemas of the args files, for editors: every key with its meaning, type, range and default.
 
-An args file names the schema of its program with `"$schema": "schemas/dpo.json"`. The sections, which programs share,
-are in schemas/definitions.json. After a change of the arguments or of a pinned library, write the schemas again:
+An args file names the schema of its program with `"$schema": "schemas/dpo.json"`. A file in args/models/, which others
+extend, names schemas/model.json. The sections, which programs share, are in schemas/definitions.json. After a change of
+the arguments or of a pinned library, write the schemas again:
 
     python -m response_generator.config.json_schema
 """
@@ -10,19 +11,29 @@ import json
 from pathlib import Path
 from typing import Any
 
+from response_generator.config.args_file import EXTENDS_KEY
 from response_generator.config.library import library_keywords
 from response_generator.config.library.key_rule import KeyRule, Range
 from response_generator.config.programs import PROGRAMS
+from response_generator.config.schema import LoadingArguments
 from response_generator.config.section import Section
 from response_generator.config.validation import KEYWORD_SECTIONS, SCHEMA_KEY
 
 FOLDER = Path(__file__).parents[2] / "args" / "schemas"
-DEFINITIONS = "definitions"
+DEFINITIONS, MODEL = "definitions", "model"
 DRAFT = {"$schema": "http://json-schema.org/draft-07/schema#"}
 LINE_CHARACTERS = 120
 
 Schema = dict[str, Any]
 NULL = {"type": "null"}
+FILE_KEYS = {  # of every args file; the programs' arguments do not have them
+    SCHEMA_KEY: {"type": "string", "description": "This schema, for editors; the program ignores the key."},
+    EXTENDS_KEY: {
+        "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}],
+        "description": "Args file, or list of them, whose values this file takes and changes: a path relative to this "
+        "file. Objects are merged key by key; of a list, later files change earlier ones.",
+    },
+}
 NUMBER_CONDITIONS = {"minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum"}
 
 
@@ -33,16 +44,42 @@ def build_schemas() -> dict[str, Schema]:
     """
     with_args_file = [program for program in PROGRAMS if program.schema_name]
     programs = {program.schema_name: build_program_schema(program.arguments) for program in with_args_file}
-    return {DEFINITIONS: build_definitions([program.arguments for program in with_args_file])} | programs
+    definitions = build_definitions([program.arguments for program in with_args_file])
+    return {DEFINITIONS: definitions, MODEL: build_part_schema(LoadingArguments)} | programs
 
 
 def build_program_schema(arguments: type[Section]) -> Schema:
+    """A file that extends another need not have all required keys itself."""
+    described = describe_arguments(arguments)
+    needed = collect_required(described, described["$defs"])
+    return build_part_schema(arguments) | {"if": {"required": [EXTENDS_KEY]}, "else": needed}
+
+
+def build_part_schema(arguments: type[Section]) -> Schema:
+    """The schema of a file that has some of the keys."""
     schema = describe_arguments(arguments, f"{DEFINITIONS}.json#/definitions/{{model}}")
     del schema["$defs"]
     allow_nulls(schema)
-    text = {"type": "string", "description": "This schema, for editors; the program ignores the key."}
-    schema["properties"][SCHEMA_KEY] = text
+    del schema["required"]
+    schema["properties"] = FILE_KEYS | schema["properties"]
     return DRAFT | schema
+
+
+def collect_required(section: Schema, sections: dict[str, Schema]) -> Schema:
+    """The condition that a section, and the sections in it, have their required keys."""
+    inner = {}
+    for key, field in section["properties"].items():
+        name = find_section_name(field)
+        if name and (needed := collect_required(sections[name], sections)):
+            inner[key] = needed
+    needed = {"required": section["required"]} if section.get("required") else {}
+    return needed | ({"properties": inner} if inner else {})
+
+
+def find_section_name(field: Schema) -> str | None:
+    """The name, in `$defs`, of the section that a key holds; None when it holds a plain value."""
+    references = [option["$ref"] for option in [field, *field.get("anyOf", [])] if "$ref" in option]
+    return references[0].rpartition("/")[2] if references else None
 
 
 def build_definitions(programs: list[type[Section]]) -> Schema:
@@ -53,6 +90,7 @@ def build_definitions(programs: list[type[Section]]) -> Schema:
     places: dict[str, str] = {}
     for name, section in sections.items():
         allow_nulls(section)
+        section.pop("required", None)  # see collect_required
         for key, field in section["properties"].items():
             place = f"#/definitions/{name}/properties/{key}"
             first = places.setdefault(f"{key} {json.dumps(field)}", place)
@@ -63,6 +101,8 @@ def build_definitions(programs: list[type[Section]]) -> Schema:
 
 def allow_nulls(section: Schema) -> None:
     for key, field in section["properties"].items():
+        if isinstance(field.get("additionalProperties"), dict):  # an entry that is null is removed
+            field["additionalProperties"] = allow_null(field["additionalProperties"])
         if key not in section.get("required", ()):
             section["properties"][key] = allow_null(field)
 

@@ -52,8 +52,8 @@ class PreferenceDataArguments(GenerationArguments):
     windows: Literal["last", "all"] = "last"
     """`last`: one prompt per dialogue, for its last reply; `all`: one for each reply of the assistant."""
     target_emotions: Literal["gold", "balanced"] = "gold"
-    """`gold`: a reply is to have the emotion of the dialogue's own reply; `balanced`: each of the seven emotions is the
-    target of equally many prompts, drawn with `seed`, whatever the dialogue's own reply has."""
+    """`gold`: a reply is to have the label of the dialogue's own reply; `balanced`: each of the labels is the target of
+    equally many prompts, drawn with `seed`, whatever the dialogue's own reply has."""
     candidates: int = Field(default=6, ge=2, le=MAX_SAMPLES_PER_PROMPT)
     """Replies sampled for a prompt in one attempt."""
     max_attempts: int = Field(default=30, ge=1, le=MAX_SAMPLES_PER_PROMPT)

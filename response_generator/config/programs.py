@@ -15,16 +15,18 @@ class Program:
     arguments: type[Section]
     schema_name: str | None = None
     """Name of its JSON Schema in args/schemas, without the suffix; None: it takes no args file."""
-    published_args: str | None = None
-    """The args file of the original recipe, in args."""
+    args_file: str | None = None
+    """Name of its args file, in args or in the folder of a recipe."""
 
 
 PROGRAMS = (
     Program("fine_tune_dpo.py", DPOArguments, "dpo", "dpo_arg.json"),
     Program("evaluate.py", EvaluateArguments, "evaluate", "evaluate_arg.json"),
-    Program("response_generator.sft", SFTArguments, "sft", "sft_arg.json"),
-    Program("response_generator.classifier", ClassifierArguments, "classifier"),
-    Program("response_generator.preferences", PreferenceDataArguments, "preference", "preference_arg.json"),
-    Program("response_generator.preferences --describe", DescriptionArguments),
-    Program("response_generator.chat", ChatArguments, "chat", "chat_arg.json"),
+    Program("python -m response_generator.sft", SFTArguments, "sft", "sft_arg.json"),
+    Program(
+        "python -m response_generator.classifier", ClassifierArguments, "classifier", "emotion_classifier_arg.json"
+    ),
+    Program("python -m response_generator.preferences", PreferenceDataArguments, "preference", "preference_arg.json"),
+    Program("python -m response_generator.preferences --describe", DescriptionArguments),
+    Program("python -m response_generator.chat", ChatArguments, "chat", "chat_arg.json"),
 )

@@ -19,7 +19,6 @@ from response_generator.config.section import (
     LocalPath,
     Section,
 )
-from response_generator.constants import EMOTIONS
 from response_generator.labels import DAILY_DIALOG_EMOTIONS, Labels
 
 LABELS_BY_ID, LABELS_BY_NAME = "by id", "by name"
@@ -70,8 +69,9 @@ class ChatTemplateArguments(Section):
 
 
 class WandbArguments(Section):
-    mode: Literal["online", "offline", "disabled"]
-    """`online` needs WANDB_API_KEY or an earlier `wandb login`; `offline` writes into the run folder."""
+    mode: Literal["auto", "online", "offline", "disabled"]
+    """`online` needs WANDB_API_KEY or an earlier `wandb login`; `offline` writes into the run folder; `auto`: `online`
+    if there is such a key, else `offline`."""
     project: str | None = None
     """wandb project."""
     entity: str | None = None
@@ -90,20 +90,19 @@ class WandbArguments(Section):
 
 # With the tags pydantic validates, and reports errors for, only the form that is given: list or object.
 EmotionLabels = Annotated[
-    Annotated[list[Literal[EMOTIONS]], Tag(LABELS_BY_ID)]
-    | Annotated[dict[str, Literal[EMOTIONS]], Tag(LABELS_BY_NAME)],
+    Annotated[list[str], Tag(LABELS_BY_ID)] | Annotated[dict[str, str], Tag(LABELS_BY_NAME)],
     Discriminator(lambda labels: LABELS_BY_NAME if isinstance(labels, dict) else LABELS_BY_ID),
 ]
 
 
 class ScoringArguments(Section):
-    emotion_model: ClassifierName
-    """Text-classification model (hub id or folder) that predicts the emotion of a reply."""
+    emotion_model: ClassifierName | None = None
+    """Text-classification model (hub id or folder) that predicts which of `labels` a reply has; null: none."""
     emotion_labels: EmotionLabels | None = None
-    """Emotions of the classifier's labels: an object `{label: emotion}` for labels that are no emotion names, or a list
-    in the order of the label ids; null: every label is an emotion name."""
-    gibberish_model: ClassifierName
-    """Text-classification model (hub id or folder) that tells clean text from gibberish."""
+    """Which of `labels` the classifier's labels are: an object `{label: emotion}` for those with another name, or a
+    list in the order of the label ids; null: all have the same names."""
+    gibberish_model: ClassifierName | None = None
+    """Text-classification model (hub id or folder) that tells clean text from gibberish; null: none."""
     batch_size: int = Field(default=32, ge=1)
     """Replies per batch of the classifiers."""
     clean_up_tokenization_spaces: bool = False
@@ -165,8 +164,8 @@ class GenerationArguments(ModelArguments):
     unsloth's own `generate`, which `auto` also uses where the settings or the model need it."""
     generation: dict[str, Any]
     """Fields of transformers' GenerationConfig. The pad and EOS ids are the tokenizer's."""
-    scoring: ScoringArguments
-    """The emotion classifier and the gibberish classifier."""
+    scoring: ScoringArguments = ScoringArguments()
+    """The emotion classifier and the gibberish classifier. A metric whose classifier is not named is left out."""
 
 
 class EvaluateArguments(GenerationArguments):

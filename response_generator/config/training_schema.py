@@ -94,7 +94,7 @@ class ClassifierArguments(LabelArguments):
     frozen_layers: int = Field(default=0, ge=0, le=MAX_COUNT)
     """How many of its first layers are not trained; with 1 or more, its token embeddings are not trained either."""
     dataset: DatasetArguments
-    """The dialogues to learn from: every turn with its emotion."""
+    """The dialogues to learn from: every turn with its label."""
     extra_dataset: DatasetArguments | None = None
     """More dialogues to learn from; null: none."""
     eval_dataset: DatasetArguments

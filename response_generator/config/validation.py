@@ -58,7 +58,8 @@ def validate_arguments(model: type[Arguments], values: dict[str, Any], file: str
 
 
 def drop_nulls(model: type[BaseModel], values: dict[str, Any]) -> dict[str, Any]:
-    """Removes optional keys whose value is null, also inside sections. Unknown keys stay, so that they are reported.
+    """Removes optional keys whose value is null, also inside sections, and entries of objects such as `adapters`.
+    Unknown keys stay, so that they are reported.
 
     In `generation`, an integer becomes a float where a float is needed: transformers refuses a temperature of 2.
     """
@@ -71,6 +72,8 @@ def drop_nulls(model: type[BaseModel], values: dict[str, Any]) -> dict[str, Any]
             value = drop_null_keywords(key, value)
         elif isinstance(value, dict) and field is not None and get_section_class(field):
             value = drop_nulls(get_section_class(field), value)
+        elif isinstance(value, dict) and field is not None:
+            value = {name: inner for name, inner in value.items() if inner is not None}
         kept[key] = value
     return kept
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from response_generator.constants import EMOTIONS
+from response_generator.labels import DAILY_DIALOG_EMOTIONS
 from response_generator.training.text_classifier import (
     Example,
     build_training_arguments,
@@ -140,7 +140,7 @@ def fit_and_measure(
 
 def write_emotion_classifier(folder: Path) -> None:
     train, held_out = collect_utterances(("train",)), collect_utterances(("validation", "test"))
-    train_classifier(train, held_out, EMOTIONS, folder, epochs=2)
+    train_classifier(train, held_out, DAILY_DIALOG_EMOTIONS, folder, epochs=2)
 
 
 def collect_gibberish_examples(split: str, seed: int) -> list[Example]:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from response_generator.constants import EMOTIONS
+from response_generator.data.pair_text import get_reply_text
 from response_generator.evaluation.predictions_file import Prediction
 
 Column = Callable[[list[Prediction]], np.ndarray]  # rows of one model -> one number a row
@@ -19,6 +19,10 @@ def has_value(name: str, value: str) -> Column:
     return lambda rows: read_column(name)(rows) == value
 
 
+def has_other_value(name: str, value: str) -> Column:
+    return lambda rows: read_column(name)(rows) != value
+
+
 def both(one: Column, other: Column) -> Column:
     return lambda rows: one(rows) & other(rows)
 
@@ -28,10 +32,6 @@ new_tokens, gold_tokens = read_column("new_tokens"), read_column("gold_tokens")
 
 def length_ratio(rows: list[Prediction]) -> np.ndarray:
     return new_tokens(rows) / gold_tokens(rows)
-
-
-def is_non_neutral(rows: list[Prediction]) -> np.ndarray:
-    return read_column("target_emotion")(rows) != EMOTIONS[0]
 
 
 def follows_target(rows: list[Prediction]) -> np.ndarray:
@@ -48,7 +48,7 @@ def repeats_another_reply(rows: list[Prediction]) -> np.ndarray:
 
 def copies_last_turn(rows: list[Prediction]) -> np.ndarray:
     """Whether a reply repeats the user's last turn, ignoring case and punctuation."""
-    pairs = [(split_words(row["history"][-1]["content"]["dialog"]), split_words(row["response"])) for row in rows]
+    pairs = [(split_words(get_reply_text(row["history"][-1]["content"])), split_words(row["response"])) for row in rows]
     return np.array([bool(last) and reply == last for last, reply in pairs])
 
 

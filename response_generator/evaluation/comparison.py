@@ -7,7 +7,6 @@ from itertools import chain
 
 import numpy as np
 
-from response_generator.constants import EMOTIONS
 from response_generator.evaluation.metrics import Metric, list_metrics
 from response_generator.evaluation.predictions_file import Prediction, group_by_run
 from response_generator.evaluation.scores import gold_as_predictions
@@ -23,6 +22,7 @@ from response_generator.evaluation.statistics.estimates import (
 from response_generator.evaluation.statistics.metric_totals import MetricTotals, count_confusion
 from response_generator.evaluation.statistics.multiple_testing import correct_differences
 from response_generator.evaluation.statistics.training_seeds import widen_estimate
+from response_generator.labels import Labels
 
 GOLD = "gold"  # in metrics.json: the replies that people wrote, classified like the models' replies
 GOLD_TITLE = "gold replies"
@@ -33,13 +33,14 @@ RESERVED_NAMES = (GOLD, "difference", "preference")  # groups of metrics.json, s
 class Comparison:
     """All results of an evaluation. The first model is the one that the others are compared with.
 
-    metrics: the table's entries by name. rows: the predictions of each model; of a recipe that was trained several
-    times, those of all its runs. estimates: `{model or "gold": {metric: Estimate}}`. differences: `{model: {metric:
-    Estimate}}` for all models but the first. gold_differences: the same for each model minus the gold replies. ngrams:
-    `{metric: number}`, of n-grams at which distinct-n is compared. margins: reward margins of held-out pairs, (pairs,).
-    preference: statistics of the margins; empty where no pairs were measured.
+    labels: those that a reply can have. metrics: the table's entries by name. rows: the predictions of each model; of a
+    recipe that was trained several times, those of all its runs. estimates: `{model or "gold": {metric: Estimate}}`.
+    differences: `{model: {metric: Estimate}}` for all models but the first. gold_differences: the same for each model
+    minus the gold replies. ngrams: `{metric: number}`, of n-grams at which distinct-n is compared. margins: reward
+    margins of held-out pairs, (pairs,). preference: statistics of the margins; empty where no pairs were measured.
     """
 
+    labels: Labels
     metrics: dict[str, Metric]
     rows: dict[str, list[Prediction]]
     estimates: dict[str, dict[str, Estimate]]
@@ -76,6 +77,11 @@ class Comparison:
         """Number of differences between models whose p-values are corrected for each other."""
         return sum(each.p_corrected is not None for found in self.differences.values() for each in found.values())
 
+    @property
+    def has_emotions(self) -> bool:
+        """Whether an emotion classifier has labeled the replies."""
+        return "emotion_accuracy" in self.metrics
+
     @cached_property
     def has_one_token_count(self) -> bool:
         return count_tokens_alike(self.rows)
@@ -105,18 +111,23 @@ class Comparison:
                 flat[f"{group}/{name}"] = estimate.value
                 bounds = {part: bound for part, bound in asdict(estimate).items() if part != "value"}
                 flat |= {f"{group}/{name}/{part}": bound for part, bound in bounds.items() if bound is not None}
+        return flat | (self.flatten_confusions() if self.has_emotions else {})
+
+    def flatten_confusions(self) -> dict[str, int]:
+        flat = {}
         for model, rows in (self.rows | {GOLD: self.gold_predictions}).items():
-            for target, counts in zip(EMOTIONS, count_confusion(rows).tolist(), strict=True):
+            for target, counts in zip(self.labels.names, count_confusion(rows, self.labels).tolist(), strict=True):
                 flat[f"{model}/emotion/{target}/support"] = sum(counts)
                 flat |= {
                     f"{model}/confusion/{target}/{predicted}": count
-                    for predicted, count in zip(EMOTIONS, counts, strict=True)
+                    for predicted, count in zip(self.labels.names, counts, strict=True)
                 }
         return flat
 
 
 def compare_models(
     rows: dict[str, list[Prediction]],
+    labels: Labels,
     gibberish_labels: Sequence[str],
     resamples: int,
     seed: int,
@@ -126,17 +137,21 @@ def compare_models(
 
     Args:
         rows: by model. Those of a recipe that was trained several times name their `run`; its estimates are means over
-            the runs, with intervals over prompts and runs.
+            the runs, with intervals over prompts and runs. What a classifier says of them is left out where they have
+            no such column.
+        labels: those that a reply can have.
         gibberish_labels: those of the classifier; other labels in the rows are added.
         resamples: number of bootstrap resamples behind each interval.
         margins: reward margins of held-out pairs, (pairs,).
     """
-    seen = {row[name] for each in rows.values() for row in each for name in ("gibberish_label", "gold_gibberish_label")}
-    metrics = list_metrics([*gibberish_labels, *sorted(seen - set(gibberish_labels))])
+    columns = next(iter(rows.values()))[0].keys()
+    in_rows = columns & {"gibberish_label", "gold_gibberish_label"}
+    seen = {row[name] for each in rows.values() for row in each for name in in_rows}
+    metrics = list_metrics(labels, columns, [*gibberish_labels, *sorted(seen - set(gibberish_labels))])
     if not count_tokens_alike(rows):
         metrics = {name: metric for name, metric in metrics.items() if not metric.in_tokens}
     everyone = rows | {GOLD: gold_as_predictions(next(iter(rows.values())))}
-    measured, ngrams = measure_models(everyone, metrics, resamples, seed)
+    measured, ngrams = measure_models(everyone, labels, metrics, resamples, seed)
     estimates = {model: estimate_model(metrics, each) for model, each in measured.items()}
     estimates[GOLD] = {name: estimate for name, estimate in estimates[GOLD].items() if metrics[name].on_gold}
 
@@ -152,7 +167,7 @@ def compare_models(
     }
     margins = np.array([]) if margins is None else margins
     preference = estimate_preference(margins, resamples, seed)
-    return Comparison(metrics, rows, estimates, differences, gold_differences, ngrams, margins, preference)
+    return Comparison(labels, metrics, rows, estimates, differences, gold_differences, ngrams, margins, preference)
 
 
 def count_tokens_alike(rows: dict[str, list[Prediction]]) -> bool:
@@ -165,12 +180,12 @@ def count_tokens_alike(rows: dict[str, list[Prediction]]) -> bool:
 
 
 def measure_models(
-    rows: dict[str, list[Prediction]], metrics: dict[str, Metric], resamples: int, seed: int
+    rows: dict[str, list[Prediction]], labels: Labels, metrics: dict[str, Metric], resamples: int, seed: int
 ) -> tuple[dict[str, Measurements], dict[str, int]]:
     """What was measured of each model, and the number of n-grams at which each distinct-n is compared."""
     runs = {model: group_by_run(each) for model, each in rows.items()}
     by_order = {name: distinct.measure_distinct(runs, n) for name, n in distinct.ORDERS.items()}
-    totals = {model: [MetricTotals.of(run, metrics) for run in found] for model, found in runs.items()}
+    totals = {model: [MetricTotals.of(run, labels, metrics) for run in found] for model, found in runs.items()}
     replicates = resample_metrics(totals, resamples, seed)
     measured = {}
     for model, found in totals.items():

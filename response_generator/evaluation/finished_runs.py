@@ -1,4 +1,4 @@
-"""Finished evaluations, read to be compared. They must have the same prompts and the same classifiers."""
+"""Finished evaluations, read to be compared. They must have the same prompts, labels and classifiers."""
 
 import os
 from dataclasses import dataclass
@@ -7,13 +7,16 @@ from typing import Any
 
 from response_generator.config import paths, strict_json, validation
 from response_generator.config.schema import EvaluateArguments, ScoringArguments
+from response_generator.config.source_list import list_sources
 from response_generator.config.validation import validate_arguments
 from response_generator.constants import ADAPTER
 from response_generator.errors import InputError
 from response_generator.evaluation import predictions_file
 from response_generator.evaluation.comparison import RESERVED_NAMES
-from response_generator.evaluation.predictions_file import GENERATED_FIELDS, Prediction
-from response_generator.evaluation.scores import SCORED_FIELDS
+from response_generator.evaluation.predictions_file import Prediction, list_generated_fields
+from response_generator.evaluation.saved_predictions import read_labels
+from response_generator.evaluation.scores import list_scored_fields
+from response_generator.labels import Labels
 from response_generator.runs import run_folder
 from response_generator.runs.environment import ENVIRONMENT_FILE, WEIGHTS
 from response_generator.runs.short_names import shorten_paths
@@ -57,6 +60,10 @@ class FinishedRuns:
     def seed(self) -> int:
         return self.first["seed"]
 
+    @property
+    def labels(self) -> Labels:
+        return read_labels(self.first)
+
     def settings(self) -> dict[str, str]:
         """Args that the runs share as one value; for others, the value of each run."""
         flat = {name: run_folder.flatten(arguments) for name, arguments in self.arguments.items()}
@@ -97,8 +104,11 @@ def read_runs(models: list[ComparedModel]) -> FinishedRuns:
     if errors:
         raise InputError(*errors)
     arguments = {str(folder): read_run_arguments(folder) for folder in folders}
-    by_run = {str(folder): read_adapter_predictions(folder) for folder in folders}
-    first, *others = by_run
+    first, *others = arguments
+    errors = [message for name in others for message in find_differing_labels(first, name, arguments)]
+    if errors:
+        raise InputError(*errors)
+    by_run = {str(folder): read_adapter_predictions(folder, arguments[str(folder)]) for folder in folders}
     for name in others:
         errors += find_differing_classifiers(first, name, arguments) + find_changed_classifiers(first, name, arguments)
         errors += find_differing_prompts(first, name, by_run)
@@ -125,8 +135,10 @@ def read_run_arguments(folder: Path) -> dict[str, Any]:
     return validation.add_defaults(EvaluateArguments, strict_json.read_object(folder / "args.json"))
 
 
-def read_adapter_predictions(folder: Path) -> list[Prediction]:
-    rows = predictions_file.read_predictions(folder, GENERATED_FIELDS | SCORED_FIELDS)
+def read_adapter_predictions(folder: Path, arguments: dict[str, Any]) -> list[Prediction]:
+    labels, classifiers = read_labels(arguments), list_sources(ScoringArguments(**arguments["scoring"]))
+    fields = list_generated_fields(labels) | list_scored_fields([source.key for source in classifiers])
+    rows = predictions_file.read_predictions(folder, fields, labels)
     by_model = predictions_file.group_by_model(rows)
     if ADAPTER not in by_model:
         raise InputError(f"--compare: {folder}: holds predictions of {', '.join(by_model)}; needed: of {ADAPTER!r}")
@@ -149,8 +161,18 @@ def find_run_errors(folder: Path) -> list[str]:
     return []
 
 
+def find_differing_labels(first: str, name: str, arguments: dict[str, dict[str, Any]]) -> list[str]:
+    one, other = (read_labels(arguments[run]) for run in (first, name))
+    if one == other:
+        return []
+    return [f"--compare: {name}: labels: {other.describe()}, in {first}: {one.describe()}; the labels must be the same"]
+
+
 def find_differing_classifiers(first: str, name: str, arguments: dict[str, dict[str, Any]]) -> list[str]:
-    one, other = (arguments[run]["scoring"] for run in (first, name))
+    one, other = (
+        {key: "null" if value is None else value for key, value in arguments[run]["scoring"].items()}
+        for run in (first, name)
+    )
     return [
         f"--compare: {name}: scoring.{key} is {other[key]}, in {first} {one[key]}; score both with the same "
         f"classifiers first (--json_file … --from_predictions {name})"
@@ -177,7 +199,10 @@ def find_changed_classifiers(first: str, name: str, arguments: dict[str, dict[st
 def find_differing_prompts(first: str, name: str, rows: dict[str, list[Prediction]]) -> list[str]:
     """Compares dialogues, not rendered prompts: each run may have a chat template of its own."""
     one, other = (
-        {(row["index"], row["sample"]): [row[field] for field in predictions_file.PROMPT_FIELDS] for row in rows[run]}
+        {
+            (row["index"], row["sample"]): [row.get(field) for field in predictions_file.PROMPT_FIELDS]
+            for row in rows[run]
+        }
         for run in (first, name)
     )
     if len(one) != len(other):

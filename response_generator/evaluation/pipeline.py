@@ -58,7 +58,7 @@ def prepare_evaluation(args: EvaluateArguments, dialogues: list[Dialogue], pairs
     Raises:
         InputError: with what is wrong.
     """
-    classifiers.check_classifiers(args.scoring)
+    classifiers.check_classifiers(args.scoring, args.label_set)
     adapters = resolve_adapters(args)
     tokenizer = load_tokenizer(args, adapters[ADAPTER])
     formatter = ChatFormatter.of(tokenizer, args.chat_template, args.label_set)
@@ -128,7 +128,7 @@ def find_remaining_work(
     """What an earlier start of the same run has not done yet; see `find_remaining_batches` for errors."""
     names = list(prepared.adapters)
     batches = split_requests(prepared.requests, prepared.generation_config, args.samples_per_prompt, limit)
-    replies = predictions.find_remaining_batches(run.path, names, batches, args.samples_per_prompt)
+    replies = predictions.find_remaining_batches(run.path, names, batches, args.samples_per_prompt, args.label_set)
     pairs = {}
     if prepared.held_out:
         pairs = pair_logprobs.find_remaining_batches(run.path, names, prepared.held_out)

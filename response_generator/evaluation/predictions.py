@@ -8,13 +8,20 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from response_generator.config.schema import ScoringArguments
+from response_generator.config.source_list import list_sources
 from response_generator.constants import PREDICTIONS_FILE, THROUGHPUT_FILE
 from response_generator.errors import InputError, RunError
-from response_generator.evaluation.predictions_file import GENERATED_FIELDS, Prediction, find_row_error, group_by_model
+from response_generator.evaluation.predictions_file import (
+    Prediction,
+    find_row_error,
+    group_by_model,
+    list_generated_fields,
+)
 from response_generator.evaluation.scores import read_scores
 from response_generator.generation.generation_requests import GenerationRequest, Replies, decode_reply
+from response_generator.labels import Labels
 from response_generator.runs import batch_rows, distributed, json_lines
-from response_generator.scoring.classifiers import CLASSIFIERS
+from response_generator.scoring.classifiers import CLASSIFIERS, LabelProbs
 
 RequestBatch = Sequence[GenerationRequest]
 Report = Callable[[list[Replies]], Any]
@@ -25,7 +32,7 @@ def row_key(row: Prediction) -> tuple:
 
 
 def find_remaining_batches(
-    folder: Path, models: Sequence[str], batches: list[RequestBatch], samples: int
+    folder: Path, models: Sequence[str], batches: list[RequestBatch], samples: int, labels: Labels
 ) -> dict[str, list[RequestBatch]]:
     """The batches that each model still has to generate, given what an earlier start has left in `folder`.
 
@@ -40,10 +47,10 @@ def find_remaining_batches(
     rows, remaining = batch_rows.find_remaining(file, models, batches, list_keys, row_key)
     requests = {request.dialogue.index: request for batch in batches for request in batch}
     for line, row in enumerate(rows, 1):
-        message = find_row_error(row, GENERATED_FIELDS)
+        message = find_row_error(row, list_generated_fields(labels), labels)
         if message:
             raise InputError(f"{file}, line {line}: {message}; repair the row, or delete it to generate it again")
-        if any(row[name] != value for name, value in prompt_fields(requests[row["index"]]).items()):
+        if any(row.get(name) != value for name, value in prompt_fields(requests[row["index"]]).items()):
             raise InputError(
                 f"{file}: row {row['index']} has another prompt than dataset and chat_template give now: they have "
                 f"changed since; name another output_dir"
@@ -114,12 +121,14 @@ def check_gold_logps(replies: Sequence[Replies]) -> None:
 
 
 def prompt_fields(request: GenerationRequest) -> dict[str, Any]:
-    """The fields of a row that describe its prompt."""
+    """The fields of a row that describe its prompt; without labels there is no target emotion."""
+    dialogue = request.dialogue
+    target = {} if dialogue.target_emotion is None else {"target_emotion": dialogue.target_emotion}
     return {
         "prompt": request.prompt,
-        "history": request.dialogue.history,
-        "target_emotion": request.dialogue.target_emotion,
-        "gold_response": request.dialogue.gold_response,
+        "history": dialogue.history,
+        **target,
+        "gold_response": dialogue.gold_response,
     }
 
 
@@ -154,15 +163,19 @@ def read_throughput(folder: Path) -> dict[str, dict[str, float]]:
     }
 
 
-def score_predictions(rows: list[Prediction], scoring: ScoringArguments) -> list[Prediction]:
-    """Adds SCORED_FIELDS; rows in the order of models, prompts and samples."""
+def score_predictions(rows: list[Prediction], scoring: ScoringArguments, labels: Labels) -> list[Prediction]:
+    """Adds what the classifiers and the rules say; rows in the order of models, prompts and samples."""
     rows = [row for each in group_by_model(rows).values() for row in each]
     gold = {row["index"]: row["gold_response"] for row in rows}
     texts = [row["response"] for row in rows] + list(gold.values())
-    found = {key: load(scoring).classify(texts, key.removesuffix("_model")) for key, load in CLASSIFIERS.items()}
-    labels = [dict(zip(found, of_text, strict=True)) for of_text in zip(*found.values(), strict=True)]
-    gold_labels = dict(zip(gold, labels[len(rows) :], strict=True))
+    found: list[dict[str, LabelProbs]] = [{} for _ in texts]  # by classifier
+    for key in [source.key for source in list_sources(scoring)]:
+        probabilities = CLASSIFIERS[key](scoring).classify(texts, key.removesuffix("_model"))
+        for of_text, each in zip(found, probabilities, strict=True):
+            of_text[key] = each
+    of_gold = dict(zip(gold, found[len(rows) :], strict=True))
+    fields = list_generated_fields(labels)
     return [
-        {name: row[name] for name in GENERATED_FIELDS} | read_scores(row, of_reply, gold_labels[row["index"]])
-        for row, of_reply in zip(rows, labels, strict=False)
+        {name: row[name] for name in fields} | read_scores(row, of_reply, of_gold[row["index"]])
+        for row, of_reply in zip(rows, found, strict=False)
     ]

@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from response_generator.constants import EMOTIONS, PREDICTIONS_FILE
+from response_generator.constants import PREDICTIONS_FILE
 from response_generator.data.datasets import BadRow, check_messages
 from response_generator.errors import InputError, raise_row_errors
 from response_generator.labels import Labels
@@ -26,10 +26,14 @@ GENERATED_FIELDS = {
 }
 EMOTION_FIELDS = ("target_emotion", "predicted_emotion", "gold_emotion")
 PROMPT_FIELDS = ("history", "target_emotion", "gold_response")
-EMOTION_LABELS = Labels(EMOTIONS, EMOTIONS[0])
 MAX_FLOAT = sys.float_info.max
 
 Prediction = dict[str, Any]
+
+
+def list_generated_fields(labels: Labels) -> dict[str, type]:
+    """Without labels there is no target emotion."""
+    return {name: kind for name, kind in GENERATED_FIELDS.items() if labels or name != "target_emotion"}
 
 
 def group_by_model(rows: list[Prediction]) -> dict[str, list[Prediction]]:
@@ -54,11 +58,12 @@ def to_tracker_table(rows: list[Prediction]) -> tuple[list[str], list[list[Any]]
     return columns, [[row[name] for name in columns] for row in rows]
 
 
-def read_predictions(place: Path, fields: dict[str, type]) -> list[Prediction]:
+def read_predictions(place: Path, fields: dict[str, type], labels: Labels) -> list[Prediction]:
     """The rows of a predictions.jsonl, given by its path or by its run folder.
 
     Args:
-        fields: what every row must hold: GENERATED_FIELDS, or GENERATED_FIELDS | scores.SCORED_FIELDS.
+        fields: what every row must hold: those of `list_generated_fields`, and perhaps of `scores.list_scored_fields`.
+        labels: the emotions that a row may name.
 
     Raises:
         InputError: with the lines that are no such rows, or the prompts that a model has no reply to.
@@ -72,14 +77,14 @@ def read_predictions(place: Path, fields: dict[str, type]) -> list[Prediction]:
     errors = [
         f"{file}, line {line}: {message}"
         for line, row in enumerate(rows, 1)
-        if (message := find_row_error(row, fields))
+        if (message := find_row_error(row, fields, labels))
     ]
     raise_row_errors(str(file), errors, "lines")
     check_same_prompts(file, rows)
     return rows
 
 
-def find_row_error(row: Prediction, fields: dict[str, type]) -> str | None:
+def find_row_error(row: Prediction, fields: dict[str, type], labels: Labels) -> str | None:
     """Why a row is not one of predictions.jsonl; None when it is."""
     absent = [name for name in fields if name not in row]
     if absent:
@@ -91,12 +96,12 @@ def find_row_error(row: Prediction, fields: dict[str, type]) -> str | None:
             return f"{name} is {value!r}; needed: {needed.__name__}"
         if needed in (int, float) and not abs(value) <= MAX_FLOAT:  # NaN, or an integer of 400 digits
             return f"{name} is {value!r:.40}; allowed: numbers up to {MAX_FLOAT:.1e}"
-        if name in EMOTION_FIELDS and value not in EMOTIONS:
-            return f"{name} is {value!r}; allowed: {', '.join(EMOTIONS)}"
+        if name in EMOTION_FIELDS and value not in labels.names:
+            return f"{name} is {value!r}; allowed: {', '.join(labels.names)}"
     if row["gold_tokens"] < 1:
         return f"gold_tokens is {row['gold_tokens']}; allowed: numbers from 1, because the EOS is one of them"
     try:
-        check_messages(row["history"], "history", EMOTION_LABELS, strings=False)
+        check_messages(row["history"], "history", labels, strings=False)
     except BadRow as error:
         return str(error)
     return None
@@ -112,7 +117,7 @@ def check_same_prompts(file: Path, rows: list[Prediction]) -> None:
     prompts: dict[int, tuple] = {}
     for line, row in enumerate(rows, 1):
         found.setdefault(row["model"], set()).add((row["index"], row["sample"]))
-        prompt = tuple(row[name] for name in PROMPT_FIELDS)
+        prompt = tuple(row.get(name) for name in PROMPT_FIELDS)
         if prompts.setdefault(row["index"], prompt) != prompt:
             raise InputError(f"{file}, line {line}: row {row['index']} has another prompt here than in a line above")
     everything = set.union(*found.values())

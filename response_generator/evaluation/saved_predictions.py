@@ -7,16 +7,37 @@ from pathlib import Path
 from typing import Any
 
 from response_generator.config import strict_json
-from response_generator.config.schema import EvaluateArguments
+from response_generator.config.schema import EvaluateArguments, LabelArguments
+from response_generator.config.validation import validate_arguments
 from response_generator.constants import PAIR_LOGPS_FILE, THROUGHPUT_FILE
 from response_generator.data.pair_tokenization import DROPPED_PAIRS
 from response_generator.data.reading import SKIPPED_ROWS
 from response_generator.errors import InputError
 from response_generator.evaluation import pair_logprobs, predictions_file
 from response_generator.evaluation.comparison import RESERVED_NAMES
+from response_generator.labels import Labels
 
 # Keys of the args that decide how replies are scored; all others decided how they were generated.
-SCORING_KEYS = ("seed", "scoring", "preferences", "bootstrap_resamples", "wandb", "output_dir", "from_predictions")
+SCORING_KEYS = (
+    "seed",
+    "neutral_label",
+    "scoring",
+    "preferences",
+    "bootstrap_resamples",
+    "wandb",
+    "output_dir",
+    "from_predictions",
+)
+
+
+def read_labels(arguments: dict[str, Any]) -> Labels:
+    """The labels of a run, from its args.json; before there was the key, they were the seven emotions.
+
+    Raises:
+        InputError: when they cannot be read.
+    """
+    values = {key: arguments[key] for key in LabelArguments.model_fields if key in arguments}
+    return validate_arguments(LabelArguments, values, "args.json").label_set
 
 
 @dataclass(frozen=True)
@@ -29,13 +50,22 @@ class SavedPredictions:
     def folder(self) -> Path:
         return self.place if self.place.is_dir() else self.place.parent
 
-    def rows(self) -> list[predictions_file.Prediction]:
+    def rows(self, labels: Labels) -> list[predictions_file.Prediction]:
         """The replies of all models.
+
+        Args:
+            labels: which the run must have had that generated the replies.
 
         Raises:
             InputError: when they cannot be used, or a model has a name that means something else in metrics.json.
         """
-        rows = predictions_file.read_predictions(self.place, predictions_file.GENERATED_FIELDS)
+        earlier = read_labels(self.arguments) if self.arguments else labels
+        if earlier.names != labels.names:
+            raise InputError(
+                f"labels: got {', '.join(labels.names) or 'none'}; the replies of {self.place} were generated with "
+                f"{', '.join(earlier.names) or 'none'}; name the same"
+            )
+        rows = predictions_file.read_predictions(self.place, predictions_file.list_generated_fields(labels), labels)
         if reserved := [name for name in RESERVED_NAMES if any(row["model"] == name for row in rows)]:
             raise InputError(
                 f"{self.place}: model is {', '.join(reserved)}, which is the name of something else in metrics.json; "

@@ -1,6 +1,6 @@
 """What scoring adds to a row of predictions.jsonl: what the classifiers and the rules say of its reply."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,23 +31,33 @@ SCORES = {
     "gibberish_label": Score("gibberish_model", str, lambda labels, row: labels.label, "gold_gibberish_label"),
     "gibberish_score": Score("gibberish_model", float, lambda labels, row: round(labels.score, 6)),
 }
-SCORED_FIELDS = (
-    {name: score.kind for name, score in SCORES.items()}
-    | {"ends_with_punctuation": bool}
-    | {score.gold: score.kind for score in SCORES.values() if score.gold}
-)
+
+
+def list_scored_fields(classifiers: Collection[str]) -> dict[str, type]:
+    """The columns that scoring with these classifiers adds, and their types."""
+    scores = select_scores(classifiers)
+    return (
+        {name: score.kind for name, score in scores.items()}
+        | {"ends_with_punctuation": bool}
+        | {score.gold: score.kind for score in scores.values() if score.gold}
+    )
+
+
+def select_scores(classifiers: Collection[str]) -> dict[str, Score]:
+    return {name: score for name, score in SCORES.items() if score.classifier in classifiers}
 
 
 def read_scores(row: Prediction, labels: Mapping[str, Any], gold_labels: Mapping[str, Any]) -> dict[str, Any]:
-    """The values of SCORED_FIELDS.
+    """The values of `list_scored_fields`.
 
     Args:
         labels, gold_labels: by classifier, the `LabelProbs` of the reply and of the gold reply.
     """
+    scores = select_scores(labels)
     return (
-        {name: score.read(labels[score.classifier], row) for name, score in SCORES.items()}
+        {name: score.read(labels[score.classifier], row) for name, score in scores.items()}
         | {"ends_with_punctuation": ends_with_punctuation(row["response"])}
-        | {score.gold: score.read(gold_labels[score.classifier], row) for score in SCORES.values() if score.gold}
+        | {score.gold: score.read(gold_labels[score.classifier], row) for score in scores.values() if score.gold}
     )
 
 
@@ -61,6 +71,6 @@ def gold_as_predictions(rows: list[Prediction]) -> list[Prediction]:
             "new_tokens": row["gold_tokens"],
             "ends_with_punctuation": ends_with_punctuation(row["gold_response"]),
         }
-        | {name: row[score.gold] for name, score in SCORES.items() if score.gold}
+        | {name: row[score.gold] for name, score in SCORES.items() if score.gold in row}
         for _, row in sorted(first.items())
     ]

@@ -33,7 +33,7 @@ def main() -> None:
         describe(options)
         return
     args = command_line.read_arguments(PreferenceDataArguments, options)
-    run = preflight.check_environment(args)
+    run = preflight.check_environment(args, options.args_files)
     if run.is_finished:
         lines = upload.describe_missing_upload(run.path, args.push_to_hub, "dataset")
         print(run.describe_finished("preferences.jsonl, report.html and metrics.json"), *lines, sep="\n")

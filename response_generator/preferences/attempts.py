@@ -14,19 +14,20 @@ from response_generator.scoring.rules import ends_with_punctuation
 SAME_REPLIES = "all replies are the same"
 DECIMALS = 4  # of scores in files; every decision uses the rounded scores
 
-LabelPair = tuple[LabelProbs, LabelProbs]  # of the emotion classifier and of the gibberish classifier
+# Of the emotion classifier and of the gibberish classifier; None without that classifier.
+LabelPair = tuple[LabelProbs | None, LabelProbs | None]
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A reply with its score and the classifiers' labels and probabilities."""
+    """A reply with its score and the classifiers' labels and probabilities; None without a classifier."""
 
     text: str
     reward: float
-    emotion: str
-    emotion_score: float
-    gibberish_label: str
-    gibberish_score: float
+    emotion: str | None
+    emotion_score: float | None
+    gibberish_label: str | None
+    gibberish_score: float | None
 
     @classmethod
     def of(cls, text: str, labels: LabelPair, target: str, reward: RewardArguments) -> "Candidate":
@@ -34,11 +35,13 @@ class Candidate:
         return cls(
             text,
             round(compute_reward(text, emotion, gibberish, target, reward), DECIMALS),
-            emotion.label,
-            round(emotion.score, DECIMALS),
-            gibberish.label,
-            round(gibberish.score, DECIMALS),
+            *describe_label(emotion),
+            *describe_label(gibberish),
         )
+
+
+def describe_label(found: LabelProbs | None) -> tuple[str | None, float | None]:
+    return (found.label, round(found.score, DECIMALS)) if found else (None, None)
 
 
 @dataclass(frozen=True)

@@ -102,8 +102,8 @@ class CandidateSampler:
         if self.args.gold_as_chosen:
             found += [request.dialogue.gold_response for request in batch]
         distinct = list(dict.fromkeys(found))
-        labels = zip(self.emotions.classify(distinct), self.gibberish.classify(distinct), strict=True)
-        return dict(zip(distinct, labels, strict=True))
+        found = (classifiers.classify(each, distinct) for each in (self.emotions, self.gibberish))
+        return dict(zip(distinct, zip(*found, strict=True), strict=True))
 
     def score_attempts(
         self, prompt: Dialogue, attempts: list[list[str]], labels: dict[str, LabelPair]

@@ -76,8 +76,8 @@ def list_correlation(metrics: dict[str, float]) -> Iterator[tuple[str, str]]:
 
 def list_targets(metrics: dict[str, float]) -> Iterator[tuple[str, str]]:
     counts = {name.removeprefix("target/"): count for name, count in metrics.items() if name.startswith("target/")}
-    if counts:
-        yield "target emotions", ", ".join(f"{emotion} {count}" for emotion, count in counts.items())
+    if counts:  # there are none without labels
+        yield "targets", ", ".join(f"{label} {count}" for label, count in counts.items())
 
 
 def list_filtered(metrics: dict[str, float]) -> Iterator[tuple[str, str]]:

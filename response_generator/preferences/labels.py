@@ -34,23 +34,23 @@ def filter_dataset(
     if dataset is None:
         return [], {}
     if scoring is not None:
-        pairs = add_labels(pairs, dataset.filters, scoring)
+        pairs = add_labels(pairs, dataset.filters, scoring, labels)
     kept, dropped = filter_pairs(key, pairs, dataset.filters, labels)
     return kept, count_skipped(key, dataset, skipped) | count_filtered(key, dropped)
 
 
-def add_labels(pairs: list[Pair], filters: FilterArguments, scoring: ScoringArguments) -> list[Pair]:
+def add_labels(pairs: list[Pair], filters: FilterArguments, scoring: ScoringArguments, labels: Labels) -> list[Pair]:
     """The same pairs with labels of their chosen replies, if a filter needs these; labels that are there stay."""
     texts = list(dict.fromkeys(get_reply_text(pair.chosen) for pair in pairs if pair.chosen_labels is None))
     if not texts or not needs_labels(filters):
         return pairs
     from response_generator.scoring import classifiers  # imports torch, which describing pairs does not need
 
-    classifiers.check_classifiers(scoring)
-    emotions = classifiers.load_emotion_classifier(scoring).classify(texts, "emotion")
-    gibberish = classifiers.load_gibberish_classifier(scoring).classify(texts, "gibberish")
-    labels = {
-        text: ReplyLabels(emotion.label, found.label, found.score)
-        for text, emotion, found in zip(texts, emotions, gibberish, strict=True)
+    classifiers.check_classifiers(scoring, labels)
+    emotions = classifiers.classify(classifiers.load_emotion_classifier(scoring), texts, "emotion")
+    gibberish = classifiers.classify(classifiers.load_gibberish_classifier(scoring), texts, "gibberish")
+    found = {
+        text: ReplyLabels(emotion and emotion.label, clean and clean.label, clean and clean.score)
+        for text, emotion, clean in zip(texts, emotions, gibberish, strict=True)
     }
-    return [replace(pair, chosen_labels=pair.chosen_labels or labels[get_reply_text(pair.chosen)]) for pair in pairs]
+    return [replace(pair, chosen_labels=pair.chosen_labels or found[get_reply_text(pair.chosen)]) for pair in pairs]

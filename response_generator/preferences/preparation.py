@@ -36,8 +36,9 @@ def prepare_building(args: PreferenceDataArguments, prompts: list[Dialogue]) -> 
     Raises:
         InputError: with what is wrong.
     """
-    classifiers.check_classifiers(args.scoring)
-    check_gibberish_labels(args.scoring, args.filters)
+    classifiers.check_classifiers(args.scoring, args.label_set)
+    if args.scoring.gibberish_model is not None:
+        check_gibberish_labels(args.scoring, args.filters)
     check_loading(args)
     adapter = loading.find_adapter(ADAPTER, args.adapter, args)
     tokenizer = load_tokenizer(args, adapter)

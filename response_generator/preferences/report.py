@@ -47,6 +47,8 @@ def list_failed(failed: list[dict[str, Any]]) -> Section:
     rows = []
     for row in failed:
         filters = ", ".join(f"{name} {count}" for name, count in row["failures"].items())
-        rows.append([f"{row['index']}: {row['last_turn']}", row["target_emotion"], row["attempts"], filters])
-    table = Table({"": rows}, ["prompt", "target", "attempts", "failed filters"], style="blocks")
+        target = [] if row["target_emotion"] is None else [row["target_emotion"]]
+        rows.append([f"{row['index']}: {row['last_turn']}", *target, row["attempts"], filters])
+    headings = ["prompt", *(["target"] if target else []), "attempts", "failed filters"]
+    table = Table({"": rows}, headings, style="blocks")
     return Section(f"Prompts without a pair ({len(failed)})", [table], "always")

@@ -131,11 +131,11 @@ def list_outcome_rows(metrics: dict[str, float]) -> Rows:
 
 def format_card(args: PreferenceDataArguments, rows: Rows) -> str:
     """README.md, the card of the data set, with the metadata that the hub reads."""
+    classifiers = {"emotion": args.scoring.emotion_model, "gibberish": args.scoring.gibberish_model}
     settings = {
         "prompts": Markdown(f"{format_source(args.dataset.path)}, split {format_value(args.dataset.split)}"),
         "model": Markdown(f"{format_source(args.base_model)} with the adapter {format_source(args.adapter)}"),
-        "emotion classifier": format_source(args.scoring.emotion_model),
-        "gibberish classifier": format_source(args.scoring.gibberish_model),
+        **{f"{kind} classifier": format_source(name) for kind, name in classifiers.items() if name is not None},
         "candidates per attempt": args.candidates,
         "attempts at most": args.max_attempts,
         "generation": args.generation,
@@ -145,7 +145,7 @@ def format_card(args: PreferenceDataArguments, rows: Rows) -> str:
     }
     return (
         "---\nconfigs:\n- config_name: default\n  data_files: preferences.jsonl\ntags: [dpo, preference, trl]\n---\n"
-        "# Preference pairs of an emotion-conditioned response generator\n\n"
+        "# Preference pairs of a response generator\n\n"
         "Both replies of a pair were sampled from the model named below for the same prompt. The scores are rewards "
         "made of the labels of the two classifiers and the length; they are not meant as input of training. A model "
         "that is trained on these pairs should be evaluated with another emotion classifier.\n\n"

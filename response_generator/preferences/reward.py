@@ -9,9 +9,9 @@ SHORT_SCALE, FITTING_SCALE, LONG_SCALE = 0.0001, 10.0, 0.9  # of the length's pa
 
 
 def compute_reward(
-    text: str, emotion: LabelProbs, gibberish: LabelProbs, target: str, reward: RewardArguments
+    text: str, emotion: LabelProbs | None, gibberish: LabelProbs | None, target: str | None, reward: RewardArguments
 ) -> float:
-    """The weighted sum of the three parts."""
+    """The weighted sum of the three parts; without a classifier, its part is 0."""
     return (
         reward.emotion_weight * score_emotion(emotion, target, reward)
         + reward.length_weight * score_length(len(text), reward.min_characters, reward.max_characters)
@@ -20,11 +20,13 @@ def compute_reward(
     )
 
 
-def score_emotion(emotion: LabelProbs, target: str, reward: RewardArguments) -> float:
-    return reward.confidence_scale * emotion.score if emotion.label == target else 0.0
+def score_emotion(emotion: LabelProbs | None, target: str | None, reward: RewardArguments) -> float:
+    return reward.confidence_scale * emotion.score if emotion and emotion.label == target else 0.0
 
 
-def score_gibberish(gibberish: LabelProbs, reward: RewardArguments) -> float:
+def score_gibberish(gibberish: LabelProbs | None, reward: RewardArguments) -> float:
+    if gibberish is None:
+        return 0.0
     if gibberish.label == CLEAN:
         return reward.confidence_scale * gibberish.score
     if gibberish.label == MILD_GIBBERISH:

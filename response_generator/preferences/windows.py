@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from response_generator.config.preference_schema import PreferenceDataArguments
-from response_generator.constants import EMOTIONS
 from response_generator.data.datasets import Dialogue, Skipped, get_emotion, get_text
 from response_generator.errors import raise_row_errors
+from response_generator.labels import Labels
 
 TOO_SHORT = "fewer turns than history_turns"
 
@@ -36,13 +36,13 @@ def cut_windows(dialogues: Sequence[Dialogue], args: PreferenceDataArguments) ->
         raise_row_errors("dataset", errors)
     prompts = [Dialogue(index, *window) for index, window in enumerate(windows)]
     if args.target_emotions == "balanced":
-        prompts = balance_targets(prompts, args.seed)
+        prompts = balance_targets(prompts, args.label_set, args.seed)
     return prompts, skipped
 
 
-def balance_targets(prompts: Sequence[Dialogue], seed: int) -> list[Dialogue]:
-    """The prompts with other target emotions: each emotion equally often, but for a rest, in random order."""
-    targets = [EMOTIONS[place % len(EMOTIONS)] for place in range(len(prompts))]
+def balance_targets(prompts: Sequence[Dialogue], labels: Labels, seed: int) -> list[Dialogue]:
+    """The prompts with other targets: each label equally often, but for a rest, in random order."""
+    targets = [labels.names[place % len(labels.names)] for place in range(len(prompts))]
     random.Random(seed).shuffle(targets)
     return [replace(prompt, target_emotion=target) for prompt, target in zip(prompts, targets, strict=True)]
 

@@ -1,15 +1,16 @@
-"""A run that trains an emotion classifier, from its dialogues to the accuracy."""
+"""A run that trains a classifier of labels, from its dialogues to the accuracy."""
 
 from collections.abc import Iterable, Sequence
 
 from rich.table import Table
+from rich.text import Text
 
 from response_generator.cli.data_preview import console, show_warning
 from response_generator.config.training_schema import ClassifierArguments
-from response_generator.constants import EMOTIONS
 from response_generator.data.datasets import Dialogue, Skipped
 from response_generator.runs.run_folder import RunFolder
 from response_generator.training import text_classifier
+from response_generator.training.turns import list_turns
 
 SHOWN = ("precision", "recall", "f1", "examples")
 
@@ -29,7 +30,8 @@ def train(args: ClassifierArguments, run: RunFolder, rows: list[tuple[list[Dialo
     show_known([*dialogues, *extra_dialogues], held_out)
     text_classifier.hide_warnings()
     training_arguments = text_classifier.build_training_arguments(args.trainer, args.output_dir, args.seed)
-    model, tokenizer = text_classifier.load_for_training(args.base_model, EMOTIONS, args.seed, args.frozen_layers)
+    names = args.label_set.names
+    model, tokenizer = text_classifier.load_for_training(args.base_model, names, args.seed, args.frozen_layers)
     if dry_run:
         return
 
@@ -41,17 +43,7 @@ def train(args: ClassifierArguments, run: RunFolder, rows: list[tuple[list[Dialo
         metrics[f"last_replies/{name}"] = value
     text_classifier.save_classifier(model, tokenizer, run.path / "classifier")
     run.write_json("metrics.json", metrics)
-    show_metrics(run, metrics)
-
-
-def list_turns(dialogues: Iterable[Dialogue]) -> list[tuple[str, str]]:
-    """Text and emotion of every turn that has one."""
-    turns = []
-    for dialogue in dialogues:
-        contents = [message["content"] for message in dialogue.history]
-        turns += [(content["dialog"], content["emotion"]) for content in contents if not isinstance(content, str)]
-        turns.append((dialogue.gold_response, dialogue.target_emotion))
-    return turns
+    show_metrics(run, metrics, names)
 
 
 def show_known(train: Iterable[Dialogue], held_out: Sequence[Dialogue]) -> None:
@@ -65,19 +57,19 @@ def show_known(train: Iterable[Dialogue], held_out: Sequence[Dialogue]) -> None:
         )
 
 
-def show_metrics(run: RunFolder, metrics: dict[str, float]) -> None:
-    """Prints the accuracy of all turns and of last replies, and for each emotion how well it is recognized."""
+def show_metrics(run: RunFolder, metrics: dict[str, float], labels: tuple[str, ...]) -> None:
+    """Prints the accuracy of all turns and of last replies, and for each label how well it is recognized."""
     for prefix, title in (("", "all held-out turns"), ("last_replies/", "last replies")):
         accuracy, majority, f1 = (metrics[prefix + name] for name in ("accuracy", "majority_accuracy", "macro_f1"))
-        print(f"{title}: accuracy {accuracy:.1%} (always the most frequent emotion: {majority:.1%}), macro F1 {f1:.3f}")
+        print(f"{title}: accuracy {accuracy:.1%} (always the most frequent label: {majority:.1%}), macro F1 {f1:.3f}")
         table = Table(show_edge=False)
-        for heading in ("emotion", *SHOWN):
-            table.add_column(heading, justify="left" if heading == "emotion" else "right")
-        for emotion in EMOTIONS:
-            if f"{prefix}examples/{emotion}" in metrics:
-                values = [metrics[f"{prefix}{name}/{emotion}"] for name in SHOWN]
+        for heading in ("label", *SHOWN):
+            table.add_column(heading, justify="left" if heading == "label" else "right")
+        for label in labels:
+            if f"{prefix}examples/{label}" in metrics:
+                values = [metrics[f"{prefix}{name}/{label}"] for name in SHOWN]
                 table.add_row(
-                    emotion, *(f"{value:.3f}" if isinstance(value, float) else str(value) for value in values)
+                    Text(label), *(f"{value:.3f}" if isinstance(value, float) else str(value) for value in values)
                 )
         console.print(table)
     warning = describe_low_accuracy(metrics)
@@ -87,21 +79,21 @@ def show_metrics(run: RunFolder, metrics: dict[str, float]) -> None:
 
 
 def describe_low_accuracy(metrics: dict[str, float]) -> str | None:
-    """What to say of a classifier that is right no more often than always the most frequent emotion; else None."""
+    """What to say of a classifier that is right no more often than always the most frequent label; else None."""
     accuracy, majority, recall = (metrics[name] for name in ("accuracy", "majority_accuracy", "macro_recall"))
     if accuracy > majority:
         return None
-    counts = {emotion: metrics[f"examples/{emotion}"] for emotion in EMOTIONS if f"examples/{emotion}" in metrics}
+    counts = {name.removeprefix("examples/"): count for name, count in metrics.items() if name.startswith("examples/")}
     most_frequent, majority_recall = max(counts, key=counts.get), 1 / len(counts)
     if recall > majority_recall:
-        conclusion = f"it recognizes other emotions, but takes too many turns that are {most_frequent} for them"
+        conclusion = f"it recognizes other labels, but takes too many turns that are {most_frequent} for them"
     else:
         conclusion = (
-            "nothing shows that the classifier tells emotions apart. Label more dialogues, train longer, or change "
+            "nothing shows that the classifier tells the labels apart. Label more dialogues, train longer, or change "
             "trainer.learning_rate or frozen_layers"
         )
     return (
         f"the accuracy on all held-out turns ({accuracy:.1%}) is not better than that of always answering "
-        f"{most_frequent}, the most frequent emotion ({majority:.1%}). The mean recall of the emotions is {recall:.1%} "
+        f"{most_frequent}, the most frequent label ({majority:.1%}). The mean recall of the labels is {recall:.1%} "
         f"instead of {majority_recall:.1%}: {conclusion}"
     )

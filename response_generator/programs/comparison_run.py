@@ -22,7 +22,7 @@ def compare(names: list[str], folder: Path) -> None:
     runs = finished_runs.read_runs(models)
     run = RunFolder(folder, {"compare": [model.describe() for model in models]})
     finished_runs.check_output_folder(run)
-    found = comparison.compare_models(runs.rows, [], runs.bootstrap_resamples, runs.seed)
+    found = comparison.compare_models(runs.rows, runs.labels, [], runs.bootstrap_resamples, runs.seed)
     run.start()
     title = build_page_title("Evaluation", run.path, found.models)
     report.write_report(found, title, runs.settings(), run.flatten_environment(), run.path)

@@ -47,7 +47,8 @@ def evaluate(args: EvaluateArguments, run: RunFolder, rows: Rows, dry_run: bool)
     if prepared.held_out:
         counts |= count_skipped("preferences.dataset", pair_dataset, skipped_pairs)
         counts |= prepared.held_out.dropped_metrics("preferences.dataset")
-    generated = predictions_file.read_predictions(run.path, predictions_file.GENERATED_FIELDS)
+    fields = predictions_file.list_generated_fields(args.label_set)
+    generated = predictions_file.read_predictions(run.path, fields, args.label_set)
     score_and_report(args, run, generated, run.arguments, counts, tracker)
 
 
@@ -59,8 +60,8 @@ def score_again(args: EvaluateArguments, run: RunFolder, place: Path, dry_run: b
         dry_run: check the replies, and write nothing.
     """
     source = SavedPredictions(place)
-    classifiers.check_classifiers(args.scoring)
-    generated = source.rows()
+    classifiers.check_classifiers(args.scoring, args.label_set)
+    generated = source.rows(args.label_set)
     source.check_preferences(args)
     print(f"{place}: {len(generated)} replies of {', '.join(predictions_file.group_by_model(generated))}")
     if dry_run or not distributed.is_main_process():
@@ -91,11 +92,12 @@ def score_and_report(
         counts: skipped rows and dropped pairs, added to metrics.json.
     """
     run.note_commits(commits.find_classifier_commits(args.scoring))
-    scored = predictions.score_predictions(generated, args.scoring)
+    scored = predictions.score_predictions(generated, args.scoring, args.label_set)
     json_lines.write_jsonl(run.path / PREDICTIONS_FILE, scored)
     comparison = compare_models(
         predictions_file.group_by_model(scored),
-        classifiers.read_label_names(args.scoring.gibberish_model),
+        args.label_set,
+        classifiers.read_gibberish_labels(args.scoring),
         args.bootstrap_resamples,
         args.seed,
         pair_logprobs.read_reward_margins(run.path, args.preferences),

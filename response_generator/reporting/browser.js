@@ -55,10 +55,10 @@ function listRows({ unit, rows }) {
   function update() {
     const words = search.value.trim().toLowerCase();
     found = rows.filter((row, at) =>
-      (!emotion.value || row.target === emotion.value) &&
+      (!emotion?.value || row.target === emotion.value) &&
       (!outcome?.value || findView(row).outcome === outcome.value) &&
       (!words || texts[at].includes(words)));
-    const key = order.selectedIndex - 1; // the first option is the order of the data
+    const key = (order?.selectedIndex ?? 0) - 1; // the first option is the order of the data
     if (key >= 0) found.sort((one, other) => findView(one).keys[key] - findView(other).keys[key]);
     document.getElementById("count").textContent = `${found.length} of ${rows.length} ${unit}`;
     list.replaceChildren();

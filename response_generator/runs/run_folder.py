@@ -27,17 +27,18 @@ class RunFolder:
 
     arguments: the resolved arguments, as written to args.json. schema: their class, which knows the defaults of keys
     that an earlier version of this program did not write. sources: `{key: path or hub id}` of the models, adapters and
-    classifiers whose weights must be the same at every start.
+    classifiers whose weights must be the same at every start. args_files: the files that the arguments come from.
     """
 
     path: Path
     arguments: dict[str, Any]
     schema: type[Section] | None = None
     sources: dict[str, str] = field(default_factory=dict)
+    args_files: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, arguments: Section, sources: dict[str, str] | None = None) -> "RunFolder":
-        return cls(Path(arguments.output_dir), arguments.model_dump(mode="json"), type(arguments), sources or {})
+    def of(cls, arguments: Section, sources: dict[str, str] | None = None, files: tuple[str, ...] = ()) -> "RunFolder":
+        return cls(Path(arguments.output_dir), arguments.model_dump(mode="json"), type(arguments), sources or {}, files)
 
     @property
     def is_finished(self) -> bool:
@@ -71,9 +72,8 @@ class RunFolder:
     def has_results(self) -> bool:
         """Whether the folder holds a checkpoint, an adapter, a log line, a reply or metrics."""
         files = [self.path / name for name in RESULT_FILES]
-        has_file = any(file.is_file() and file.stat().st_size for file in files)
         return (
-            has_file
+            any(file.is_file() and file.stat().st_size for file in files)
             or any(CHECKPOINT_FOLDER.fullmatch(folder.name) for folder in self.path.glob("checkpoint-*"))
             or any(self.path.glob(f"{CANDIDATES_FOLDER}/*.jsonl"))
             or (self.path / "adapter").exists()
@@ -182,8 +182,8 @@ class RunFolder:
         if earlier_start.is_copy(earlier, self.path):
             (self.path / WANDB_ID_FILE).unlink(missing_ok=True)  # or both would log into one wandb run
         self.write_json("args.json", self.arguments)
-        this_start = {"time": datetime.now(UTC).isoformat(timespec="seconds")} | now
-        self.note_environment(now | {STARTS: [*known.get(STARTS, []), this_start]})
+        start = {"time": datetime.now(UTC).isoformat(timespec="seconds"), "args_files": list(self.args_files)} | now
+        self.note_environment(now | {STARTS: [*known.get(STARTS, []), start]})
 
     def describe_resumption(self, earlier: dict, known: dict, now: dict) -> list[str]:
         """What is to be said of a start that goes on with the results of an earlier one.

@@ -1,11 +1,14 @@
 """Tracking with wandb and TensorBoard. A failure of one of them prints one line and does not stop the run."""
 
+import netrc
+import os
 import secrets
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from urllib.parse import urlparse
 
 from response_generator.config.schema import WandbArguments
 from response_generator.runs import distributed
@@ -13,6 +16,7 @@ from response_generator.runs.run_folder import WANDB_ID_FILE
 
 MAX_FINISH_SECONDS = 300  # for what is not uploaded when a run ends; `wandb sync` uploads the rest
 TENSORBOARD_FOLDER = "tensorboard"
+GO_ONLINE = "wandb: offline, because there is no API key; to send runs, set WANDB_API_KEY or run `wandb login` once"
 TOOLS = {"run": "wandb", "board": "tensorboard"}  # attributes of a Tracker
 
 
@@ -85,6 +89,7 @@ def import_wandb() -> ModuleType:
 def start_wandb(settings: WandbArguments, folder: Path, config: dict[str, Any]):
     wandb = import_wandb()
     return wandb.init(
+        mode=choose_mode(settings),
         id=read_wandb_id(folder),
         resume="allow",
         dir=folder,
@@ -92,9 +97,29 @@ def start_wandb(settings: WandbArguments, folder: Path, config: dict[str, Any]):
         settings=wandb.Settings(
             console="off", silent=True, finish_timeout=MAX_FINISH_SECONDS, finish_timeout_raises=True
         ),
-        **settings.model_dump(exclude={"tags"}),
+        **settings.model_dump(exclude={"mode", "tags"}),
         tags=settings.tags,
     )
+
+
+def choose_mode(settings: WandbArguments) -> str:
+    """The mode that wandb is started with. Prints what `auto` has become."""
+    if settings.mode != "auto":
+        return settings.mode
+    is_online = has_wandb_key()
+    print("wandb: online, because there is an API key" if is_online else GO_ONLINE)
+    return "online" if is_online else "offline"
+
+
+def has_wandb_key() -> bool:
+    """Whether there is an API key: in WANDB_API_KEY, or in the netrc file that `wandb login` writes."""
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    host = urlparse(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname
+    try:
+        return netrc.netrc(os.environ.get("NETRC")).authenticators(host) is not None
+    except (OSError, netrc.NetrcParseError):
+        return False
 
 
 def read_wandb_id(folder: Path) -> str:

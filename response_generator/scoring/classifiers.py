@@ -1,4 +1,4 @@
-"""Runs the emotion classifier and the gibberish classifier on replies."""
+"""Runs the classifiers that the section scoring names on replies."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,10 +8,11 @@ from tqdm.auto import tqdm
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
 from response_generator.config.schema import ScoringArguments
+from response_generator.config.source_list import list_sources
 from response_generator.config.sources import from_pretrained_keywords
-from response_generator.constants import EMOTIONS
 from response_generator.errors import InputError
 from response_generator.generation.oom import split_on_oom
+from response_generator.labels import Labels
 
 MAX_CLASSIFIED_TOKENS = 512  # the limit of BERT models; replies are far shorter
 
@@ -31,26 +32,39 @@ class LabelProbs:
         return self.probabilities[self.label]
 
 
-def check_classifiers(scoring: ScoringArguments) -> None:
-    """Checks configuration and tokenizer of both classifiers. Their weights are loaded only after all replies have been
+def check_classifiers(scoring: ScoringArguments, labels: Labels) -> None:
+    """Checks configuration and tokenizer of each classifier. Their weights are loaded only after all replies have been
     generated, which can take hours.
 
     Raises:
-        InputError: when a classifier cannot be read, or the emotion classifier's labels are not the seven emotions.
+        InputError: when a classifier cannot be read, or the emotion classifier's labels are not those of the run.
     """
-    for key in CLASSIFIERS:
-        name = getattr(scoring, key)
+    for source in list_sources(scoring):
         try:
-            read_label_names(name)
-            AutoTokenizer.from_pretrained(**from_pretrained_keywords(name))
+            read_label_names(source.name)
+            AutoTokenizer.from_pretrained(**from_pretrained_keywords(source.name))
         except Exception as error:  # the library tokenizers raises a plain Exception
-            raise InputError(f"scoring.{key}: {name}: {describe_load_error(error)}") from error
-    names = map_emotion_labels(scoring)
-    if set(names) != set(EMOTIONS):
+            raise InputError(f"scoring.{source.key}: {source.name}: {describe_load_error(error)}") from error
+    if scoring.emotion_model is not None:
+        check_emotion_labels(scoring, labels)
+
+
+def check_emotion_labels(scoring: ScoringArguments, labels: Labels) -> None:
+    """The classifier must know each label of the run and no other: a reply could have none of the run's labels.
+
+    Raises:
+        InputError: when the labels, after the mapping of `scoring.emotion_labels`, are not those of the run.
+    """
+    names = dict.fromkeys(map_emotion_labels(scoring))
+    lacking = [name for name in labels.names if name not in names]
+    unknown = [name for name in names if name not in labels.names]
+    if lacking or unknown:
+        differences = [f"it lacks {len(lacking)}: {', '.join(lacking)}"] if lacking else []
+        differences += [f"{len(unknown)} are no labels of the run: {', '.join(unknown)}"] if unknown else []
         raise InputError(
             f"scoring.emotion_model: {scoring.emotion_model}: its labels are {', '.join(names)}; needed: "
-            f"{', '.join(EMOTIONS)}; map them with scoring.emotion_labels, by name or with a list in the order of "
-            f"its class ids"
+            f"{', '.join(labels.names)} ({'; '.join(differences)}); map them with scoring.emotion_labels, by name or "
+            f"with a list in the order of its class ids, or set labels"
         )
 
 
@@ -61,7 +75,7 @@ def describe_load_error(error: Exception) -> str:
 
 
 def map_emotion_labels(scoring: ScoringArguments) -> list[str]:
-    """Returns the emotion for each class id of the emotion classifier, after the mapping of `scoring.emotion_labels`.
+    """Returns the label for each class id of the emotion classifier, after the mapping of `scoring.emotion_labels`.
 
     Raises:
         InputError: when the mapping does not match the classifier's labels.
@@ -74,7 +88,7 @@ def map_emotion_labels(scoring: ScoringArguments) -> list[str]:
         if unknown:
             raise InputError(
                 f"scoring.emotion_labels: got {', '.join(unknown)}; allowed: the labels of {scoring.emotion_model}: "
-                f"{', '.join(labels)}; null if these are emotion names"
+                f"{', '.join(labels)}; null if these are labels of the run"
             )
         return [mapping.get(label, label) for label in labels]
     if len(mapping) != len(labels):
@@ -89,6 +103,11 @@ def read_label_names(model: str) -> list[str]:
     """Reads the labels from a classifier's configuration, in the order of its class ids."""
     names = AutoConfig.from_pretrained(**from_pretrained_keywords(model)).id2label
     return [names[class_id] for class_id in range(len(names))]
+
+
+def read_gibberish_labels(scoring: ScoringArguments) -> list[str]:
+    """Those of the gibberish classifier; none without it."""
+    return [] if scoring.gibberish_model is None else read_label_names(scoring.gibberish_model)
 
 
 class TextClassifier:
@@ -133,6 +152,13 @@ class TextClassifier:
         return [to_label_probs(self.names, row) for row in probabilities.tolist()]
 
 
+def classify(
+    classifier: TextClassifier | None, texts: Sequence[str], task: str | None = None
+) -> list[LabelProbs] | list[None]:
+    """Labels every text; without a classifier, each has None."""
+    return classifier.classify(texts, task) if classifier else [None] * len(texts)
+
+
 def to_label_probs(names: list[str], probabilities: list[float]) -> LabelProbs:
     label_probabilities = dict.fromkeys(names, 0.0)
     for name, probability in zip(names, probabilities, strict=True):
@@ -140,11 +166,16 @@ def to_label_probs(names: list[str], probabilities: list[float]) -> LabelProbs:
     return LabelProbs(label_probabilities)
 
 
-def load_emotion_classifier(scoring: ScoringArguments) -> TextClassifier:
+def load_emotion_classifier(scoring: ScoringArguments) -> TextClassifier | None:
+    """None where the args name none; the same below."""
+    if scoring.emotion_model is None:
+        return None
     return TextClassifier(scoring.emotion_model, map_emotion_labels(scoring), scoring)
 
 
-def load_gibberish_classifier(scoring: ScoringArguments) -> TextClassifier:
+def load_gibberish_classifier(scoring: ScoringArguments) -> TextClassifier | None:
+    if scoring.gibberish_model is None:
+        return None
     return TextClassifier(scoring.gibberish_model, read_label_names(scoring.gibberish_model), scoring)
 
 

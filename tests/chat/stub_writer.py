@@ -3,19 +3,24 @@
 from tiny_models import EMOTION_LABELS
 
 from response_generator.chat.dialogue import Conversation
-from response_generator.chat.reply import Labels, Reply
+from response_generator.chat.reply import Labels as FoundLabels
+from response_generator.chat.reply import Reply
+from response_generator.labels import Labels
 
 
 class StubWriter:
-    """A reply names its adapter, its seed and the number of messages before it."""
+    """A reply names its adapter, its seed and the number of messages before it. Its classifier knows the emotions alone
+    in messages, and finds the second label in every reply."""
 
     names = ("SFT", "DPO", "base")
-    label_set = EMOTION_LABELS
 
-    def __init__(self):
+    def __init__(self, labels: Labels = EMOTION_LABELS):
+        self.label_set = labels
         self.histories = []
 
-    def find_emotion(self, text: str) -> str:
+    def find_emotion(self, text: str) -> str | None:
+        if self.label_set != EMOTION_LABELS:
+            return None
         return "happiness" if "!" in text else "sadness"
 
     def write(self, history, emotion, name, seed, show) -> Reply:
@@ -23,12 +28,15 @@ class StubWriter:
         response = f"{name} with seed {seed} after {len(history)}"
         for word in response.split(" "):
             show(name, word)
-        labels = Labels("anger", 0.75, 0.75 if emotion == "anger" else 0.125, "clean", 0.5)
+        labels = None
+        if self.label_set:
+            found = self.label_set.names[1]
+            labels = FoundLabels(found, 0.75, 0.75 if emotion == found else 0.125, "clean", 0.5)
         return Reply(name, emotion, seed, response, 7, False, 0, labels)
 
 
-def start_dialogue(writer=None, emotion="neutral", my_emotion=None, seed=42) -> Conversation:
-    return Conversation(writer or StubWriter(), emotion, my_emotion, seed)
+def start_dialogue(writer=None, my_emotion=None, seed=42) -> Conversation:
+    return Conversation(writer or StubWriter(), None, my_emotion, seed)
 
 
 def ignore(name: str, text: str) -> None:

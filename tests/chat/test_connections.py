@@ -69,7 +69,7 @@ def test_without_free_file_descriptors_it_waits_and_then_answers(tmp_path):
     """A request is answered only after others have gone. Without waiting it would try some 10,000 times a second."""
     process = subprocess.Popen(
         [sys.executable, "-c", FEW_DESCRIPTORS],
-        env=os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'tests' / 'chat'}"},
+        env=os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}:{ROOT / 'tests' / 'chat'}"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

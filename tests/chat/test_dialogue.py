@@ -96,8 +96,8 @@ def test_a_stopped_reply_leaves_the_dialogue_as_it_was(method):
 @pytest.mark.parametrize(
     ("method", "values", "message"),
     [
-        ("set_emotion", ["hapiness"], "'hapiness' is no emotion; did you mean happiness? allowed: neutral, anger,"),
-        ("set_emotion", ["auto"], "'auto' is no emotion"),
+        ("set_emotion", ["hapiness"], "'hapiness' is no label; did you mean happiness? allowed: neutral, anger,"),
+        ("set_emotion", ["auto"], "'auto' is no label"),
         ("set_my_emotion", ["x"], "surprise, auto"),
         ("set_adapter", ["sft"], "'sft' is no adapter; did you mean SFT? allowed: SFT, DPO, base"),
         ("say", [" \n", ignore], "the message is empty"),
@@ -168,6 +168,10 @@ def test_an_empty_reply_is_no_row(tmp_path):
         (
             Reply("SFT", "anger", 42, "No .", 3, False, 0, Labels("anger", 0.811, 0.811, "clean", 0.5)),
             "target anger followed (0.81); clean (0.50); 3 tokens; seed 42",
+        ),
+        (
+            Reply("SFT", "anger", 42, "No .", 3, False, 0, Labels(None, None, None, "clean", 0.5)),
+            "target anger; clean (0.50); 3 tokens; seed 42",
         ),
         (
             Reply("SFT", "anger", 42, "No .", 8, True, 2, Labels("fear", 0.5, 0.25, "noise", 1.0)),

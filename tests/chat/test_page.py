@@ -5,11 +5,13 @@ import re
 
 import pytest
 from browser_pages import watch_page
+from stub_writer import StubWriter
 from test_server import serve
 from tiny_models import EMOTION_LABELS
 
 from response_generator.config.dataset_schema import DatasetArguments
 from response_generator.data.reading import read_dialogues
+from response_generator.labels import Labels
 
 MESSAGE = "Hello , how are you ?"
 BUTTONS = ("again", "compare", "undo", "new", "download")
@@ -157,6 +159,38 @@ def test_a_wrong_seed_is_refused_by_the_page(page):
     page.locator("[name=seed]").fill("-1")
     page.locator("#again").click()
     assert page.locator("#error").inner_text().startswith("seed: needed: a whole number")
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize(
+    "labels",
+    [
+        Labels(("polite", "rude"), None),
+        Labels((*(f"label {number:02}" for number in range(27)), "neutral"), "neutral"),
+        Labels(("in the style of a ship captain at dawn", "x" * 40), None),
+        Labels((), None),
+    ],
+    ids=["two", "28", "long", "none"],
+)
+def test_the_labels_of_the_run_can_be_chosen(labels, width, browser):
+    with serve(StubWriter(labels)) as server:
+        address = f"http://127.0.0.1:{server.server_address[1]}/"
+        with watch_page(browser, address, viewport={"width": width, "height": 844}) as (page, _):
+            page.locator("[name=adapter] option").nth(2).wait_for(state="attached")
+            target, own = page.locator("[name=emotion]"), page.locator("[name=my_emotion]")
+            assert target.locator("option").all_inner_texts() == list(labels.names)
+            assert own.locator("option").all_inner_texts() == (["auto", *labels.names] if labels else [])
+            assert target.is_visible() == own.is_visible() == bool(labels)
+            if labels:
+                assert target.input_value() == (labels.neutral or labels.names[0])
+                target.select_option(labels.names[1])
+            say(page)
+            said = page.locator(".said .speaker").inner_text()
+            assert said == (f"you, {labels.neutral or labels.names[0]}" if labels else "you")
+            facts = page.locator(".answer .labels").inner_text()
+            assert facts.startswith(f"target {labels.names[1]} followed" if labels else "7 tokens; seed 42")
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
+            assert page.evaluate("document.querySelector('main').scrollWidth") <= width - 32
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -7,6 +7,7 @@ import socket
 import sys
 
 import pytest
+from conftest import read_lines
 from script_runs import run_here
 from tiny_models import EMOTION_LABELS
 
@@ -46,9 +47,27 @@ def test_a_pipe_gets_one_line_for_each_reply(tiny, tmp_path, monkeypatch, capsys
 
 
 @pytest.mark.parametrize(
+    ("labels", "facts", "content"),
+    [
+        (["polite", "rude"], ["target polite; ", "target rude; "], {"emotion": "polite", "dialog": "Hello ."}),
+        ([], ["", ""], "Hello ."),
+    ],
+)
+def test_own_labels_and_none(labels, facts, content, tiny, tmp_path, monkeypatch, capsys):
+    lines = ["Hello .", *(["/emotion rude"] if labels else []), "/again", f"/save {tmp_path / 'chat.jsonl'}"]
+    assert answer(tiny, tmp_path, monkeypatch, lines, labels=labels, scoring=None) == 0
+    rows = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+    assert all(
+        re.fullmatch(rf"{start}\d tokens; seed 4\d.*", found) for start, (*_, found) in zip(facts, rows, strict=True)
+    )
+    (row,) = read_lines(tmp_path / "chat.jsonl")
+    assert row["prompt"][0] == {"role": "user", "content": content}
+
+
+@pytest.mark.parametrize(
     ("lines", "message"),
     [
-        (["Hello .", "/emotion joyful"], "error: line 2: 'joyful' is no emotion; allowed: neutral,"),
+        (["Hello .", "/emotion joyful"], "error: line 2: 'joyful' is no label; allowed: neutral,"),
         (["", "/agian"], "error: line 2: '/agian' is no command; did you mean /again?"),
         (["\udcff"], "error: line 1: the message holds U+DCFF"),
     ],

@@ -145,7 +145,7 @@ def test_refused_requests(server, method, path, headers, status, message):
         ("/say", {"message": "Hello"}, 400, "message"),
         ("/again", {}, 400, "there is no message yet"),
         ("/again", {"seed": "x"}, 400, "seed: got 'x'"),
-        ("/settings", {"emotion": "joyful"}, 400, "'joyful' is no emotion"),
+        ("/settings", {"emotion": "joyful"}, 400, "'joyful' is no label"),
         ("/settings", {"adapter": "x"}, 400, "'x' is no adapter; allowed: SFT, DPO, base"),
         ("/row", {}, 400, "there is no message yet"),
     ],

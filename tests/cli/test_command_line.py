@@ -1,12 +1,13 @@
 """The command line: args file, overrides and exit status; errors are found before torch is imported."""
 
 import json
+import os
 import subprocess
 import sys
 from argparse import Namespace
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, read_args
 from script_runs import script_environment
 
 from response_generator.cli.command_line import apply_override, read_arguments
@@ -103,7 +104,7 @@ def test_a_missing_args_file_is_refused(tmp_path):
 def test_input_errors_end_with_status_2_before_torch_is_imported(script, tmp_path):
     file = tmp_path / "args.json"
     name = script.replace("fine_tune_", "").replace(".py", "_arg.json")
-    values = json.loads((ROOT / "args" / "demo" / name).read_text(encoding="utf-8"))
+    values = read_args(f"demo/{name}")
     values |= {"output_dir": str(tmp_path / "run"), "adapter": str(tmp_path), "wandb": {"mode": "online"}}
     file.write_text(json.dumps(values), encoding="utf-8")
     code = (
@@ -124,10 +125,20 @@ def test_input_errors_end_with_status_2_before_torch_is_imported(script, tmp_pat
 @pytest.mark.slow
 def test_help_names_every_section():
     done = subprocess.run(
-        [sys.executable, "fine_tune_dpo.py", "--help"], cwd=ROOT, capture_output=True, text=True, check=True
+        [sys.executable, "fine_tune_dpo.py", "--help"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ | {"COLUMNS": "80"},
     )
     for section in ("base_model", "adapter", "from_pretrained", "dataset", "dpo", "wandb", "--set", "--dry_run"):
         assert section in done.stdout
+    assert "`" not in done.stdout
+    lines = done.stdout.partition("sections of the args file:\n")[2].splitlines()
+    start = max(map(len, DPOArguments.model_fields)) + 4
+    assert {line[2 : start - 1].strip() for line in lines} == {*DPOArguments.model_fields, ""}
+    assert all(line[start - 2 : start].isspace() and len(line) <= 80 for line in lines)
 
 
 @pytest.mark.slow

@@ -3,12 +3,15 @@
 import re
 
 import pytest
-from conftest import ROOT, read_json
+from conftest import ROOT, read_args, read_json
 from test_validation import errors_of
 
+from response_generator.config.chat_schema import ChatArguments
 from response_generator.config.library.training_keys import F_DIVERGENCES, LOSS_TYPES
+from response_generator.config.preference_schema import PreferenceDataArguments
 from response_generator.config.schema import EvaluateArguments
-from response_generator.config.training_schema import DPOArguments
+from response_generator.config.section import Section
+from response_generator.config.training_schema import ClassifierArguments, DPOArguments
 from response_generator.config.validation import validate_arguments
 from response_generator.errors import InputError
 
@@ -48,12 +51,98 @@ def test_conflicting_training_values_are_refused(changes, words):
         ({"preferences": {"dataset": {"path": "x"}, "beta": 0.0}}, "preferences.beta: got 0.0"),
         ({"scoring": {"emotion_model": "x", "gibberish_model": "y", "emotion_labels": ["joy"]}}, "labels.0: got 'joy'"),
         ({"scoring": {"emotion_model": "x", "gibberish_model": "y", "emotion_labels": {"a": "joy"}}}, "labels.a: got"),
+        ({"labels": ["fun", "joy"], "neutral_label": "x", "scoring": None}, "neutral_label: got 'x'; allowed: one of"),
+        ({"scoring": {"emotion_labels": ["fear"]}}, "scoring.emotion_labels: maps the labels of scoring.emotion_model"),
+        ({"scoring": {"emotion_model": "x"}, "labels": []}, "scoring.emotion_model: got 'x', but labels is []"),
     ],
 )
 def test_conflicting_evaluation_values_are_refused(changes, words):
     values = read_json(ROOT / "args" / "evaluate_arg.json") | changes
     with pytest.raises(InputError) as error:
         validate_arguments(EvaluateArguments, values, "args.json")
+    (message,) = error.value.messages
+    assert words in message
+
+
+def test_no_classifier_is_needed_to_evaluate_and_args_json_can_be_read_again():
+    values = read_json(ROOT / "args" / "evaluate_arg.json") | {"labels": ["polite", "rude"], "scoring": None}
+    found = validate_arguments(EvaluateArguments, values, "args.json")
+    assert (found.scoring.emotion_model, found.scoring.gibberish_model) == (None, None)
+    assert validate_arguments(EvaluateArguments, found.model_dump(mode="json"), "args.json") == found
+
+
+def find_building_errors(**changes) -> list[str]:
+    values = read_args("preference_arg.json") | {"filters": None} | changes
+    try:
+        validate_arguments(PreferenceDataArguments, values, "args.json")
+    except InputError as error:
+        return error.messages
+    return []
+
+
+def test_building_needs_the_classifiers_that_its_reward_and_filters_use():
+    missing = find_building_errors(scoring=None)
+    assert [message.partition(";")[0] for message in missing] == [
+        "args.json: scoring.emotion_model: missing",
+        "args.json: scoring.gibberish_model: missing",
+    ]
+    only_length = {"emotion_weight": 0.0, "gibberish_weight": 0.0}
+    assert find_building_errors(scoring=None, reward=only_length) == []
+    (message,) = find_building_errors(
+        scoring=None, reward=only_length, filters={"chosen_has_target_emotion": True, "min_characters": 2}
+    )
+    assert "scoring.emotion_model: missing; filters.chosen_has_target_emotion needs it" in message
+
+
+def test_filters_of_training_need_a_classifier_only_where_the_section_is_there():
+    filters = {"dataset": {"path": "x", "filters": {"chosen_gibberish_labels": ["clean"]}}}
+    validate_arguments(DPOArguments, read_json(ROOT / "args" / "dpo_arg.json") | filters, "args.json")
+    (message,) = errors_of(filters | {"scoring": {"emotion_model": "x"}})
+    assert "scoring.gibberish_model: missing; dataset.filters.chosen_gibberish_labels needs it" in message
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"emotion": "joyful"}, "emotion: got 'joyful'; allowed: neutral, anger, disgust,"),
+        ({"labels": ["polite", "rude"], "my_emotion": "anger"}, "my_emotion: got 'anger'; allowed: polite, rude"),
+        ({"labels": [], "emotion": "rude"}, "emotion: got 'rude'; allowed: null, because labels is []"),
+        ({"labels": ["manual", "auto"]}, "labels: in a chat, 'auto' is the label that the classifier finds"),
+        ({"labels": ["polite", "rude"], "emotion": "rude"}, None),
+        ({"labels": []}, None),
+    ],
+)
+def test_labels_of_a_chat_are_those_of_the_run(changes, words):
+    values = read_args("chat_arg.json") | {"emotion": None, "scoring": None} | changes
+    assert_refused(ChatArguments, values, words)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"target_emotions": "balanced"}, 'target_emotions: "balanced" needs labels'),
+        ({"filters": {"chosen_has_target_emotion": True}}, "filters.chosen_has_target_emotion: needs labels"),
+    ],
+)
+def test_pairs_without_labels_have_no_targets(changes, words):
+    values = read_args("preference_arg.json") | {"filters": None} | changes
+    with pytest.raises(InputError) as error:
+        validate_arguments(PreferenceDataArguments, values | {"labels": []}, "args.json")
+    assert any(words in message for message in error.value.messages)
+
+
+def test_a_classifier_needs_labels():
+    values = read_args("daily_dialog/emotion_classifier_arg.json")
+    assert_refused(ClassifierArguments, values | {"labels": []}, "labels: got []; a classifier needs the labels")
+
+
+def assert_refused(model: type[Section], values: dict, words: str | None) -> None:
+    """Checks that these words are in the only error, or that without words there is none."""
+    if words is None:
+        validate_arguments(model, values, "args.json")
+        return
+    with pytest.raises(InputError) as error:
+        validate_arguments(model, values, "args.json")
     (message,) = error.value.messages
     assert words in message
 

@@ -1,9 +1,12 @@
 """docs/configuration.md must be what the generator writes, with every key and a description of each."""
 
+import re
+
 import pytest
 
 from response_generator.config import documentation, json_schema
 from response_generator.config.documentation import describe_allowed, shorten
+from response_generator.config.library import library_keywords
 from response_generator.config.programs import PROGRAMS
 
 SCHEMAS = [json_schema.describe_arguments(program.arguments) for program in PROGRAMS]
@@ -53,6 +56,18 @@ def test_rows_of_a_library():
     assert row.startswith("| `max_length` | integer (>= 2, <= 2^31 - 1) or null | `1024` | Maximum length")
     row = next(row for row in rows if row.startswith("| `padding_free` |"))
     assert "| `false` | `false` |" in row and "Only false: TRL 1.15 has disabled it." in row
+
+
+def test_texts_of_libraries_have_their_spaces_and_no_markup_but_that_of_markdown():
+    meanings = [keyword["meaning"] for part in library_keywords.read_file().values() for keyword in part.values()]
+    assert len(meanings) > 300
+    for meaning in meanings:
+        text = re.sub("`[^`]*`", "`code`", meaning)
+        assert not re.search(r"[a-z)]\.[A-Z][a-z]|:\w+:`|%%|</?(a|b|i|p|tip)\b|\*[\w-]+\*", text), meaning
+        assert "`~" not in meaning
+    lora, dpo = map(library_keywords.describe_keywords, ("lora", "dpo"))
+    assert "introduces a bigger overhead than pure LoRA" in lora["use_dora"]["meaning"]
+    assert "torch.<device>.empty_cache()" in dpo["torch_empty_cache_steps"]["meaning"]
 
 
 def test_a_long_meaning_is_cut_after_a_sentence():

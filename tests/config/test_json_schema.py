@@ -10,12 +10,14 @@ from jsonschema import Draft7Validator
 from referencing import Registry, Resource
 
 from response_generator.config import json_schema
+from response_generator.config.args_file import ArgsFile
 from response_generator.config.library import library_keywords
 from response_generator.config.programs import PROGRAMS, Program
 from response_generator.config.validation import validate_arguments
 from response_generator.errors import InputError
 
-ARGS_FILES = [file for file in sorted((ROOT / "args").rglob("*.json")) if file.parent != json_schema.FOLDER]
+ARGS_FILES = sorted((ROOT / "args").rglob("*_arg.json"))
+MODELS = sorted((ROOT / "args" / "models").iterdir())
 WITH_ARGS_FILE = {program.schema_name: program for program in PROGRAMS if program.schema_name}
 # Refused because of another key, or required by the program where the library has a default.
 TWO_KEYS = {"early_stopping_patience", "load_best_model_at_end", "eval_strategy", "fp16", "max_new_tokens"}
@@ -50,9 +52,33 @@ def test_the_files_are_up_to_date():
 @pytest.mark.parametrize("file", ARGS_FILES, ids=lambda file: str(file.relative_to(ROOT)))
 def test_every_args_file_is_valid(file):
     program = find_program(file)
-    values = read_json(file)
+    values = ArgsFile.read(file).values
     validate_arguments(program.arguments, values, str(file))
-    assert list(build_validator(f"{program.schema_name}.json").iter_errors(values)) == []
+    validator = build_validator(f"{program.schema_name}.json")
+    assert list(validator.iter_errors(read_json(file))) == []
+    assert list(validator.iter_errors(values)) == []
+
+
+@pytest.mark.parametrize("file", MODELS, ids=lambda file: file.name)
+def test_every_file_of_a_model_is_valid(file):
+    """It is no run by itself: the dry run of a program that it is given to names what is missing."""
+    values = read_json(file)
+    assert values["$schema"] == "../schemas/model.json"
+    assert list(build_validator("model.json").iter_errors(values)) == []
+    assert not build_validator("dpo.json").is_valid(values)
+    assert set(values) - {"$schema"} == {"base_model", "from_pretrained", "chat_template"}
+
+
+def test_a_file_that_extends_another_need_not_have_all_keys():
+    validator = build_validator("dpo.json")
+    part = {"dataset": {"limit": 5}, "wandb": {"group": "x"}, "dpo": {"beta": 0.2}}
+    missing = {error.message for error in validator.iter_errors(part)}
+    assert "'base_model' is a required property" in missing
+    assert "'path' is a required property" in missing and "'mode' is a required property" in missing
+    assert validator.is_valid(part | {"extends": "dpo_arg.json"})
+    assert validator.is_valid(part | {"extends": ["dpo_arg.json", "models/qwen3.json"]})
+    for wrong in ({"extends": 3}, {"extends": []}, {"extends": ["a", 1]}, {"extends": "x", "sed": 1}):
+        assert not validator.is_valid(part | wrong), wrong
 
 
 def is_refused_by_program(program: Program, values: dict, key: str) -> bool:
@@ -75,7 +101,7 @@ def test_schema_and_program_refuse_the_same_values_of_a_library(section):
     differences = []
     for key in set(library_keywords.accepted_json_types(section)) - TWO_KEYS:
         for value in VALUES:
-            values = read_json(ROOT / "args" / file)
+            values = ArgsFile.read(ROOT / "args" / file).values
             values[section][key] = value
             by_schema = not validator.is_valid({key: value})
             by_program = is_refused_by_program(WITH_ARGS_FILE[name], values, f"{section}.{key}")
@@ -93,12 +119,13 @@ def test_schema_and_program_refuse_the_same_values_of_a_library(section):
         ("dpo", {"eval_dataset": None, "reference_adapter": None}, []),
         ("evaluate", {"batch_size": "auto", "samples_per_prompt": None}, []),
         ("evaluate", {"batch_size": 0}, ["batch_size"]),
-        ("evaluate", {"scoring": None}, ["scoring"]),
+        ("evaluate", {"scoring": None}, []),
+        ("evaluate", {"generation": None}, ["generation"]),
         ("preference", {"filters": {"min_margn": 1}}, ["min_margn"]),
     ],
 )
 def test_own_keys(name, changes, refused):
-    values = read_json(ROOT / "args" / WITH_ARGS_FILE[name].published_args) | changes
+    values = ArgsFile.read(ROOT / "args" / WITH_ARGS_FILE[name].args_file).values | changes
     errors = build_validator(f"{name}.json").iter_errors(values)
     messages = " ".join(error.message + str([*error.path]) for error in errors)
     assert bool(messages) == bool(refused)

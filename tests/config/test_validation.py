@@ -6,8 +6,9 @@ import subprocess
 import sys
 
 import pytest
-from conftest import ROOT, read_json
+from conftest import ROOT, read_args, read_json
 
+from response_generator.config.dataset_schema import FilterArguments
 from response_generator.config.library import library_keywords
 from response_generator.config.preference_schema import PreferenceDataArguments, RewardArguments
 from response_generator.config.schema import EvaluateArguments
@@ -33,7 +34,7 @@ def test_schema_key_is_allowed_and_not_an_argument():
 
 def test_the_published_preference_args_are_the_original_ones():
     """The numbers of the original recipe, written down again by hand."""
-    v1, v2, v3 = (read_json(ROOT / "args" / f"preference{version}_arg.json") for version in ("_v1", "_v2", ""))
+    v1, v2, v3 = (read_args(f"preference{version}_arg.json") for version in ("_v1", "_v2", ""))
     assert (v3["dataset"]["limit"], v3["history_turns"], v3["candidates"], v3["max_attempts"]) == (2048, 5, 6, 30)
     assert v3["generation"] == {
         "max_new_tokens": 20,
@@ -55,8 +56,9 @@ def test_the_published_preference_args_are_the_original_ones():
         "chosen_gibberish_labels": ["clean"],
         "min_chosen_gibberish_score": 0.8,
     }
-    assert v2["filters"] == {"min_margin": 4.0, "min_chosen_score": 8.0}
-    assert (v1["filters"], v1["max_attempts"]) == ({}, 1)
+    filters = [validate_arguments(PreferenceDataArguments, args, "args.json").filters for args in (v1, v2)]
+    assert filters == [FilterArguments(), FilterArguments(min_margin=4.0, min_chosen_score=8.0)]
+    assert v1["max_attempts"] == 1
     own = {"filters", "max_attempts", "output_dir", "wandb"}
     assert (
         len({json.dumps({key: args[key] for key in args.keys() - own}, sort_keys=True) for args in (v1, v2, v3)}) == 1
@@ -77,7 +79,7 @@ def test_the_published_preference_args_are_the_original_ones():
     ],
 )
 def test_contradictions_of_preference_args(changes, words):
-    values = read_json(ROOT / "args" / "preference_arg.json") | changes
+    values = read_args("preference_arg.json") | changes
     with pytest.raises(InputError) as error:
         validate_arguments(PreferenceDataArguments, values, "args.json")
     assert any(words in message for message in error.value.messages), error.value.messages
@@ -197,7 +199,7 @@ def test_all_errors_are_reported_together():
         ("dpo", "padding_free", True, "has disabled it"),
         ("dataset", "splt", "train", 'did you mean "split"?'),
         ("dataset", "limit", 0, "greater than or equal to 1"),
-        ("wandb", "mode", "onlin", "'online', 'offline' or 'disabled'"),
+        ("wandb", "mode", "onlin", "'auto', 'online', 'offline' or 'disabled'"),
         ("chat_template", "required_markers", "[INST]", "list"),
     ],
 )

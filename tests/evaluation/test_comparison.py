@@ -6,6 +6,7 @@ from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.proportion import proportion_confint
 from test_metrics import LABELS, row
+from tiny_models import EMOTION_LABELS
 
 from response_generator.evaluation.comparison import Comparison, compare_models
 from response_generator.evaluation.reporting import plots, report, table, terminal_table
@@ -24,7 +25,7 @@ def rows_of(right: list[bool], **changes) -> list[dict]:
 
 def evaluated(baseline: list[bool], adapter: list[bool], **changes):
     rows = {"baseline": rows_of(baseline), "adapter": rows_of(adapter)}
-    return compare_models(rows, LABELS, RESAMPLES, seed=1, **changes)
+    return compare_models(rows, EMOTION_LABELS, LABELS, RESAMPLES, seed=1, **changes)
 
 
 # 60 prompts: both right in 20, the adapter alone in 25, the baseline alone in 8, none in 7.
@@ -56,9 +57,9 @@ def test_pairing_makes_the_interval_narrower_than_two_independent_ones():
 def test_replies_of_one_prompt_are_no_prompts_of_their_own():
     """Four times the same reply to each of 15 prompts says no more than one: the interval is as wide."""
     right = [True] * 9 + [False] * 6
-    once = compare_models({"adapter": rows_of(right)}, LABELS, RESAMPLES, seed=1)
+    once = compare_models({"adapter": rows_of(right)}, EMOTION_LABELS, LABELS, RESAMPLES, seed=1)
     four = [each | {"sample": sample} for each in rows_of(right) for sample in range(4)]
-    often = compare_models({"adapter": four}, LABELS, RESAMPLES, seed=1)
+    often = compare_models({"adapter": four}, EMOTION_LABELS, LABELS, RESAMPLES, seed=1)
     assert (often.prompts, often.samples) == (15, 4)
     assert (often.num_prompts_with_target("anger"), often.num_prompts_with_target("fear")) == (15, 0)
     assert often.estimates["adapter"]["emotion_accuracy"] == once.estimates["adapter"]["emotion_accuracy"]
@@ -79,7 +80,7 @@ def test_every_rate_and_mean_has_an_interval_around_it():
         each["gold_emotion"] = "fear" if number % 7 == 0 else "anger"
         each |= {"new_tokens": 10 + number % 7, "gold_tokens": 5 + number % 3, "gold_logp": -10.0 - number % 7}
         each["target_probability"] = number % 11 / 10
-    found = compare_models(rows, LABELS, RESAMPLES, seed=1, margins=np.tile([0.5, -0.2, 1.0, 0.1], 8))
+    found = compare_models(rows, EMOTION_LABELS, LABELS, RESAMPLES, seed=1, margins=np.tile([0.5, -0.2, 1.0, 0.1], 8))
     groups = [*found.estimates.values(), found.differences["adapter"]]
     for estimates in groups:
         for name, estimate in estimates.items():
@@ -111,7 +112,7 @@ def compare_with_few(emotion: str, few: int) -> Comparison:
         rows[model] += [
             row(60 + number, emotion, emotion if model == "adapter" and number else "neutral") for number in range(few)
         ]
-    return compare_models(rows, LABELS, RESAMPLES, seed=1, margins=np.linspace(-1, 1, few))
+    return compare_models(rows, EMOTION_LABELS, LABELS, RESAMPLES, seed=1, margins=np.linspace(-1, 1, few))
 
 
 def test_with_few_prompts_a_share_is_exact_and_what_has_no_such_interval_has_none():
@@ -154,7 +155,7 @@ def test_where_few_prompts_differ_a_share_has_the_score_interval():
     """One reply of 126 is no longer clean. No resample of the prompts can be better than that."""
     rows = {"baseline": rows_of([True] * 126), "adapter": rows_of([True] * 126)}
     rows["adapter"][5]["gibberish_label"] = "noise"
-    lost = compare_models(rows, LABELS, RESAMPLES, seed=1).differences["adapter"]["gibberish/clean"]
+    lost = compare_models(rows, EMOTION_LABELS, LABELS, RESAMPLES, seed=1).differences["adapter"]["gibberish/clean"]
     differences = np.array([-1.0] + [0.0] * 125)
     assert (lost.low, lost.high) == intervals.score_difference_interval(differences)
     assert lost.low < lost.value < 0 < lost.high
@@ -173,7 +174,7 @@ def test_where_few_prompts_differ_their_samples_count_as_shares():
     }
     for number in (0, 4, 8, 9):  # one reply to the first two prompts, two to the third
         rows["adapter"][number]["predicted_emotion"] = "fear"
-    found = compare_models(rows, LABELS, RESAMPLES, seed=1).differences["adapter"]["emotion_accuracy"]
+    found = compare_models(rows, EMOTION_LABELS, LABELS, RESAMPLES, seed=1).differences["adapter"]["emotion_accuracy"]
     expected = intervals.score_difference_interval(np.array([-0.25, -0.25, -0.5] + [0.0] * 57))
     assert (found.low, found.high) == pytest.approx(expected)
     assert found.high > 0
@@ -184,7 +185,7 @@ def test_differences_from_the_gold_replies_are_paired():
     rows = rows_of([True] * 40 + [False] * 40)
     for each in rows[64:]:
         each["gold_emotion"] = "fear"
-    found = compare_models({"adapter": rows}, LABELS, RESAMPLES, seed=1)
+    found = compare_models({"adapter": rows}, EMOTION_LABELS, LABELS, RESAMPLES, seed=1)
     difference = found.gold_differences["adapter"]["emotion_accuracy"]
     lost = np.array([0.0] * 40 + [-1.0] * 24 + [0.0] * 16)
     expected = stats.bootstrap(
@@ -207,10 +208,10 @@ IN_TOKENS = {"mean_new_tokens", "length_ratio", "mean_gold_length_ratio", "gold_
 
 def test_where_tokenizers_differ_nothing_is_counted_in_tokens():
     rows = {"a": rows_of(BASELINE), "b": rows_of(ADAPTER)}
-    alike = compare_models(rows, LABELS, 200, seed=1)
+    alike = compare_models(rows, EMOTION_LABELS, LABELS, 200, seed=1)
     assert set(alike.estimates["a"]) >= IN_TOKENS and not any("left out" in said for said in draw_conclusions(alike))
     rows["b"][7]["gold_tokens"] += 1
-    found = compare_models(rows, LABELS, 200, seed=1)
+    found = compare_models(rows, EMOTION_LABELS, LABELS, 200, seed=1)
     for group in (*found.estimates.values(), *found.differences.values(), *found.gold_differences.values()):
         assert not IN_TOKENS & set(group)
     assert set(found.estimates["a"]) == set(alike.estimates["a"]) - IN_TOKENS
@@ -221,7 +222,8 @@ def test_where_tokenizers_differ_nothing_is_counted_in_tokens():
 
 def test_several_replies_to_few_prompts_count_as_their_share():
     rows = [row(index, "anger", "anger" if sample < 2 else "fear", sample) for index in range(5) for sample in range(4)]
-    accuracy = compare_models({"adapter": rows}, LABELS, 200, seed=1).estimates["adapter"]["emotion_accuracy"]
+    found = compare_models({"adapter": rows}, EMOTION_LABELS, LABELS, 200, seed=1)
+    accuracy = found.estimates["adapter"]["emotion_accuracy"]
     assert (accuracy.low, accuracy.high) == pytest.approx(proportion_confint(2.5, 5, method="beta"))
 
 
@@ -241,7 +243,7 @@ def test_a_model_that_is_called_like_the_gold_replies_is_refused_by_its_name():
 
 def test_odd_names_of_runs_are_shown_as_they_are(tmp_path, capsys):
     rows = {"runs/[a]x$\\frac$": rows_of(BASELINE), "_b|c": rows_of(ADAPTER)}
-    found = compare_models(rows, LABELS, 200, seed=1)
+    found = compare_models(rows, EMOTION_LABELS, LABELS, 200, seed=1)
     terminal_table.show_table(found, {})
     assert "runs/[a]x$\\frac$" in capsys.readouterr().out
     report.write_report(found, "title", {}, {}, tmp_path)
@@ -270,6 +272,6 @@ def test_metrics_are_flat_names_and_numbers():
     assert flat["preference/pairs"] == 2
     assert all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in flat.values())
     three = compare_models(
-        {"a": rows_of([True]), "b": rows_of([True]), "c": rows_of([True])}, LABELS, 100, seed=1
+        {"a": rows_of([True]), "b": rows_of([True]), "c": rows_of([True])}, EMOTION_LABELS, LABELS, 100, seed=1
     ).flatten()
     assert {"difference of b/ends_with_punctuation", "difference of c/ends_with_punctuation"} <= set(three)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from test_comparison import ADAPTER, BASELINE, RESAMPLES, evaluated, rows_of
 from test_metrics import LABELS, row
+from tiny_models import EMOTION_LABELS
 
 from response_generator.evaluation.comparison import GOLD, compare_models
 from response_generator.evaluation.reporting.conclusions import draw_conclusions, explain_noise, is_clear_change
@@ -25,7 +26,7 @@ def test_a_claim_says_what_can_be_said():
 def test_a_difference_names_the_runs_of_its_own_two_models():
     runs = [each | {"run": number} for each in rows_of(ADAPTER) for number in range(3)]
     rows = {"first": rows_of(BASELINE), "second": rows_of(ADAPTER), "third": runs}
-    said = draw_conclusions(compare_models(rows, LABELS, 100, seed=1))
+    said = draw_conclusions(compare_models(rows, EMOTION_LABELS, LABELS, 100, seed=1))
     second, third = (
         next(sentence for sentence in said if f"{model} follows the target emotion " in sentence)
         for model in ("second", "third")
@@ -80,7 +81,11 @@ def test_clear_losses_are_said_as_gains_are():
         "baseline": [row(n, "anger", "anger", gold_logp=-20 - n % 3, response=f"{words[n]} yes .") for n in range(60)],
         "adapter": [row(n, "anger", "anger", gold_logp=-26 - n % 2, response=f"Well {n % 2} .") for n in range(60)],
     }
-    worse = [claim for claim in draw_conclusions(compare_models(rows, LABELS, RESAMPLES, seed=1)) if "clearly" in claim]
+    worse = [
+        claim
+        for claim in draw_conclusions(compare_models(rows, EMOTION_LABELS, LABELS, RESAMPLES, seed=1))
+        if "clearly" in claim
+    ]
     tokens = rows["adapter"][0]["gold_tokens"]
     before, after = np.exp(21 / tokens), np.exp(26.5 / tokens)
     assert len(worse) == 1 and worse[0].startswith("The adapter is clearly worse than the baseline in: ")
@@ -89,7 +94,7 @@ def test_clear_losses_are_said_as_gains_are():
     better = [
         claim
         for claim in draw_conclusions(
-            compare_models(dict(zip(rows, reversed(rows.values()), strict=True)), LABELS, 500, 1)
+            compare_models(dict(zip(rows, reversed(rows.values()), strict=True)), EMOTION_LABELS, LABELS, 500, 1)
         )
     ]
     assert any(claim.startswith("The adapter is clearly better than the baseline in: ") for claim in better)
@@ -100,7 +105,7 @@ def test_the_classifiers_own_error_stands_beside_the_claim():
     rows = rows_of([True] * 50)
     for each in rows[:20]:
         each["gold_emotion"] = "sadness"
-    found = compare_models({"adapter": rows}, LABELS, RESAMPLES, seed=1)
+    found = compare_models({"adapter": rows}, EMOTION_LABELS, LABELS, RESAMPLES, seed=1)
     assert found.estimates[GOLD]["emotion_accuracy"].value == 0.6
     assert draw_conclusions(found)[-1].startswith(
         "The classifier itself finds the target emotion in 60.0 % of the gold"

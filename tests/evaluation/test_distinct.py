@@ -5,6 +5,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 from test_metrics import LABELS, row
+from tiny_models import EMOTION_LABELS
 
 from response_generator.evaluation.comparison import compare_models
 from response_generator.evaluation.statistics.distinct import Text, measure_distinct
@@ -91,7 +92,7 @@ def test_a_model_that_only_writes_more_of_the_same_is_not_less_varied():
     short, long = rows_of(make_replies(random, 2)), rows_of(make_replies(random, 5))
     plain = [count_directly([each["response"] for each in rows], 2) for rows in (short, long)]
     assert plain[0][0] / plain[0][1] - plain[1][0] / plain[1][1] > 0.1  # what length alone does
-    found = compare_models({"short": short, "long": long}, LABELS, 200, seed=1)
+    found = compare_models({"short": short, "long": long}, EMOTION_LABELS, LABELS, 200, seed=1)
     for name in ("distinct_1", "distinct_2"):
         difference = found.differences["long"][name]
         assert abs(difference.value) < 0.03 and difference.low < 0 < difference.high
@@ -104,7 +105,7 @@ def test_more_samples_of_the_same_text_are_no_less_varied_than_the_gold_replies(
     replies = make_replies(np.random.default_rng(1), 2)
     once = [each | {"gold_response": each["response"]} for each in rows_of(replies)]
     twice = sorted([*once, *(each | {"sample": 1} for each in once)], key=lambda each: (each["index"], each["sample"]))
-    found = compare_models({"adapter": twice}, LABELS, 200, seed=1)
+    found = compare_models({"adapter": twice}, EMOTION_LABELS, LABELS, 200, seed=1)
     different, every = count_directly(replies, 2)
     assert found.estimates["adapter"]["distinct_2"].value == different / every
     assert found.estimates["adapter"]["distinct_2"] == found.estimates["gold"]["distinct_2"]
@@ -112,6 +113,8 @@ def test_more_samples_of_the_same_text_are_no_less_varied_than_the_gold_replies(
 
 
 def test_without_any_ngram_nothing_is_compared():
-    found = compare_models({"a": rows_of(["Yes", "No"]), "b": rows_of(["I am fine .", "So am I ."])}, LABELS, 200, 1)
+    found = compare_models(
+        {"a": rows_of(["Yes", "No"]), "b": rows_of(["I am fine .", "So am I ."])}, EMOTION_LABELS, LABELS, 200, 1
+    )
     assert found.estimates["a"]["distinct_1"].value == 1
     assert "distinct_2" not in found.estimates["a"] and "distinct_2" not in found.estimates["b"]

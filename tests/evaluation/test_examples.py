@@ -3,13 +3,14 @@
 import re
 
 from test_metrics import LABELS, row
+from tiny_models import EMOTION_LABELS
 
 from response_generator.evaluation.comparison import compare_models
 from response_generator.evaluation.reporting import examples
 
 
 def show(capsys, **models: list[dict]) -> str:
-    examples.show_examples(compare_models(models, LABELS, 100, seed=1))
+    examples.show_examples(compare_models(models, EMOTION_LABELS, LABELS, 100, seed=1))
     return capsys.readouterr().out
 
 

@@ -146,7 +146,7 @@ def test_many_runs_of_one_recipe_may_have_long_names_together(evaluated, tmp_pat
     [
         ("[]", "args.json: holds a list"),
         ('{"scoring": 3}', "args.json: scoring: got 3 (integer)"),
-        ('{"scoring": {}}', "args.json: scoring.emotion_model: missing"),
+        ('{"scoring": {"emotion_model": 3}}', "args.json: scoring.emotion_model: got 3 (integer)"),
     ],
 )
 def test_damaged_arguments_of_a_run_are_told(evaluated, tmp_path, monkeypatch, capsys, text, words):

@@ -4,12 +4,15 @@ import math
 
 import numpy as np
 import pytest
-from sklearn.metrics import accuracy_score, classification_report, f1_score
+from sklearn.metrics import accuracy_score, classification_report, confusion_matrix, f1_score
+from tiny_models import EMOTION_LABELS
 
-from response_generator.constants import EMOTIONS
 from response_generator.evaluation import columns, metrics
+from response_generator.evaluation.comparison import compare_models
 from response_generator.evaluation.scores import gold_as_predictions
 from response_generator.evaluation.statistics.metric_totals import MetricTotals, count_confusion
+from response_generator.labels import DAILY_DIALOG_EMOTIONS as EMOTIONS
+from response_generator.labels import Labels
 from response_generator.scoring.rules import ends_with_punctuation
 
 LABELS = ["clean", "word salad", "noise"]
@@ -46,9 +49,13 @@ ROWS = [
 ]
 
 
+def measure(rows: list[dict], labels: Labels = EMOTION_LABELS) -> MetricTotals:
+    return MetricTotals.of(rows, labels, metrics.list_metrics(labels, rows[0], LABELS))
+
+
 def compute(rows: list[dict]) -> dict[str, float]:
     """Every ratio and F1 over all rows."""
-    totals = MetricTotals.of(rows, metrics.list_metrics(LABELS))
+    totals = measure(rows)
     return {name: values[0] for name, values in totals.compute(np.ones((1, totals.prompts))).items()}
 
 
@@ -80,7 +87,7 @@ def test_the_metrics_of_every_resample_are_scikit_learns():
     draw = random.choice(EMOTIONS, size=(2, 12), p=(0.5, 0.2, 0.1, 0.05, 0.05, 0.05, 0.05))
     rows = [row(index, target, predicted) for index, (target, predicted) in enumerate(draw.T)]
     weights = random.multinomial(12, [1 / 12] * 12, size=200)
-    found = MetricTotals.of(rows, metrics.list_metrics(LABELS)).compute(weights)
+    found = measure(rows).compute(weights)
     for number, counts in enumerate(weights):
         targets, predicted = np.repeat(draw, counts, axis=1)
         assert found["emotion_accuracy"][number] == accuracy_score(targets, predicted)
@@ -104,6 +111,36 @@ def test_the_metrics_of_every_resample_are_scikit_learns():
             assert found["emotion_f1_micro_without_neutral"][number] == pytest.approx(expected, abs=1e-12)
 
 
+def test_own_labels_without_a_neutral_one_have_scikit_learns_f1_and_no_metric_of_other_targets():
+    labels = Labels(("polite", "rude", "curt"), None)
+    random = np.random.default_rng(5)
+    draw = random.choice(labels.names, size=(2, 60), p=(0.6, 0.3, 0.1))
+    rows = [row(index, target, predicted, gold_emotion="rude") for index, (target, predicted) in enumerate(draw.T)]
+    comparison = compare_models({"adapter": rows}, labels, LABELS, 100, seed=1)
+    found = comparison.estimates["adapter"]
+    for average in ("weighted", "macro"):
+        assert found[f"emotion_f1_{average}"].value == pytest.approx(f1_score(*draw, average=average))
+    for name, expected in zip(labels.names, f1_score(*draw, labels=labels.names, average=None), strict=True):
+        assert found[f"emotion/{name}/f1"].value == pytest.approx(expected)
+    assert not [name for name in comparison.flatten() if "neutral" in name]
+    expected = confusion_matrix(*draw, labels=labels.names)
+    assert comparison.flatten()["adapter/confusion/rude/curt"] == expected[1, 2]
+
+
+def test_any_label_may_be_the_neutral_one():
+    labels = Labels(("anger", "fear", "plain"), "plain")
+    rows = [row(0, "anger", "anger"), row(1, "anger", "plain"), row(2, "plain", "plain"), row(3, "plain", "fear")]
+    totals = measure(rows, labels)
+    found = {name: values[0] for name, values in totals.compute(np.ones((1, totals.prompts))).items()}
+    assert (found["emotion_accuracy"], found["non_neutral_accuracy"]) == (2 / 4, 1 / 2)
+    # Of anger and fear: one hit, two targets, two predictions.
+    assert found["emotion_f1_micro_without_neutral"] == 2 * 1 / (2 + 2)
+    assert found["non_neutral_f1_macro"] == pytest.approx(2 / 3)  # of anger: precision 1/1, recall 1/2
+    titles = [metric.title for metric in metrics.list_metrics(labels, rows[0], []).values()]
+    assert {"… of targets other than plain", "emotion F1, micro without plain"} <= set(titles)
+    assert not any("neutral" in title or "{" in title for title in titles)
+
+
 def test_neutral_targets_alone_have_no_metrics_of_other_targets():
     found = compute([row(0, "neutral", "neutral")])
     assert all(math.isnan(found[name]) for name in ("non_neutral_accuracy", "emotion_f1_micro_without_neutral"))
@@ -123,7 +160,7 @@ def test_shares_lengths_and_perplexity_by_hand():
 
 def test_prompts_are_resampled_with_all_their_replies():
     rows = [row(0, sample=0), row(0, predicted="fear", sample=1), row(1, sample=0), row(1, sample=1)]
-    totals = MetricTotals.of(rows, metrics.list_metrics(LABELS))
+    totals = measure(rows)
     assert totals.prompts == 2
     # The first prompt twice; the second twice; each once.
     found = totals.compute(np.array([[2, 0], [0, 2], [1, 1]]))["emotion_accuracy"]
@@ -153,7 +190,7 @@ def test_gold_replies_become_predictions_once_a_prompt():
 
 
 def test_the_confusion_is_targets_by_predictions():
-    counts = count_confusion(ROWS)
+    counts = count_confusion(ROWS, EMOTION_LABELS)
     assert counts[1].tolist() == [1, 1, 0, 0, 0, 0, 0]  # anger: once taken for neutral, once followed
     assert counts.sum() == 4
 

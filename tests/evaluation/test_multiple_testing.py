@@ -6,6 +6,7 @@ from scipy.stats import norm
 from statsmodels.stats.multitest import multipletests
 from test_comparison import ADAPTER, BASELINE, rows_of
 from test_metrics import LABELS
+from tiny_models import EMOTION_LABELS
 
 from response_generator.evaluation.comparison import compare_models
 from response_generator.evaluation.statistics.intervals import interval_p_value
@@ -22,7 +23,7 @@ def test_holms_correction_is_statsmodels(count):
 
 def test_all_comparisons_are_corrected_together_and_only_what_the_conclusions_speak_of():
     rows = {"a": rows_of(BASELINE), "b": rows_of(ADAPTER), "c": rows_of([False] * 60)}
-    found = compare_models(rows, LABELS, 500, seed=1)
+    found = compare_models(rows, EMOTION_LABELS, LABELS, 500, seed=1)
     corrected = [
         (each.p_corrected, each.p if metric.paired_test else interval_p_value(each.value, (each.low, each.high)))
         for model in ("b", "c")

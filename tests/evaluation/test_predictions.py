@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import read_lines
+from tiny_models import EMOTION_LABELS
 
 from response_generator.errors import InputError, RunError
 from response_generator.evaluation import predictions, predictions_file
@@ -40,7 +41,7 @@ def test_files_that_are_no_predictions_are_refused_with_the_line(evaluated, tmp_
     file = tmp_path / "predictions.jsonl"
     file.write_bytes(b"\n".join(change(lines)))
     with pytest.raises(InputError, match=words):
-        predictions_file.read_predictions(file, predictions_file.GENERATED_FIELDS)
+        predictions_file.read_predictions(file, predictions_file.GENERATED_FIELDS, EMOTION_LABELS)
 
 
 @pytest.mark.parametrize("name", ["gold", "difference", "preference"])
@@ -50,7 +51,7 @@ def test_no_model_may_have_the_name_of_a_group_of_metrics(evaluated, tmp_path, n
     file = tmp_path / "predictions.jsonl"
     file.write_text(lines.replace('"model": "baseline"', f'"model": "{name}"'), encoding="utf-8")
     with pytest.raises(InputError, match=f"model is {name}, which is the name of something else in metrics.json"):
-        SavedPredictions(file).rows()
+        SavedPredictions(file).rows(EMOTION_LABELS)
 
 
 def test_an_interrupted_run_says_where_it_stands(tmp_path):
@@ -65,7 +66,7 @@ def test_a_speed_that_was_cut_off_does_not_end_the_run(tmp_path):
     """A full disk leaves half a line, and the next start would write behind it."""
     speed = {"model": "adapter", "replies": 4, "new_tokens": 40, "seconds": 2.0}
     (tmp_path / "throughput.jsonl").write_text(json.dumps(speed) + '\n{"model": "ada', encoding="utf-8")
-    predictions.find_remaining_batches(tmp_path, ["adapter"], [], 1)
+    predictions.find_remaining_batches(tmp_path, ["adapter"], [], 1, EMOTION_LABELS)
     predictions.generate_predictions(tmp_path, "adapter", lambda batch, report: [], [[None]], 1, None)
     assert predictions.read_throughput(tmp_path)["adapter"]["replies_per_second"] == pytest.approx(2, rel=0.1)
 

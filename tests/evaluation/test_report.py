@@ -5,11 +5,21 @@ from pathlib import Path
 
 import pytest
 from browser_pages import open_page
-from made_reports import ENVIRONMENT, SETTINGS, TITLE, compare_made_rows, made_rows
+from made_reports import (
+    ENVIRONMENT,
+    NO_LABELS,
+    SETTINGS,
+    TITLE,
+    compare_made_rows,
+    compare_without_classifiers,
+    drop_scores,
+    made_rows,
+)
 from test_metrics import LABELS
+from tiny_models import EMOTION_LABELS
 
 from response_generator.evaluation.comparison import compare_models
-from response_generator.evaluation.reporting import report
+from response_generator.evaluation.reporting import examples, report, terminal_table
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +84,9 @@ def test_filters_and_search_and_order(page):
 def test_three_runs_and_several_samples(browser, tmp_path):
     rows = made_rows(count=8, samples=2)
     three = {"runs/a": rows["baseline"], "runs/b": rows["adapter"], "runs/c": rows["baseline"]}
-    report.write_report(compare_models(three, LABELS, 100, seed=1), TITLE, SETTINGS, ENVIRONMENT, tmp_path)
+    report.write_report(
+        compare_models(three, EMOTION_LABELS, LABELS, 100, seed=1), TITLE, SETTINGS, ENVIRONMENT, tmp_path
+    )
     page = browser.new_page()
     page.goto((tmp_path / "report.html").as_uri())
     assert headings(page)[1].startswith("row 0, sample 1: target neutral, fixed, target probability +0.800")
@@ -88,6 +100,49 @@ def test_a_report_of_the_same_metrics_has_the_same_bytes(written, tmp_path):
     report.write_report(compare_made_rows(), TITLE, SETTINGS, ENVIRONMENT, tmp_path)
     for file in written.iterdir():
         assert (tmp_path / file.name).read_bytes() == file.read_bytes(), file.name
+
+
+def show(found, browser, folder) -> str:
+    """The text of the page, folded parts opened."""
+    report.write_report(found, "title", {}, {}, folder)
+    with open_page(browser, folder / "report.html") as page:
+        page.evaluate("document.querySelectorAll('details').forEach(each => { each.open = true; })")
+        return page.locator("body").inner_text()
+
+
+@pytest.mark.parametrize("models", [("baseline", "adapter"), ("adapter",)])
+def test_without_labels_and_classifiers_nothing_speaks_of_them(browser, tmp_path, capsys, models):
+    found = compare_without_classifiers(NO_LABELS, *models)
+    terminal_table.show_table(found, {})
+    examples.show_examples(found)
+    files = ["quality", "lengths", *(["margins"] if len(models) > 1 else [])]
+    text = show(found, browser, tmp_path)
+    assert {file.stem for file in tmp_path.glob("*.png")} == set(files)
+    summary = (tmp_path / "summary.md").read_text(encoding="utf-8")
+    for place in (text, summary, capsys.readouterr().out, str(list(found.flatten()))):
+        assert not re.findall("emotion|gibberish|classifier|target|neutral|None|outcome", place)
+        assert "distinct" in place
+    assert "70 of 70 rows" in text and "Is it raining ?" in text
+    if len(models) > 1:
+        assert summary.startswith("**By its implicit reward against the baseline, the adapter prefers the chosen reply")
+    else:
+        assert summary.startswith("**The adapter ends its replies with punctuation in 100.0 % of cases, 95 % CI [94.9,")
+
+
+def test_with_labels_and_no_classifier_the_targets_are_shown(browser, tmp_path):
+    text = show(compare_without_classifiers(EMOTION_LABELS, "baseline", "adapter"), browser, tmp_path)
+    assert "row 1: target anger\n" in text and "\ntarget emotion\n" in text
+    assert not re.findall("predicted|gibberish|classifier|outcome|followed", text)
+
+
+def test_with_a_gibberish_classifier_alone_its_labels_are_shown(browser, tmp_path):
+    rows = {
+        model: [each | {"gibberish_label": "clean", "gold_gibberish_label": "noise"} for each in drop_scores(rows)]
+        for model, rows in made_rows().items()
+    }
+    text = show(compare_models(rows, EMOTION_LABELS, LABELS, 100, seed=1), browser, tmp_path)
+    assert "gibberish classifier" in text and "\nclean, ends with punctuation, 5 tokens\n" in text
+    assert not re.findall("predicted|outcome|followed|F1", text)
 
 
 GOLD_HEADER = "|  | baseline − gold replies | adapter − gold replies |"

@@ -3,15 +3,29 @@
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 from browser_pages import PHONE, assert_fits_a_phone, open_page
-from made_reports import ENVIRONMENT, SETTINGS, TITLE, compare_four_runs, compare_made_rows, made_rows
+from made_reports import (
+    ENVIRONMENT,
+    MANY_LABELS,
+    NO_LABELS,
+    SETTINGS,
+    TITLE,
+    TWO_LABELS,
+    compare_four_runs,
+    compare_made_rows,
+    compare_without_classifiers,
+    made_rows,
+)
 from test_metrics import LABELS
+from tiny_models import EMOTION_LABELS
 
 from response_generator.evaluation.comparison import compare_models
 from response_generator.evaluation.metrics import METRICS
 from response_generator.evaluation.reporting import cards, plots, report
 from response_generator.evaluation.statistics.estimates import Estimate
+from response_generator.labels import Labels
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +96,7 @@ def test_cards_of_one_model_and_of_four(browser, tmp_path):
         assert [" ".join(text.split()) for text in rows.all_inner_texts()][0] == "runs/a 50.0 %"
         assert rows.all_inner_texts()[2].split()[:3] == ["runs/c", "50.0", "%"]
         assert rows.count() == 5
-    alone = compare_models({"adapter": made_rows()["adapter"]}, LABELS, 100, 1)
+    alone = compare_models({"adapter": made_rows()["adapter"]}, EMOTION_LABELS, LABELS, 100, 1)
     report.write_report(alone, TITLE, SETTINGS, ENVIRONMENT, tmp_path)
     with open_page(browser, tmp_path / "report.html") as page:
         low, high = (alone.flatten()[f"adapter/emotion_accuracy/{bound}"] * 100 for bound in ("low", "high"))
@@ -132,9 +146,43 @@ def test_each_number_with_its_sign_is_kept_unbroken():
     assert marked.startswith("Worse &amp; [a: <span")
 
 
+@pytest.mark.parametrize("labels", [TWO_LABELS, MANY_LABELS, NO_LABELS], ids=["two", "many", "none"])
+def test_own_labels_are_readable_on_a_phone(browser, tmp_path, labels):
+    found = compare_made_rows(labels) if labels else compare_without_classifiers(labels, "baseline", "adapter")
+    report.write_report(found, TITLE, SETTINGS, ENVIRONMENT, tmp_path)
+    with open_page(browser, tmp_path / "report.html") as page:
+        assert_fits_a_phone(page, plots.draw_plots(found))
+
+
+def test_names_of_many_labels_do_not_touch_in_the_plots():
+    found = compare_made_rows(MANY_LABELS)
+    for figure in (plots.plot_emotions(found), plots.plot_confusion(found)):
+        figure.draw_without_rendering()
+        for axes in figure.axes:
+            # A turned name is as wide as its text is high.
+            size = max(label.get_fontsize() for label in axes.get_xticklabels()) / 72 * figure.dpi
+            places = axes.transData.transform([(place, 0) for place in axes.get_xticks()])[:, 0]
+            assert np.diff(places).min() > size
+
+
+def test_of_too_many_labels_the_most_frequent_ones_are_plotted():
+    labels = Labels(tuple(f"${number}$" for number in range(40)), None)
+    rows = [row for row in made_rows(80, labels=labels)["adapter"] if row["index"] not in (3, 5)]
+    found = compare_models({"adapter": rows}, labels, [], 100, seed=1)
+    names = plots.pick_labels(found)
+    assert len(names) == plots.MAX_LABELS and not {"$3$", "$5$"} & set(names)
+    axes = plots.plot_confusion(found).axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()][:2] == [r"\$0\$", r"\$1\$"]
+    assert axes.get_title() == "adapter, the 30 most frequent of 40 labels"
+
+
 @pytest.mark.parametrize("models", [1, 4])
 def test_one_model_and_four_are_readable_on_a_phone(browser, tmp_path, models):
-    found = compare_four_runs() if models == 4 else compare_models({"adapter": made_rows()["adapter"]}, LABELS, 100, 1)
+    found = (
+        compare_four_runs()
+        if models == 4
+        else compare_models({"adapter": made_rows()["adapter"]}, EMOTION_LABELS, LABELS, 100, 1)
+    )
     report.write_report(found, TITLE, SETTINGS, ENVIRONMENT, tmp_path)
     with open_page(browser, tmp_path / "report.html") as page:
         assert_fits_a_phone(page, plots.draw_plots(found))

@@ -7,11 +7,12 @@ from collections import Counter
 import pytest
 from rich.console import Console
 from test_metrics import LABELS, row
+from tiny_models import EMOTION_LABELS
 
-from response_generator.constants import EMOTIONS
 from response_generator.evaluation.comparison import Comparison, compare_models
 from response_generator.evaluation.reporting import terminal_table
 from response_generator.evaluation.reporting.conclusions import draw_conclusions
+from response_generator.labels import DAILY_DIALOG_EMOTIONS as EMOTIONS
 from response_generator.runs.terminal import LOG_WIDTH
 
 ON_TERMINAL = [
@@ -47,7 +48,9 @@ def make_rows(right: int) -> list[dict]:
 
 
 def compare(*names: str) -> Comparison:
-    return compare_models({name: make_rows(4 + 2 * place) for place, name in enumerate(names)}, LABELS, 200, seed=1)
+    return compare_models(
+        {name: make_rows(4 + 2 * place) for place, name in enumerate(names)}, EMOTION_LABELS, LABELS, 200, seed=1
+    )
 
 
 def render(comparison: Comparison, width: int) -> list[list[str]]:
@@ -133,7 +136,9 @@ def test_the_metrics_of_the_conclusions_are_shown_and_the_others_are_in_the_repo
 
 @pytest.mark.parametrize(("prompts", "is_noted"), [(29, True), (30, False)])
 def test_a_small_evaluation_says_why_intervals_are_missing(prompts, is_noted, capsys):
-    terminal_table.show_table(compare_models({"adapter": make_rows(4)[:prompts]}, LABELS, 100, seed=1), {})
+    terminal_table.show_table(
+        compare_models({"adapter": make_rows(4)[:prompts]}, EMOTION_LABELS, LABELS, 100, seed=1), {}
+    )
     note = "With fewer than 30 prompts only shares and their differences have intervals.\n"
     assert (note in capsys.readouterr().out) == is_noted
 

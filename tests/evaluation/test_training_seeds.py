@@ -8,6 +8,7 @@ from scipy.stats import norm, t, ttest_ind
 from sklearn.metrics import f1_score, precision_score
 from statsmodels.stats.proportion import proportion_confint
 from test_metrics import LABELS, row
+from tiny_models import EMOTION_LABELS
 
 from response_generator.evaluation.comparison import compare_models
 from response_generator.evaluation.metrics import list_metrics
@@ -69,7 +70,9 @@ def test_f1_precision_and_perplexity_are_means_over_the_runs_own_values():
         [target if random.random() < share else str(random.choice(emotions)) for target in targets]
         for share in (0.1, 0.5, 0.9)
     ]
-    found = compare_models({"dpo": make_runs(predictions, targets, [-4.0, -8.0, -16.0])}, LABELS, 300, seed=1)
+    found = compare_models(
+        {"dpo": make_runs(predictions, targets, [-4.0, -8.0, -16.0])}, EMOTION_LABELS, LABELS, 300, seed=1
+    )
     dpo = found.estimates["dpo"]
     for average in ("macro", "weighted"):
         expected = np.mean([f1_score(targets, each, average=average) for each in predictions])
@@ -86,8 +89,8 @@ def test_a_resample_has_the_mean_over_the_runs_too():
     runs = make_runs(
         [["anger", "fear", "fear", "anger"], ["anger", "anger", "anger", "neutral"]], targets, [-4.0, -9.0]
     )
-    metrics = list_metrics(LABELS)
-    totals = [MetricTotals.of(run, metrics) for run in group_by_run(runs)]
+    metrics = list_metrics(EMOTION_LABELS, row(), LABELS)
+    totals = [MetricTotals.of(run, EMOTION_LABELS, metrics) for run in group_by_run(runs)]
     together = resample_metrics({"dpo": totals}, 20, seed=1)["dpo"]
     alone = [resample_metrics({"dpo": [each]}, 20, seed=1)["dpo"] for each in totals]
     for name in ("emotion_f1_macro", "emotion/anger/precision", "gold_perplexity", "emotion_accuracy"):
@@ -98,7 +101,9 @@ def test_a_resample_has_the_mean_over_the_runs_too():
 def test_a_run_that_never_predicts_an_emotion_has_no_precision_of_it():
     targets = ["fear", "anger"] * 30
     always, never = ["fear", "fear"] * 30, ["anger", "anger"] * 30
-    found = compare_models({"dpo": make_runs([always, never], targets, [-4.0, -4.0])}, LABELS, 100, seed=1)
+    found = compare_models(
+        {"dpo": make_runs([always, never], targets, [-4.0, -4.0])}, EMOTION_LABELS, LABELS, 100, seed=1
+    )
     precision = found.estimates["dpo"]["emotion/fear/precision"]
     assert (precision.value, precision.low) == (0.5, None)
 
@@ -107,7 +112,7 @@ def test_degrees_of_freedom_over_prompts_are_those_of_the_metric():
     """12 of 200 prompts ask for fear; the runs follow it in 5, 6 and 8 of them."""
     targets = ["fear"] * 12 + ["anger"] * 188
     predictions = [["fear"] * follows + ["anger"] * (200 - follows) for follows in (5, 6, 8)]
-    found = compare_models({"dpo": make_runs(predictions, targets, [-4.0] * 3)}, LABELS, 100, seed=1)
+    found = compare_models({"dpo": make_runs(predictions, targets, [-4.0] * 3)}, EMOTION_LABELS, LABELS, 100, seed=1)
     recall = found.estimates["dpo"]["emotion/fear/recall"]
     exact = proportion_confint(19 / 3, 12, method="beta")
     expected = widen_estimate(Estimate(19 / 36, *exact), 12, [np.array([5, 6, 8]) / 12], 0.0)
@@ -135,10 +140,10 @@ def test_in_a_simulation_the_interval_holds_the_true_mean_as_often_as_it_says():
     covered = covered_by_prompts_alone = 0
     for _ in range(SIMULATIONS):
         rows = simulate(random)
-        found = compare_models({"dpo": rows}, LABELS, 100, seed=1).estimates["dpo"]["emotion_accuracy"]
+        found = compare_models({"dpo": rows}, EMOTION_LABELS, LABELS, 100, seed=1).estimates["dpo"]["emotion_accuracy"]
         covered += found.low <= TRUE_MEAN <= found.high
         alone = [{**each, "run": 0, "sample": each["run"]} for each in rows]  # as if they were samples of one run
-        found = compare_models({"dpo": alone}, LABELS, 100, seed=1).estimates["dpo"]["emotion_accuracy"]
+        found = compare_models({"dpo": alone}, EMOTION_LABELS, LABELS, 100, seed=1).estimates["dpo"]["emotion_accuracy"]
         covered_by_prompts_alone += found.low <= TRUE_MEAN <= found.high
     assert 0.92 <= covered / SIMULATIONS <= 0.99
     assert covered_by_prompts_alone / SIMULATIONS < 0.8

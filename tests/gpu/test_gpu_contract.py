@@ -227,9 +227,9 @@ def test_a_model_that_the_kernel_does_not_suit_is_told(on_gpu_code):
 def test_a_run_with_shared_prompts_starts_at_the_loss_of_trls_layout(on_gpu_code):
     whole, shared = on_gpu_code["whole"], on_gpu_code["shared_prefix"]
     assert (whole["layout"], shared["layout"]) == ("TRL", "shared prefix")
-    # Later steps differ by more: in bf16, at a learning rate of 3e-3, rounding grows from step to step.
+    # Later steps would differ by more: in bf16, at a learning rate of 3e-3, rounding grows from step to step.
     assert shared["losses"][0] == pytest.approx(whole["losses"][0], abs=0.02)
-    assert len(shared["losses"]) == 4
+    assert len(shared["losses"]) == 1
 
 
 @pytest.mark.parametrize(

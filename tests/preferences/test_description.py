@@ -6,6 +6,7 @@ from pairs import make_pair
 from tiny_models import EMOTION_LABELS
 
 from response_generator.errors import InputError
+from response_generator.labels import Labels
 from response_generator.preferences.description import check_scores, describe_pairs
 from response_generator.preferences.description_table import build_rows
 
@@ -62,6 +63,24 @@ def test_text_prompts_as_published():
     assert metrics["chosen_cut_off"] == 0  # </s> is not part of the words
     assert "margin/mean" not in metrics
     assert ("prompts without [INST]", "2") in build_rows(metrics)
+
+
+@pytest.mark.parametrize(
+    ("labels", "targets"),
+    [
+        (Labels(("polite", "rude"), None), [("targets", "polite 1, rude 2")]),
+        (Labels((), None), []),
+    ],
+)
+def test_targets_are_the_labels_of_the_run(labels, targets):
+    pairs = [make_pair(index) for index in range(3)]
+    for pair, name in zip(pairs, ("rude", "polite", "rude"), strict=True):
+        for side in (pair.chosen, pair.rejected):
+            side["emotion"] = name
+    if not labels:
+        pairs = [make_pair(index, prompt="Hello .", chosen="Hi .", rejected="no") for index in range(3)]
+    rows = build_rows(describe_pairs(pairs, [], labels))
+    assert [row for row in rows if row[0] == "targets"] == targets
 
 
 def test_pairs_without_scores_count_where_no_score_is_needed():

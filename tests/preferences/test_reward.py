@@ -49,3 +49,9 @@ def test_sum_of_the_parts(gibberish, changes, expected):
 def test_another_emotion_earns_nothing():
     args = RewardArguments(length_weight=0.0, gibberish_weight=0.0, bias=0.0)
     assert compute_reward("Fine .", HAPPY, clean(1.0), "anger", args) == 0
+
+
+def test_without_classifiers_the_length_alone_is_rewarded():
+    only_length = RewardArguments(emotion_weight=0.0, gibberish_weight=0.0, length_weight=1.0, bias=0.0)
+    expected = score_length(30, only_length.min_characters, only_length.max_characters)
+    assert compute_reward("x" * 30, None, None, None, only_length) == expected

@@ -3,11 +3,12 @@
 from collections import Counter
 
 import pytest
+from tiny_models import EMOTION_LABELS
 
 from response_generator.config.dataset_schema import DatasetArguments
-from response_generator.constants import EMOTIONS
 from response_generator.data.datasets import Dialogue
 from response_generator.errors import InputError
+from response_generator.labels import Labels
 from response_generator.preferences.windows import TOO_SHORT, cut_windows
 
 
@@ -23,9 +24,10 @@ class Args:
         windows="last",
         skip_bad_rows=False,
         target_emotions="gold",
+        labels=EMOTION_LABELS,
     ):
         self.history_turns, self.keep_short_dialogues, self.windows = history_turns, keep_short_dialogues, windows
-        self.target_emotions = target_emotions
+        self.target_emotions, self.label_set = target_emotions, labels
         self.dataset = DatasetArguments(path="./rows.jsonl", skip_bad_rows=skip_bad_rows)
 
 
@@ -94,10 +96,17 @@ def test_balanced_targets_leave_the_history_as_it_is():
     gold, _ = cut_windows(dialogues, Args())
     balanced, _ = cut_windows(dialogues, Args(target_emotions="balanced"))
     counts = Counter(window.target_emotion for window in balanced)
-    assert counts.keys() == set(EMOTIONS)
+    assert counts.keys() == set(EMOTION_LABELS.names)
     assert sorted(counts.values()) == [2, 2, 2, 2, 2, 3, 3]
     assert [window.history for window in balanced] == [window.history for window in gold]
     # Not the first prompt with the first emotion, and so on: the order of a data set may follow its emotions.
-    assert [window.target_emotion for window in balanced[:7]] != list(EMOTIONS)
+    assert [window.target_emotion for window in balanced[:7]] != list(EMOTION_LABELS.names)
     again, _ = cut_windows(dialogues, Args(target_emotions="balanced"))
     assert again == balanced
+
+
+def test_balanced_targets_are_the_labels_of_the_run():
+    dialogues = [make_dialogue(index, 4) for index in range(5)]
+    labels = Labels(("polite", "rude"), None)
+    balanced, _ = cut_windows(dialogues, Args(target_emotions="balanced", labels=labels))
+    assert Counter(window.target_emotion for window in balanced) == {"polite": 3, "rude": 2}

@@ -50,9 +50,10 @@ def test_every_start_stays_in_the_list_and_changes_are_said_of_a_run_that_goes_o
     def start(trl: str) -> list[str]:
         facts = {"python": "3.11", "commit": "0123456789ab", "packages": {"trl": trl}, "processes": 1}
         monkeypatch.setattr(environment, "describe_environment", lambda: facts)
-        RunFolder(tmp_path, {"seed": 1}).start()
+        RunFolder(tmp_path, {"seed": 1}, args_files=("base.json", "mine.json")).start()
         written = json.loads((tmp_path / "environment.json").read_text(encoding="utf-8"))
         assert written["packages"] == written["starts"][-1]["packages"] == {"trl": trl}
+        assert written["starts"][-1]["args_files"] == ["base.json", "mine.json"]
         assert "starts" not in " ".join(RunFolder(tmp_path, {}).flatten_environment())  # too long for a report
         return [each["packages"]["trl"] for each in written["starts"]]
 

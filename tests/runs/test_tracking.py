@@ -7,9 +7,10 @@ from tensorboard_events import read_scalars
 
 import evaluate
 import fine_tune_dpo
+from response_generator.cli import preflight
 from response_generator.config.schema import WandbArguments
 from response_generator.preferences import __main__ as preferences
-from response_generator.runs.tracking import Tracker
+from response_generator.runs.tracking import GO_ONLINE, Tracker
 
 
 class FailingRun:
@@ -90,6 +91,30 @@ def test_an_offline_tracker_writes_into_the_run_folder(tmp_path, monkeypatch):
     tracker.log_table("rows", ["a", "b"], [[1, "x"]])
     tracker.finish()
     assert list(tmp_path.glob("wandb/offline-run-*/*.wandb"))
+
+
+@pytest.mark.parametrize(
+    ("variable", "netrc", "mode", "told"),
+    [
+        ("a key", None, "online", "wandb: online, because there is an API key"),
+        ("", "machine api.wandb.ai login user password a_key", "online", "wandb: online, because there is an API key"),
+        ("", "machine other.host login user password a_key", "offline", GO_ONLINE),
+        ("", None, "offline", GO_ONLINE),
+    ],
+)
+def test_auto_is_online_with_a_key_and_else_offline(variable, netrc, mode, told, tmp_path, monkeypatch, capsys):
+    file = tmp_path / "netrc"
+    if netrc:
+        file.write_text(netrc + "\n", encoding="utf-8")
+    monkeypatch.setenv("WANDB_API_KEY", variable)
+    monkeypatch.delenv("WANDB_BASE_URL", raising=False)
+    monkeypatch.setenv("NETRC", str(file))
+    monkeypatch.setattr(wandb, "init", lambda **keywords: keywords["mode"])
+    settings = WandbArguments(mode="auto")
+    assert preflight.find_wandb_errors(settings) == []
+    assert bool(preflight.find_wandb_errors(WandbArguments(mode="online"))) == (mode == "offline")
+    assert Tracker.start(settings, tmp_path, {}).run == mode
+    assert capsys.readouterr().out == f"{told}\n"
 
 
 class RecordingRun:

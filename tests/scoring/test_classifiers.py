@@ -7,13 +7,14 @@ import sys
 from pathlib import Path
 
 import pytest
-from tiny_models import write_tiny_classifier
+from tiny_models import EMOTION_LABELS, write_tiny_classifier
 
 from response_generator.config.schema import ScoringArguments
-from response_generator.constants import EMOTIONS
 from response_generator.errors import InputError
+from response_generator.labels import DAILY_DIALOG_EMOTIONS, Labels
 from response_generator.scoring.classifiers import (
     check_classifiers,
+    classify,
     load_emotion_classifier,
     load_gibberish_classifier,
     to_label_probs,
@@ -35,17 +36,42 @@ def test_replies_are_cleaned_up_if_the_args_say_so(tiny):
 
 
 def test_labels_are_mapped_by_name(tiny, tmp_path):
-    labels = tuple("joy" if emotion == "happiness" else emotion for emotion in EMOTIONS)
+    labels = tuple("joy" if emotion == "happiness" else emotion for emotion in DAILY_DIALOG_EMOTIONS)
     write_tiny_classifier(tmp_path, tiny.folder / "base", labels)
     unmapped = build_scoring(tiny, emotion_model=str(tmp_path))
     with pytest.raises(InputError, match="its labels are neutral, anger, disgust, fear, joy"):
-        check_classifiers(unmapped)
+        check_classifiers(unmapped, EMOTION_LABELS)
     mapped = unmapped.model_copy(update={"emotion_labels": {"joy": "happiness"}})
-    check_classifiers(mapped)
+    check_classifiers(mapped, EMOTION_LABELS)
     (result,) = load_emotion_classifier(mapped).classify(["I got the job !"])
-    assert list(result.probabilities) == list(EMOTIONS)
+    assert list(result.probabilities) == list(DAILY_DIALOG_EMOTIONS)
     with pytest.raises(InputError, match="scoring.emotion_labels: got joy; allowed: the labels of"):
-        check_classifiers(build_scoring(tiny, emotion_labels={"joy": "happiness"}))
+        check_classifiers(build_scoring(tiny, emotion_labels={"joy": "happiness"}), EMOTION_LABELS)
+
+
+def test_labels_that_the_classifier_lacks_or_has_besides_are_named_with_their_number(tiny):
+    labels = Labels(("neutral", "anger", "joy", "calm"), "neutral")
+    with pytest.raises(InputError) as error:
+        check_classifiers(build_scoring(tiny), labels)
+    assert (
+        "needed: neutral, anger, joy, calm (it lacks 2: joy, calm; 5 are no labels of the run: disgust, fear, "
+        "happiness, sadness, surprise); map them with scoring.emotion_labels" in str(error.value)
+    )
+    mapping = {"happiness": "joy", "surprise": "joy", "fear": "calm", "sadness": "calm", "disgust": "anger"}
+    mapped = build_scoring(tiny, emotion_labels=mapping)
+    check_classifiers(mapped, labels)
+    (result,) = load_emotion_classifier(mapped).classify(["I got the job !"])
+    assert set(result.probabilities) == set(labels.names)
+
+
+def test_only_the_classifiers_that_are_named_are_checked_and_loaded(tiny):
+    check_classifiers(ScoringArguments(), EMOTION_LABELS)
+    scoring = ScoringArguments(gibberish_model=str(tiny.folder / "gibberish"))
+    check_classifiers(scoring, Labels((), None))
+    assert load_emotion_classifier(scoring) is None
+    texts = ["Yes .", "No ."]
+    assert classify(load_emotion_classifier(scoring), texts) == [None, None]
+    assert classify(load_gibberish_classifier(scoring), texts) == load_gibberish_classifier(scoring).classify(texts)
 
 
 def write_classifier_with_code(folder: Path, source: Path, ran: Path) -> None:
@@ -70,7 +96,7 @@ def test_code_of_a_classifier_is_never_run(tiny, tmp_path, monkeypatch, key):
     monkeypatch.setattr(sys, "stdin", messages)
     write_classifier_with_code(tmp_path / "own", tiny.folder / key.removesuffix("_model"), tmp_path / "ran")
     with pytest.raises(InputError, match=f"scoring.{key}: .*needs Python code of its own, which is never run; needed"):
-        check_classifiers(build_scoring(tiny, **{key: str(tmp_path / "own")}))
+        check_classifiers(build_scoring(tiny, **{key: str(tmp_path / "own")}), EMOTION_LABELS)
     assert messages.tell() == 0
     assert not (tmp_path / "ran").exists()
 
@@ -80,7 +106,7 @@ def test_a_base_model_of_a_classifier_runs_no_code_either(tiny, tmp_path, monkey
     monkeypatch.setattr(sys, "stdin", messages)
     write_classifier_with_code(tmp_path / "own", tiny.folder / "emotion", tmp_path / "ran")
     with pytest.raises(InputError, match="cannot be loaded as a text classifier"):
-        load_for_training(str(tmp_path / "own"), EMOTIONS, seed=0)
+        load_for_training(str(tmp_path / "own"), DAILY_DIALOG_EMOTIONS, seed=0)
     assert messages.tell() == 0
     assert not (tmp_path / "ran").exists()
 

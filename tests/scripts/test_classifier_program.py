@@ -1,7 +1,9 @@
 """`python -m response_generator.classifier` on tiny models."""
 
+import re
+
 import pytest
-from conftest import read_json
+from conftest import read_json, write_rows
 from script_runs import run_here
 from tiny_models import demo_rows
 
@@ -74,16 +76,40 @@ def test_a_classifier_that_is_no_better_than_one_constant_answer_is_kept_with_a_
     assert (tmp_path / "run" / "classifier" / "model.safetensors").exists()
 
 
+def test_own_labels(tiny, tmp_path, capsys):
+    """The classifier has the labels of the run, in their order; it learns nothing of a label that no turn has."""
+    rows = demo_rows("dialogues_test", 6)
+    for number, turn in enumerate(turn for row in rows for turn in row["prompt"]):
+        turn["content"]["emotion"] = ("rude", "polite")[number % 2]
+    data = {"path": write_rows(tmp_path / "rows.jsonl", rows)}
+    values = values_of(tiny, tmp_path / "run", tiny.base, dataset=data, eval_dataset=data)
+    assert run_here(classifier.main, values | {"labels": ["polite", "rude"]}, tmp_path) == 0
+    names = read_json(tmp_path / "run" / "classifier" / "config.json")["id2label"]
+    assert names == {"0": "polite", "1": "rude"}
+    count = sum(len(row["prompt"]) for row in rows) // 2
+    shown = capsys.readouterr().out
+    assert f"turns of each label: polite {count}, rude {count}" in shown
+    assert re.search(r"label .*precision.*\n.*\n *polite .*\n *rude ", shown)
+
+    values["output_dir"] = str(tmp_path / "other")
+    assert run_here(classifier.main, values | {"labels": ["polite", "rude", "cool"]}, tmp_path) == 2
+    assert (
+        f"labels: no turn of dataset and extra_dataset has 'cool'; turns of each label: polite {count}, rude {count}, "
+        f"cool 0; add dialogues with it, or take it out of labels" in capsys.readouterr().err
+    )
+    assert not (tmp_path / "other").exists()
+
+
 def test_the_warning_says_whether_other_emotions_are_recognized():
     metrics = {"accuracy": 0.6, "majority_accuracy": 0.6, "macro_recall": 0.25}
     metrics |= {"examples/anger": 60, "examples/fear": 20, "examples/neutral": 10, "examples/sadness": 10}
     words = classifier_run.describe_low_accuracy(metrics)
     assert words.startswith(
         "the accuracy on all held-out turns (60.0%) is not better than that of always answering anger, the most "
-        "frequent emotion (60.0%). The mean recall of the emotions is 25.0% instead of 25.0%: nothing shows that"
+        "frequent label (60.0%). The mean recall of the labels is 25.0% instead of 25.0%: nothing shows that"
     )
     words = classifier_run.describe_low_accuracy(metrics | {"macro_recall": 0.4})
-    assert words.endswith("it recognizes other emotions, but takes too many turns that are anger for them")
+    assert words.endswith("it recognizes other labels, but takes too many turns that are anger for them")
     assert classifier_run.describe_low_accuracy(metrics | {"accuracy": 0.61}) is None
 
 

@@ -5,16 +5,16 @@ import random
 import re
 
 import pytest
-from conftest import ROOT, read_json, read_lines
+from conftest import ROOT, read_args, read_json, read_lines
 from script_runs import run_here
 from sklearn.feature_extraction.text import CountVectorizer
 from tiny_models import DEMO_DATA, EMOTION_LABELS
 
 from response_generator.config.dataset_schema import DatasetArguments, FilterArguments
-from response_generator.constants import EMOTIONS
 from response_generator.data.reading import read_dialogues, read_pairs
 from response_generator.demo import classifiers, pair_classifiers
 from response_generator.demo.base_model import write_base_model
+from response_generator.labels import DAILY_DIALOG_EMOTIONS
 from response_generator.modeling.adapter_file import AdapterFile
 from response_generator.preferences import __main__ as preferences
 from response_generator.preferences.filters import filter_pairs
@@ -38,7 +38,7 @@ def test_there_are_enough_dialogues_of_every_emotion():
     everything = {split: dialogues(split) for split in SPLITS}
     assert sum(map(len, everything.values())) >= 420
     assert len(everything["test"]) >= 105
-    for emotion in EMOTIONS:
+    for emotion in DAILY_DIALOG_EMOTIONS:
         assert sum(row.target_emotion == emotion for rows in everything.values() for row in rows) >= 60
     assert {len(row.history) + 1 for rows in everything.values() for row in rows} == {2, 4, 6}
 
@@ -65,14 +65,10 @@ def test_written_pairs_are_enough_and_fail_in_all_four_ways_and_stay_in_their_sp
     assert not train & held_out
 
 
-def read_demo_args() -> dict:
-    return json.loads((ROOT / "args" / "demo" / "preference_arg.json").read_text(encoding="utf-8"))
-
-
 def test_training_pairs_pass_the_filters_of_their_args():
     pairs, _ = read_pairs(DatasetArguments(path=str(DEMO_DATA / "preferences_train.jsonl")), EMOTION_LABELS)
     assert len(pairs) == 300
-    filters = FilterArguments(**read_demo_args()["filters"])
+    filters = FilterArguments(**read_args("demo/preference_arg.json")["filters"])
     assert filter_pairs("dataset", pairs, filters, EMOTION_LABELS)[0] == pairs
     prompts = [row.history[-5:] for row in dialogues("train")]
     rows = read_lines(DEMO_DATA / "preferences_train.jsonl")
@@ -93,10 +89,13 @@ def test_building_the_first_pairs_anew_gives_the_committed_ones(tmp_path):
     for name in pair_classifiers.NAMES:
         (tmp_path / name).mkdir()
         pair_classifiers.write_classifier(name, tmp_path / name)
-    values = read_demo_args() | {"output_dir": str(tmp_path / "run"), "base_model": str(tmp_path / "base")}
+    values = read_args("demo/preference_arg.json") | {
+        "output_dir": str(tmp_path / "run"),
+        "base_model": str(tmp_path / "base"),
+    }
     values["adapter"] = str(ROOT / values["adapter"])
     values["chat_template"]["file"] = str(ROOT / values["chat_template"]["file"])
-    values["dataset"] = {"path": str(DEMO_DATA / "dialogues_train.jsonl"), "limit": 4}
+    values["dataset"] = {"path": str(DEMO_DATA / "dialogues_train.jsonl"), "limit": 2}
     values["scoring"] |= {
         "emotion_model": str(tmp_path / "pair_emotion_classifier"),
         "gibberish_model": str(tmp_path / "pair_gibberish_classifier"),
@@ -113,7 +112,7 @@ def test_building_the_first_pairs_anew_gives_the_committed_ones(tmp_path):
 
 
 def test_the_adapter_is_small_and_of_the_recipe():
-    lora = read_json(ROOT / "args" / "demo" / "sft_arg.json")["lora"]
+    lora = read_args("demo/sft_arg.json")["lora"]
     adapter = AdapterFile.read(ROOT / "response_generator" / "demo" / "sft_adapter")
     assert sum(file.stat().st_size for file in adapter.folder.iterdir()) <= 5_000_000
     assert adapter.config["r"] == lora["r"]
@@ -127,7 +126,7 @@ def test_classifiers_learn_from_train_dialogues_alone():
     held_out = {text for text, _ in classifiers.collect_utterances(("validation", "test"))}
     # The same everyday sentence may fall in two dialogues; more than a few would be a leak.
     assert len(train & held_out) <= 3
-    assert {label for _, label in classifiers.collect_utterances(("train",))} == set(EMOTIONS)
+    assert {label for _, label in classifiers.collect_utterances(("train",))} == set(DAILY_DIALOG_EMOTIONS)
 
 
 def test_gibberish_examples_are_what_their_labels_say():

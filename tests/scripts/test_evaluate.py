@@ -4,16 +4,19 @@ import json
 import re
 import signal
 import subprocess
+import sys
 
 import pytest
-from conftest import EVALUATED_PROMPTS, evaluated_in, read_json, read_lines, write_rows
+from conftest import EVALUATED_PROMPTS, change_args, evaluated_in, read_json, read_lines, write_rows
 from script_process import HANG_SECONDS
 from script_runs import run_here, run_new_interpreter, run_script, start_script, start_two_processes
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
 from test_interruptions import once
 from test_processes import ACCELERATE, launched
+from tiny_models import demo_rows
 
 import evaluate
+from response_generator.evaluation.predictions_file import GENERATED_FIELDS
 
 
 def test_it_leaves_what_the_contract_says(evaluated, trained, tiny):
@@ -212,6 +215,78 @@ def test_replies_are_scored_again_without_a_model(evaluated, evaluation, tiny, t
     assert (run / "report.html").is_file()
     assert (run / "predictions.jsonl").read_bytes() == bytes_before
     assert read_json(run / "environment.json")["model"]["four_bit"] is True
+
+
+def compare_here(folders, folder) -> int:
+    from response_generator.cli import command_line
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["evaluate.py", "--compare", *map(str, folders), "--output_dir", str(folder)])
+        return command_line.run_main(evaluate.main)
+
+
+def test_plain_dialogues_are_evaluated_without_labels_and_classifiers(tiny, tmp_path, capsys):
+    """Generated, scored again in place, and compared; the section scoring is left out."""
+    dialogues = [
+        [{"role": turn["role"], "content": turn["content"]["dialog"]} for turn in row["prompt"]]
+        for row in demo_rows("dialogues_test", 3)
+    ]
+    pairs = [
+        {"prompt": turns[:-1], "chosen": turns[-1:], "rejected": [{"role": "assistant", "content": "No ."}]}
+        for turns in dialogues
+    ]
+    values = tiny.evaluate(
+        tmp_path,
+        backend="transformers",
+        labels=[],
+        dataset={"path": write_rows(tmp_path / "dialogues.jsonl", [{"prompt": turns} for turns in dialogues])},
+        preferences={"dataset": {"path": write_rows(tmp_path / "pairs.jsonl", pairs)}, "beta": 0.1},
+        bootstrap_resamples=100,
+    )
+    del values["scoring"]
+    values["chat_template"]["required_markers"] = []
+    runs = [tmp_path / "run", tmp_path / "other"]
+    for run in runs:
+        assert run_here(evaluate.main, values | {"output_dir": str(run)}, tmp_path) == 0
+    again = values | {"output_dir": str(runs[0])}
+    rows = (runs[0] / "predictions.jsonl").read_bytes()
+    assert run_here(evaluate.main, again, tmp_path, "--from_predictions", str(runs[0])) == 0
+    assert (runs[0] / "predictions.jsonl").read_bytes() == rows
+    assert set(read_lines(runs[0] / "predictions.jsonl")[0]) == {*GENERATED_FIELDS, "ends_with_punctuation"} - {
+        "target_emotion"
+    }
+    assert compare_here(runs, tmp_path / "compared") == 0
+    for folder in (runs[0], tmp_path / "compared"):
+        metrics = read_json(folder / "metrics.json")
+        assert not [name for name in metrics if "emotion" in name or "gibberish" in name or "confusion" in name]
+        assert {"difference/gold_perplexity", "difference/distinct_1", "gold/mean_new_tokens"} <= set(metrics)
+        assert {each.name for each in folder.glob("*.png")} >= {"quality.png", "lengths.png"}
+        assert not (folder / "emotions.png").exists()
+    assert read_json(runs[0] / "metrics.json")["preference/pairs"] == 3
+    capsys.readouterr()
+
+
+def test_labels_without_a_classifier_are_targets_and_are_not_compared_with_other_labels(
+    evaluated, evaluation, tmp_path, capsys
+):
+    """The replies of a finished run, scored without its emotion classifier."""
+    scoring = {"gibberish_model": evaluation["scoring"]["gibberish_model"]}
+    values = evaluation | {"scoring": scoring, "output_dir": str(tmp_path / "run"), "wandb": {"mode": "disabled"}}
+    assert run_here(evaluate.main, values, tmp_path, "--from_predictions", str(evaluated[0])) == 0
+    row = read_lines(tmp_path / "run" / "predictions.jsonl")[0]
+    assert {"target_emotion", "gibberish_label"} <= set(row) and "predicted_emotion" not in row
+    metrics = read_json(tmp_path / "run" / "metrics.json")
+    assert "adapter/gibberish/clean" in metrics and "adapter/emotion_accuracy" not in metrics
+    assert compare_here([evaluated[0], tmp_path / "run"], tmp_path / "compared") == 2
+    assert "scoring.emotion_model is null, in " in capsys.readouterr().err
+    other = values | {"labels": ["neutral", "rude"], "output_dir": str(tmp_path / "second")}
+    assert run_here(evaluate.main, other, tmp_path, "--from_predictions", str(evaluated[0])) == 2
+    assert re.search(
+        "labels: got neutral, rude; the replies of .* were generated with neutral, anger,", capsys.readouterr().err
+    )
+    change_args(tmp_path / "run", labels=["neutral", "rude"])
+    assert compare_here([evaluated[0], tmp_path / "run"], tmp_path / "compared") == 2
+    assert "labels: neutral (neutral), rude, in " in capsys.readouterr().err
 
 
 def test_pairs_cannot_be_asked_for_afterwards(evaluated, evaluation, tmp_path, capsys):

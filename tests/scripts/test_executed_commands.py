@@ -4,6 +4,7 @@ tests/commands.py lists what is not executed; docs/your-own-data.md is followed 
 """
 
 import io
+import os
 import re
 import shutil
 import signal
@@ -31,6 +32,7 @@ from tensorboard.program import TensorBoard
 from response_generator.chat.server import ChatServer
 from response_generator.cli import command_line
 from response_generator.config import documentation, json_schema
+from response_generator.config.args_file import ArgsFile
 from response_generator.modeling import merge
 
 FOLLOWED_ELSEWHERE = "your-own-data.md"
@@ -118,7 +120,10 @@ def change_options(options: list[str]) -> list[str]:
     options = list(options)
     if args_file := find_args_file(options):
         schema = Path(read_json(Path(args_file))["$schema"]).stem
-        options += to_options(CHANGES[schema] | CHANGES_OF_ONE_FILE.get(args_file, {}))
+        changes = CHANGES[schema] | CHANGES_OF_ONE_FILE.get(args_file, {})
+        if "--dry_run" in options:  # the original recipe's, too, is to need no account
+            changes.pop("wandb.mode", None)
+        options += to_options(changes)
     if "--dry_run" in options:
         options += ["--set", "output_dir=not_written"]  # of a finished run only its end would be reported
     if "--serve" in options:
@@ -131,7 +136,7 @@ def find_output(program: str, options: list[str]) -> Path:
     if "--output_dir" in options:
         return Path(options[options.index("--output_dir") + 1])
     args_file = find_args_file(options)
-    values = read_json(Path(args_file)) if args_file else {}
+    values = ArgsFile.read(Path(args_file)).values if args_file else {}
     for assignment in list_assignments(options):
         command_line.apply_override(values, assignment)
     if program == "response_generator.export":
@@ -159,6 +164,8 @@ def execute(command: str, patch: pytest.MonkeyPatch) -> None:
         output = find_output(program, options)
         missing = [name for name in WRITTEN[program] if not (output / name).is_file()]
         assert not output.exists() if "--dry_run" in options else not missing, f"{command}: {missing}"
+        if (output / "environment.json").exists() and (args_file := find_args_file(options)):
+            assert read_json(output / "environment.json")["starts"][-1]["args_files"][-1] == args_file
 
 
 def show_tensorboard(words: list[str]) -> None:
@@ -173,6 +180,8 @@ def prepare_programs(folder: Path, patch: pytest.MonkeyPatch) -> None:
     """Makes the programs run in `folder`, write documents there, end a server at once, and merge in this process
     (test_your_own_data.py exports in one of its own)."""
     patch.chdir(folder)
+    patch.delenv("WANDB_API_KEY", raising=False)
+    patch.setenv("NETRC", os.devnull)
     patch.setattr(documentation, "FILE", folder / "configuration.md")
     patch.setattr(json_schema, "FOLDER", folder / "schemas")
     patch.setattr(ChatServer, "service_actions", lambda server: signal.raise_signal(signal.SIGINT))

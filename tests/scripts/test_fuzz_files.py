@@ -12,13 +12,14 @@ from conftest import HISTORY
 from fuzz_strategies import DAMAGE, damaged, edited, edits_of, edits_of_kinds, fuzzed, listing
 from hypothesis import given
 from hypothesis import strategies as st
+from tiny_models import EMOTION_LABELS
 from transformers import PretrainedConfig
 
 from response_generator.config.library.library_keywords import JSON_TYPE_OF_PYTHON_TYPE, accepted_json_types
 from response_generator.config.training_schema import DPOArguments
 from response_generator.errors import InputError
 from response_generator.evaluation.predictions_file import GENERATED_FIELDS, group_by_model, read_predictions
-from response_generator.evaluation.scores import SCORED_FIELDS
+from response_generator.evaluation.scores import list_scored_fields
 from response_generator.modeling.adapter_file import AdapterFile
 from response_generator.modeling.base_config import load_config
 
@@ -143,6 +144,7 @@ PREDICTIONS = [
 ]
 
 
+SCORED_FIELDS = list_scored_fields(("emotion_model", "gibberish_model"))
 ROW_FIELDS = {
     (line, name): [JSON_TYPE_OF_PYTHON_TYPE[kind]]
     for name, kind in (GENERATED_FIELDS | SCORED_FIELDS).items()
@@ -163,7 +165,7 @@ def test_predictions(tmp_path, edits, damages, fields, named):
     file.write_bytes(damaged("".join(json.dumps(row) + "\n" for row in rows).encode(), damages))
     before = listing(tmp_path)
     try:
-        found = read_predictions(tmp_path if named == "folder" else file, fields)
+        found = read_predictions(tmp_path if named == "folder" else file, fields, EMOTION_LABELS)
         assert sum(map(len, group_by_model(found).values())) == len(found)
     except InputError as error:
         assert all(message.startswith(str(file)) for message in error.messages)

@@ -1,4 +1,7 @@
-"""docs/your-own-data.md, followed from top to bottom: its rows, its Python blocks and its commands, on tiny models."""
+"""docs/your-own-data.md, followed from top to bottom: its rows, its Python blocks and its commands, on tiny models.
+
+Two labels take the place of the seven emotions, as the page says under "Own labels".
+"""
 
 import io
 import re
@@ -6,7 +9,7 @@ import sys
 
 import pytest
 from commands import NOT_EXECUTED, run_program, split_command, to_options
-from conftest import ROOT, read_json, read_lines
+from conftest import ROOT, read_args, read_json, read_lines
 from documents import TEXTS
 from tiny_assets import link_repository, write_tiny_assets
 
@@ -20,6 +23,9 @@ OVERRIDES = {
     "evaluate_arg.json": {"generation.max_new_tokens": 8, "bootstrap_resamples": 1000},
     "chat_arg.json": {"generation.max_new_tokens": 8},
 }
+LABELS = ["polite", "rude"]
+OWN_LABELS = dict.fromkeys(("neutral", "fear", "sadness", "surprise"), LABELS[0])
+OWN_LABELS |= dict.fromkeys(("anger", "disgust", "happiness"), LABELS[1])
 PAIR_CLASSIFIERS = ".venv/bin/python -m response_generator.demo.pair_classifiers"  # executed for docs/demo.md
 
 
@@ -28,7 +34,7 @@ def folder(tmp_path, monkeypatch):
     """A copy of the repository's folders that the page names, with tiny models in `assets/`."""
     monkeypatch.chdir(tmp_path)
     link_repository(tmp_path)
-    write_tiny_assets(tmp_path / "assets")
+    write_tiny_assets(tmp_path / "assets", LABELS)
     (tmp_path / "my_data").mkdir()
     return tmp_path
 
@@ -49,8 +55,14 @@ def list_steps() -> list[tuple[str, str]]:
     return steps
 
 
+def name_own_labels(text: str) -> str:
+    return re.sub("|".join(OWN_LABELS), lambda match: OWN_LABELS[match[0]], text)
+
+
 def run_command(command: str, monkeypatch) -> None:
     program, options = split_command(command)
+    if "--json_file" in options or "--describe" in options:
+        options += to_options({"labels": LABELS})
     for name, changes in OVERRIDES.items():
         if any(option.endswith(f"/{name}") for option in options):
             options += to_options(changes)
@@ -65,10 +77,10 @@ def test_the_page_leads_to_an_aligned_adapter(folder, monkeypatch, capfd):
             if text not in {*NOT_EXECUTED, PAIR_CLASSIFIERS}:
                 run_command(text, monkeypatch)
         elif kind == "python":
-            exec(compile(text, "docs/your-own-data.md", "exec"), variables)
+            exec(compile(name_own_labels(text), "docs/your-own-data.md", "exec"), variables)
         else:
             # One label of another name, which the page renames.
-            (folder / kind).write_text(text.replace('"happiness"', '"joy"', 1), encoding="utf-8")
+            (folder / kind).write_text(name_own_labels(text.replace('"happiness"', '"joy"', 1)), encoding="utf-8")
         counts[kind if kind in counts else "rows"] += 1
     assert counts == {"sh": 15, "python": 3, "rows": 2}
 
@@ -80,6 +92,11 @@ def test_the_page_leads_to_an_aligned_adapter(folder, monkeypatch, capfd):
     metrics = read_json(runs / "evaluate" / "metrics.json")
     assert metrics["prompts"] == 1
     assert {"adapter/emotion_accuracy", "baseline/emotion_accuracy", "difference/emotion_accuracy"} <= metrics.keys()
+    assert not any("neutral" in name for name in metrics)  # no label is neutral
+    chosen = read_lines(runs / "preferences" / "preferences.jsonl")[0]["chosen"][0]["content"]["emotion"]
+    assert chosen in LABELS
+    names = read_json(runs / "emotion_classifier" / "classifier" / "config.json")["id2label"]
+    assert list(names.values()) == LABELS
     assert (runs / "evaluate" / "report.html").exists()
     assert (runs / "merged" / "model.safetensors").exists()
     printed = capfd.readouterr().out
@@ -91,7 +108,7 @@ def test_the_page_leads_to_an_aligned_adapter(folder, monkeypatch, capfd):
 def test_the_recipe_is_that_of_the_results():
     """The args files differ from those that were measured on DailyDialog in paths and names alone."""
     for file in sorted((ROOT / "args" / "daily_dialog").iterdir()):
-        measured, own = (read_json(path) for path in (file, ROOT / "args" / "own_data" / file.name))
+        measured, own = (read_args(f"{folder}/{file.name}") for folder in ("daily_dialog", "own_data"))
         for values in (measured, own):
             for key in ("output_dir", "dataset", "eval_dataset", "adapter", "baseline_adapter", "wandb"):
                 values.pop(key, None)

@@ -77,9 +77,25 @@ def test_the_code_continues_the_prompt_from_the_ids_of_training(tiny, published,
     monkeypatch.chdir(tmp_path)
     variables = {}
     exec(code, variables)
-    prompt = formatter.prompt([model_card.SAMPLE_MESSAGE], model_card.SAMPLE_EMOTION)
+    message, target = model_card.build_sample(list(EMOTION_LABELS.names))
+    prompt = formatter.prompt([message], target)
     assert prompt.endswith("[/EMOTION] ")
     assert variables["output"][0, : len(variables["prompt_ids"])].tolist() == tokenize_prompt(prompt, formatter)
+
+
+@pytest.mark.parametrize(
+    ("labels", "content", "keyword"),
+    [
+        (["polite", "rude"], {"emotion": "polite", "dialog": "I lost my keys again ."}, "target_emotion='rude', "),
+        ([], "I lost my keys again .", ""),
+    ],
+)
+def test_the_sample_message_has_a_label_of_the_run(labels, content, keyword, tiny, tmp_path):
+    arguments = tiny.dpo(tmp_path) | {"labels": labels, "push_to_hub": None}
+    arguments["chat_template"] |= {"system_prompt": None}
+    code = model_card.write_usage(tiny.folder / "adapter", arguments)
+    assert f"messages = {[{'role': 'user', 'content': content}]!r}" in code
+    assert f"    messages, {keyword}add_generation_prompt=True, tokenize=False" in code
 
 
 def test_a_card_holds_names_as_text_and_no_folder(tiny, tmp_path):
@@ -91,6 +107,7 @@ def test_a_card_holds_names_as_text_and_no_folder(tiny, tmp_path):
     values["from_pretrained"] |= {"cache_dir": "/home/me/private/cache"}
     values["dataset"]["path"] = f"/home/me/{hostile}"
     arguments = values | {"reference_adapter": f"/home/me/{hostile}", "push_to_hub": None}
+    arguments["labels"] = ["polite", hostile]
     arguments["chat_template"] |= {"system_prompt": hostile}
     for key in ("dataset", "eval_dataset"):
         arguments[key] |= {"split": "train"}

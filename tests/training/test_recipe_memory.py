@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from conftest import ROOT, read_json
+from conftest import ROOT, read_args
 from peft import LoraConfig
 from test_memory import LLAMA_7B as LLAMA_2_7B
 from transformers import Gemma3TextConfig, LlamaConfig, PretrainedConfig, Qwen3Config
@@ -51,9 +51,9 @@ RECIPES = {
 
 
 def estimate_gb(recipe: str, base: PretrainedConfig, sft: str) -> float:
-    values = read_json(ROOT / "args" / recipe)
+    values = read_args(recipe)
     dpo, loading = values["dpo"], values["from_pretrained"]
-    lora = LoraConfig(**read_json(ROOT / "args" / sft)["lora"], task_type="CAUSAL_LM")
+    lora = LoraConfig(**read_args(sft)["lora"], task_type="CAUSAL_LM")
     pairs = dpo["per_device_train_batch_size"]
     replies = 2 * pairs * REPLY_TOKENS
     # unsloth's kernel takes all pairs in one row with shared prompts.
@@ -72,7 +72,7 @@ def estimate_gb(recipe: str, base: PretrainedConfig, sft: str) -> float:
             fused=is_fast,
             offloaded=loading["use_gradient_checkpointing"] == "unsloth",
         )
-        for batch in {True: [shared], False: [separate], "auto": [shared, separate]}[dpo["shared_prefix"]]
+        for batch in {True: [shared], False: [separate], "auto": [shared, separate]}[dpo.get("shared_prefix", "auto")]
     ]
     return max(estimate.total for estimate in estimates) / 1e9
 
@@ -99,7 +99,7 @@ def test_every_recipe_is_documented():
 
 @pytest.mark.parametrize("recipe", ["dpo_12gb_arg.json", "dpo_two_gpus_arg.json", "dpo_16bit_arg.json"])
 def test_a_recipe_of_llama_2_keeps_the_original_batch_and_settings(recipe):
-    original, values = read_json(ROOT / "args" / "dpo_arg.json"), read_json(ROOT / "args" / recipe)
+    original, values = read_args("dpo_arg.json"), read_args(recipe)
     gpus = 2 if "two_gpus" in recipe else 1
     dpo = values["dpo"]
     assert dpo["per_device_train_batch_size"] * dpo["gradient_accumulation_steps"] * gpus == 8

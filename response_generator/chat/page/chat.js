@@ -149,6 +149,7 @@ function showDialogue() {
   for (const [name, values] of [["adapter", state.adapters], ["emotion", state.emotions], ["my_emotion", state.my_emotions]]) {
     fields[name].replaceChildren(...values.map((value) => new Option(value, value)));
     fields[name].value = state[name];
+    fields[name].closest("label").hidden = !values.length; // without labels there is nothing to choose
   }
   turns.lastElementChild?.scrollIntoView({ block: "nearest" });
   showAvailable();

@@ -69,6 +69,7 @@ TRAINING_KEYS = dict.fromkeys(TRAINING_EXCLUDED, EXCLUDED) | {  # of the section
     "per_device_train_batch_size": COUNT,
     "torch_empty_cache_steps": COUNT,
     "warmup_steps": COUNT_OR_ZERO,  # a value below 1 is a fraction of all steps
+    "warmup_ratio": KeyRule(refusal="transformers no longer has it; write the share of all steps as warmup_steps"),
     "weight_decay": NOT_NEGATIVE,
 }
 # Arguments of transformers' EarlyStoppingCallback, not fields of TRL's configurations; dpo and sft accept them too.
@@ -131,6 +132,9 @@ DPO_KEYS = {
         meaning="Compute the prompt of a pair once for both replies, in one row. With 'auto' a few batches are timed "
         "before the first step, and the faster layout is taken. Of this program, not of TRL; the loss is the same.",
         default=AUTO,
+    ),
+    "rpo_alpha": KeyRule(
+        refusal='TRL no longer has it; write loss_type: ["sigmoid", "sft"] and loss_weights: [1.0, its value]'
     ),
     "model_adapter_name": KeyRule(
         refusal="TRL no longer has this field: the trained adapter is always called 'default'; remove the key"

@@ -18,9 +18,10 @@ UNBROKEN = re.compile(
 
 def draw_conclusions(comparison: Comparison) -> list[str]:
     """Sentences: the difference in emotion accuracy first, the other tested metrics, other clear changes, the held-out
-    pairs, and the error of the emotion classifier itself."""
+    pairs, and the error of the emotion classifier itself. Without an emotion classifier the pairs come first."""
     first, *others = comparison.models
-    found = []
+    of_pairs = [describe_preference(comparison)] if comparison.preference else []
+    found = [] if comparison.has_emotions else [*of_pairs]
     for model in others:
         for name, metric in comparison.metrics.items():
             if metric.phrase and name in comparison.differences[model]:
@@ -29,21 +30,20 @@ def draw_conclusions(comparison: Comparison) -> list[str]:
     if others:
         found.append(describe_correction(comparison))
     if not others:
-        metric = comparison.metrics["emotion_accuracy"]
-        accuracy = comparison.estimates[first][metric.name]
+        metric = next(metric for metric in comparison.metrics.values() if metric.phrase)
+        share = comparison.estimates[first][metric.name]
+        whole = "its replies" if comparison.has_emotions else "cases"
         found.append(
-            f"The {first} {metric.phrase} in {format_percent(accuracy.value)} of its replies"
-            f"{describe_interval(accuracy)}, {describe_sample_size(comparison, [first], metric)}. There is no baseline "
-            f"to compare with."
+            f"The {first} {metric.phrase} in {format_percent(share.value)} of {whole}"
+            f"{describe_interval(share)}, {describe_sample_size(comparison, [first], metric)}. There is no baseline to "
+            f"compare with."
         )
     if not comparison.has_one_token_count:
         found.append(
             "Numbers of tokens and perplexity are left out: the models count the tokens of the gold replies "
             "differently, because their tokenizers or chat templates differ."
         )
-    if comparison.preference:
-        found.append(describe_preference(comparison))
-    return [*found, describe_classifier_ceiling(comparison)]
+    return [*found, *of_pairs, describe_classifier_ceiling(comparison)] if comparison.has_emotions else found
 
 
 def describe_correction(comparison: Comparison) -> str:

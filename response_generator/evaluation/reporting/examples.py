@@ -3,6 +3,7 @@
 from rich.table import Table
 from rich.text import Text
 
+from response_generator.data.pair_text import get_reply_text
 from response_generator.evaluation.comparison import Comparison
 from response_generator.evaluation.predictions_file import Prediction, group_by_run
 from response_generator.runs.terminal import open_console, to_one_line
@@ -21,15 +22,16 @@ def show_examples(comparison: Comparison) -> None:
         console.print("both models gave the same reply to every prompt")
         return
     shown = different[:MAX_EXAMPLES]
-    title = f"the first {len(shown)} of {len(different)} prompts whose replies differ, with the classifier's label"
+    title = f"the first {len(shown)} of {len(different)} prompts whose replies differ"
+    title += ", with the classifier's label" if comparison.has_emotions else ""
     table = Table(title=Text(title), title_justify="left", show_lines=True)
     for heading in ("last turn of the prompt", *comparison.models):
         table.add_column(Text(heading), ratio=1)
     for one, other in shown:
-        last_turn = one["history"][-1]["content"]["dialog"]
+        last_turn = get_reply_text(one["history"][-1]["content"])
         table.add_row(
-            describe_text(last_turn, f"target: {one['target_emotion']}"),
-            *(describe_text(row["response"], f"label: {row['predicted_emotion']}") for row in (one, other)),
+            describe_text(last_turn, "target", one.get("target_emotion")),
+            *(describe_text(row["response"], "label", row.get("predicted_emotion")) for row in (one, other)),
         )
     console.print(table)
 
@@ -41,6 +43,7 @@ def list_pairs(comparison: Comparison) -> list[tuple[Prediction, Prediction]]:
     return list(zip(one, other, strict=True))
 
 
-def describe_text(text: str, label: str) -> Text:
-    """The text in one paragraph, and below it the label."""
-    return Text.assemble(to_one_line(text), "\n", (label, "bold"))
+def describe_text(text: str, title: str, label: str | None) -> Text:
+    """The text in one paragraph, and below it the label, if there is one."""
+    line = to_one_line(text)
+    return Text(line) if label is None else Text.assemble(line, "\n", (f"{title}: {label}", "bold"))

@@ -7,7 +7,6 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from response_generator.constants import EMOTIONS
 from response_generator.evaluation.comparison import GOLD, GOLD_TITLE, Comparison
 from response_generator.evaluation.metrics import FORM, GIBBERISH
 from response_generator.evaluation.statistics.estimates import Estimate
@@ -16,15 +15,25 @@ from response_generator.reporting.pictures import COLORS, DARK_COLOR, WIDTH, Plo
 
 TICK_LABEL_WIDTH = 14  # characters
 MAX_MATRICES_IN_A_ROW = 3
+MAX_UPRIGHT_LABELS = 10  # names of more labels would touch, and are turned
+MAX_LABELS = 30  # in a plot; of more labels, the most frequent ones are shown
+MAX_NAME_CHARACTERS = 20  # of a turned name
+MIN_CELL_WIDTH, TICK_LABELS_WIDTH = 0.24, 1.2  # inches, of a confusion matrix
 
 
 def draw_plots(comparison: Comparison) -> list[Plot]:
-    """The last one, margins, only where pairs were measured."""
-    confusion = "target emotion against predicted emotion, for every model and for the gold replies"
-    plots = [
-        Plot("emotions", "how often each model follows each target emotion", plot_emotions(comparison)),
-        Plot("confusion", confusion, plot_confusion(comparison)),
-        Plot("quality", "form of the replies, and the labels of the gibberish classifier", plot_form(comparison)),
+    """Emotions and confusion only where a classifier has found emotions, margins only where pairs were measured."""
+    plots = []
+    if comparison.has_emotions:
+        confusion = "target emotion against predicted emotion, for every model and for the gold replies"
+        plots = [
+            Plot("emotions", "how often each model follows each target emotion", plot_emotions(comparison)),
+            Plot("confusion", confusion, plot_confusion(comparison)),
+        ]
+    has_gibberish = any(metric.section == GIBBERISH for metric in comparison.metrics.values())
+    form = "form of the replies" + (", and the labels of the gibberish classifier" if has_gibberish else "")
+    plots += [
+        Plot("quality", form, plot_form(comparison)),
         Plot("lengths", "lengths of the replies and of the gold replies", plot_lengths(comparison)),
     ]
     if len(comparison.margins):
@@ -35,14 +44,38 @@ def draw_plots(comparison: Comparison) -> list[Plot]:
 def plot_emotions(comparison: Comparison) -> Figure:
     picture = Figure(figsize=(WIDTH, 4.5), layout="constrained")
     axes = picture.subplots()
-    present = [emotion for emotion in EMOTIONS if comparison.num_prompts_with_target(emotion)]
+    present = [emotion for emotion in pick_labels(comparison) if comparison.num_prompts_with_target(emotion)]
     names = ["emotion_accuracy", *(f"emotion/{emotion}/recall" for emotion in present)]
     plot_bars(axes, comparison, names)
-    labels = [f"all\nn = {comparison.prompts}"]
-    labels += [f"{emotion}\nn = {comparison.num_prompts_with_target(emotion)}" for emotion in present]
-    axes.set_xticks(range(len(names)), labels)
-    axes.set_title("target emotion followed (%, 95 % interval)", loc="left")
+    prompts = {"all": comparison.prompts}
+    prompts |= {emotion: comparison.num_prompts_with_target(emotion) for emotion in present}
+    if len(prompts) <= MAX_UPRIGHT_LABELS:
+        labels = [
+            f"{escape_mathtext(textwrap.fill(name, TICK_LABEL_WIDTH))}\nn = {count}" for name, count in prompts.items()
+        ]
+        axes.set_xticks(range(len(names)), labels)
+    else:
+        labels = [f"{shorten_name(name)}, n = {count}" for name, count in prompts.items()]
+        axes.set_xticks(range(len(names)), labels, rotation=90, fontsize=9)
+    axes.set_title(f"target emotion followed (%, 95 % interval){describe_left_out(comparison)}", loc="left")
     return picture
+
+
+def pick_labels(comparison: Comparison) -> list[str]:
+    """The labels that are the target of most prompts, in their order: all of them if they are not too many."""
+    names = comparison.labels.names
+    found = sorted(names, key=comparison.num_prompts_with_target, reverse=True)[:MAX_LABELS]
+    return [name for name in names if name in found]
+
+
+def describe_left_out(comparison: Comparison) -> str:
+    count = len(comparison.labels.names)
+    return f", the {MAX_LABELS} most frequent of {count} labels" if count > MAX_LABELS else ""
+
+
+def shorten_name(name: str) -> str:
+    name = name if len(name) <= MAX_NAME_CHARACTERS else f"{name[: MAX_NAME_CHARACTERS - 1]}…"
+    return escape_mathtext(name)
 
 
 def plot_form(comparison: Comparison) -> Figure:
@@ -54,7 +87,9 @@ def plot_form(comparison: Comparison) -> Figure:
     plot_bars(axes, comparison, [metric.name for metric in shown])
     labels = [textwrap.fill(metric.title, TICK_LABEL_WIDTH) for metric in shown]
     axes.set_xticks(range(len(shown)), labels, fontsize=9)  # points; in the default size, neighbors touch
-    axes.set_title("form of the replies, and labels of the gibberish classifier (%, 95 % interval)", loc="left")
+    has_gibberish = any(metric.section == GIBBERISH for metric in shown)
+    labels = ", and labels of the gibberish classifier" if has_gibberish else ""
+    axes.set_title(f"form of the replies{labels} (%, 95 % interval)", loc="left")
     return picture
 
 
@@ -93,22 +128,27 @@ def plot_bars(axes: Axes, comparison: Comparison, names: list[str]) -> None:
 def plot_confusion(comparison: Comparison) -> Figure:
     """One confusion matrix per model and one of the gold replies, colored by the share of each target emotion."""
     everyone = comparison.rows | {GOLD_TITLE: comparison.gold_predictions}
-    columns = min(len(everyone), MAX_MATRICES_IN_A_ROW)
+    names = pick_labels(comparison)
+    shown = [comparison.labels.names.index(name) for name in names]
+    fitting = int((WIDTH - TICK_LABELS_WIDTH) / (MIN_CELL_WIDTH * len(names)))
+    columns = max(1, min(len(everyone), MAX_MATRICES_IN_A_ROW, fitting))
     rows = math.ceil(len(everyone) / columns)
     picture = Figure(figsize=(WIDTH, (WIDTH / columns + 0.6) * rows), layout="constrained")
     places = picture.subplots(rows, columns, sharey=True, squeeze=False)
     for axes in places.flat[len(everyone) :]:
         axes.remove()
     for axes, (model, predictions) in zip(places.flat, everyone.items(), strict=False):
-        counts = count_confusion(predictions)
+        counts = count_confusion(predictions, comparison.labels)
         shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+        counts, shares = (each[np.ix_(shown, shown)] for each in (counts, shares))
         axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
         for target, predicted in np.argwhere(counts > 0):
             color = "white" if shares[target, predicted] > 0.6 else "black"
             axes.text(predicted, target, counts[target, predicted], ha="center", va="center", color=color, fontsize=9)
-        axes.set_xticks(range(len(EMOTIONS)), EMOTIONS, rotation=45, ha="right")
-        axes.set_yticks(range(len(EMOTIONS)), EMOTIONS)
-        axes.set_title(escape_mathtext(model))
+        labels = [shorten_name(name) for name in names]
+        axes.set_xticks(range(len(names)), labels, rotation=45, ha="right")
+        axes.set_yticks(range(len(names)), labels)
+        axes.set_title(escape_mathtext(model) + describe_left_out(comparison))
         axes.set_xlabel("predicted emotion")
     for axes in places[:, 0]:
         axes.set_ylabel("target emotion")

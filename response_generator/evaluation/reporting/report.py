@@ -39,7 +39,7 @@ def write_report(
         Pictures(pictures[:1]),
         Section("Conclusions", [Sentences(conclusions)]),
         Section("Metrics", [Paragraph(table.describe_cells(comparison)), of_all_replies, *of_pairs], "on phones"),
-        Section("Metrics by emotion", [by_emotion], "always"),
+        *([Section("Metrics by emotion", [by_emotion], "always")] if comparison.has_emotions else []),
         Section("Differences from the gold replies", [gold_note, table.build_gold_table(comparison)], "always"),
         Section("Plots", [Pictures(pictures[1:])], "on phones"),
         build_browser(comparison),

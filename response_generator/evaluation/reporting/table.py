@@ -27,9 +27,10 @@ RowFormat = Callable[[Metric, Comparison, CellFormat], list[str]]
 def describe_cells(comparison: Comparison) -> str:
     samples = f", each with its {comparison.samples} replies" if comparison.samples > 1 else ""
     runs = " and from the variation between training runs" if max(comparison.runs.values()) > 1 else ""
+    rare = ", as of a rare emotion" if comparison.has_emotions else ""
     return (
         "Rates in percent, differences in points. 95 % intervals are in brackets; they come from resampling the "
-        f"{comparison.prompts:,} prompts{samples}{runs}. With fewer than {MIN_PROMPTS} prompts, as of a rare emotion, "
+        f"{comparison.prompts:,} prompts{samples}{runs}. With fewer than {MIN_PROMPTS} prompts{rare}, "
         "shares and their differences have intervals that hold for few prompts, and other metrics have none. p is the "
         "p-value of “no difference”, of that metric alone; the conclusions correct it for the number of metrics. "
         "distinct-n is that of as many n-grams as the shortest text has."

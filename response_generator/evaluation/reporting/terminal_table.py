@@ -37,7 +37,8 @@ def show_table(comparison: Comparison, throughput: dict[str, dict[str, float]]) 
         console.print(table, "", sep="\n")
     if comparison.prompts < MIN_PROMPTS:
         console.print(f"With fewer than {MIN_PROMPTS} prompts only shares and their differences have intervals.")
-    console.print("All metrics, also those of each emotion, are in report.html.")
+    by_emotion = ", also those of each emotion," if comparison.has_emotions else ""
+    console.print(f"All metrics{by_emotion} are in report.html.")
     for model, speed in throughput.items():
         console.print(
             f"{model}: {speed['replies_per_second']:.2f} replies/s, {speed['new_tokens_per_second']:.1f} new tokens/s"
@@ -121,7 +122,7 @@ def build_table(header: list[str], groups: Groups, widths: list[int], columns: l
         shown[column] += more
         left -= more
     table = Table(box=box.SIMPLE, show_edge=False, pad_edge=False, padding=(0, GAP - 1, 0, 0))
-    table.add_column(width=shown[0])
+    table.add_column(width=shown[0], overflow="fold")
     for column in columns:
         table.add_column(Text(header[column]), justify="right", width=shown[column], overflow="fold")
     for title, rows in groups.items():

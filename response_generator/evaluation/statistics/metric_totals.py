@@ -4,41 +4,46 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from response_generator.constants import EMOTIONS
 from response_generator.evaluation.columns import Column
 from response_generator.evaluation.metrics import Metric
 from response_generator.evaluation.predictions_file import Prediction
+from response_generator.labels import Labels
+
+NO_LABELS = Labels((), None)
 
 
 @dataclass(frozen=True)
 class MetricTotals:
     """Means over each prompt's replies, from which every metric follows for any choice of prompts.
 
-    numerators: `{metric: (prompts,)}` of the ratios. denominators: the same of all metrics; 0 where a prompt does not
-    count. confusion: the share of replies by target and predicted emotion, (prompts, 7, 7).
+    labels: those of the confusion, none where no emotions were predicted. numerators: `{metric: (prompts,)}` of the
+    ratios. denominators: the same of all metrics; 0 where a prompt does not count. confusion: the share of replies by
+    target and predicted emotion, (prompts, labels, labels).
     """
 
+    labels: Labels
     metrics: dict[str, Metric]
     numerators: dict[str, np.ndarray]
     denominators: dict[str, np.ndarray]
     confusion: np.ndarray
 
     @classmethod
-    def of(cls, rows: list[Prediction], metrics: dict[str, Metric]) -> "MetricTotals":
+    def of(cls, rows: list[Prediction], labels: Labels, metrics: dict[str, Metric]) -> "MetricTotals":
         """Rows of one training run, in the order of prompts, the same number for each prompt."""
         prompts = len({row["index"] for row in rows})
-        confusion = np.zeros((len(rows), len(EMOTIONS), len(EMOTIONS)))
-        for number, row in enumerate(rows):
-            confusion[number, EMOTIONS.index(row["target_emotion"]), EMOTIONS.index(row["predicted_emotion"])] = 1
+        labels = labels if "emotion_accuracy" in metrics else NO_LABELS
+        by_prompt = np.split(np.arange(len(rows)), prompts)
+        confusions = [count_confusion([rows[place] for place in places], labels) for places in by_prompt]
 
         def mean_by_prompt(column: Column) -> np.ndarray:
             return np.asarray(column(rows), float).reshape(prompts, -1).mean(1)
 
         return cls(
+            labels,
             metrics,
             {name: mean_by_prompt(metric.numerator) for name, metric in metrics.items() if metric.numerator},
             {name: mean_by_prompt(metric.denominator) for name, metric in metrics.items()},
-            confusion.reshape(prompts, -1, *confusion.shape[1:]).mean(1),
+            np.array(confusions) / len(by_prompt[0]),
         )
 
     @classmethod
@@ -50,6 +55,7 @@ class MetricTotals:
         """
         first = runs[0]
         return cls(
+            first.labels,
             first.metrics,
             {name: np.mean([run.numerators[name] for run in runs], axis=0) for name in first.numerators},
             {name: np.mean([run.denominators[name] for run in runs], axis=0) for name in first.denominators},
@@ -84,42 +90,59 @@ class MetricTotals:
             for name, numerator in self.numerators.items():
                 ratio = (weights @ numerator) / (weights @ self.denominators[name])
                 found[name] = self.metrics[name].transform(ratio)
-            confusions = weights @ self.confusion.reshape(self.prompts, -1)
-            found |= compute_f1(confusions.reshape(-1, len(EMOTIONS), len(EMOTIONS)))
+            if self.labels:
+                confusions = weights @ self.confusion.reshape(self.prompts, -1)
+                found |= compute_f1(confusions.reshape(-1, *self.confusion.shape[1:]), self.labels)
         return found
 
 
-def compute_f1(confusions: np.ndarray) -> dict[str, np.ndarray]:
-    """F1 as scikit-learn defines it, from counts of replies by target and predicted emotion, (resamples, 7, 7).
+def compute_f1(confusions: np.ndarray, labels: Labels) -> dict[str, np.ndarray]:
+    """F1 as scikit-learn defines it, from counts of replies by target and predicted emotion, (resamples, labels,
+    labels).
 
-    Averages are over the emotions that occur as target or prediction. `non_neutral_*` are over the replies whose target
-    is not neutral. `emotion_f1_micro_without_neutral` is over all replies and six emotions, as in the literature on
-    DailyDialog. scikit-learn itself counts one resample at a time: ten thousand would take a minute.
+    Averages are over the emotions that occur as target or prediction. scikit-learn itself counts one resample at a
+    time: ten thousand would take a minute.
     """
     correct = np.diagonal(confusions, axis1=1, axis2=2)
     support, predicted = confusions.sum(2), confusions.sum(1)
     f1 = 2 * correct / (support + predicted)
-    non_neutral = confusions.copy()
-    non_neutral[:, 0] = 0  # leaves out the replies with a neutral target
-    non_neutral_support = non_neutral.sum(2)
-    non_neutral_f1 = 2 * correct / (non_neutral_support + non_neutral.sum(1))
-    non_neutral_f1 = np.where(non_neutral_support > 0, non_neutral_f1, np.nan)
-    others = slice(1, None)
-    micro = 2 * correct[:, others].sum(1) / (support[:, others].sum(1) + predicted[:, others].sum(1))
-    return {
+    found = {
         "emotion_f1_weighted": (np.nan_to_num(f1) * support).sum(1) / support.sum(1),
         "emotion_f1_macro": np.nan_to_num(f1).sum(1) / np.isfinite(f1).sum(1),
+        **{f"emotion/{emotion}/f1": f1[:, number] for number, emotion in enumerate(labels.names)},
+    }
+    if labels.neutral is not None:
+        found |= compute_f1_without(labels.names.index(labels.neutral), confusions)
+    return found
+
+
+def compute_f1_without(neutral: int, confusions: np.ndarray) -> dict[str, np.ndarray]:
+    """`non_neutral_*` are over the replies whose target is not neutral. `emotion_f1_micro_without_neutral` is over all
+    replies and the other emotions, as in the literature on DailyDialog.
+
+    Args:
+        neutral: place of the neutral label.
+    """
+    correct = np.diagonal(confusions, axis1=1, axis2=2)
+    support, predicted = confusions.sum(2), confusions.sum(1)
+    others = np.arange(confusions.shape[1]) != neutral
+    micro = 2 * correct[:, others].sum(1) / (support[:, others].sum(1) + predicted[:, others].sum(1))
+    confusions = confusions.copy()
+    confusions[:, neutral] = 0  # leaves out the replies with a neutral target
+    support = confusions.sum(2)
+    f1 = 2 * correct / (support + confusions.sum(1))
+    f1 = np.where(support > 0, f1, np.nan)
+    return {
         "emotion_f1_micro_without_neutral": micro,
-        "non_neutral_f1_weighted": (np.nan_to_num(non_neutral_f1) * non_neutral_support).sum(1)
-        / non_neutral_support.sum(1),
-        "non_neutral_f1_macro": np.nan_to_num(non_neutral_f1).sum(1) / np.isfinite(non_neutral_f1).sum(1),
-        **{f"emotion/{emotion}/f1": f1[:, number] for number, emotion in enumerate(EMOTIONS)},
+        "non_neutral_f1_weighted": (np.nan_to_num(f1) * support).sum(1) / support.sum(1),
+        "non_neutral_f1_macro": np.nan_to_num(f1).sum(1) / np.isfinite(f1).sum(1),
     }
 
 
-def count_confusion(rows: list[Prediction]) -> np.ndarray:
-    """Replies by target (rows) and predicted emotion (columns), (7, 7), in the order of EMOTIONS."""
-    counts = np.zeros((len(EMOTIONS), len(EMOTIONS)), int)
-    for row in rows:
-        counts[EMOTIONS.index(row["target_emotion"]), EMOTIONS.index(row["predicted_emotion"])] += 1
+def count_confusion(rows: list[Prediction], labels: Labels) -> np.ndarray:
+    """Replies by target (rows) and predicted emotion (columns), (labels, labels)."""
+    places = {name: place for place, name in enumerate(labels.names)}
+    counts = np.zeros((len(places), len(places)), int)
+    for row in rows if labels else ():
+        counts[places[row["target_emotion"]], places[row["predicted_emotion"]]] += 1
     return counts

@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import Any
 
 from response_generator.config.sources import find_hub_revision, is_local, strip_local_folders
+from response_generator.data.datasets import Message, make_content
 from response_generator.data.prompt_tokens import PROBE_REPLY
 from response_generator.modeling.adapter_file import AdapterFile
 from response_generator.reporting.markdown import Markdown, format_source, format_table, format_value
 from response_generator.training.training_method import TrainingMethod
 
-SAMPLE_MESSAGE = {"role": "user", "content": {"emotion": "neutral", "dialog": "I lost my keys again ."}}
-SAMPLE_EMOTION = "sadness"
+SAMPLE_TEXT = "I lost my keys again ."
 
 
 def write_model_card(
@@ -29,7 +29,7 @@ def write_model_card(
     # The hub accepts only hub ids as base_model, no folders.
     repository = find_hub_revision(arguments["base_model"])[0]
     base = "" if is_local(repository) else f"base_model: {repository}\n"
-    dataset, held_out = arguments["dataset"], arguments["eval_dataset"]
+    dataset, held_out, labels = arguments["dataset"], arguments["eval_dataset"], arguments["labels"]
     data = {
         method.unit: Markdown(f"{rows} of {name_split(dataset)}"),
         "held out": name_split(held_out) if held_out else "none",
@@ -39,12 +39,13 @@ def write_model_card(
     if "reference_adapter" in arguments:
         reference = arguments["reference_adapter"]
         data["reference"] = format_source(reference) if reference else "a frozen copy of what training started from"
+    target = f", with the wanted label, {' or '.join(map(format_value, labels))}, as `target_emotion`" if labels else ""
     card = (
         f"---\n{base}library_name: peft\npipeline_tag: text-generation\n"
         f"tags: [{section}, lora, trl]\n---\n"
-        f"# Emotion-conditioned response generator, {method.headline}\n\n"
-        f"LoRA adapter, trained from {start}. Prompts are written by the chat template of this folder's tokenizer, "
-        f"with the wanted emotion as `target_emotion`.\n\n"
+        f"# Response generator, {method.headline}\n\n"
+        f"LoRA adapter, trained from {start}. Prompts are written by the chat template of this folder's tokenizer"
+        f"{target}.\n\n"
         f"## Use\n\n```python\n{write_usage(folder, arguments)}```\n\n"
         f"## Result\n\n{format_table(figures)}\n![curves of the training run]({picture.name})\n\n"
         f"## Data and model\n\n{format_table(data)}\n## {method.name}\n\n{format_table(arguments[section])}"
@@ -54,6 +55,12 @@ def write_model_card(
 
 def name_split(dataset: dict[str, Any]) -> Markdown:
     return Markdown(f"{format_source(dataset['path'])}, split {format_value(dataset['split'])}")
+
+
+def build_sample(labels: list[str]) -> tuple[Message, str | None]:
+    """A message with the first of the labels, and the last one as the target of its reply; None without labels."""
+    label, target = (labels[0], labels[-1]) if labels else (None, None)
+    return {"role": "user", "content": make_content(label, SAMPLE_TEXT)}, target
 
 
 def write_usage(folder: Path, arguments: dict[str, Any]) -> str:
@@ -66,6 +73,8 @@ def write_usage(folder: Path, arguments: dict[str, Any]) -> str:
     resize = f"model.resize_token_embeddings({rows}, mean_resizing=False)\n" if rows else ""
     system_prompt = arguments["chat_template"]["system_prompt"]
     system = [{"role": "system", "content": system_prompt}] if system_prompt else []
+    message, target = build_sample(arguments["labels"])
+    keyword = f"target_emotion={target!r}, " if target else ""
     return (
         "import os\n\n"
         "import torch\n"
@@ -77,9 +86,9 @@ def write_usage(folder: Path, arguments: dict[str, Any]) -> str:
         f'model = AutoModelForCausalLM.from_pretrained(base, dtype="auto"{keywords})\n'
         f"{resize}"
         "model = PeftModel.from_pretrained(model, adapter).eval()\n\n"
-        f"messages = {[*system, SAMPLE_MESSAGE]!r}\n"
+        f"messages = {[*system, message]!r}\n"
         "prompt = tokenizer.apply_chat_template(\n"
-        f'    messages, target_emotion="{SAMPLE_EMOTION}", add_generation_prompt=True, tokenize=False\n'
+        f"    messages, {keyword}add_generation_prompt=True, tokenize=False\n"
         ")\n"
         "# As in training, the prompt ends with the last token that stays the same when a reply follows.\n"
         f'texts = [prompt, prompt + "{PROBE_REPLY}"]\n'

@@ -1,0 +1,57 @@
+"""Conflicts between the classifiers of the section scoring, the labels of a run, and what needs a classifier."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from response_generator.config.preference_schema import PreferenceDataArguments, RewardArguments
+from response_generator.config.section import Section
+from response_generator.labels import DAILY_DIALOG_EMOTIONS
+
+WEIGHTS = {"emotion_weight": "emotion_model", "gibberish_weight": "gibberish_model"}
+FILTERS = {"chosen_has_target_emotion": "emotion_model", "chosen_gibberish_labels": "gibberish_model"}
+
+
+def find_scoring_conflicts(model: type[Section], values: dict[str, Any]) -> Iterator[str]:
+    """Finds the conflicts of an args file whose values may have any JSON type."""
+    scoring = values.get("scoring")
+    if isinstance(scoring, dict):
+        yield from find_classifier_conflicts(scoring, values.get("labels", list(DAILY_DIALOG_EMOTIONS)))
+    if model is PreferenceDataArguments and isinstance(values.get("reward", {}), dict):
+        yield from find_weight_conflicts(values.get("reward", {}), scoring or {})
+    # Without the section, training and describing read the labels that the pairs have.
+    if isinstance(scoring, dict) or model is PreferenceDataArguments:
+        sections = {f"{key}.": values[key] for key in ("dataset", "eval_dataset") if isinstance(values.get(key), dict)}
+        for place, section in ({"": values} | sections).items():
+            if isinstance(section.get("filters"), dict):
+                yield from find_filter_conflicts(f"{place}filters", section["filters"], scoring or {})
+
+
+def find_classifier_conflicts(scoring: dict[str, Any], labels: Any) -> Iterator[str]:
+    emotion_model, mapping = scoring.get("emotion_model"), scoring.get("emotion_labels")
+    if emotion_model == scoring.get("gibberish_model") is not None:
+        yield (
+            f"scoring.gibberish_model: got {emotion_model!r}, which is also the emotion_model; name a classifier that "
+            f"tells clean text from gibberish"
+        )
+    if emotion_model is not None and labels == []:
+        yield f"scoring.emotion_model: got {emotion_model!r}, but labels is []; name labels, or remove the classifier"
+    if emotion_model is None and mapping is not None:
+        yield "scoring.emotion_labels: maps the labels of scoring.emotion_model, which is missing; remove the key"
+    places = mapping.items() if isinstance(mapping, dict) else enumerate(mapping if isinstance(mapping, list) else [])
+    for place, label in places:
+        if isinstance(labels, list) and isinstance(label, str) and labels and label not in labels:
+            allowed = ", ".join(map(str, labels))
+            yield f"scoring.emotion_labels.{place}: got {label!r}; allowed: those of labels, {allowed}"
+
+
+def find_weight_conflicts(reward: dict[str, Any], scoring: dict[str, Any]) -> Iterator[str]:
+    for key, classifier in WEIGHTS.items():
+        weight = reward.get(key, RewardArguments.model_fields[key].default)
+        if weight and scoring.get(classifier) is None:
+            yield f"scoring.{classifier}: missing; reward.{key} is {weight}; name a classifier, or set the weight to 0"
+
+
+def find_filter_conflicts(place: str, filters: dict[str, Any], scoring: dict[str, Any]) -> Iterator[str]:
+    for key, classifier in FILTERS.items():
+        if filters.get(key) and scoring.get(classifier) is None:
+            yield f"scoring.{classifier}: missing; {place}.{key} needs it; name a classifier, or remove the filter"
