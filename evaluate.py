@@ -44,7 +44,7 @@ def main() -> None:
         print(run.describe_finished("report.html, summary.md and metrics.json"))
         print(f"open {run.path / 'report.html'}")
     else:
-        rows = read_datasets(args.label_set, args.dataset, args.preferences.dataset if args.preferences else None)
+        rows = read_datasets(args.label_set, args.dataset, args.heldout_pairs.dataset if args.heldout_pairs else None)
 
         import_backend(args.backend)  # unsloth has to be imported before transformers, trl and peft
         from response_generator.programs import evaluation_run

@@ -29,7 +29,7 @@ ADAPTER = ROOT / "response_generator" / "demo" / "sft_adapter"
 def main(measurement: dict) -> dict:
     dialogues = REAL_DIALOGUES if REAL_DIALOGUES.is_file() else DEMO_DIALOGUES
     values = ArgsFile.read(ARGS_FILE).values
-    values |= {"adapter": str(ADAPTER), "baseline_adapter": None, "preferences": None, "output_dir": "unused"}
+    values |= {"adapter": str(ADAPTER), "baseline_adapter": None, "heldout_pairs": None, "output_dir": "unused"}
     values["dataset"] = {"path": str(dialogues)}
     if measurement.get("dtype"):
         values["from_pretrained"] |= {"dtype": measurement["dtype"], "load_in_4bit": False}

@@ -297,7 +297,7 @@ def evaluation(tiny, trained, tmp_path_factory) -> dict:
         baseline_adapter=tiny.adapter,
         dataset={"path": write_rows(folder / "dialogues.jsonl", demo_rows("dialogues_test", EVALUATED_PROMPTS))},
         samples_per_prompt=2,
-        preferences={"dataset": {"path": str(tiny.folder / "pairs.jsonl")}, "beta": 0.1},
+        heldout_pairs={"dataset": {"path": str(tiny.folder / "pairs.jsonl")}, "beta": 0.1},
         bootstrap_resamples=1000,
         wandb={"mode": "offline", "project": "test"},
     )

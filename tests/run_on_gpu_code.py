@@ -78,7 +78,7 @@ class Terminate(TrainerCallback):
 
 def session(values: dict, output: str, *callbacks, sample_args: dict | None = None, **dpo) -> dict:
     """One process's worth of fine_tune_dpo.py, up to the trained adapter."""
-    changed = {"output_dir": output, "dpo": values["dpo"] | dpo, "samples": sample_args}
+    changed = {"output_dir": output, "dpo": values["dpo"] | dpo, "sample_replies": sample_args}
     arguments = validate_arguments(DPOArguments, values | changed, "args.json")
     config = trainer_config.build_dpo_config(arguments)
     start = loading.resolve_initial_adapter(arguments)
@@ -92,10 +92,12 @@ def session(values: dict, output: str, *callbacks, sample_args: dict | None = No
     if frozen:
         reference.load_reference_adapter(policy, frozen)
     told = None
-    requests = samples.choose_prompts(rows, formatter, arguments.samples, inference.context_length(arguments))
+    requests = samples.choose_prompts(rows, formatter, arguments.sample_replies, inference.context_length(arguments))
     file = Path(output, "samples.jsonl")
     bar = progress_bar.ProgressBar(len(pairs.rows), DPO.unit, DPO.bar_metrics)
-    sample_replies = samples.SampleReplies(trainer, requests, arguments.samples, arguments.seed, file, Tracker(), bar)
+    sample_replies = samples.SampleReplies(
+        trainer, requests, arguments.sample_replies, arguments.seed, file, Tracker(), bar
+    )
     trainer.add_callback(sample_replies)
     layout = batch_layout.choose_layout(trainer, arguments.dpo)
     metrics = dpo_checks.check_start(trainer, start, frozen)
@@ -128,12 +130,12 @@ def session(values: dict, output: str, *callbacks, sample_args: dict | None = No
 
 def evaluated_samples(values: dict, adapters: dict[str, str], sample_args: dict) -> dict[str, list[str]]:
     """Replies to the prompts of the samples, by the model as evaluate.py loads it."""
-    arguments = validate_arguments(DPOArguments, values | {"samples": sample_args}, "args.json")
+    arguments = validate_arguments(DPOArguments, values | {"sample_replies": sample_args}, "args.json")
     tokenizer = load_tokenizer(arguments, None)
     rows, _ = read_pairs(arguments.dataset, EMOTION_LABELS)
     formatter = ChatFormatter.of(tokenizer, arguments.chat_template, EMOTION_LABELS)
-    requests = samples.choose_prompts(rows, formatter, arguments.samples, inference.context_length(arguments))
-    settings = samples.SETTINGS | {"max_new_tokens": arguments.samples.max_new_tokens}
+    requests = samples.choose_prompts(rows, formatter, arguments.sample_replies, inference.context_length(arguments))
+    settings = samples.SETTINGS | {"max_new_tokens": arguments.sample_replies.max_new_tokens}
     params = SamplingParams(build_generation_config(settings, tokenizer), arguments.seed, samples=1)
     files = {name: AdapterFile.read(Path(folder)) for name, folder in adapters.items()}
     model = inference.load_model(arguments, files)
@@ -148,7 +150,7 @@ def evaluated_samples(values: dict, adapters: dict[str, str], sample_args: dict)
 
 def sft_session(values: dict, output: str, *callbacks, sample_args: dict | None = None) -> dict:
     """One process's worth of response_generator.sft, up to the trained adapter."""
-    args = validate_arguments(SFTArguments, values | {"output_dir": output, "samples": sample_args}, "args.json")
+    args = validate_arguments(SFTArguments, values | {"output_dir": output, "sample_replies": sample_args}, "args.json")
     dialogues, _ = read_dialogues(args.dataset, EMOTION_LABELS)
     prepared = preparation.prepare_sft(args, dialogues, dialogues[:2])
     policy = loading.load_policy(args, prepared.start, vocabulary_size=len(prepared.tokenizer))
@@ -164,7 +166,7 @@ def sft_session(values: dict, output: str, *callbacks, sample_args: dict | None 
     file = Path(output, "samples.jsonl")
     bar = progress_bar.ProgressBar(len(prepared.train.rows), SFT.unit, SFT.bar_metrics)
     trainer.add_callback(
-        samples.SampleReplies(trainer, prepared.sample_requests, args.samples, args.seed, file, Tracker(), bar)
+        samples.SampleReplies(trainer, prepared.sample_requests, args.sample_replies, args.seed, file, Tracker(), bar)
     )
     metrics, told = sft_checks.check_start(trainer), None
     try:
@@ -223,7 +225,7 @@ def evaluation(values: dict) -> dict:
     requests = [GenerationRequest.of(dialogue, formatter) for dialogue in dialogues]
     texts = [(request.prompt_ids, request.gold_ids) for request in requests]
     config = build_generation_config(arguments.generation, tokenizer)
-    pairs, _ = read_pairs(arguments.preferences.dataset, EMOTION_LABELS)
+    pairs, _ = read_pairs(arguments.heldout_pairs.dataset, EMOTION_LABELS)
     pairs = tokenize_pairs(pairs, formatter, max_length=1024).rows
     model = inference.load_model(arguments, found)
     model.generation_config = model.get_base_model().generation_config = config

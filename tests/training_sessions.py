@@ -55,7 +55,7 @@ def session(
     **dpo,
 ):
     """One process's worth of fine_tune_dpo.py, up to the trained adapter: `(trainer, metrics)`."""
-    values = tiny.dpo(run, samples=sample_args, adapter=adapter or tiny.adapter)
+    values = tiny.dpo(run, sample_replies=sample_args, adapter=adapter or tiny.adapter)
     values["dpo"] |= BASIS | dpo
     values["from_pretrained"] |= {"dtype": dtype}
     arguments = validate_arguments(DPOArguments, values, "args.json")
@@ -81,9 +81,9 @@ def session(
     if dpo.get("precompute_ref_log_probs"):
         reference.precompute_ref_logps(trainer)
     run.mkdir(exist_ok=True)
-    requests = samples.choose_prompts(PAIRS, formatter, arguments.samples, context=512)
+    requests = samples.choose_prompts(PAIRS, formatter, arguments.sample_replies, context=512)
     sample_replies = samples.SampleReplies(
-        trainer, requests, arguments.samples, arguments.seed, run / "samples.jsonl", Tracker(), NO_BAR
+        trainer, requests, arguments.sample_replies, arguments.seed, run / "samples.jsonl", Tracker(), NO_BAR
     )
     trainer.add_callback(sample_replies)
     metrics = run_training.train(trainer)

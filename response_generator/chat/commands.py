@@ -53,9 +53,9 @@ def set_emotion(argument: str, dialogue: Conversation, view) -> None:
     view.show_note(f"the next replies are asked for {dialogue.emotion}")
 
 
-def set_my_emotion(argument: str, dialogue: Conversation, view) -> None:
-    dialogue.set_my_emotion(argument)
-    view.show_note(f"the label of your next messages: {dialogue.my_emotion or 'found by the classifier'}")
+def set_user_emotion(argument: str, dialogue: Conversation, view) -> None:
+    dialogue.set_user_emotion(argument)
+    view.show_note(f"the label of your next messages: {dialogue.user_emotion or 'found by the classifier'}")
 
 
 def set_adapter(argument: str, dialogue: Conversation, view) -> None:
@@ -105,7 +105,7 @@ def list_commands(labels: Labels) -> dict[str, Command]:
     names = ", ".join(labels.names)
     choosing = {
         "/emotion": Command("LABEL", f"target label of the next replies: {names}", set_emotion),
-        "/my_emotion": Command("LABEL", "label of your next messages; auto: the classifier finds it", set_my_emotion),
+        "/user_emotion": Command("LABEL", "label of your next messages; auto: by the classifier", set_user_emotion),
     }
     return (choosing if labels else {}) | COMMANDS
 

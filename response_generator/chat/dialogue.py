@@ -39,26 +39,26 @@ class Conversation:
         RunError: when memory is not enough for a reply.
     """
 
-    def __init__(self, writer, emotion: str | None, my_emotion: str | None, seed: int):
+    def __init__(self, writer, emotion: str | None, user_emotion: str | None, seed: int):
         """
         Args:
             writer: a ReplyWriter.
-            emotion, my_emotion, seed: as in ChatArguments.
+            emotion, user_emotion, seed: as in ChatArguments.
         """
         self.writer, self.first_seed = writer, seed
         self.labels: Labels = writer.label_set
         self.adapters: tuple[str, ...] = writer.names
         self.adapter = self.adapters[0]
-        self.emotion, self.my_emotion = emotion or self.labels.default, my_emotion
+        self.emotion, self.user_emotion = emotion or self.labels.default, user_emotion
         self.turns: tuple[Turn, ...] = ()
 
     def set_emotion(self, emotion: str) -> None:
         self.emotion = check_choice("label", emotion, self.labels.names)
 
-    def set_my_emotion(self, emotion: str) -> None:
+    def set_user_emotion(self, emotion: str) -> None:
         """Sets the label of the user's next messages; "auto": the classifier finds it."""
         chosen = check_choice("label", emotion, (*self.labels.names, AUTO_EMOTION) if self.labels else ())
-        self.my_emotion = None if chosen == AUTO_EMOTION else chosen
+        self.user_emotion = None if chosen == AUTO_EMOTION else chosen
 
     def set_adapter(self, name: str) -> None:
         self.adapter = check_choice("adapter", name, self.adapters)
@@ -77,7 +77,7 @@ class Conversation:
             raise InputError("the message is empty; write some text")
         if surrogate := strict_json.describe_lone_surrogate(text):
             raise InputError(f"the message holds {surrogate}; write the text again")
-        emotion = self.my_emotion or self.writer.find_emotion(text) or self.labels.default
+        emotion = self.user_emotion or self.writer.find_emotion(text) or self.labels.default
         turn = Turn(emotion, text, {}, self.adapter)
         turn = replace(turn, replies=self.write(self.turns, turn, names, self.first_seed, show))
         self.turns = (*self.turns, turn)

@@ -18,7 +18,7 @@ class ActionRequest(Section):
     """Seed of another reply."""
     emotion: str | None = None
     """Target label of the next replies."""
-    my_emotion: str | None = None
+    user_emotion: str | None = None
     """Label of the next messages, or "auto"."""
     adapter: str | None = None
     """Adapter of the next replies; with /choose, the adapter whose reply continues the dialogue."""
@@ -29,8 +29,8 @@ class ActionRequest(Section):
 def change_settings(dialogue: Conversation, request: ActionRequest) -> None:
     if request.emotion is not None:
         dialogue.set_emotion(request.emotion)
-    if request.my_emotion is not None:
-        dialogue.set_my_emotion(request.my_emotion)
+    if request.user_emotion is not None:
+        dialogue.set_user_emotion(request.user_emotion)
     if request.adapter is not None:
         dialogue.set_adapter(request.adapter)
 
@@ -42,10 +42,10 @@ def describe_dialogue(name: str, dialogue: Conversation) -> dict[str, Any]:
         "dialogue": name,
         "adapters": dialogue.adapters,
         "emotions": names,
-        "my_emotions": (AUTO_EMOTION, *names) if names else (),
+        "user_emotions": (AUTO_EMOTION, *names) if names else (),
         "adapter": dialogue.adapter,
         "emotion": dialogue.emotion,
-        "my_emotion": dialogue.my_emotion or AUTO_EMOTION,
+        "user_emotion": dialogue.user_emotion or AUTO_EMOTION,
         "turns": [
             {
                 "emotion": turn.emotion,

@@ -73,7 +73,9 @@ class ReplyWriter:
 
     @property
     def sample_prompt(self) -> str:
-        return self.formatter.prompt(self.formatter.sample_history, self.arguments.emotion or self.label_set.default)
+        return self.formatter.prompt(
+            self.formatter.sample_history, self.arguments.target_emotion or self.label_set.default
+        )
 
     @property
     def room(self) -> int:

@@ -26,7 +26,7 @@ def show_evaluation(args: EvaluateArguments, prepared: PreparedEvaluation) -> No
     show_template_warnings(prepared.formatter)
     show_shared_classifier(args)
     if prepared.held_out:
-        show_counts("preferences", prepared.held_out, prepared.formatter)
+        show_counts("heldout_pairs", prepared.held_out, prepared.formatter)
 
 
 def show_building(args: PreferenceDataArguments, prepared: PreparedBuilding) -> None:

@@ -24,9 +24,9 @@ class ChatArguments(LoadingArguments):
     adapters: Annotated[dict[str, AdapterOrBaseName], AfterValidator(check_adapter_names)]
     """The adapters to talk to, an object `{name: adapter}`: a name to show, and a LoRA adapter (hub id or folder), or
     "none" for the bare base model. The first one replies until another is chosen."""
-    emotion: str | None = None
+    target_emotion: str | None = None
     """Target label of the replies until another is chosen; null: the neutral label, or the first of `labels`."""
-    my_emotion: str | None = None
+    user_emotion: str | None = None
     """Label of the user's messages; null: what the emotion classifier finds; without one, the neutral label or the
     first of `labels`."""
     generation: dict[str, Any]

@@ -55,7 +55,7 @@ def find_label_conflicts(model: type[Section], values: dict[str, Any]) -> Iterat
         yield 'target_emotions: "balanced" needs labels; got labels: []'
     if model is ChatArguments and isinstance(labels, list):
         allowed = ", ".join(map(str, labels)) or "null, because labels is []"
-        for key in ("emotion", "my_emotion"):
+        for key in ("target_emotion", "user_emotion"):
             if isinstance(values.get(key), str) and values[key] not in labels:
                 yield f"{key}: got {values[key]!r}; allowed: {allowed}"
         if AUTO_EMOTION in labels:
@@ -76,8 +76,8 @@ def find_evaluation_conflicts(values: dict[str, Any]) -> Iterator[str]:
             f"samples_per_prompt: got {samples}; without sampling all replies to a prompt are the same; set "
             f"generation.do_sample: true"
         )
-    if values.get("preferences") is not None and values.get("baseline_adapter") is None:
-        yield 'preferences: the implicit reward needs a baseline; set baseline_adapter to an adapter, or to "none"'
+    if values.get("heldout_pairs") is not None and values.get("baseline_adapter") is None:
+        yield 'heldout_pairs: the implicit reward needs a baseline; set baseline_adapter to an adapter, or to "none"'
 
 
 def find_preference_conflicts(values: dict[str, Any]) -> Iterator[str]:

@@ -143,7 +143,7 @@ class HubArguments(Section):
     """Whether a repository that is created is private."""
 
 
-class PreferenceArguments(Section):
+class HeldOutPairArguments(Section):
     dataset: PairDatasetArguments
     """Held-out preference pairs, with the same keys as the section `dataset`."""
     beta: float = Field(gt=0, le=MAX_NUMBER)
@@ -173,7 +173,7 @@ class EvaluateArguments(GenerationArguments):
     """Model to compare with: an adapter (hub id or folder), or "none" for the bare base model; null: none."""
     samples_per_prompt: int = Field(default=1, ge=1, le=MAX_SAMPLES_PER_PROMPT)
     """Replies sampled for each prompt. More than 1 needs `generation.do_sample: true`."""
-    preferences: PreferenceArguments | None = None
+    heldout_pairs: HeldOutPairArguments | None = None
     """Held-out pairs for the reward accuracy of the adapter against the baseline; null: none."""
     bootstrap_resamples: int = Field(default=10_000, ge=100, le=MAX_RESAMPLES)
     """Bootstrap resamples of the prompts behind each 95 % interval."""

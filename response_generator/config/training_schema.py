@@ -41,7 +41,7 @@ class AdapterTrainingArguments(ModelArguments):
     """LoRA adapter that training starts from: hub id or folder; null: a new LoRA from the section `lora`."""
     lora: dict[str, Any] | None = None
     """Fields of PEFT's LoraConfig for a new LoRA; only when `adapter` is null."""
-    samples: SampleArguments | None = None
+    sample_replies: SampleArguments | None = None
     """Replies to a few prompts during training, to read what it changes; null: none."""
     tensorboard: bool = False
     """Write the log for TensorBoard too, into the folder `tensorboard` of the run folder."""

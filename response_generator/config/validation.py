@@ -22,6 +22,12 @@ SCRIPT_OF_SECTION = {
     "sft": "python -m response_generator.sft",
     "generation": "evaluate.py",
 }
+RENAMED_KEYS = {  # of the args file, by their earlier names
+    "samples": "sample_replies",
+    "preferences": "heldout_pairs",
+    "emotion": "target_emotion",
+    "my_emotion": "user_emotion",
+}
 MAX_UNKNOWN_KEYS = 30  # of one section, that are named
 MAX_EXACT_INTEGER = 2**53  # a float represents every integer up to this one exactly
 
@@ -109,6 +115,8 @@ def describe_pydantic_error(model: type[BaseModel], error: dict) -> str:
     key = ".".join(str(part) for part in error["loc"] if part not in NO_KEYS)
     if error["type"] == "extra_forbidden":
         section = find_section(model, error["loc"])
+        if section is model and RENAMED_KEYS.get(key) in model.model_fields:
+            return f"{key}: renamed to {RENAMED_KEYS[key]}"
         if section is model and (places := find_in_sections(model, key)):
             return f"{key}: unknown key; did you mean {' or '.join(places)}?"
         return describe_unknown_key(key, list(section.model_fields))

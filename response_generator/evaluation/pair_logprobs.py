@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from peft import PeftModel
 
-from response_generator.config.schema import PreferenceArguments
+from response_generator.config.schema import HeldOutPairArguments
 from response_generator.constants import ADAPTER, BASELINE, PAIR_LOGPS_FILE, SIDES
 from response_generator.data.pair_tokenization import TokenizedPairs
 from response_generator.errors import InputError
@@ -93,7 +93,7 @@ def compute_pair_logps_apart(
     return list(zip(logps[::2], logps[1::2], strict=True))
 
 
-def read_reward_margins(folder: Path, preferences: PreferenceArguments | None) -> np.ndarray:
+def read_reward_margins(folder: Path, preferences: HeldOutPairArguments | None) -> np.ndarray:
     """Reward margins of the pairs, (pairs,), with the adapter as policy and the baseline as reference.
 
     Empty when `preferences` is None, or no pairs were measured.
@@ -110,7 +110,7 @@ def read_reward_margins(folder: Path, preferences: PreferenceArguments | None) -
     if missing:
         raise InputError(
             f"{file}: {missing} rows are missing: it needs every pair under both models; copy the whole file of the "
-            f"run, or pass --set preferences=null"
+            f"run, or pass --set heldout_pairs=null"
         )
     columns = (
         np.array([logps[model, index][f"{side}_logp"] for index in pairs])

@@ -22,7 +22,7 @@ SCORING_KEYS = (
     "seed",
     "neutral_label",
     "scoring",
-    "preferences",
+    "heldout_pairs",
     "bootstrap_resamples",
     "wandb",
     "output_dir",
@@ -91,18 +91,18 @@ class SavedPredictions:
         Raises:
             InputError: when the args ask for pairs that the earlier run has not measured, or whose rows are damaged.
         """
-        if arguments.preferences is None:
+        if arguments.heldout_pairs is None:
             return
         if not (self.folder / PAIR_LOGPS_FILE).is_file():
             raise InputError(
                 f"preferences: {self.folder} has no {PAIR_LOGPS_FILE}: its run measured no pairs; pass "
-                f"--set preferences=null"
+                f"--set heldout_pairs=null"
             )
-        measured = (self.arguments.get("preferences") or {}).get("dataset")
-        wanted = arguments.preferences.dataset.model_dump(mode="json")
+        measured = (self.arguments.get("heldout_pairs") or {}).get("dataset")
+        wanted = arguments.heldout_pairs.dataset.model_dump(mode="json")
         if measured is not None and measured != wanted:
-            raise InputError(f"preferences.dataset: {self.folder} measured the pairs of {measured}; name these")
-        pair_logprobs.read_reward_margins(self.folder, arguments.preferences)  # before the replies are classified
+            raise InputError(f"heldout_pairs.dataset: {self.folder} measured the pairs of {measured}; name these")
+        pair_logprobs.read_reward_margins(self.folder, arguments.heldout_pairs)  # before the replies are classified
 
     def left_out(self) -> dict[str, int]:
         """Counts of skipped rows and dropped pairs, from the earlier run's metrics.json."""

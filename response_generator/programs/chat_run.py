@@ -28,7 +28,7 @@ def chat(args: ChatArguments, host: str, port: int | None, dry_run: bool) -> Non
         writer.load()
 
     def start_dialogue() -> Conversation:
-        return Conversation(writer, args.emotion, args.my_emotion, args.seed)
+        return Conversation(writer, args.target_emotion, args.user_emotion, args.seed)
 
     if page:
         page.serve(start_dialogue)

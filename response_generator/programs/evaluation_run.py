@@ -24,15 +24,15 @@ def evaluate(args: EvaluateArguments, run: RunFolder, rows: Rows, dry_run: bool)
     """Generates replies with the adapter and the baseline to the same prompts, classifies and compares them.
 
     Args:
-        rows: of `dataset` and of `preferences.dataset`, as `read_datasets` returns them.
+        rows: of `dataset` and of `heldout_pairs.dataset`, as `read_datasets` returns them.
         dry_run: show the data, and write nothing.
     """
     (dialogues, skipped), (pairs, skipped_pairs) = rows
-    pair_dataset = args.preferences.dataset if args.preferences else None
+    pair_dataset = args.heldout_pairs.dataset if args.heldout_pairs else None
     prepared = pipeline.prepare_evaluation(args, dialogues, pairs)
     prompt_preview.show_evaluation(args, prepared)
-    data_preview.show_skipped({"dataset": skipped, "preferences.dataset": skipped_pairs})
-    data_preview.show_limits({"dataset": args.dataset, "preferences.dataset": pair_dataset})
+    data_preview.show_skipped({"dataset": skipped, "heldout_pairs.dataset": skipped_pairs})
+    data_preview.show_limits({"dataset": args.dataset, "heldout_pairs.dataset": pair_dataset})
     if dry_run:
         return
 
@@ -45,8 +45,8 @@ def evaluate(args: EvaluateArguments, run: RunFolder, rows: Rows, dry_run: bool)
         return
     counts = count_skipped("dataset", args.dataset, skipped)
     if prepared.held_out:
-        counts |= count_skipped("preferences.dataset", pair_dataset, skipped_pairs)
-        counts |= prepared.held_out.dropped_metrics("preferences.dataset")
+        counts |= count_skipped("heldout_pairs.dataset", pair_dataset, skipped_pairs)
+        counts |= prepared.held_out.dropped_metrics("heldout_pairs.dataset")
     fields = predictions_file.list_generated_fields(args.label_set)
     generated = predictions_file.read_predictions(run.path, fields, args.label_set)
     score_and_report(args, run, generated, run.arguments, counts, tracker)
@@ -100,7 +100,7 @@ def score_and_report(
         classifiers.read_gibberish_labels(args.scoring),
         args.bootstrap_resamples,
         args.seed,
-        pair_logprobs.read_reward_margins(run.path, args.preferences),
+        pair_logprobs.read_reward_margins(run.path, args.heldout_pairs),
     )
     throughput = predictions.read_throughput(run.path)
     adapters = {ADAPTER: settings.get("adapter"), BASELINE: settings.get("baseline_adapter")}

@@ -52,6 +52,8 @@ def build_trainer(
         save_total_limit=args.trl_settings.get("save_total_limit"),
     )
     file = run.path / SAMPLES_FILE
-    sample_replies = SampleReplies(trainer, prepared.sample_requests, args.samples, args.seed, file, tracker, progress)
+    sample_replies = SampleReplies(
+        trainer, prepared.sample_requests, args.sample_replies, args.seed, file, tracker, progress
+    )
     trainer.add_callback(sample_replies)
     return trainer, sample_replies

@@ -103,5 +103,7 @@ def prepare_rows(
         train=tokenize(rows, formatter),
         held_out=tokenize(held_out, formatter) if held_out else None,
         changed_settings=find_changed_settings(args, config),
-        sample_requests=choose_prompts(held_out or rows, formatter, args.samples, inference.context_length(args)),
+        sample_requests=choose_prompts(
+            held_out or rows, formatter, args.sample_replies, inference.context_length(args)
+        ),
     )

@@ -35,8 +35,8 @@ class StubWriter:
         return Reply(name, emotion, seed, response, 7, False, 0, labels)
 
 
-def start_dialogue(writer=None, my_emotion=None, seed=42) -> Conversation:
-    return Conversation(writer or StubWriter(), None, my_emotion, seed)
+def start_dialogue(writer=None, user_emotion=None, seed=42) -> Conversation:
+    return Conversation(writer or StubWriter(), None, user_emotion, seed)
 
 
 def ignore(name: str, text: str) -> None:

@@ -38,7 +38,7 @@ def test_messages_and_commands_change_the_dialogue(tmp_path):
     dialogue, view = run(
         "Hello !",
         "/emotion anger",
-        "/my_emotion fear",
+        "/user_emotion fear",
         "/adapter DPO",
         "/again",
         "/again  8 ",
@@ -69,7 +69,7 @@ def test_messages_and_commands_change_the_dialogue(tmp_path):
 
 def test_help_lists_every_command():
     _, view = run("/help")
-    assert [usage.split()[0] for usage, _ in view.help] == ["/emotion", "/my_emotion", *COMMANDS]
+    assert [usage.split()[0] for usage, _ in view.help] == ["/emotion", "/user_emotion", *COMMANDS]
 
 
 def test_own_labels_without_a_neutral_one():
@@ -102,7 +102,7 @@ def test_quit():
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("/emotoin anger", "'/emotoin' is no command; did you mean /emotion? allowed: /emotion, /my_emotion,"),
+        ("/emotoin anger", "'/emotoin' is no command; did you mean /emotion? allowed: /emotion, /user_emotion,"),
         ("/", "'/' is no command; did you mean /emotion or"),
         ("/emotion", "/emotion: missing: LABEL; target label of the next replies: neutral, anger,"),
         ("/undo 2", "/undo stands alone; got '2' after it"),

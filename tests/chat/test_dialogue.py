@@ -31,11 +31,11 @@ def test_each_prompt_holds_the_turns_before_it():
 
 
 def test_the_users_emotion_can_be_set_and_found_again():
-    dialogue = start_dialogue(my_emotion="fear")
+    dialogue = start_dialogue(user_emotion="fear")
     dialogue.say("one !", ignore)
-    dialogue.set_my_emotion("anger")
+    dialogue.set_user_emotion("anger")
     dialogue.say("two !", ignore)
-    dialogue.set_my_emotion("auto")
+    dialogue.set_user_emotion("auto")
     dialogue.say("three !", ignore)
     assert [turn.emotion for turn in dialogue.turns] == ["fear", "anger", "happiness"]
 
@@ -98,7 +98,7 @@ def test_a_stopped_reply_leaves_the_dialogue_as_it_was(method):
     [
         ("set_emotion", ["hapiness"], "'hapiness' is no label; did you mean happiness? allowed: neutral, anger,"),
         ("set_emotion", ["auto"], "'auto' is no label"),
-        ("set_my_emotion", ["x"], "surprise, auto"),
+        ("set_user_emotion", ["x"], "surprise, auto"),
         ("set_adapter", ["sft"], "'sft' is no adapter; did you mean SFT? allowed: SFT, DPO, base"),
         ("say", [" \n", ignore], "the message is empty"),
         ("say", ["a \udcff", ignore], "the message holds U+DCFF, which is half a character"),

@@ -51,7 +51,7 @@ def test_a_message_gets_the_reply_of_the_adapter(page, chat_writer):
     assert page.locator("#stop").is_hidden()
     assert all(page.locator(f"#{name}").is_disabled() for name in BUTTONS)
     page.locator("[name=emotion]").select_option("anger")
-    page.locator("[name=my_emotion]").select_option("fear")
+    page.locator("[name=user_emotion]").select_option("fear")
     say(page)
     history = [{"role": "user", "content": {"emotion": "fear", "dialog": MESSAGE}}]
     expected = chat_writer.write(history, "anger", "SFT", 42, lambda name, text: None)
@@ -177,7 +177,7 @@ def test_the_labels_of_the_run_can_be_chosen(labels, width, browser):
         address = f"http://127.0.0.1:{server.server_address[1]}/"
         with watch_page(browser, address, viewport={"width": width, "height": 844}) as (page, _):
             page.locator("[name=adapter] option").nth(2).wait_for(state="attached")
-            target, own = page.locator("[name=emotion]"), page.locator("[name=my_emotion]")
+            target, own = page.locator("[name=emotion]"), page.locator("[name=user_emotion]")
             assert target.locator("option").all_inner_texts() == list(labels.names)
             assert own.locator("option").all_inner_texts() == (["auto", *labels.names] if labels else [])
             assert target.is_visible() == own.is_visible() == bool(labels)

@@ -77,7 +77,7 @@ def test_a_dialogue(server):
     assert turn["replies"][0]["facts"].startswith("target neutral not followed (0.12), it is anger (0.75)")
     assert turn["replies"][0]["is_followed"] is False
 
-    post(server, "/settings", dialogue=name, emotion="anger", my_emotion="fear", adapter="DPO")
+    post(server, "/settings", dialogue=name, emotion="anger", user_emotion="fear", adapter="DPO")
     _, lines = post(server, "/again", dialogue=name, seed=7)
     assert [reply["text"] for reply in lines[-1]["turns"][0]["replies"]] == ["DPO with seed 7 after 1"]
     _, lines = post(server, "/say", dialogue=name, text="Why ?", all_adapters=True)

@@ -44,8 +44,8 @@ def refuse(file: Path, *assignments: str) -> list[str]:
         ({"dpo": {"beta": 0.1, "optim": "a"}}, {"dpo": {"beta": 0.2}}, {"dpo": {"beta": 0.2, "optim": "a"}}),
         ({"a": {"b": {"c": 1, "d": 2}}}, {"a": {"b": {"c": 3}}}, {"a": {"b": {"c": 3, "d": 2}}}),
         ({"tags": ["x", "y"]}, {"tags": ["z"]}, {"tags": ["z"]}),
-        ({"samples": {"prompts": 3}}, {"samples": None}, {"samples": None}),
-        ({"samples": None}, {"samples": {"prompts": 3}}, {"samples": {"prompts": 3}}),
+        ({"sample_replies": {"prompts": 3}}, {"sample_replies": None}, {"sample_replies": None}),
+        ({"sample_replies": None}, {"sample_replies": {"prompts": 3}}, {"sample_replies": {"prompts": 3}}),
         # Another model's tokens and labels, not these and its own.
         ({"special_tokens": {"eos_token": "x"}}, {"special_tokens": {"pad_token": "y"}},
          {"special_tokens": {"pad_token": "y"}}),
@@ -61,10 +61,10 @@ def test_objects_are_merged_and_other_values_replaced(values, changes, merged):
 
 def test_a_chain_of_three_files_is_the_same_run_as_one_file(folder):
     whole = read_json(ROOT / "args" / "dpo_arg.json")
-    base = {key: value for key, value in whole.items() if key not in ("dataset", "samples")}
+    base = {key: value for key, value in whole.items() if key not in ("dataset", "sample_replies")}
     dpo = {key: value for key, value in whole["dpo"].items() if key != "beta"} | {"learning_rate": 1.0}
     write("base/base.json", **base | {"dpo": dpo, "seed": 7, "export": {"path": "x"}})
-    middle = {"dpo": {"learning_rate": 5e-5, "beta": 9.0}, "seed": 8, "samples": whole["samples"]}
+    middle = {"dpo": {"learning_rate": 5e-5, "beta": 9.0}, "seed": 8, "sample_replies": whole["sample_replies"]}
     write("middle.json", extends="base/base.json", **middle)
     file = write("runs/last.json", extends="../middle.json", dpo={"beta": 0.1}, seed=42, dataset=whole["dataset"],
                  export=None)  # fmt: skip

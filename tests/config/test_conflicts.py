@@ -38,7 +38,7 @@ def test_conflicting_training_values_are_refused(changes, words):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"baseline_adapter": None, "preferences": {"dataset": {"path": "x"}, "beta": 0.1}}, "needs a baseline"),
+        ({"baseline_adapter": None, "heldout_pairs": {"dataset": {"path": "x"}, "beta": 0.1}}, "needs a baseline"),
         ({"generation": {"do_sample": True}}, "generation.max_new_tokens: missing"),
         (
             {"generation": {"max_new_tokens": 9, "do_sample": False}, "samples_per_prompt": 2},
@@ -48,7 +48,7 @@ def test_conflicting_training_values_are_refused(changes, words):
         ({"scoring": {"emotion_model": "x", "gibberish_model": "x"}}, "tells clean text from gibberish"),
         ({"generation": {"max_new_tokens": 9, "max_time": 2.0}}, "on the speed of the machine; use max_new_tokens"),
         ({"bootstrap_resamples": 5}, "greater than or equal to 100"),
-        ({"preferences": {"dataset": {"path": "x"}, "beta": 0.0}}, "preferences.beta: got 0.0"),
+        ({"heldout_pairs": {"dataset": {"path": "x"}, "beta": 0.0}}, "heldout_pairs.beta: got 0.0"),
         ({"scoring": {"emotion_model": "x", "gibberish_model": "y", "emotion_labels": ["joy"]}}, "labels.0: got 'joy'"),
         ({"scoring": {"emotion_model": "x", "gibberish_model": "y", "emotion_labels": {"a": "joy"}}}, "labels.a: got"),
         ({"labels": ["fun", "joy"], "neutral_label": "x", "scoring": None}, "neutral_label: got 'x'; allowed: one of"),
@@ -104,16 +104,16 @@ def test_filters_of_training_need_a_classifier_only_where_the_section_is_there()
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"emotion": "joyful"}, "emotion: got 'joyful'; allowed: neutral, anger, disgust,"),
-        ({"labels": ["polite", "rude"], "my_emotion": "anger"}, "my_emotion: got 'anger'; allowed: polite, rude"),
-        ({"labels": [], "emotion": "rude"}, "emotion: got 'rude'; allowed: null, because labels is []"),
+        ({"target_emotion": "joyful"}, "target_emotion: got 'joyful'; allowed: neutral, anger, disgust,"),
+        ({"labels": ["polite", "rude"], "user_emotion": "anger"}, "user_emotion: got 'anger'; allowed: polite, rude"),
+        ({"labels": [], "target_emotion": "rude"}, "target_emotion: got 'rude'; allowed: null, because labels is []"),
         ({"labels": ["manual", "auto"]}, "labels: in a chat, 'auto' is the label that the classifier finds"),
-        ({"labels": ["polite", "rude"], "emotion": "rude"}, None),
+        ({"labels": ["polite", "rude"], "target_emotion": "rude"}, None),
         ({"labels": []}, None),
     ],
 )
 def test_labels_of_a_chat_are_those_of_the_run(changes, words):
-    values = read_args("chat_arg.json") | {"emotion": None, "scoring": None} | changes
+    values = read_args("chat_arg.json") | {"target_emotion": None, "scoring": None} | changes
     assert_refused(ChatArguments, values, words)
 
 

@@ -55,7 +55,7 @@ def test_the_last_part_of_a_key_is_enough(run):
         ("dpo.precompute_ref_log_probs", "true in args/dpo_arg.json"),
         ("dpo.shared_prefix", '"auto" in args/dpo_arg.json; true in args/demo/dpo_arg.json'),
         ("sft.learning_rate", "0.0002 in args/sft_arg.json"),
-        ("samples", '{"every_steps": 100'),
+        ("sample_replies", '{"every_steps": 100'),
     ],
 )
 def test_a_key_that_the_original_does_not_set(run, key, values):

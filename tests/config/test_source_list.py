@@ -49,10 +49,10 @@ def test_sections_that_are_null_name_nothing(tiny, tmp_path):
 
 def test_only_a_baseline_may_be_the_bare_base_model(tiny, tmp_path):
     preferences = {"dataset": {"path": "owner/pairs"}, "beta": 0.1}
-    values = tiny.evaluate(tmp_path / "run", adapter="none", baseline_adapter="none", preferences=preferences)
+    values = tiny.evaluate(tmp_path / "run", adapter="none", baseline_adapter="none", heldout_pairs=preferences)
     sources = {key: (name, kind) for key, name, kind in list_of(EvaluateArguments, values)}
     assert sources["adapter"] == ("none", SourceKind.ADAPTER)
-    assert sources["preferences.dataset"] == ("owner/pairs", SourceKind.DATASET)
+    assert sources["heldout_pairs.dataset"] == ("owner/pairs", SourceKind.DATASET)
     assert "baseline_adapter" not in sources
     values["baseline_adapter"] = "owner/baseline"
     assert ("baseline_adapter", "owner/baseline", SourceKind.ADAPTER) in list_of(EvaluateArguments, values)

@@ -8,6 +8,7 @@ import sys
 import pytest
 from conftest import ROOT, read_args, read_json
 
+from response_generator.config.chat_schema import ChatArguments
 from response_generator.config.dataset_schema import FilterArguments
 from response_generator.config.library import library_keywords
 from response_generator.config.preference_schema import PreferenceDataArguments, RewardArguments
@@ -245,3 +246,17 @@ def test_library_keywords_file_matches_the_pinned_libraries():
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     keywords = json.loads(done.stdout.strip().splitlines()[-1])
     assert keywords == read_json(library_keywords.FILE)
+
+
+@pytest.mark.parametrize(
+    ("model", "name", "old", "new"),
+    [
+        (DPOArguments, "dpo", "samples", "sample_replies"),
+        (EvaluateArguments, "evaluate", "preferences", "heldout_pairs"),
+        (ChatArguments, "chat", "my_emotion", "user_emotion"),
+    ],
+)
+def test_an_earlier_name_is_answered_by_the_present_one(model, name, old, new):
+    with pytest.raises(InputError) as error:
+        validate_arguments(model, read_args(f"{name}_arg.json") | {old: {}}, "args.json")
+    assert error.value.messages == [f"args.json: {old}: renamed to {new}"]

@@ -3,7 +3,7 @@
 import pytest
 from conftest import write_rows
 
-from response_generator.config.schema import PreferenceArguments
+from response_generator.config.schema import HeldOutPairArguments
 from response_generator.errors import InputError
 from response_generator.evaluation.pair_logprobs import (
     compute_pair_logps,
@@ -34,7 +34,7 @@ def test_a_file_without_every_pair_of_both_models_is_refused(tmp_path):
         for model in ("baseline", "adapter")
         for index in range(3)
     ]
-    preferences = PreferenceArguments(dataset={"path": "pairs.jsonl"}, beta=0.1)
+    preferences = HeldOutPairArguments(dataset={"path": "pairs.jsonl"}, beta=0.1)
     write_rows(tmp_path / "pair_logps.jsonl", rows)
     assert read_reward_margins(tmp_path, preferences) == pytest.approx([0.1] * 3)
     for part in (rows[:4], rows[1:], rows[:-1]):

@@ -133,7 +133,7 @@ def test_all_programs_use_the_same_ids(tiny: Tiny, published, dialogues, tmp_pat
     values = tiny.evaluate(
         tmp_path / "evaluate",
         **models | {"baseline_adapter": str(published / "adapter_three_copies")},
-        preferences={"dataset": {"path": "pairs.jsonl"}, "beta": 0.1},
+        heldout_pairs={"dataset": {"path": "pairs.jsonl"}, "beta": 0.1},
     )
     evaluation = pipeline.prepare_evaluation(validate_arguments(EvaluateArguments, values, "args.json"), varied, pairs)
     expected = [request.prompt_ids for request in evaluation.requests]
@@ -146,13 +146,13 @@ def test_all_programs_use_the_same_ids(tiny: Tiny, published, dialogues, tmp_pat
     )
     assert [request.prompt_ids for request in building.requests] == expected
 
-    values = published_dpo(tiny, published, tmp_path / "dpo", "adapter_two_tables") | {"samples": samples}
+    values = published_dpo(tiny, published, tmp_path / "dpo", "adapter_two_tables") | {"sample_replies": samples}
     values["dpo"]["max_length"] = None
     dpo = preparation.prepare_dpo(validate_arguments(DPOArguments, values, "args.json"), pairs, [])
     assert [row["prompt_ids"] for row in dpo.train.rows] == expected
     assert all(request.prompt_ids == expected[request.dialogue.index] for request in dpo.sample_requests)
 
-    values = tiny.sft(tmp_path / "sft", **models, lora=None, samples=samples, replies="last")
+    values = tiny.sft(tmp_path / "sft", **models, lora=None, sample_replies=samples, replies="last")
     sft = preparation.prepare_sft(validate_arguments(SFTArguments, values, "args.json"), varied, [])
     assert [row["input_ids"][: find_replies(row)[0]] for row in sft.train.rows] == expected
     assert all(request.prompt_ids == expected[request.dialogue.index] for request in sft.sample_requests)

@@ -75,7 +75,7 @@ def contract_args(tiny, published, tmp_path_factory) -> dict[str, dict]:
             folder / "evaluate",
             baseline_adapter=str(folder / "other"),
             generation=GREEDY,
-            preferences={"dataset": {"path": str(tiny.folder / "pairs.jsonl")}, "beta": 0.1},
+            heldout_pairs={"dataset": {"path": str(tiny.folder / "pairs.jsonl")}, "beta": 0.1},
             **own,
         ),
     }

@@ -159,7 +159,7 @@ runpy.run_path({str(ROOT / "fine_tune_dpo.py")!r}, run_name="__main__")
 def test_training_finishes_without_anyone_who_reads(tiny, tmp_path):
     """Its outputs are ASCII, and pipes whose reader has ended."""
     (tmp_path / "unread.py").write_text(UNREAD, encoding="utf-8")
-    values = tiny.dpo(tmp_path / "run", eval_dataset=None, samples={"every_steps": 1, "prompts": 1})
+    values = tiny.dpo(tmp_path / "run", eval_dataset=None, sample_replies={"every_steps": 1, "prompts": 1})
     values["dpo"] |= {"num_train_epochs": 1}
     process = start_script(str(tmp_path / "unread.py"), values, tmp_path)
     assert process.wait() == 0

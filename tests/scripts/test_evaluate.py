@@ -240,7 +240,7 @@ def test_plain_dialogues_are_evaluated_without_labels_and_classifiers(tiny, tmp_
         backend="transformers",
         labels=[],
         dataset={"path": write_rows(tmp_path / "dialogues.jsonl", [{"prompt": turns} for turns in dialogues])},
-        preferences={"dataset": {"path": write_rows(tmp_path / "pairs.jsonl", pairs)}, "beta": 0.1},
+        heldout_pairs={"dataset": {"path": write_rows(tmp_path / "pairs.jsonl", pairs)}, "beta": 0.1},
         bootstrap_resamples=100,
     )
     del values["scoring"]
@@ -292,9 +292,9 @@ def test_labels_without_a_classifier_are_targets_and_are_not_compared_with_other
 def test_pairs_cannot_be_asked_for_afterwards(evaluated, evaluation, tmp_path, capsys):
     run, _ = evaluated
     elsewhere = evaluation | {"output_dir": str(tmp_path / "run")}
-    fewer = {"dataset": {**evaluation["preferences"]["dataset"], "limit": 4}, "beta": 0.1}
-    assert run_here(evaluate.main, elsewhere | {"preferences": fewer}, tmp_path, "--from_predictions", str(run)) == 2
-    assert "preferences.dataset: " in capsys.readouterr().err
+    fewer = {"dataset": {**evaluation["heldout_pairs"]["dataset"], "limit": 4}, "beta": 0.1}
+    assert run_here(evaluate.main, elsewhere | {"heldout_pairs": fewer}, tmp_path, "--from_predictions", str(run)) == 2
+    assert "heldout_pairs.dataset: " in capsys.readouterr().err
     alone = tmp_path / "alone" / "predictions.jsonl"
     alone.parent.mkdir()
     alone.write_bytes((run / "predictions.jsonl").read_bytes())

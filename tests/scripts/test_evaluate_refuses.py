@@ -27,8 +27,8 @@ REFUSED = {
         "got 1 names; needed: 7",
     ),
     "pairs that are missing": (
-        {"preferences": {"dataset": {"path": "./none.jsonl"}, "beta": 0.1}},
-        "preferences.dataset.path: /.*/none.jsonl: no such file",
+        {"heldout_pairs": {"dataset": {"path": "./none.jsonl"}, "beta": 0.1}},
+        "heldout_pairs.dataset.path: /.*/none.jsonl: no such file",
     ),
 }
 

@@ -54,7 +54,7 @@ def full_args(tiny, room: Path, variant: str) -> dict:
     """Args with every section."""
     pairs = {"path": str(tiny.folder / "pairs.jsonl")}
     if VARIANTS[variant] is EvaluateArguments:
-        values = tiny.evaluate(room / "run", preferences={"dataset": pairs, "beta": 0.1})
+        values = tiny.evaluate(room / "run", heldout_pairs={"dataset": pairs, "beta": 0.1})
         names = {"base_model": "a/b", "adapter": "a/b", "dataset": {"path": "a/b"}}
         return values | (names if variant == "from the hub" else {})
     if variant == "preferences":

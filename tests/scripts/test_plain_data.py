@@ -20,7 +20,7 @@ def make_turns(question: str, reply: str) -> list[dict]:
 def plain(values: dict, rows: list[dict], folder: Path) -> dict:
     data = {"path": write_rows(folder / "rows.jsonl", rows)}
     samples = {"every_steps": 1, "prompts": 2, "max_new_tokens": 4}
-    return values | {"labels": [], "dataset": data, "eval_dataset": None, "samples": samples}
+    return values | {"labels": [], "dataset": data, "eval_dataset": None, "sample_replies": samples}
 
 
 @pytest.fixture

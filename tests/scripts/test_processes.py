@@ -58,7 +58,7 @@ def test_two_processes_have_the_losses_of_one_and_resume(alone, tiny, tmp_path):
     """With shared prompts, where the one has TRL's layout. Stopped in the second epoch by a signal to one of the two,
     then run to the end by torchrun; test_evaluate.py has accelerate."""
     values = args(tiny, tmp_path / "run", batch=2, train_sampling_strategy="group_by_length", shared_prefix=True)
-    values["samples"] = {"every_steps": 4, "prompts": 2, "max_new_tokens": 6}
+    values["sample_replies"] = {"every_steps": 4, "prompts": 2, "max_new_tokens": 6}
     first = start_two_processes("fine_tune_dpo.py", values, tmp_path)
     once(logged(tmp_path / "run", 4), first[0])
     first[1].send_signal(signal.SIGTERM)

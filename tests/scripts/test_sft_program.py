@@ -89,7 +89,8 @@ def test_missing_and_empty_data_are_named(tiny, tmp_path, capsys):
 def test_a_killed_run_continues_from_its_last_checkpoint(tiny, tmp_path):
     rows = write_rows(tmp_path / "dialogues.jsonl", demo_rows("dialogues_train", 16))
     samples = {"every_steps": 4, "prompts": 2, "max_new_tokens": 6}
-    values = tiny.sft(tmp_path / "run", dataset={"path": rows}, eval_dataset=None, samples=samples, tensorboard=True)
+    values = tiny.sft(tmp_path / "run", dataset={"path": rows}, eval_dataset=None, tensorboard=True)
+    values["sample_replies"] = samples
     values["sft"] |= {"save_steps": 2}
     process = start_script(SCRIPT, values, tmp_path)
     while not (tmp_path / "run" / "checkpoint-2" / "run.json").exists():

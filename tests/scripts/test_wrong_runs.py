@@ -78,7 +78,7 @@ def test_bad_rows_are_reported_together_with_what_is_missing(name, tiny, tmp_pat
     rows = [write_rows(tmp_path / f"{split}.jsonl", [{"text": split}]) for split in ("train", "validation")]
     values = getattr(tiny, name)(tmp_path / "run", dataset={"path": rows[0]}, adapter=str(tmp_path / "absent"))
     if name == "evaluate":
-        values["preferences"] = {"dataset": {"path": rows[1]}, "beta": 0.1}
+        values["heldout_pairs"] = {"dataset": {"path": rows[1]}, "beta": 0.1}
     else:
         values["eval_dataset"] = {"path": rows[1]}
     if name == "sft":  # it trains a new adapter

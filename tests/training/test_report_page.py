@@ -21,7 +21,7 @@ SAMPLES = {"every_steps": 2, "prompts": 2, "max_new_tokens": 8}
 def dpo_run(tiny, tmp_path_factory) -> Path:
     """A run whose learning rate is so high that a health check warns."""
     folder = tmp_path_factory.mktemp("dpo")
-    values = tiny.dpo(folder / "some" / "run", samples=SAMPLES)
+    values = tiny.dpo(folder / "some" / "run", sample_replies=SAMPLES)
     values["dpo"] |= {"learning_rate": 0.05, "eval_strategy": "steps", "eval_steps": 2}
     assert run_here(fine_tune_dpo.main, values, folder) == 0
     return folder / "some" / "run"
@@ -30,7 +30,7 @@ def dpo_run(tiny, tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def sft_run(tiny, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("sft")
-    assert run_here(sft.main, tiny.sft(folder / "run", samples=SAMPLES), folder) == 0
+    assert run_here(sft.main, tiny.sft(folder / "run", sample_replies=SAMPLES), folder) == 0
     return folder / "run"
 
 

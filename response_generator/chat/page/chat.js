@@ -146,7 +146,7 @@ function showDialogue() {
   state.turns.forEach((turn, at) => {
     turns.append(createSaid(turn.text, turn.emotion), createAnswers(turn, at === state.turns.length - 1));
   });
-  for (const [name, values] of [["adapter", state.adapters], ["emotion", state.emotions], ["my_emotion", state.my_emotions]]) {
+  for (const [name, values] of [["adapter", state.adapters], ["emotion", state.emotions], ["user_emotion", state.user_emotions]]) {
     fields[name].replaceChildren(...values.map((value) => new Option(value, value)));
     fields[name].value = state[name];
     fields[name].closest("label").hidden = !values.length; // without labels there is nothing to choose
@@ -202,7 +202,7 @@ fields.text.addEventListener("keydown", (event) => {
   event.preventDefault();
   send();
 });
-for (const name of ["adapter", "emotion", "my_emotion"]) {
+for (const name of ["adapter", "emotion", "user_emotion"]) {
   fields[name].addEventListener("change", () => change("/settings", { [name]: fields[name].value }));
 }
 stopButton.addEventListener("click", () => running?.abort());

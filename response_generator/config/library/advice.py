@@ -61,10 +61,11 @@ ADVICE = {
         "In the loss robust it is the share of pairs whose label is taken to be wrong.",
         "TRL's DPOConfig",
     ),
-    "dpo.num_train_epochs": EPOCHS._replace(
-        reason=f"{EPOCHS.reason} On real dialogues, one epoch at 2e-4 with the SFT loss was better than three at 5e-5 "
+    "dpo.num_train_epochs": Advice(
+        EPOCHS.start,
+        f"{EPOCHS.reason} On real dialogues, one epoch at 2e-4 with the SFT loss was better than three at 5e-5 "
         "without it.",
-        source=f"{UNSLOTH}; {REAL_DIALOGUES}",
+        f"{UNSLOTH}; {REAL_DIALOGUES}",
     ),
     "dpo.per_device_train_batch_size": Advice(
         "8, or what fits into memory",

@@ -73,8 +73,8 @@ def choose_prompts(
             by_emotion.setdefault(request.dialogue.target_emotion, request)
     if not by_prompt:
         raise InputError(
-            f"samples.max_new_tokens: got {settings.max_new_tokens}; no prompt of the first {SEARCHED_ROWS} rows "
-            f"leaves room for so many tokens in the model's context, which holds {context}; lower it"
+            f"sample_replies.max_new_tokens: got {settings.max_new_tokens}; no prompt of the first {SEARCHED_ROWS} "
+            f"rows leaves room for so many tokens in the model's context, which holds {context}; lower it"
         )
     others = [request for request in by_prompt.values() if request not in by_emotion.values()]
     return [*by_emotion.values(), *others][: settings.prompts]
