@@ -17,6 +17,11 @@ class Labels:
         return bool(self.names)
 
     @property
+    def noun(self) -> str:
+        """What a text calls one of them."""
+        return "emotion" if self.names == DAILY_DIALOG_EMOTIONS else "label"
+
+    @property
     def default(self) -> str | None:
         """The label where none was chosen: the neutral one, or else the first; None without labels."""
         return self.neutral or next(iter(self.names), None)

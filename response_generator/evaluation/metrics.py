@@ -15,10 +15,8 @@ from response_generator.evaluation.columns import Column, both, follows_target, 
 from response_generator.evaluation.statistics.distinct import ORDERS
 from response_generator.labels import Labels
 
-EMOTION, FORM, GIBBERISH = "emotion", "form", "gibberish classifier"  # sections of the report
-RECALL = "recall, by target emotion"
-PRECISION = "precision, by predicted emotion"
-F1 = "F1, by emotion"
+LABEL, FORM, GIBBERISH = "{noun}", "form", "gibberish classifier"  # sections of the report
+RECALL, PRECISION, F1 = "recall, by target {noun}", "precision, by predicted {noun}", "F1, by {noun}"
 NEUTRAL = "neutral label"  # what a metric may need, besides columns
 
 
@@ -28,7 +26,8 @@ class Metric:
 
     Args:
         name: in metrics.json.
-        title: in the table and the report; `{neutral}` in it, and in `phrase`, becomes the neutral label.
+        title: in the table and the report. In all texts, `{neutral}` becomes the neutral label, and `{noun}` what the
+            labels are called.
         section: the part of the table it is listed in.
         numerator, denominator: one number a reply. A metric without a numerator is computed in
             metric_totals.py (F1, from the confusion matrix) or in distinct.py. Its denominator only says which replies
@@ -86,50 +85,50 @@ TOKENS = NUMBERS | {"in_tokens": True}
 METRICS = (
     Metric(
         "emotion_accuracy",
-        "target emotion followed",
-        EMOTION,
+        "target {noun} followed",
+        LABEL,
         follows_target,
         needs=NEEDS_EMOTION,
         paired_test=True,
         on_gold=True,
-        phrase="follows the target emotion",
-        card="target emotion followed",
+        phrase="follows the target {noun}",
+        card="target {noun} followed",
     ),
     Metric(
         "non_neutral_accuracy",
         "… of targets other than {neutral}",
-        EMOTION,
+        LABEL,
         follows_target,
         paired_test=True,
         on_gold=True,
-        phrase="follows target emotions other than {neutral}",
+        phrase="follows target {noun}s other than {neutral}",
         **NON_NEUTRAL,
     ),
     Metric(
         "target_probability",
-        "probability of the target emotion",
-        EMOTION,
+        "probability of the target {noun}",
+        LABEL,
         read_column("target_probability"),
         needs=("target_probability",),
         is_proportion=False,
     ),
-    Metric("emotion_f1_weighted", "emotion F1, weighted", EMOTION, higher_is_better=True, **EMOTION_F1),
-    Metric("emotion_f1_macro", "emotion F1, macro", EMOTION, higher_is_better=True, **EMOTION_F1),
+    Metric("emotion_f1_weighted", "{noun} F1, weighted", LABEL, higher_is_better=True, **EMOTION_F1),
+    Metric("emotion_f1_macro", "{noun} F1, macro", LABEL, higher_is_better=True, **EMOTION_F1),
     Metric(
         "emotion_f1_micro_without_neutral",
-        "emotion F1, micro without {neutral}",
-        EMOTION,
+        "{noun} F1, micro without {neutral}",
+        LABEL,
         needs=NON_NEUTRAL["needs"],
         **F1_METRICS,
     ),
     Metric(
         "non_neutral_f1_weighted",
         "F1 on targets other than {neutral}, weighted",
-        EMOTION,
+        LABEL,
         **F1_METRICS,
         **NON_NEUTRAL,
     ),
-    Metric("non_neutral_f1_macro", "F1 on targets other than {neutral}, macro", EMOTION, **F1_METRICS, **NON_NEUTRAL),
+    Metric("non_neutral_f1_macro", "F1 on targets other than {neutral}, macro", LABEL, **F1_METRICS, **NON_NEUTRAL),
     Metric(
         "ends_with_punctuation",
         "ends with punctuation",
@@ -180,7 +179,7 @@ def list_metrics(labels: Labels, known: Collection[str], gibberish_labels: Seque
         gibberish_labels: none without their classifier.
     """
     known = {*known, NEUTRAL} if labels.neutral else {*known}
-    found = [adapt_to_neutral(metric, labels.neutral) for metric in METRICS if known.issuperset(metric.needs)]
+    found = [metric for metric in METRICS if known.issuperset(metric.needs)]
     for label in gibberish_labels:
         of_clean = {"phrase": "writes clean replies", "card": "clean replies"} if label == CLEAN else {}
         is_label = has_value("gibberish_label", label)
@@ -195,15 +194,22 @@ def list_metrics(labels: Labels, known: Collection[str], gibberish_labels: Seque
             Metric(f"emotion/{emotion}/precision", emotion, PRECISION, hits, prediction, on_gold=True),
             Metric(f"emotion/{emotion}/f1", emotion, F1, denominator=target, **F1_METRICS),
         ]
-    return {metric.name: metric for metric in found}
+    return {metric.name: adapt_to_labels(metric, labels) for metric in found}
 
 
-def adapt_to_neutral(metric: Metric, neutral: str | None) -> Metric:
-    """The metric with the neutral label's name in its texts, and without the replies that it does not count."""
-    title, phrase = (text and text.format(neutral=neutral) for text in (metric.title, metric.phrase))
-    metric = replace(metric, title=title, phrase=phrase)
+def name_label_sections(labels: Labels) -> list[str]:
+    """The sections whose metrics are of one label each."""
+    return [section.replace("{noun}", labels.noun) for section in (RECALL, PRECISION, F1)]
+
+
+def adapt_to_labels(metric: Metric, labels: Labels) -> Metric:
+    """The metric with the labels' names in its texts, and without the replies that it does not count."""
+    texts = {name: getattr(metric, name) for name in ("title", "section", "phrase", "card")}
+    for name, text in texts.items():
+        texts[name] = text and text.replace("{neutral}", str(labels.neutral)).replace("{noun}", labels.noun)
+    metric = replace(metric, **texts)
     if metric.counts_neutral:
         return metric
-    others = has_other_value("target_emotion", neutral)
+    others = has_other_value("target_emotion", labels.neutral)
     numerator = both(metric.numerator, others) if metric.numerator else None
     return replace(metric, numerator=numerator, denominator=others)

@@ -131,7 +131,7 @@ def test_without_labels_and_classifiers_nothing_speaks_of_them(browser, tmp_path
 
 def test_with_labels_and_no_classifier_the_targets_are_shown(browser, tmp_path):
     text = show(compare_without_classifiers(EMOTION_LABELS, "baseline", "adapter"), browser, tmp_path)
-    assert "row 1: target anger\n" in text and "\ntarget emotion\n" in text
+    assert "row 1: target anger\n" in text and "\ntarget\n" in text
     assert not re.findall("predicted|gibberish|classifier|outcome|followed", text)
 
 

@@ -166,8 +166,9 @@ def describe_preference(comparison: Comparison) -> str:
 def describe_classifier_ceiling(comparison: Comparison) -> str:
     """What the emotion classifier says of the gold replies, and how each model differs from them."""
     gold = comparison.estimates[GOLD]["emotion_accuracy"]
+    noun = comparison.labels.noun
     text = (
-        f"The classifier itself finds the target emotion in {format_percent(gold.value)} of the gold replies"
+        f"The classifier itself finds the target {noun} in {format_percent(gold.value)} of the gold replies"
         f"{describe_interval(gold)}"
     )
     differences = "; ".join(
@@ -181,5 +182,5 @@ def describe_classifier_ceiling(comparison: Comparison) -> str:
     names = " and ".join(name_model(model, False) for model in above)
     return (
         f"{text}, so it cannot confirm more than that; {names} scored higher, which may show the classifier's "
-        f"errors as much as the emotion. {differences}"
+        f"errors as much as the {noun}. {differences}"
     )

@@ -25,9 +25,10 @@ def draw_plots(comparison: Comparison) -> list[Plot]:
     """Emotions and confusion only where a classifier has found emotions, margins only where pairs were measured."""
     plots = []
     if comparison.has_emotions:
-        confusion = "target emotion against predicted emotion, for every model and for the gold replies"
+        noun = comparison.labels.noun
+        confusion = f"target {noun} against predicted {noun}, for every model and for the gold replies"
         plots = [
-            Plot("emotions", "how often each model follows each target emotion", plot_emotions(comparison)),
+            Plot("emotions", f"how often each model follows each target {noun}", plot_emotions(comparison)),
             Plot("confusion", confusion, plot_confusion(comparison)),
         ]
     has_gibberish = any(metric.section == GIBBERISH for metric in comparison.metrics.values())
@@ -57,7 +58,8 @@ def plot_emotions(comparison: Comparison) -> Figure:
     else:
         labels = [f"{shorten_name(name)}, n = {count}" for name, count in prompts.items()]
         axes.set_xticks(range(len(names)), labels, rotation=90, fontsize=9)
-    axes.set_title(f"target emotion followed (%, 95 % interval){describe_left_out(comparison)}", loc="left")
+    title = f"target {comparison.labels.noun} followed (%, 95 % interval)"
+    axes.set_title(title + describe_left_out(comparison), loc="left")
     return picture
 
 
@@ -149,9 +151,9 @@ def plot_confusion(comparison: Comparison) -> Figure:
         axes.set_xticks(range(len(names)), labels, rotation=45, ha="right")
         axes.set_yticks(range(len(names)), labels)
         axes.set_title(escape_mathtext(model) + describe_left_out(comparison))
-        axes.set_xlabel("predicted emotion")
+        axes.set_xlabel(f"predicted {comparison.labels.noun}")
     for axes in places[:, 0]:
-        axes.set_ylabel("target emotion")
+        axes.set_ylabel(f"target {comparison.labels.noun}")
     return picture
 
 

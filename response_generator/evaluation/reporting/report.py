@@ -27,8 +27,9 @@ def write_report(
     """
     pictures = write_pictures(plots.draw_plots(comparison), folder)
     first, *conclusions = [keep_unbroken(conclusion) for conclusion in draw_conclusions(comparison)]
+    noun = comparison.labels.noun
     key_figures = [replace(card, note=keep_unbroken(card.note)) for card in cards.build_cards(comparison)]
-    of_all_replies, by_emotion = table.split_by_emotion(table.build_table(comparison))
+    of_all_replies, by_label = table.build_tables(comparison)
     pairs = table.format_preference(comparison)
     of_pairs = [Table({"": pairs}, title="Held-out preference pairs", style=table.STYLE)] if pairs else []
     gold_note = Paragraph("On the same prompts, with 95 % intervals.")
@@ -39,7 +40,7 @@ def write_report(
         Pictures(pictures[:1]),
         Section("Conclusions", [Sentences(conclusions)]),
         Section("Metrics", [Paragraph(table.describe_cells(comparison)), of_all_replies, *of_pairs], "on phones"),
-        *([Section("Metrics by emotion", [by_emotion], "always")] if comparison.has_emotions else []),
+        *([Section(f"Metrics by {noun}", [by_label], "always")] if comparison.has_emotions else []),
         Section("Differences from the gold replies", [gold_note, table.build_gold_table(comparison)], "always"),
         Section("Plots", [Pictures(pictures[1:])], "on phones"),
         build_browser(comparison),

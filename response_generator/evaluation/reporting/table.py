@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from response_generator.evaluation.comparison import GOLD, GOLD_TITLE, Comparison
-from response_generator.evaluation.metrics import F1, PRECISION, RECALL, Metric
+from response_generator.evaluation.metrics import Metric, name_label_sections
 from response_generator.evaluation.reporting.formats import format_interval, format_number, format_p_value
 from response_generator.evaluation.statistics.estimates import Estimate
 from response_generator.evaluation.statistics.intervals import MIN_PROMPTS
@@ -16,7 +16,6 @@ PREFERENCE_TITLES = {
     "margin_median": "margin, median",
     "margin_sd": "margin, SD",
 }
-BY_EMOTION = (RECALL, PRECISION, F1)  # sections of metrics
 STYLE = "metrics blocks"  # classes of report.css
 
 Groups = dict[str, list[list[str]]]  # rows by section; a row is a title and then one cell per column
@@ -27,7 +26,7 @@ RowFormat = Callable[[Metric, Comparison, CellFormat], list[str]]
 def describe_cells(comparison: Comparison) -> str:
     samples = f", each with its {comparison.samples} replies" if comparison.samples > 1 else ""
     runs = " and from the variation between training runs" if max(comparison.runs.values()) > 1 else ""
-    rare = ", as of a rare emotion" if comparison.has_emotions else ""
+    rare = f", as of a rare {comparison.labels.noun}" if comparison.has_emotions else ""
     return (
         "Rates in percent, differences in points. 95 % intervals are in brackets; they come from resampling the "
         f"{comparison.prompts:,} prompts{samples}{runs}. With fewer than {MIN_PROMPTS} prompts{rare}, "
@@ -50,11 +49,12 @@ def build_table(comparison: Comparison) -> Table:
     return Table(groups, build_header(comparison), style=STYLE)
 
 
-def split_by_emotion(table: Table) -> tuple[Table, Table]:
-    """The metrics of all replies, and those of each emotion."""
-    of_all_replies = {title: rows for title, rows in table.groups.items() if title not in BY_EMOTION}
-    by_emotion = {title: rows for title, rows in table.groups.items() if title in BY_EMOTION}
-    return replace(table, groups=of_all_replies), replace(table, groups=by_emotion)
+def build_tables(comparison: Comparison) -> tuple[Table, Table]:
+    """`build_table`, as the metrics of all replies, and those of each label."""
+    table, of_labels = build_table(comparison), name_label_sections(comparison.labels)
+    of_all_replies = {title: rows for title, rows in table.groups.items() if title not in of_labels}
+    by_label = {title: rows for title, rows in table.groups.items() if title in of_labels}
+    return replace(table, groups=of_all_replies), replace(table, groups=by_label)
 
 
 def build_gold_table(comparison: Comparison) -> Table:
@@ -66,9 +66,10 @@ def build_gold_table(comparison: Comparison) -> Table:
 
 def group_rows(comparison: Comparison, metrics: Iterable[Metric], form: CellFormat, format_row: RowFormat) -> Groups:
     groups: Groups = {}
+    of_labels = name_label_sections(comparison.labels)
     for metric in metrics:
         title = metric.title
-        if metric.section in BY_EMOTION:
+        if metric.section in of_labels:
             prompts = comparison.num_prompts_with_target(title)
             if not prompts:
                 continue

@@ -37,8 +37,8 @@ def show_table(comparison: Comparison, throughput: dict[str, dict[str, float]]) 
         console.print(table, "", sep="\n")
     if comparison.prompts < MIN_PROMPTS:
         console.print(f"With fewer than {MIN_PROMPTS} prompts only shares and their differences have intervals.")
-    by_emotion = ", also those of each emotion," if comparison.has_emotions else ""
-    console.print(f"All metrics{by_emotion} are in report.html.")
+    by_label = f", also those of each {comparison.labels.noun}," if comparison.has_emotions else ""
+    console.print(f"All metrics{by_label} are in report.html.")
     for model, speed in throughput.items():
         console.print(
             f"{model}: {speed['replies_per_second']:.2f} replies/s, {speed['new_tokens_per_second']:.1f} new tokens/s"
