@@ -68,7 +68,7 @@ test: $(INSTALLED) chromium
 	$(PYTHON) -m pytest -q -n 2 --dist loadfile -m "not gpu" tests
 
 test-fast: $(INSTALLED)
-	TEST_BACKEND=transformers $(PYTHON) -m pytest -q -m "not gpu and not slow" tests
+	TEST_BACKEND=transformers $(PYTHON) -m pytest -q -n 2 --dist loadfile -m "not gpu and not slow" tests
 
 test-gpu: $(INSTALLED)
 	$(PYTHON) -m pytest -q -m gpu tests

@@ -89,6 +89,7 @@ def is_refused_by_program(program: Program, values: dict, key: str) -> bool:
     return False
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("section", ["dpo", "lora", "generation", "from_pretrained", "sft", "trainer"])
 def test_schema_and_program_refuse_the_same_values_of_a_library(section):
     name, file = {

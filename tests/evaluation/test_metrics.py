@@ -81,6 +81,7 @@ def test_weighted_and_macro_f1_differ_when_supports_do():
     assert found["emotion_f1_weighted"] == pytest.approx((2 * anger + 4 * neutral) / 6)
 
 
+@pytest.mark.slow
 def test_the_metrics_of_every_resample_are_scikit_learns():
     """Few rows of rare emotions, so that resamples lack some of them as targets, predictions or both."""
     random = np.random.default_rng(3)

@@ -84,6 +84,7 @@ def find_replies(row: dict) -> list[int]:
     return [at for at in range(len(labels) - 1) if labels[at] == IGNORED_LABEL != labels[at + 1]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(["llama2", "chatml", *FAMILIES]))
 def test_no_reply_changes_the_ids_of_its_prompt(name, dialogues, tmp_path):
     formatter = build_formatter(name, tmp_path)
@@ -168,6 +169,7 @@ def test_all_programs_use_the_same_ids(tiny: Tiny, published, dialogues, tmp_pat
 REPLIES = ("I am so happy for you !", "5 times ! Are you sure ?", "Oh no , that is sad .", "Who is there ?")
 
 
+@pytest.mark.slow
 def test_a_trained_model_writes_the_learned_replies_in_both_ways(dialogues, tmp_path):
     formatter = build_formatter("llama2", tmp_path)
     tokenizer = formatter.tokenizer

@@ -11,6 +11,7 @@ from trl import DPOConfig
 
 from response_generator.training.cost import memory
 
+pytestmark = pytest.mark.slow
 PROMPT_TOKENS, REPLY_TOKENS = 448, 64  # of the longest pair, as docs/recipes.md says
 LLAMA_31_8B = LlamaConfig(
     vocab_size=128256,
