@@ -140,8 +140,8 @@ def simulate(random: np.random.Generator) -> list[dict]:
 @pytest.mark.slow
 def test_in_a_simulation_the_interval_holds_the_true_mean_as_often_as_it_says(monkeypatch):
     metric = list_metrics(EMOTION_LABELS, row(0, "anger", "anger"), [])["emotion_accuracy"]
-    alone = {metric.name: replace(metric, on_gold=False)}  # all else would take most of the time
-    monkeypatch.setattr(comparison, "list_metrics", lambda *_: alone)
+    only = {metric.name: replace(metric, on_gold=False)}  # all else would take most of the time
+    monkeypatch.setattr(comparison, "list_metrics", lambda *_: only)
     random = np.random.default_rng(0)
     covered = covered_by_prompts_alone = 0
     for _ in range(SIMULATIONS):
