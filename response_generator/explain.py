@@ -48,6 +48,7 @@ def main() -> None:
     programs: dict[Setting, list[Program]] = {}  # that read each setting; two may describe a key differently
     for program in PROGRAMS:
         schema = json_schema.describe_arguments(program.arguments)
+        schema["properties"] |= json_schema.FILE_KEYS if program.schema_name else {}
         for setting in list_settings(schema, schema["$defs"]):
             programs.setdefault(setting, []).append(program)
     found = find_settings(programs, key) if key else []
@@ -55,7 +56,7 @@ def main() -> None:
     for setting in sorted(found):
         show_setting(console, setting, programs[setting], setting.meaning)
         for line in describe_use(setting.path, programs[setting]):
-            console.print(Padding(Text(line), INDENT))
+            console.print(Padding(Text(line), INDENT, expand=False))
     for setting in sorted(programs):
         if not found or setting.path.startswith(f"{found[0].path}."):
             show_setting(console, setting, programs[setting], shorten(setting.meaning))
@@ -94,6 +95,8 @@ def find_settings(settings: dict[Setting, list[Program]], key: str) -> list[Sett
 
 def describe_use(path: str, programs: list[Program]) -> Iterator[str]:
     """What to try first, the values in the args files of the recipes, and that of the original recipe."""
+    if path in json_schema.FILE_KEYS:
+        return
     if path in ADVICE:
         start, reason, source = ADVICE[path]
         yield f"try first: {start}. {reason} (Source: {source}.)"
@@ -126,7 +129,7 @@ def show_setting(console: Console, setting: Setting, programs: list[Program], me
     """Prints a key with its values and programs, and below it its meaning."""
     names = ", ".join(program.name for program in programs)
     console.print(Text(setting.path, style="bold").append(f"  {setting.values}; {names}", style="not bold"))
-    console.print(Padding(Text(to_plain_text(meaning)), INDENT))
+    console.print(Padding(Text(to_plain_text(meaning)), INDENT, expand=False))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from tiny_assets import write_tiny_assets
 from tiny_families import write_tiny_family
 from tiny_models import DEMO_DATA, ROOT, write_tiny_adapter, write_tiny_classifier
 
-ROWS = 8  # of each data set: one batch
+ROWS = 10  # of each data set: one batch
 SPLITS = ("train", "validation", "test")
 PUBLISHED_ADAPTER = "hermeschen1116/response_generator_for_emotion_chat_bot@bbe8102695f6cceed52aeca9a1d1588a61a8e9e3"
 # The published emotion classifier has a label that is not an emotion; the args files map it.

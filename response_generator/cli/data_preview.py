@@ -1,8 +1,10 @@
-"""Output about the rows of a data set that a run leaves out. Imports no torch."""
+"""Output about the models that a run reads, and the rows of its data sets that it leaves out. Imports no torch."""
 
 from rich.text import Text
 
 from response_generator.config.dataset_schema import DatasetArguments
+from response_generator.config.section import Section
+from response_generator.config.source_list import list_sources
 from response_generator.data.datasets import Skipped
 from response_generator.data.raw_rows import count_rows
 from response_generator.preferences.filters import FILTERED
@@ -13,6 +15,13 @@ console = PlainConsole(highlight=False)
 
 def show_warning(message: str) -> None:
     console.print(Text(message, style="yellow"), soft_wrap=True)
+
+
+def show_models(arguments: Section) -> None:
+    """Prints the name of each model, adapter and classifier, which may come from a file that the args file extends."""
+    for source in list_sources(arguments):
+        if not source.data:
+            console.print(Text(f"{source.key}: {source.name}"), soft_wrap=True)
 
 
 def show_skipped(skipped: dict[str, Skipped]) -> None:

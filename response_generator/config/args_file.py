@@ -36,6 +36,10 @@ class ArgsFile:
         described = f"; {' extends '.join(map(str, chain))}" if extending else ""
         if os.path.realpath(file) in map(os.path.realpath, extending):
             raise InputError(f"{file}: {EXTENDS_KEY}: leads back to the same file{described}")
+        if extending and not file.exists():
+            raise InputError(
+                f"{file}: no such file; a path in {EXTENDS_KEY} is relative to the file in which it stands{described}"
+            )
         try:
             own = strict_json.read_object(file)
             bases = list_bases(file, own.pop(EXTENDS_KEY, None))

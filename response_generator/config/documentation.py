@@ -44,8 +44,8 @@ are complete examples; `args/README.md` lists all args files. Another run is wri
   others. What this file writes wins over them, a later file of a list over an earlier one, and `--set` over all.
 - Objects are merged key by key. All other values are replaced, lists too, and `special_tokens` and `emotion_labels`,
   which belong to one model. `null` removes what an extended file has: the default applies.
-- An error names the file that wrote the value. `args.json` in the run folder has the result, and
-  `environment.json` the names of all files, under `starts`.
+- An error about a value names the file that wrote it; one about a missing model or data file names the key alone.
+  `args.json` in the run folder has the result, and `environment.json` the names of all files, under `starts`.
 
 In a terminal, each key explains itself:
 
@@ -62,7 +62,8 @@ programs ignore the key.
 - `null` means that the key is not given: its default applies.
 - Models, adapters and data sets are hub ids, `owner/name` or `owner/name@revision` with a branch, tag or commit, or
   paths on this machine.
-- Paths may contain `~` and `$VARIABLES`. A relative path is relative to the folder in which the command runs.
+- Paths may contain `~` and `$VARIABLES`. A relative path is relative to the folder in which the command runs, only
+  those in `extends` and `$schema` to the file.
 - `--set KEY.PATH=VALUE` overrides one key, for example `--set dpo.beta=0.2`.
 - `token` is never a key: the libraries read `HF_TOKEN` from the environment.
 
@@ -76,7 +77,7 @@ libraries, with the beginning of their own description. Keys that the program se
 |---|---|
 | `--json_file FILE` | the args file |
 | `--set KEY.PATH=VALUE` | overrides one value; VALUE is JSON, or else text; repeatable |
-| `--dry_run` | checks everything, shows data and cost, writes nothing |
+| `--dry_run` | checks everything, shows models and data, writes nothing; DPO: takes a few steps, for memory and time |
 | `--verbose` | also shows what the libraries print about themselves |
 | `--help` | lists the options and the top-level keys |
 | `--from_predictions PATH` | `evaluate.py`: scores the replies of an earlier run again |

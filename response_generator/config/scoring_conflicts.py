@@ -14,12 +14,14 @@ FILTERS = {"chosen_has_target_emotion": "emotion_model", "chosen_gibberish_label
 def find_scoring_conflicts(model: type[Section], values: dict[str, Any]) -> Iterator[str]:
     """Finds the conflicts of an args file whose values may have any JSON type."""
     scoring = values.get("scoring")
-    if isinstance(scoring, dict):
+    if scoring is not None and not isinstance(scoring, dict):
+        return
+    if scoring is not None:
         yield from find_classifier_conflicts(scoring, values.get("labels", list(DAILY_DIALOG_EMOTIONS)))
     if model is PreferenceDataArguments and isinstance(values.get("reward", {}), dict):
         yield from find_weight_conflicts(values.get("reward", {}), scoring or {})
     # Without the section, training and describing read the labels that the pairs have.
-    if isinstance(scoring, dict) or model is PreferenceDataArguments:
+    if scoring is not None or model is PreferenceDataArguments:
         sections = {f"{key}.": values[key] for key in ("dataset", "eval_dataset") if isinstance(values.get(key), dict)}
         for place, section in ({"": values} | sections).items():
             if isinstance(section.get("filters"), dict):

@@ -50,7 +50,10 @@ def read_object(file: Path) -> dict[str, Any]:
         InputError: when the file cannot be read or does not hold one JSON object.
     """
     try:
-        value = parse_json(file.read_text(encoding="utf-8-sig"))
+        text = file.read_text(encoding="utf-8-sig")
+        if not text.strip():
+            raise JSONError("is empty")
+        value = parse_json(text)
     except JSONError as error:
         raise InputError(f"{file}: {error}") from error
     except (OSError, ValueError) as error:  # ValueError: not UTF-8, or an invalid file name

@@ -1,5 +1,6 @@
 """Checks the values of an args file against the schema and the pinned libraries, and reports all errors together."""
 
+import json
 import re
 from difflib import get_close_matches
 from typing import Any, TypeVar
@@ -173,7 +174,8 @@ def find_value_errors(path: str, value: Any, types: list[str], rule: KeyRule) ->
     json_type = library_keywords.json_type_of(value)
     items = value if isinstance(value, list) else [value]
     if types and json_type not in types and not (json_type == "integer" and "number" in types):
-        return [f"{path}: got {describe_value(value)}; allowed: {' or '.join(types)}"]
+        example = f", for example [{json.dumps(value)}]" if types == ["list"] and rule.values else ""
+        return [f"{path}: got {describe_value(value)}; allowed: {' or '.join(types)}{example}"]
     if rule.only_false and value:
         return [f"{path}: {rule.only_false}; remove the key"]
     numbers = [item for item in items if type(item) in (int, float)]

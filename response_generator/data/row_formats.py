@@ -52,7 +52,8 @@ def rename_columns(row: Any, columns: Mapping[str, str], needed: str) -> dict[st
 def check_present(row: dict[str, Any], names: Sequence[str]) -> None:
     missing = sorted(name for name in names if row.get(name) is None)
     if missing:
-        raise BadRow(f"has no {', '.join(missing)}; its columns: {', '.join(row) or 'none'}")
+        found = ", ".join(row) or "none"
+        raise BadRow(f"has no {', '.join(missing)}; its columns: {found}; dataset.columns takes other names")
 
 
 def has_shared_start(row: dict[str, Any]) -> bool:

@@ -13,8 +13,7 @@ from response_generator.constants import ADAPTER
 from response_generator.errors import InputError
 from response_generator.evaluation import predictions_file
 from response_generator.evaluation.comparison import RESERVED_NAMES
-from response_generator.evaluation.predictions_file import Prediction, list_generated_fields
-from response_generator.evaluation.saved_predictions import read_labels
+from response_generator.evaluation.predictions_file import Prediction, list_generated_fields, read_labels
 from response_generator.evaluation.scores import list_scored_fields
 from response_generator.labels import Labels
 from response_generator.runs import run_folder

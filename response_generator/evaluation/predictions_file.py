@@ -4,6 +4,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from response_generator.config.schema import LabelArguments
+from response_generator.config.validation import validate_arguments
 from response_generator.constants import PREDICTIONS_FILE
 from response_generator.data.datasets import BadRow, check_messages
 from response_generator.errors import InputError, raise_row_errors
@@ -132,3 +134,13 @@ def check_same_prompts(file: Path, rows: list[Prediction]) -> None:
         raise InputError(f"{file}: holds two replies of one model to one prompt and sample; remove one")
     if len(prompts) * len({sample for _, sample in everything}) != len(everything):
         raise InputError(f"{file}: its prompts have different numbers of replies; the run is not finished")
+
+
+def read_labels(arguments: dict[str, Any]) -> Labels:
+    """The labels of a run, from its args.json; before there was the key, they were the seven emotions.
+
+    Raises:
+        InputError: when they cannot be read.
+    """
+    values = {key: arguments[key] for key in LabelArguments.model_fields if key in arguments}
+    return validate_arguments(LabelArguments, values, "args.json").label_set

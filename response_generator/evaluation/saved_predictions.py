@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from response_generator.config import strict_json
-from response_generator.config.schema import EvaluateArguments, LabelArguments
-from response_generator.config.validation import validate_arguments
+from response_generator.config.schema import EvaluateArguments
 from response_generator.constants import PAIR_LOGPS_FILE, THROUGHPUT_FILE
 from response_generator.data.pair_tokenization import DROPPED_PAIRS
 from response_generator.data.reading import SKIPPED_ROWS
@@ -30,16 +29,6 @@ SCORING_KEYS = (
 )
 
 
-def read_labels(arguments: dict[str, Any]) -> Labels:
-    """The labels of a run, from its args.json; before there was the key, they were the seven emotions.
-
-    Raises:
-        InputError: when they cannot be read.
-    """
-    values = {key: arguments[key] for key in LabelArguments.model_fields if key in arguments}
-    return validate_arguments(LabelArguments, values, "args.json").label_set
-
-
 @dataclass(frozen=True)
 class SavedPredictions:
     """A predictions.jsonl, given by its path or by its run folder."""
@@ -59,7 +48,7 @@ class SavedPredictions:
         Raises:
             InputError: when they cannot be used, or a model has a name that means something else in metrics.json.
         """
-        earlier = read_labels(self.arguments) if self.arguments else labels
+        earlier = predictions_file.read_labels(self.arguments) if self.arguments else labels
         if earlier.names != labels.names:
             raise InputError(
                 f"labels: got {', '.join(labels.names) or 'none'}; the replies of {self.place} were generated with "

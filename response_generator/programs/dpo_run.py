@@ -35,6 +35,7 @@ def align(args: DPOArguments, run: RunFolder, rows: list[tuple[list[Pair], Skipp
     prepared = prepare_dpo(args, pairs, held_out)
     checkpointing.check_run_identity(run, prepared.identify_run(run))
     description = build_rows(describe_pairs(pairs, [], args.label_set))
+    data_preview.show_models(args)
     training_preview.show_pairs(prepared, description)
     data_preview.show_skipped({"dataset": skipped, "eval_dataset": skipped_held_out})
     data_preview.show_filtered(counts)

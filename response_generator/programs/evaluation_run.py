@@ -30,6 +30,7 @@ def evaluate(args: EvaluateArguments, run: RunFolder, rows: Rows, dry_run: bool)
     (dialogues, skipped), (pairs, skipped_pairs) = rows
     pair_dataset = args.heldout_pairs.dataset if args.heldout_pairs else None
     prepared = pipeline.prepare_evaluation(args, dialogues, pairs)
+    data_preview.show_models(args)
     prompt_preview.show_evaluation(args, prepared)
     data_preview.show_skipped({"dataset": skipped, "heldout_pairs.dataset": skipped_pairs})
     data_preview.show_limits({"dataset": args.dataset, "heldout_pairs.dataset": pair_dataset})

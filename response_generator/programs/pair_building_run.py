@@ -25,6 +25,7 @@ def build(
     prompts, too_short = cut_windows(dialogues, args)
     skipped = skipped + too_short
     prepared = prepare_building(args, prompts)
+    data_preview.show_models(args)
     prompt_preview.show_building(args, prepared)
     data_preview.show_skipped({"dataset": skipped})
     data_preview.show_limits({"dataset": args.dataset})

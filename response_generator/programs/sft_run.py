@@ -25,6 +25,7 @@ def fine_tune(args: SFTArguments, run: RunFolder, rows: list[tuple[list[Dialogue
     (dialogues, skipped), (held_out, skipped_held_out) = rows
     prepared = prepare_sft(args, dialogues, held_out)
     checkpointing.check_run_identity(run, prepared.identify_run(run))
+    data_preview.show_models(args)
     training_preview.show_dialogues(prepared)
     data_preview.show_skipped({"dataset": skipped, "eval_dataset": skipped_held_out})
     data_preview.show_limits({"dataset": args.dataset, "eval_dataset": args.eval_dataset})

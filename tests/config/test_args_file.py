@@ -102,9 +102,9 @@ def test_a_path_may_hold_variables_and_a_null_is_no_file(folder, monkeypatch):
         (
             {"a": "b.json", "b": ["none.json", "gone.json"]},
             [
-                "none.json: cannot be read ([Errno 2] No such file or directory: 'none.json'); "
+                "none.json: no such file; a path in extends is relative to the file in which it stands; "
                 "a.json extends b.json extends none.json",
-                "gone.json: cannot be read ([Errno 2] No such file or directory: 'gone.json'); "
+                "gone.json: no such file; a path in extends is relative to the file in which it stands; "
                 "a.json extends b.json extends gone.json",
             ],
         ),

@@ -25,5 +25,5 @@ def test_errors_of_all_data_sets_come_together(tmp_path):
         read_datasets(EMOTION_LABELS, empty, good, bad)
     assert raised.value.messages == [
         f"{empty.path} (split train): holds no rows",
-        f"{bad.path}, line 1: has no chosen, rejected; its columns: prompt",
+        f"{bad.path}, line 1: has no chosen, rejected; its columns: prompt; dataset.columns takes other names",
     ]

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import subprocess
 import sys
 
 import pytest
@@ -181,3 +182,8 @@ def test_runs_of_one_recipe_are_one_model(evaluated, tmp_path, monkeypatch, caps
     assert "3 runs of dpo" in said and "dpo (3 runs)" in said
     page = (tmp_path / "comparison" / "report.html").read_text(encoding="utf-8")
     assert "the variation between training runs" in page
+
+
+def test_a_comparison_imports_no_torch():
+    code = "import sys; from response_generator.programs import comparison_run; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -66,8 +66,15 @@ COPIES = {
         "runs/daily_dialog/pair_emotion_classifier/classifier": "assets/pair_emotion_classifier",
     },
 }
-# The file for the pairs that a document shows.
-SHOWN_PAIRS = {"plain_pairs.md": "my_data/pairs.jsonl"}
+# The files for the rows that a document shows, with a word that each of their rows has.
+SHOWN_ROWS = {
+    "plain_pairs.md": {
+        "pairs.jsonl": '"chosen"',
+        "heldout_pairs.jsonl": '"chosen"',
+        "dialogues.jsonl": '"messages"',
+        "test_dialogues.jsonl": '"messages"',
+    }
+}
 # What is removed before the commands that contain these words.
 REMOVED = {
     "demo.pair_classifiers": ("assets/pair_emotion_classifier", "assets/pair_gibberish_classifier"),
@@ -156,7 +163,7 @@ def execute(command: str, patch: pytest.MonkeyPatch) -> None:
     patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"Hello .\n/compare\n")))  # for the chat
     printed = run_program(program, options, patch)
     if program == "response_generator.chat":
-        expected = r"^open http://127\.0\.0\.1:\d+/" if "--serve" in options else r"\ttarget neutral .*\n.*\ttarget "
+        expected = r"^open http://127\.0\.0\.1:\d+/" if "--serve" in options else r"^\S+\t.+\t.*seed 42.*\n^\S+\t"
         assert re.search(expected, printed, re.MULTILINE), command
     elif program == "response_generator.explain":
         assert printed.startswith(f"{options[0]}  "), command
@@ -217,18 +224,19 @@ def test_the_commands_of_the_readme_work(after_readme):
     assert {"demo/evaluate/emotion_accuracy", "beta/evaluate/emotion_accuracy"} <= metrics.keys()
 
 
-def write_shown_pairs(document: str, file: Path) -> None:
+def write_shown_rows(document: str, folder: Path) -> None:
     blocks = [block.text for block in BLOCKS if block.file.name == document and block.language == "jsonl"]
-    file.parent.mkdir()
-    file.write_text("".join(text for text in blocks if '"chosen"' in text), encoding="utf-8")
+    folder.mkdir()
+    for name, word in SHOWN_ROWS[document].items():
+        (folder / name).write_text("".join(text for text in blocks if word in text), encoding="utf-8")
 
 
 @pytest.mark.parametrize("document", [document for document in PLAN if document != "README.md"])
 def test_the_commands_of_a_document_work(document, repository, monkeypatch):
     for name, source in COPIES.get(document, {}).items():
         shutil.copytree(repository / source, repository / name)
-    if document in SHOWN_PAIRS:
-        write_shown_pairs(document, repository / SHOWN_PAIRS[document])
+    if document in SHOWN_ROWS:
+        write_shown_rows(document, repository / "my_data")
     for command in PLAN[document]:
         execute(command, monkeypatch)
 

@@ -13,6 +13,8 @@ from conftest import ROOT, read_args, read_json, read_lines
 from documents import TEXTS
 from tiny_assets import link_repository, write_tiny_assets
 
+from response_generator.config.schema import LabelArguments
+
 PAGE = TEXTS[ROOT / "docs" / "your-own-data.md"]
 # Tiny models have two layers, write nothing that passes a filter, and need large updates to survive a 16-bit merge.
 OVERRIDES = {
@@ -106,7 +108,10 @@ def test_the_page_leads_to_an_aligned_adapter(folder, monkeypatch, capfd):
 
 
 def test_the_recipe_is_that_of_the_results():
-    """The args files differ from those that were measured on DailyDialog in paths and names alone."""
+    """The args files differ from those that were measured on DailyDialog in paths and names alone, and name the labels,
+    which are the default."""
+    labels = ("labels", "neutral_label")
+    defaults = {key: LabelArguments.model_fields[key].default for key in labels}
     for file in sorted((ROOT / "args" / "daily_dialog").iterdir()):
         measured, own = (read_args(f"{folder}/{file.name}") for folder in ("daily_dialog", "own_data"))
         for values in (measured, own):
@@ -114,4 +119,5 @@ def test_the_recipe_is_that_of_the_results():
                 values.pop(key, None)
             values.get("scoring", {}).pop("emotion_model", None)
             values.get("dpo", {}).pop("shared_prefix", None)  # both layouts compute the same
+        assert {key: own.pop(key) for key in labels} == defaults
         assert own == measured, file.name

@@ -118,7 +118,7 @@ def test_training_is_the_same_with_sample_replies(tiny, tmp_path):
     settings = {"every_steps": 2, "prompts": 3, "max_new_tokens": 6}
     trainers = []
     for name, sample_args in (("without", None), ("with", settings)):
-        trainer, prepared = build(tiny, tmp_path / name, samples=sample_args, **changes)
+        trainer, prepared = build(tiny, tmp_path / name, sample_replies=sample_args, **changes)
         file = tmp_path / name / "samples.jsonl"
         arguments = SampleArguments(**settings)
         trainer.add_callback(SampleReplies(trainer, prepared.sample_requests, arguments, 42, file, Tracker(), NO_BAR))
