@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from rich.console import Console
-from rich.padding import Padding
 from rich.text import Text
 
 from response_generator.cli import command_line
@@ -28,7 +27,7 @@ from response_generator.runs.terminal import open_console
 
 ARGS = Path(__file__).parents[1] / "args"
 RECIPES = ("", "demo/", "daily_dialog/")  # folders of args whose values are shown
-INDENT = (0, 0, 0, 4)  # above, right, below, left
+INDENT_CHARACTERS = 4
 
 
 class Setting(NamedTuple):
@@ -56,7 +55,7 @@ def main() -> None:
     for setting in sorted(found):
         show_setting(console, setting, programs[setting], setting.meaning)
         for line in describe_use(setting.path, programs[setting]):
-            console.print(Padding(Text(line), INDENT, expand=False))
+            print_indented(console, line)
     for setting in sorted(programs):
         if not found or setting.path.startswith(f"{found[0].path}."):
             show_setting(console, setting, programs[setting], shorten(setting.meaning))
@@ -106,7 +105,7 @@ def describe_use(path: str, programs: list[Program]) -> Iterator[str]:
         if (value := find_value(path, name)) is not None:
             files.setdefault(value, []).append(f"args/{name}")
     values = [f"{value} in {', '.join(found)}" for value, found in files.items()]
-    yield f"in the recipes: {'; '.join(values) or 'not set, so the default applies'}"
+    yield f"in the recipes: {'; '.join(values) or 'set neither in args/ nor in args/demo/ and args/daily_dialog/'}"
     for name in names:
         if path in ORIGINAL_KEYS.get(name, ()):
             yield f"in the original recipe: {find_value(path, name)}"
@@ -129,7 +128,14 @@ def show_setting(console: Console, setting: Setting, programs: list[Program], me
     """Prints a key with its values and programs, and below it its meaning."""
     names = ", ".join(program.name for program in programs)
     console.print(Text(setting.path, style="bold").append(f"  {setting.values}; {names}", style="not bold"))
-    console.print(Padding(Text(to_plain_text(meaning)), INDENT, expand=False))
+    print_indented(console, to_plain_text(meaning))
+
+
+def print_indented(console: Console, text: str) -> None:
+    """Without spaces at the ends of lines, which end up in a file or a pipe."""
+    for line in Text(text).wrap(console, console.width - INDENT_CHARACTERS):
+        line.rstrip()
+        console.print(Text(" " * INDENT_CHARACTERS).append_text(line), soft_wrap=True)
 
 
 if __name__ == "__main__":

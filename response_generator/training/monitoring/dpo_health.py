@@ -14,7 +14,7 @@ WINDOW_LOG_LINES = 5  # log lines
 MIN_PAIRS = 200  # at chance, the accuracy over so many pairs is between 0.43 and 0.57 in 95 of 100 runs
 MIN_ACCURACY_ABOVE_CHANCE = 0.05
 
-UNCHECKED_NOTE = f"one of them needs {MIN_PAIRS} pairs"
+UNCHECKED_NOTE = f"one of them needs {WINDOW_LOG_LINES} lines of the log, and one {MIN_PAIRS} pairs"
 
 
 def find_dpo_warnings(state: TrainerState, args: DPOConfig) -> dict[str, str | None]:
