@@ -50,7 +50,7 @@ def test_the_last_part_of_a_key_is_enough(run):
 @pytest.mark.parametrize(
     ("key", "values"),
     [
-        ("dpo.ld_alpha", "not set, so the default applies"),
+        ("dpo.ld_alpha", "set neither in args/ nor in args/demo/ and args/daily_dialog/"),
         ("dpo.learning_rate", "5e-05 in args/dpo_arg.json; 0.0002 in args/demo/dpo_arg.json, args/daily_dialog/"),
         ("dpo.precompute_ref_log_probs", "true in args/dpo_arg.json"),
         ("dpo.shared_prefix", '"auto" in args/dpo_arg.json; true in args/demo/dpo_arg.json'),
