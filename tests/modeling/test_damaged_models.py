@@ -88,7 +88,7 @@ def insert_nan(tensors: dict) -> None:
 ADAPTERS = {
     "configuration is a list": (write_file(CONFIG, "[]"), "adapter_config.json: holds a list; needed: one JSON object"),
     "configuration is broken JSON": (write_file(CONFIG, "{"), "adapter_config.json: broken JSON"),
-    "configuration is empty": (write_file(CONFIG, ""), "adapter_config.json: broken JSON"),
+    "configuration is empty": (write_file(CONFIG, ""), "adapter_config.json: is empty"),
     "configuration repeats a key": (write_file(CONFIG, '{"r": 4, "r": 8}'), "r: written twice"),
     "rank is text": (write_config(r="four"), "adapter_config.json: r: got 'four'; allowed: an integer from 1"),
     "rank is huge": (write_config(r=2**70), "adapter_config.json: r: got 1180591620717411303424; allowed"),
