@@ -130,12 +130,12 @@ def test_own_labels_without_a_neutral_one_have_scikit_learns_f1_and_no_metric_of
 
 def test_any_label_may_be_the_neutral_one():
     labels = Labels(("anger", "fear", "plain"), "plain")
-    rows = [row(0, "anger", "anger"), row(1, "anger", "plain"), row(2, "plain", "plain"), row(3, "plain", "fear")]
+    rows = [row(0, "anger", "anger"), row(1, "anger", "plain"), row(2, "plain", "fear"), row(3, "plain", "fear")]
     totals = measure(rows, labels)
     found = {name: values[0] for name, values in totals.compute(np.ones((1, totals.prompts))).items()}
-    assert (found["emotion_accuracy"], found["non_neutral_accuracy"]) == (2 / 4, 1 / 2)
-    # Of anger and fear: one hit, two targets, two predictions.
-    assert found["emotion_f1_micro_without_neutral"] == 2 * 1 / (2 + 2)
+    assert (found["emotion_accuracy"], found["non_neutral_accuracy"]) == (1 / 4, 1 / 2)
+    # Of anger and fear: one hit, two targets, three predictions.
+    assert found["emotion_f1_micro_without_neutral"] == 2 * 1 / (2 + 3)
     assert found["non_neutral_f1_macro"] == pytest.approx(2 / 3)  # of anger: precision 1/1, recall 1/2
     found = metrics.list_metrics(labels, rows[0], []).values()
     assert {"… of targets other than plain", "label F1, micro without plain"} <= {metric.title for metric in found}
