@@ -64,8 +64,6 @@ def describe_difference(model: str, first: str, metric: Metric, comparison: Comp
         return (
             f"{name_model(model)} {metric.phrase} {direction} often than {name_model(first, False)}: {numbers}, {size}."
         )
-    if difference.value == 0:
-        return f"{name_model(model)} {metric.phrase} as often as {name_model(first, False)} ({numbers}, {size})."
     return (
         f"It is not clear whether {name_model(model, False)} {metric.phrase} more or less often than "
         f"{name_model(first, False)}: the difference could be noise, because "
