@@ -8,22 +8,24 @@ import sys
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Iterator
 from difflib import get_close_matches
+from functools import reduce
+from operator import getitem
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from rich.console import Console
 from rich.text import Text
 
 from response_generator.cli import command_line
 from response_generator.config import json_schema
-from response_generator.config.args_file import ArgsFile
-from response_generator.config.documentation import describe_allowed, describe_default, shorten, to_plain_text
+from response_generator.config.args_file import ArgsFile, has_key
+from response_generator.config.documentation import describe_allowed, describe_default, shorten
 from response_generator.config.json_schema import find_section_name
 from response_generator.config.library.advice import ADVICE, ORIGINAL_KEYS
 from response_generator.config.library.library_keywords import REFUSALS
 from response_generator.config.programs import PROGRAMS, Program
 from response_generator.errors import InputError
-from response_generator.runs.terminal import open_console
+from response_generator.runs.terminal import open_console, to_plain_text
 
 ARGS = Path(__file__).parents[1] / "args"
 RECIPES = ("", "demo/", "daily_dialog/")  # folders of args whose values are shown
@@ -116,12 +118,8 @@ def find_value(path: str, name: str) -> str | None:
     file = ARGS / name
     if not file.is_file():  # args/ is not part of an installed package
         return None
-    value: Any = ArgsFile.read(file).values
-    for key in path.split("."):
-        if not isinstance(value, dict) or key not in value:
-            return None
-        value = value[key]
-    return json.dumps(value, ensure_ascii=False)
+    values, keys = ArgsFile.read(file).values, path.split(".")
+    return json.dumps(reduce(getitem, keys, values), ensure_ascii=False) if has_key(values, keys) else None
 
 
 def show_setting(console: Console, setting: Setting, programs: list[Program], meaning: str) -> None:

@@ -13,7 +13,7 @@ class ReplyStopped(Exception):
 
 
 @dataclass(frozen=True)
-class Labels:
+class FoundLabels:
     """What the classifiers find in a reply, None without a classifier; the names are those of predictions.jsonl."""
 
     predicted_emotion: str | None
@@ -39,7 +39,7 @@ class Reply:
     new_tokens: int
     hit_max_new_tokens: bool
     left_out_turns: int
-    labels: Labels | None
+    labels: FoundLabels | None
 
     @property
     def is_followed(self) -> bool | None:

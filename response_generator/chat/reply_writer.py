@@ -5,7 +5,7 @@ from peft import PeftModel
 from transformers import GenerationConfig
 from transformers.generation.streamers import BaseStreamer
 
-from response_generator.chat.reply import Labels, Reply, ShowText
+from response_generator.chat.reply import FoundLabels, Reply, ShowText
 from response_generator.config.chat_schema import ChatArguments
 from response_generator.data.chat_template import ChatFormatter
 from response_generator.data.datasets import Message
@@ -145,9 +145,9 @@ class ReplyWriter:
             f"has room for {self.room} beside generation.max_new_tokens ({self.config.max_new_tokens})"
         )
 
-    def label(self, text: str, emotion: str) -> Labels | None:
+    def label(self, text: str, emotion: str) -> FoundLabels | None:
         if not self.emotions and not self.gibberish:
             return None
         emotions, gibberish = (classifiers.classify(each, [text])[0] for each in (self.emotions, self.gibberish))
         of_emotion = (emotions.label, emotions.score, emotions.probabilities[emotion]) if emotions else (None,) * 3
-        return Labels(*of_emotion, *((gibberish.label, gibberish.score) if gibberish else (None, None)))
+        return FoundLabels(*of_emotion, *((gibberish.label, gibberish.score) if gibberish else (None, None)))

@@ -14,7 +14,6 @@ from typing import Any
 
 from response_generator.config import paths
 from response_generator.config.args_file import EXTENDS_KEY, ArgsFile
-from response_generator.config.documentation import to_plain_text
 from response_generator.config.validation import Arguments, validate_arguments
 from response_generator.errors import InputError, RunError
 from response_generator.runs import distributed, library_output, terminal
@@ -108,7 +107,7 @@ def describe_sections(model: type[Arguments]) -> str:
     start, columns = max(map(len, model.model_fields)) + 4, shutil.get_terminal_size().columns - 2
     return "\n".join(
         textwrap.fill(
-            to_plain_text(" ".join(field.description.split())),
+            terminal.to_plain_text(" ".join(field.description.split())),
             max(columns, start + MIN_HELP_CHARACTERS),
             initial_indent=f"  {key:<{start - 2}}",
             subsequent_indent=" " * start,

@@ -9,7 +9,7 @@ from response_generator.config.library.library_keywords import read_default
 from response_generator.config.library.training_keys import F_DIVERGENCES, LOSS_TYPES
 from response_generator.config.preference_schema import PreferenceDataArguments
 from response_generator.config.schema import EvaluateArguments, LabelArguments
-from response_generator.config.scoring_conflicts import find_scoring_conflicts
+from response_generator.config.scoring_conflicts import find_scoring_conflicts, list_filters
 from response_generator.config.section import Section
 from response_generator.config.training_schema import ClassifierArguments
 from response_generator.labels import DAILY_DIALOG_EMOTIONS
@@ -19,10 +19,6 @@ LOSSES_WITH_F_DIVERGENCE = {"sigmoid", "sigmoid_norm", "hinge", "ipo", "exo_pair
 
 def find_conflicts(model: type[Section], values: dict[str, Any]) -> Iterator[str]:
     """Finds the conflicts of an args file whose values may have any JSON type."""
-    labels, neutral = values.get("labels"), values.get("neutral_label")
-    is_default = neutral in (None, LabelArguments.model_fields["neutral_label"].default)  # as args.json has it
-    if isinstance(labels, list) and not is_default and neutral not in labels:
-        yield f"neutral_label: got {neutral!r}; allowed: one of labels, {', '.join(map(str, labels))}; or null"
     yield from find_scoring_conflicts(model, values)
     for section in ("dpo", "sft"):
         if isinstance(values.get(section), dict):
@@ -39,16 +35,15 @@ def find_conflicts(model: type[Section], values: dict[str, Any]) -> Iterator[str
             beams = values["generation"]["num_beams"]
             yield f"generation.num_beams: got {beams}; allowed: 1; replies are shown token by token"
     yield from find_label_conflicts(model, values)
-    sections = {key: values[key] for key in ("dataset", "eval_dataset") if isinstance(values.get(key), dict)}
-    filters = {"filters": values.get("filters")}
-    filters |= {f"{key}.filters": section.get("filters") for key, section in sections.items()}
-    for path, section in filters.items():
-        if isinstance(section, dict):
-            yield from find_filter_conflicts(path, section, has_labels=values.get("labels") != [])
+    for path, section in list_filters(values):
+        yield from find_filter_conflicts(path, section, has_labels=values.get("labels") != [])
 
 
 def find_label_conflicts(model: type[Section], values: dict[str, Any]) -> Iterator[str]:
-    labels = values.get("labels", list(DAILY_DIALOG_EMOTIONS))
+    labels, neutral = values.get("labels", list(DAILY_DIALOG_EMOTIONS)), values.get("neutral_label")
+    is_default = neutral in (None, LabelArguments.model_fields["neutral_label"].default)  # as args.json has it
+    if isinstance(labels, list) and not is_default and neutral not in labels:
+        yield f"neutral_label: got {neutral!r}; allowed: one of labels, {', '.join(map(str, labels))}; or null"
     if labels == [] and model is ClassifierArguments:
         yield "labels: got []; a classifier needs the labels that it is to tell apart"
     if labels == [] and values.get("target_emotions") == "balanced":

@@ -196,11 +196,6 @@ def shorten(meaning: str) -> str:
     return first
 
 
-def to_plain_text(meaning: str) -> str:
-    """A description without the markup of Markdown, for the terminal."""
-    return re.sub(r"\[([^\]]+)\]\((http[^)]+)\)", r"\1 (\2)", meaning).replace("`", "")
-
-
 def write_page() -> None:
     FILE.write_text(build_page(), encoding="utf-8")
     print(f"wrote {FILE}")

@@ -22,10 +22,16 @@ def find_scoring_conflicts(model: type[Section], values: dict[str, Any]) -> Iter
         yield from find_weight_conflicts(values.get("reward", {}), scoring or {})
     # Without the section, training and describing read the labels that the pairs have.
     if scoring is not None or model is PreferenceDataArguments:
-        sections = {f"{key}.": values[key] for key in ("dataset", "eval_dataset") if isinstance(values.get(key), dict)}
-        for place, section in ({"": values} | sections).items():
-            if isinstance(section.get("filters"), dict):
-                yield from find_filter_conflicts(f"{place}filters", section["filters"], scoring or {})
+        for path, filters in list_filters(values):
+            yield from find_missing_classifiers(path, filters, scoring or {})
+
+
+def list_filters(values: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The sections of filters in an args file, each with its path."""
+    for path in ("", "dataset.", "eval_dataset."):
+        section = values.get(path.removesuffix(".")) if path else values
+        if isinstance(section, dict) and isinstance(section.get("filters"), dict):
+            yield f"{path}filters", section["filters"]
 
 
 def find_classifier_conflicts(scoring: dict[str, Any], labels: Any) -> Iterator[str]:
@@ -53,7 +59,7 @@ def find_weight_conflicts(reward: dict[str, Any], scoring: dict[str, Any]) -> It
             yield f"scoring.{classifier}: missing; reward.{key} is {weight}; name a classifier, or set the weight to 0"
 
 
-def find_filter_conflicts(place: str, filters: dict[str, Any], scoring: dict[str, Any]) -> Iterator[str]:
+def find_missing_classifiers(path: str, filters: dict[str, Any], scoring: dict[str, Any]) -> Iterator[str]:
     for key, classifier in FILTERS.items():
         if filters.get(key) and scoring.get(classifier) is None:
-            yield f"scoring.{classifier}: missing; {place}.{key} needs it; name a classifier, or remove the filter"
+            yield f"scoring.{classifier}: missing; {path}.{key} needs it; name a classifier, or remove the filter"

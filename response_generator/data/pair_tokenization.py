@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+from abc import ABC, abstractmethod
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import ClassVar
@@ -26,7 +27,7 @@ TEXT, MESSAGES = "text", "messages"  # form of a row's prompt
 
 
 @dataclass
-class TokenizedRows:
+class TokenizedRows(ABC):
     """Tokenized rows of a data set, and counts of rows. `longest_part` is the part of `lengths` that is a whole row."""
 
     longest_part: ClassVar[str]
@@ -47,13 +48,13 @@ class TokenizedRows:
         """Returns a hash of all token ids, by which a checkpoint recognizes its data."""
         return hashlib.sha256(json.dumps(self.rows).encode("utf-8")).hexdigest()
 
+    @abstractmethod
     def dropped_metrics(self, key: str) -> dict[str, int]:
         """Returns the metrics of the dropped rows of the data set `key`; empty without drops."""
-        raise NotImplementedError
 
+    @abstractmethod
     def lengths(self) -> dict[str, list[int]]:
         """Returns the token counts of each part of each row."""
-        raise NotImplementedError
 
 
 @dataclass

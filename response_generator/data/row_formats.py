@@ -24,10 +24,11 @@ def normalize_pair(row: Any, columns: Mapping[str, str]) -> dict[str, Any]:
         BadRow: when a column is missing.
     """
     row = rename_columns(row, columns, "chosen, prompt, rejected")
-    check_present(row, ("chosen", "rejected") if has_shared_start(row) else MESSAGE_COLUMNS)
-    row = {"has_shared_start": False} | row
-    if has_shared_start(row):
-        row |= split_shared_start(row["chosen"], row["rejected"]) | {"has_shared_start": True}
+    is_shared = has_shared_start(row)
+    check_present(row, ("chosen", "rejected") if is_shared else MESSAGE_COLUMNS)
+    row = row | {"has_shared_start": is_shared}
+    if is_shared:
+        row |= split_shared_start(row["chosen"], row["rejected"])
     return row | {name: add_labels(row[name], name) for name in MESSAGE_COLUMNS}
 
 

@@ -199,15 +199,17 @@ def list_metrics(labels: Labels, known: Collection[str], gibberish_labels: Seque
 
 def name_label_sections(labels: Labels) -> list[str]:
     """The sections whose metrics are of one label each."""
-    return [section.replace("{noun}", labels.noun) for section in (RECALL, PRECISION, F1)]
+    return [fill_in(section, labels) for section in (RECALL, PRECISION, F1)]
+
+
+def fill_in(text: str, labels: Labels) -> str:
+    return text.replace("{neutral}", str(labels.neutral)).replace("{noun}", labels.noun)
 
 
 def adapt_to_labels(metric: Metric, labels: Labels) -> Metric:
     """The metric with the labels' names in its texts, and without the replies that it does not count."""
     texts = {name: getattr(metric, name) for name in ("title", "section", "phrase", "card")}
-    for name, text in texts.items():
-        texts[name] = text and text.replace("{neutral}", str(labels.neutral)).replace("{noun}", labels.noun)
-    metric = replace(metric, **texts)
+    metric = replace(metric, **{name: fill_in(text, labels) for name, text in texts.items() if text is not None})
     if metric.counts_neutral:
         return metric
     others = has_other_value("target_emotion", labels.neutral)

@@ -44,11 +44,12 @@ def write_report(
 
 
 def list_failed(failed: list[dict[str, Any]]) -> Section:
+    has_targets = failed[0]["target_emotion"] is not None
     rows = []
     for row in failed:
         filters = ", ".join(f"{name} {count}" for name, count in row["failures"].items())
-        target = [] if row["target_emotion"] is None else [row["target_emotion"]]
+        target = [row["target_emotion"]] if has_targets else []
         rows.append([f"{row['index']}: {row['last_turn']}", *target, row["attempts"], filters])
-    headings = ["prompt", *(["target"] if target else []), "attempts", "failed filters"]
+    headings = ["prompt", *(["target"] if has_targets else []), "attempts", "failed filters"]
     table = Table({"": rows}, headings, style="blocks")
     return Section(f"Prompts without a pair ({len(failed)})", [table], "always")

@@ -35,6 +35,11 @@ def to_one_line(text: str) -> str:
     return " ".join(show_controls(text).split())
 
 
+def to_plain_text(meaning: str) -> str:
+    """A description without the markup of Markdown, for the terminal."""
+    return re.sub(r"\[([^\]]+)\]\((http[^)]+)\)", r"\1 (\2)", meaning).replace("`", "")
+
+
 class Output:
     """stdout or stderr. After an error of writing, everything goes to the null device, also what libraries write to its
     descriptor. What this class does not define is that of the stream."""

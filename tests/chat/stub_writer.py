@@ -3,8 +3,7 @@
 from tiny_models import EMOTION_LABELS
 
 from response_generator.chat.dialogue import Conversation
-from response_generator.chat.reply import Labels as FoundLabels
-from response_generator.chat.reply import Reply
+from response_generator.chat.reply import FoundLabels, Reply
 from response_generator.labels import Labels
 
 

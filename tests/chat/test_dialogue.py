@@ -6,7 +6,7 @@ import pytest
 from stub_writer import StubWriter, ignore, start_dialogue
 from tiny_models import EMOTION_LABELS
 
-from response_generator.chat.reply import Labels, Reply, ReplyStopped
+from response_generator.chat.reply import FoundLabels, Reply, ReplyStopped
 from response_generator.config.dataset_schema import DatasetArguments
 from response_generator.config.library.key_rule import MAX_SEED
 from response_generator.data.reading import read_dialogues
@@ -166,15 +166,15 @@ def test_an_empty_reply_is_no_row(tmp_path):
     [
         (Reply("SFT", "anger", 42, "No .", 3, False, 0, None), "target anger; 3 tokens; seed 42"),
         (
-            Reply("SFT", "anger", 42, "No .", 3, False, 0, Labels("anger", 0.811, 0.811, "clean", 0.5)),
+            Reply("SFT", "anger", 42, "No .", 3, False, 0, FoundLabels("anger", 0.811, 0.811, "clean", 0.5)),
             "target anger followed (0.81); clean (0.50); 3 tokens; seed 42",
         ),
         (
-            Reply("SFT", "anger", 42, "No .", 3, False, 0, Labels(None, None, None, "clean", 0.5)),
+            Reply("SFT", "anger", 42, "No .", 3, False, 0, FoundLabels(None, None, None, "clean", 0.5)),
             "target anger; clean (0.50); 3 tokens; seed 42",
         ),
         (
-            Reply("SFT", "anger", 42, "No .", 8, True, 2, Labels("fear", 0.5, 0.25, "noise", 1.0)),
+            Reply("SFT", "anger", 42, "No .", 8, True, 2, FoundLabels("fear", 0.5, 0.25, "noise", 1.0)),
             "target anger not followed (0.25), it is fear (0.50); noise (1.00); 8 tokens; seed 42; "
             "cut off by max_new_tokens; without the oldest 2 turns, for which the context is too short",
         ),

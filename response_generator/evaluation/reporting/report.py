@@ -29,7 +29,7 @@ def write_report(
     first, *conclusions = [keep_unbroken(conclusion) for conclusion in draw_conclusions(comparison)]
     noun = comparison.labels.noun
     key_figures = [replace(card, note=keep_unbroken(card.note)) for card in cards.build_cards(comparison)]
-    of_all_replies, by_label = table.build_tables(comparison)
+    of_all_replies, by_label = table.build_report_tables(comparison)
     pairs = table.format_preference(comparison)
     of_pairs = [Table({"": pairs}, title="Held-out preference pairs", style=table.STYLE)] if pairs else []
     gold_note = Paragraph("On the same prompts, with 95 % intervals.")

@@ -49,7 +49,7 @@ def build_table(comparison: Comparison) -> Table:
     return Table(groups, build_header(comparison), style=STYLE)
 
 
-def build_tables(comparison: Comparison) -> tuple[Table, Table]:
+def build_report_tables(comparison: Comparison) -> tuple[Table, Table]:
     """`build_table`, as the metrics of all replies, and those of each label."""
     table, of_labels = build_table(comparison), name_label_sections(comparison.labels)
     of_all_replies = {title: rows for title, rows in table.groups.items() if title not in of_labels}
