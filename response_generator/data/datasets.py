@@ -34,11 +34,11 @@ class Dialogue:
 
 @dataclass(frozen=True)
 class ReplyLabels:
-    """What the classifiers found in a reply."""
+    """What the classifiers found in a reply; None without a classifier."""
 
-    emotion: str
-    gibberish_label: str
-    gibberish_score: float
+    emotion: str | None
+    gibberish_label: str | None
+    gibberish_score: float | None
 
 
 @dataclass(frozen=True)

@@ -93,15 +93,15 @@ def compute_pair_logps_apart(
     return list(zip(logps[::2], logps[1::2], strict=True))
 
 
-def read_reward_margins(folder: Path, preferences: HeldOutPairArguments | None) -> np.ndarray:
+def read_reward_margins(folder: Path, heldout_pairs: HeldOutPairArguments | None) -> np.ndarray:
     """Reward margins of the pairs, (pairs,), with the adapter as policy and the baseline as reference.
 
-    Empty when `preferences` is None, or no pairs were measured.
+    Empty when `heldout_pairs` is None, or no pairs were measured.
 
     Raises:
         InputError: when the file does not have every pair under both models.
     """
-    if preferences is None:
+    if heldout_pairs is None:
         return np.array([])
     file = folder / PAIR_LOGPS_FILE
     logps = {row_key(row): row for row in json_lines.read_jsonl(file)}
@@ -117,4 +117,4 @@ def read_reward_margins(folder: Path, preferences: HeldOutPairArguments | None) 
         for model in (ADAPTER, BASELINE)
         for side in SIDES
     )
-    return reward_margins(*columns, beta=preferences.beta)
+    return reward_margins(*columns, beta=heldout_pairs.beta)

@@ -84,7 +84,7 @@ class SavedPredictions:
             return
         if not (self.folder / PAIR_LOGPS_FILE).is_file():
             raise InputError(
-                f"preferences: {self.folder} has no {PAIR_LOGPS_FILE}: its run measured no pairs; pass "
+                f"heldout_pairs: {self.folder} has no {PAIR_LOGPS_FILE}: its run measured no pairs; pass "
                 f"--set heldout_pairs=null"
             )
         measured = (self.arguments.get("heldout_pairs") or {}).get("dataset")

@@ -38,18 +38,18 @@ def build_row(pair: Pair, labels: Labels) -> dict[str, Any]:
         history = [{"role": "prompt", "emotion": None, "text": pair.prompt}]
     else:
         history = [describe_turn(message) for message in pair.prompt]
-    facts = f"{found.emotion}, {found.gibberish_label}" if found else ""
+    facts = (found.emotion, found.gibberish_label) if found else ()
     return {
         "target": target,
         "history": history,
         "replies": [
-            describe_reply("chosen", chosen, pair.chosen_score, "right", facts),
+            describe_reply("chosen", chosen, pair.chosen_score, "right", *facts),
             describe_reply("rejected", rejected, pair.rejected_score, "wrong"),
         ],
         "views": [{"title": title, "keys": keys}],
     }
 
 
-def describe_reply(name: str, text: str, score: float | None, style: str, facts: str = "") -> dict[str, str]:
-    parts = ["" if score is None else f"score {score:.3f}", f"{len(text)} characters", facts]
+def describe_reply(name: str, text: str, score: float | None, style: str, *facts: str | None) -> dict[str, str]:
+    parts = ["" if score is None else f"score {score:.3f}", f"{len(text)} characters", *facts]
     return {"name": name, "text": text, "labels": ", ".join(part for part in parts if part), "style": style}

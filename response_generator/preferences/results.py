@@ -147,7 +147,7 @@ def format_card(args: PreferenceDataArguments, rows: Rows) -> str:
         "---\nconfigs:\n- config_name: default\n  data_files: preferences.jsonl\ntags: [dpo, preference, trl]\n---\n"
         "# Preference pairs of a response generator\n\n"
         "Both replies of a pair were sampled from the model named below for the same prompt. The scores are rewards "
-        "made of the labels of the two classifiers and the length; they are not meant as input of training. A model "
+        "made of the labels of the classifiers and the length; they are not meant as input of training. A model "
         "that is trained on these pairs should be evaluated with another emotion classifier.\n\n"
         f"{format_table(dict(rows))}\n![margins](margins.png)\n\n## How the pairs were made\n\n"
         f"{format_table(settings)}"

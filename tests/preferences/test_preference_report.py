@@ -7,9 +7,11 @@ from browser_pages import assert_fits_a_phone, open_page
 from pairs import make_pair
 from tiny_models import EMOTION_LABELS
 
+from response_generator.data.datasets import ReplyLabels
 from response_generator.preferences import report
 from response_generator.preferences.description import describe_pairs
 from response_generator.preferences.description_table import build_rows
+from response_generator.preferences.pair_browser import build_row
 from response_generator.preferences.plots import draw_plots
 
 TITLE = "Preference pairs: demo/preferences (adapter <b>sft</b>)"
@@ -98,3 +100,11 @@ def test_without_scores_there_are_no_margins(browser, tmp_path):
     with open_page(browser, tmp_path / "report.html") as page:
         assert page.locator("[name=order] option").count() == 3
         assert page.locator("article h3").first.inner_text() == "row 0, target happiness"
+
+
+def test_a_reply_has_the_labels_of_the_classifiers_that_there_were():
+    labels = [
+        build_row(make_pair(chosen_labels=ReplyLabels(*found)), EMOTION_LABELS)["replies"][0]["labels"]
+        for found in (("happiness", "clean", 0.9), ("happiness", None, None), (None, "clean", 0.9))
+    ]
+    assert labels == [f"score 10.000, 20 characters, {names}" for names in ("happiness, clean", "happiness", "clean")]
