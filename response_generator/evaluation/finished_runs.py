@@ -134,11 +134,15 @@ def read_run_arguments(folder: Path) -> dict[str, Any]:
     return validation.add_defaults(EvaluateArguments, strict_json.read_object(folder / "args.json"))
 
 
-def read_adapter_predictions(folder: Path, arguments: dict[str, Any]) -> list[Prediction]:
+def read_predictions_by_model(folder: Path, arguments: dict[str, Any]) -> dict[str, list[Prediction]]:
+    """The rows of each model of a run, with what its classifiers say of them."""
     labels, classifiers = read_labels(arguments), list_sources(ScoringArguments(**arguments["scoring"]))
     fields = list_generated_fields(labels) | list_scored_fields([source.key for source in classifiers])
-    rows = predictions_file.read_predictions(folder, fields, labels)
-    by_model = predictions_file.group_by_model(rows)
+    return predictions_file.group_by_model(predictions_file.read_predictions(folder, fields, labels))
+
+
+def read_adapter_predictions(folder: Path, arguments: dict[str, Any]) -> list[Prediction]:
+    by_model = read_predictions_by_model(folder, arguments)
     if ADAPTER not in by_model:
         raise InputError(f"--compare: {folder}: holds predictions of {', '.join(by_model)}; needed: of {ADAPTER!r}")
     return by_model[ADAPTER]
