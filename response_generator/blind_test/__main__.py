@@ -4,17 +4,16 @@
     python -m response_generator.blind_test RUN --score FILE [FILE ...] [--output_dir FOLDER]
 
 RUN is the finished run folder of evaluate.py with a baseline; or name two runs on the same prompts, whose adapters are
-then compared. The first command writes one page for the raters, blind_test.html, and key.json, which stays with you. The
-second reads the answers that they have saved, and leaves scores.json and scores.md in the same folder.
+then compared. The first command writes one page for the raters, blind_test.html, and key.json, which stays with you.
+The second reads the answers that they have saved, and leaves scores.json and scores.md in the same folder.
 """
 
 import sys
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 
-from response_generator.blind_test import results, sheet_files
+from response_generator.blind_test import sheet_files
 from response_generator.blind_test.answers import read_answers
 from response_generator.blind_test.compared_replies import read_replies
-from response_generator.blind_test.scoring import score
 from response_generator.blind_test.sheet import Sheet, draw_sheet
 from response_generator.cli import command_line
 
@@ -26,10 +25,11 @@ def main() -> None:
     if options.score:
         key = sheet_files.read_key(options.output_dir)
         sheet = sheet_files.rebuild_sheet(options.output_dir, read_replies(options.runs, key["models"]))
-        scores = score(sheet, read_answers(options.score, sheet))
-        results.show_scores(scores)
-        results.write_scores(scores, options.output_dir)
-        print(f"done: {options.output_dir / results.TEXT_FILE}; all figures are in {results.SCORES_FILE} beside it")
+        raters = read_answers(options.score, sheet)
+
+        from response_generator.programs import blind_test_run  # scikit-learn takes a second
+
+        blind_test_run.score_answers(sheet, raters, options.output_dir)
         return
     sheet = draw_sheet(read_replies(options.runs, options.models), options.pairs, options.seed)
     sheet_files.write_sheet(sheet, options.output_dir)

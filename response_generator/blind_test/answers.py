@@ -51,7 +51,7 @@ def read_file(file: Path, sheet: Sheet) -> RaterAnswers:
     saved = strict_json.read_object(file)
     if saved.get("sheet") != sheet.id:
         raise InputError(
-            f"{file}: sheet is {saved.get('sheet')!r}; needed: {sheet.id!r}, the sheet of this folder; name the folder of "
+            f"{file}: sheet is {saved.get('sheet')!r:.60}; needed: {sheet.id!r}, that of key.json; name the folder of "
             f"the other sheet with --output_dir"
         )
     rater, answers = saved.get("rater"), saved.get("answers")

@@ -69,8 +69,8 @@ def read_replies(folders: Sequence[Path], models: Sequence[str] | None = None) -
         raise InputError(
             f"--models: got {', '.join(chosen)}; {place} holds replies of {', '.join(by_model)}; needed: two of them"
             if models
-            else f"{place}: holds replies of {', '.join(by_model)} alone; needed: two models; name two runs on the same "
-            f"prompts, or evaluate with a baseline_adapter"
+            else f"{place}: holds replies of {', '.join(by_model)} alone; needed: two models; name two runs on the "
+            f"same prompts, or evaluate with a baseline_adapter"
         )
     return ComparedReplies(labels, {name: {find_place(row): row for row in by_model[name]} for name in chosen})
 

@@ -1,4 +1,4 @@
-"""How often the replies of a blind test have their target label: in the view of raters, of the classifier, and corrected."""
+"""How often replies have their target label: in the view of raters, of the classifier, and corrected."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,8 +21,8 @@ class Followed:
     """Share of replies with the target label, of a model, or the second model's minus the first one's.
 
     rated: how many replies, or pairs. raters: in their view. classifier_rated, classifier_all: in that of the emotion
-    classifier, of the same replies and of all prompts with different replies, each target as frequent as among the rated
-    ones. corrected: what raters would say of all these prompts. The last three are None without a classifier.
+    classifier, of the same replies and of all prompts with different replies, each target as frequent as among the
+    rated ones. corrected: what raters would say of all these prompts. The last three are None without a classifier.
     """
 
     rated: int
@@ -36,8 +36,8 @@ class Followed:
 class Classified:
     """Whether the replies have the target label in the view of the classifier.
 
-    of_sheet: the replies of the sheet, (pairs, 2). of_prompts: of each prompt the mean over the samples that differ, those
-    of the sheet first, (prompts, 2). strata: number of the target of each prompt, (prompts,).
+    of_sheet: the replies of the sheet, (pairs, 2). of_prompts: of each prompt the mean over the samples that differ,
+    those of the sheet first, (prompts, 2). strata: number of the target of each prompt, (prompts,).
     """
 
     of_sheet: np.ndarray

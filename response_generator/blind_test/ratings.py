@@ -15,8 +15,8 @@ class Ratings:
     """followed: share of a pair's raters in whose view the reply of each of the two models has the target label,
     (pairs, 2); nan where nobody has said. "Cannot tell" is not followed.
 
-    favored: whether raters prefer the second model (1) or the first one (-1); 0: as many, (pairs,); nan where nobody has
-    said. Of the raters of a pair, those who find both equal or cannot tell are neither.
+    favored: whether more raters prefer the second model (1), the first one (-1), or as many (0), (pairs,); nan where
+    nobody has said. Raters who find both equal, or cannot tell, prefer neither.
     """
 
     followed: np.ndarray

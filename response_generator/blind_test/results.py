@@ -51,10 +51,7 @@ def write_scores(scores: Scores, folder: Path) -> None:
 def describe_test(scores: Scores) -> str:
     raters = ", ".join(f"{name} {count}" for name, count in scores.complete.items())
     first, second = scores.models
-    return (
-        f"blind test {scores.sheet} of {first} and {second}; pairs that each rater has answered wholly, of {scores.pairs}: "
-        f"{raters}"
-    )
+    return f"blind test {scores.sheet} of {first} and {second}, {scores.pairs} pairs; wholly answered by {raters}"
 
 
 def list_cells(scores: Scores) -> list[list[str]]:
@@ -104,11 +101,12 @@ def list_sentences(scores: Scores) -> Iterator[str]:
         yield f"{rater} and the classifier about the {scores.noun}: {describe_agreement(found)}"
     for rater, count in scores.complete.items():
         if count < scores.pairs:
-            yield f"{rater} has left out answers in {scores.pairs - count} of {scores.pairs} pairs; what is there counts"
+            left_out = scores.pairs - count
+            yield f"{rater} has left out answers in {left_out} of {scores.pairs} pairs; what is there counts"
     if scores.followed:
         yield (
-            f'"cannot tell" counts as a reply without the target {scores.noun}; with several raters a reply counts as the '
-            f"share of its raters"
+            f'"cannot tell" counts as a reply without the target {scores.noun}; with several raters, a reply counts as '
+            f"the share of its raters"
         )
         yield f"each target {scores.noun} counts as often as among the rated replies, in all rows"
     if scores.identical:

@@ -35,10 +35,10 @@ class Preference:
 class Scores:
     """The results.
 
-    noun: what the labels are called. pairs: of the sheet. prompts: to which the models have replied differently, and from
-    which the pairs were drawn. identical: the other prompts. complete: by rater, the pairs with all answers. followed: of
-    each model and of the difference; empty without labels. preference: None where nobody has said. agreement: of the
-    raters, by what they were asked. with_classifier: by rater.
+    noun: what the labels are called. pairs: of the sheet. prompts: to which the models have replied differently, and
+    from which the pairs were drawn. identical: the other prompts. complete: by rater, the pairs with all answers.
+    followed: of each model and of the difference; empty without labels. preference: None where nobody has said.
+    agreement: of the raters, by what they were asked. with_classifier: by rater.
     """
 
     sheet: str

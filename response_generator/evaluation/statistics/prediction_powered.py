@@ -1,7 +1,7 @@
 """What people would say of all replies, from what they say of a few and what a classifier says of all of them.
 
-Prediction-powered inference: Angelopoulos, Bates, Fannjiang, Jordan and Zrnic 2023, Science 382:669. The estimate is the
-classifier's mean over all prompts plus the mean of (people - classifier) over those that people have rated. It is
+Prediction-powered inference: Angelopoulos, Bates, Fannjiang, Jordan and Zrnic 2023, Science 382:669. The estimate is
+the classifier's mean over all prompts plus the mean of (people - classifier) over those that people have rated. It is
 unbiased however wrong the classifier is, and its interval is narrow where the classifier agrees with people.
 """
 
