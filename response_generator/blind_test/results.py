@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from rich import box
 from rich.table import Table
@@ -44,8 +45,12 @@ def write_scores(scores: Scores, folder: Path) -> None:
         lines += [f"| {header} |", f"|{ruler}|", *(f"| {row} |" for row in rows), ""]
     lines += [f"- {escape(sentence)}" for sentence in list_sentences(scores)]
     atomic_files.atomic_write(folder / TEXT_FILE, ("\n".join(lines) + "\n").encode("utf-8", "replace"))
-    content = json.dumps(asdict(scores), indent=2, ensure_ascii=False)
+    content = json.dumps(asdict(scores, dict_factory=drop_missing), indent=2, ensure_ascii=False)
     atomic_files.atomic_write(folder / SCORES_FILE, content.encode("utf-8", "replace"))
+
+
+def drop_missing(fields: list[tuple[str, Any]]) -> dict[str, Any]:
+    return {name: value for name, value in fields if value is not None}
 
 
 def describe_test(scores: Scores) -> str:
