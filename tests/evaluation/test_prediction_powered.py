@@ -56,6 +56,45 @@ def test_strata_count_as_often_as_among_the_rated_prompts():
     assert found.value == pytest.approx(1 / 3 * 1 / 2 + 2 / 3 * 1 / 4 - 1 / 3)
 
 
+def spread(first: list, second: list) -> float:
+    """The sample covariance in a direct loop; of one number, 0."""
+    products = [
+        (a - sum(first) / len(first)) * (b - sum(second) / len(second)) for a, b in zip(first, second, strict=True)
+    ]
+    return sum(products) / max(len(products) - 1, 1)
+
+
+@pytest.mark.parametrize("rated_by_stratum", [(3, 3, 2), (4, 1, 1), (1, 1, 1)])
+def test_with_strata_of_different_size_it_is_the_formula_in_a_direct_loop(rated_by_stratum):
+    """Of 5, 8 and 20 prompts some are rated. Where there are fewer than two a stratum, V and C are around common means."""
+    random = np.random.default_rng(6)
+    count = sum(rated_by_stratum)
+    rest = np.subtract((5, 8, 20), rated_by_stratum)
+    strata = np.concatenate([np.repeat([0, 1, 2], rated_by_stratum), np.repeat([0, 1, 2], rest)])
+    predicted, rated = random.random(33), random.random(count)
+    found = estimate_prediction_powered(predicted, predicted[:count], rated, strata)
+    differences = rated - predicted[:count]
+    value = variance = within = 0
+    for stratum in range(3):
+        everything, those_rated = strata == stratum, strata[:count] == stratum
+        share, size = rated_by_stratum[stratum] / count, (5, 8, 20)[stratum]
+        value += share * (predicted[everything].mean() + differences[those_rated].mean())
+        if count >= 6:
+            f, d = list(predicted[:count][those_rated]), list(differences[those_rated])
+            all_f = list(predicted[everything])
+            variance += share**2 / size * (spread(all_f, all_f) + 2 * spread(f, d))
+            within += spread(d, d) * (len(d) - 1)
+        else:
+            f, d = list(predicted[:count]), list(differences)
+            variance += share**2 / size * 2 * spread(f, d)
+            around = predicted[everything] - predicted.mean()
+            variance += share**2 / size**2 * sum(around**2) * 33 / 32
+            within = spread(d, d) * (count - 1)
+    freedom = count - 3 if count >= 6 else count - 1
+    half_width = stats.t.ppf(0.975, freedom) * np.sqrt(variance + within / freedom / count)
+    assert bounds(found) == pytest.approx((value, value - half_width, value + half_width))
+
+
 def test_with_several_replies_to_a_prompt_the_differences_are_those_of_the_rated_replies():
     """The means over replies are 0.5 everywhere: they do not vary, so the interval is that of the differences alone."""
     differences = np.array([0, 0, -1, 0, 1, 0, 0, -1, 0, 0.0])

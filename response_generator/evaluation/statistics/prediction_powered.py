@@ -34,9 +34,9 @@ def estimate_prediction_powered(
     The rated prompts are a random sample of all prompts (two-phase sampling), so that the variance is
     (V(f) + 2 C(f, d)) / prompts + V(d) / rated, for the classifier's values f and the differences d; that of the
     paper is without the covariance C, because it has the rated prompts in the second sum alone. The quantile is that
-    of a t-distribution: with the normal one, intervals from 50 ratings are a little too narrow
-    (benchmarks/prediction_powered.py). Where all d are equal, the interval is wider by the exact bound (Clopper and
-    Pearson) of what none of the rated prompts shows. There is none for a single rated prompt.
+    of a t-distribution, because V(d) is estimated from few ratings. Where all d are equal, the interval is wider by the
+    exact bound (Clopper and Pearson) of what none of the rated prompts shows. There is none for a single rated prompt.
+    benchmarks/prediction_powered.py simulates how often it holds the truth.
 
     Args:
         predicted: the classifier's value of every prompt, the rated prompts first and in their order, (prompts,); with
@@ -44,8 +44,8 @@ def estimate_prediction_powered(
         predicted_rated: the classifier's value of each rated reply, (rated,).
         rated: people's value of it, (rated,).
         strata: number of the stratum of each prompt, in the order of `predicted`, (prompts,), if the rated prompts were
-            drawn by stratum. The estimate then is for strata as frequent as among the rated prompts. The variances
-            within strata are pooled.
+            drawn by stratum. The estimate then is for strata as frequent as among the rated prompts. V and C are those
+            within strata, of which V(d) is pooled.
     """
     count = len(rated)
     strata = np.zeros(len(predicted), int) if strata is None else np.unique(strata, return_inverse=True)[1]
@@ -54,22 +54,23 @@ def estimate_prediction_powered(
     value = weights @ predicted + differences.mean()
     if count < MIN_RATED_PER_STRATUM * len(np.unique(strata[:count])):
         strata = np.zeros_like(strata)  # the variance around the common mean is larger
-    is_counted = weights > 0
-    predicted_around, freedom_of_all = subtract_means(predicted[is_counted], strata[is_counted])
-    around, freedom = subtract_means(differences, strata[:count])
+    predicted_around, sizes = subtract_means(predicted, strata)
+    around, rated_sizes = subtract_means(differences, strata[:count])
+    freedom = count - len(np.unique(strata[:count]))
     if freedom < 1:
         return Estimate.of(value)
-    covariance = predicted_around[:count] @ around / freedom
-    variance_of_all = predicted_around @ predicted_around / freedom_of_all + 2 * covariance
-    variance = variance_of_all * np.square(weights).sum() + around @ around / freedom / count
+    of_all = np.square(weights * predicted_around) @ (sizes / np.maximum(sizes - 1, 1))
+    of_both = np.bincount(strata, np.square(weights))[strata[:count]] / np.maximum(rated_sizes - 1, 1)
+    covariance = (predicted_around[:count] * around) @ of_both
+    variance = of_all + 2 * covariance + around @ around / freedom / count
     half_width = t.ppf(1 - TAIL, freedom) * np.sqrt(max(variance, 0))
     if np.ptp(differences) == 0:
         half_width += clopper_pearson_interval(0, count)[1]
     return Estimate.of(value, (float(value - half_width), float(value + half_width)))
 
 
-def subtract_means(values: np.ndarray, strata: np.ndarray) -> tuple[np.ndarray, int]:
-    """Each value minus the mean of its stratum, and the degrees of freedom that are left."""
-    _, strata, sizes = np.unique(strata, return_inverse=True, return_counts=True)
-    means = np.bincount(strata, weights=values) / sizes
-    return values - means[strata], len(values) - len(sizes)
+def subtract_means(values: np.ndarray, strata: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Each value minus the mean of its stratum, and the size of its stratum."""
+    sizes = np.bincount(strata)
+    means = np.bincount(strata, values) / np.maximum(sizes, 1)
+    return values - means[strata], sizes[strata]
