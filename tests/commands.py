@@ -19,6 +19,7 @@ from torch.distributed.run import get_args_parser as build_torchrun_parser
 import evaluate
 import fine_tune_dpo
 from response_generator import classifier, explain, export, sft
+from response_generator.blind_test import __main__ as blind_test
 from response_generator.chat import __main__ as chat
 from response_generator.cli import command_line
 from response_generator.config import documentation, json_schema
@@ -36,6 +37,7 @@ PROGRAMS = {
     "response_generator.export": export.main,
     "response_generator.chat": chat.main,
     "response_generator.explain": explain.main,
+    "response_generator.blind_test": blind_test.main,
     "response_generator.config.documentation": documentation.write_page,
     "response_generator.config.json_schema": json_schema.write_schemas,
     "response_generator.demo.pair_classifiers": pair_classifiers.main,
@@ -63,6 +65,8 @@ NOT_EXECUTED = {  # with the reason
     "make assets": MAKES_ASSETS,
     ".venv/bin/python -m response_generator.demo": MAKES_ASSETS,
     ".venv/bin/python -m response_generator.demo.pair_classifiers --train runs/pair_classifiers": "takes long",
+    ".venv/bin/python -m response_generator.blind_test evaluation --score answers-ann.json answers-ben.json": "needs "
+    "answers of people; test_rating_page.py answers a page and scores it",
     "make daily_dialog": "takes hours; test_your_own_data.py runs the same programs with the same settings",
 }
 

@@ -12,6 +12,7 @@ from conftest import ROOT, read_json
 from documents import BLOCKS, DOCUMENTS, list_inline_code, list_make_targets
 from tiny_models import EMOTION_LABELS
 
+from response_generator.blind_test import __main__ as blind_test
 from response_generator.chat import __main__ as chat
 from response_generator.cli import command_line
 from response_generator.config.args_file import ArgsFile
@@ -120,7 +121,10 @@ def test_every_override_in_the_text_is_valid(file):
 
 @pytest.mark.parametrize("file", DOCUMENTS, ids=lambda file: file.name)
 def test_every_option_in_the_text_exists(file):
-    sources = [ROOT / "evaluate.py", *(Path(program.__file__) for program in (command_line, preferences, chat))]
+    sources = [
+        ROOT / "evaluate.py",
+        *(Path(program.__file__) for program in (command_line, preferences, chat, blind_test)),
+    ]
     written = "".join(source.read_text(encoding="utf-8") for source in sources)
     known = {"--help", "--no-deps", "--no-compile", *re.findall(r'"(--\w+)"', written)}  # two are of pip
     known |= set(re.findall(r"--[\w-]+", library_keywords.FILE.read_text(encoding="utf-8")))  # the libraries' own words

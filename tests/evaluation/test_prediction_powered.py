@@ -66,7 +66,7 @@ def spread(first: list, second: list) -> float:
 
 @pytest.mark.parametrize("rated_by_stratum", [(3, 3, 2), (4, 1, 1), (1, 1, 1)])
 def test_with_strata_of_different_size_it_is_the_formula_in_a_direct_loop(rated_by_stratum):
-    """Of 5, 8 and 20 prompts some are rated. Where there are fewer than two a stratum, V and C are around common means."""
+    """Of 5, 8 and 20 prompts some are rated. With fewer than two a stratum, V and C are around the common means."""
     random = np.random.default_rng(6)
     count = sum(rated_by_stratum)
     rest = np.subtract((5, 8, 20), rated_by_stratum)

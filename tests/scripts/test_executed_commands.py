@@ -91,6 +91,7 @@ WRITTEN = {
     "response_generator.preferences": ("metrics.json", "report.html"),
     "response_generator.classifier": ("metrics.json", "classifier/model.safetensors"),
     "response_generator.export": ("model.safetensors", "tokenizer.json"),
+    "response_generator.blind_test": ("blind_test.html", "key.json"),
     "response_generator.config.documentation": ("configuration.md",),
     "response_generator.config.json_schema": ("definitions.json", "dpo.json", "chat.json"),
     "response_generator.demo.pair_classifiers": (
@@ -101,6 +102,7 @@ WRITTEN = {
 # Of commands that name no folder.
 OUTPUT_FOLDERS = {
     "response_generator.preferences": "preference_report",
+    "response_generator.blind_test": "evaluation/blind_test",
     "response_generator.config.documentation": ".",
     "response_generator.config.json_schema": "schemas",
     "response_generator.demo.pair_classifiers": "assets",
