@@ -23,8 +23,7 @@ DEFAULT_PAIRS, DEFAULT_SEED = 50, 42
 def main() -> None:
     options = read_options()
     if options.score:
-        key = sheet_files.read_key(options.output_dir)
-        sheet = sheet_files.rebuild_sheet(options.output_dir, read_replies(options.runs, key["models"]))
+        sheet = sheet_files.read_sheet(options.output_dir, options.runs)
         raters = read_answers(options.score, sheet)
 
         from response_generator.programs import blind_test_run  # scikit-learn takes a second

@@ -49,11 +49,13 @@ def find_place(row: Prediction) -> Place:
     return row["index"], row.get("target_emotion"), row["sample"]
 
 
-def read_replies(folders: Sequence[Path], models: Sequence[str] | None = None) -> ComparedReplies:
+def read_replies(
+    folders: Sequence[Path], models: Sequence[str] | None = None, origin: str = "--models"
+) -> ComparedReplies:
     """Reads a finished run with two models or more, or several runs on the same prompts, whose adapters are the models.
 
     Args:
-        models: names of two of them; None: the first two.
+        models: names of two of them; None: the first two. origin: where they are written, for messages.
 
     Raises:
         InputError: with what keeps the runs or the models from being compared.
@@ -67,7 +69,7 @@ def read_replies(folders: Sequence[Path], models: Sequence[str] | None = None) -
     if unknown or len(set(chosen)) < 2:
         place = ", ".join(map(str, folders))
         raise InputError(
-            f"--models: got {', '.join(chosen)}; {place} holds replies of {', '.join(by_model)}; needed: two of them"
+            f"{origin}: got {', '.join(chosen)}; {place} holds replies of {', '.join(by_model)}; needed: two of them"
             if models
             else f"{place}: holds replies of {', '.join(by_model)} alone; needed: two models; name two runs on the "
             f"same prompts, or evaluate with a baseline_adapter"

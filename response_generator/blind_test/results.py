@@ -29,9 +29,9 @@ def show_scores(scores: Scores) -> None:
         header, *rows = list_cells(scores)
         table = Table(*header[:1], box=box.SIMPLE, show_edge=False, pad_edge=False)
         for name in header[1:]:
-            table.add_column(name, justify="right")
+            table.add_column(name, justify="right", no_wrap=True)
         for row in rows:
-            table.add_row(*row)
+            table.add_row(*(cell.replace(" [", "\n[") for cell in row))  # the interval below, so that it is not broken
         console.print(table, "", sep="\n")
     for sentence in list_sentences(scores):
         console.print(f"- {sentence}", soft_wrap=True)

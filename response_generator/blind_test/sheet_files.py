@@ -1,11 +1,12 @@
 """The two files of a sheet: the page for the raters, and the key, which stays with whoever asks them."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from response_generator.blind_test.compared_replies import ComparedReplies
+from response_generator.blind_test.compared_replies import read_replies
 from response_generator.blind_test.sheet import Sheet, SheetPair
 from response_generator.config import strict_json
 from response_generator.errors import InputError
@@ -14,6 +15,7 @@ from response_generator.runs import atomic_files
 from response_generator.runs.writable_folder import find_writing_errors
 
 PAGE_FILE, KEY_FILE = "blind_test.html", "key.json"
+KEY_FIELDS = {"sheet": str, "models": list, "seed": int, "pairs": list}
 FOLDER = Path(__file__).parent / "page"
 
 
@@ -57,21 +59,23 @@ def read_key(folder: Path) -> dict[str, Any]:
     if not file.is_file():
         raise InputError(f"{folder}: holds no {KEY_FILE}; name the folder of the sheet with --output_dir")
     key = strict_json.read_object(file)
-    if missing := {"sheet", "models", "seed", "pairs"} - set(key):
-        raise InputError(f"{file}: has no {', '.join(sorted(missing))}; it is not the key of a sheet, or damaged")
+    is_key = all(isinstance(key.get(name), kind) for name, kind in KEY_FIELDS.items())
+    if not is_key or not all(isinstance(name, str) for name in key["models"]):
+        raise InputError(f"{file}: is not the key of a sheet, or damaged; needed: {', '.join(KEY_FIELDS)}, as written")
     return key
 
 
-def rebuild_sheet(folder: Path, replies: ComparedReplies) -> Sheet:
-    """The sheet of a folder, from its key and the replies of the run.
+def read_sheet(folder: Path, runs: Sequence[Path]) -> Sheet:
+    """The sheet of a folder, from its key and the replies of the runs.
 
     Raises:
         InputError: when the replies are no longer those of the sheet, or the key was changed.
     """
-    key = read_key(folder)
+    key, file = read_key(folder), folder / KEY_FILE
+    replies = read_replies(runs, key["models"], f"{file}: models")
     changed = InputError(
-        f"{folder / KEY_FILE}: belongs to other replies than those of the run now; name the run that the sheet was "
-        f"made of, as it was then"
+        f"{file}: belongs to other replies than those of the run now; name the run that the sheet was made of, as it "
+        f"was then"
     )
     try:
         sheet = Sheet(replies, key["seed"], [SheetPair.of(record) for record in key["pairs"]])

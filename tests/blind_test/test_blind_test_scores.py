@@ -291,14 +291,16 @@ CHANGED = {
         "belongs to other replies",
     ),
     "rows that are not there": (lambda run: change_key(run, pairs=[{"index": 1}]), "belongs to other replies"),
-    "a model that is not there": (lambda run: change_key(run, models=["a", "b"]), "got a, b; "),
+    "a model that is not there": (lambda run: change_key(run, models=["a", "b"]), "key.json: models: got a, b; "),
+    "no models": (lambda run: change_key(run, models=5), "is not the key of a sheet, or damaged"),
+    "models without names": (lambda run: change_key(run, models=[1, 2]), "is not the key of a sheet, or damaged"),
     "no key": (
         lambda run: (run / "blind_test" / "key.json").unlink(),
         "holds no key.json; name the folder of the sheet",
     ),
     "half a key": (
         lambda run: (run / "blind_test" / "key.json").write_text('{"seed": 1}', encoding="utf-8"),
-        "has no models, pairs, sheet",
+        "is not the key of a sheet, or damaged",
     ),
 }
 
