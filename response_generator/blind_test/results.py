@@ -1,6 +1,7 @@
 """The results of a blind test in plain words: on the terminal, and in scores.md and scores.json."""
 
 import json
+import textwrap
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -20,21 +21,27 @@ from response_generator.runs.terminal import open_console
 
 SCORES_FILE, TEXT_FILE = "scores.json", "scores.md"
 MAX_P = 0.05
+HEADING_WIDTH = 20  # characters; longer names are broken
 
 
 def show_scores(scores: Scores) -> None:
     console = open_console()
     console.print(describe_test(scores), "", sep="\n")
     if scores.followed:
-        header, *rows = list_cells(scores)
-        table = Table(*header[:1], box=box.SIMPLE, show_edge=False, pad_edge=False)
-        for name in header[1:]:
-            table.add_column(name, justify="right", no_wrap=True)
-        for row in rows:
-            table.add_row(*(cell.replace(" [", "\n[") for cell in row))  # the interval below, so that it is not broken
-        console.print(table, "", sep="\n")
+        console.print(build_table(scores), "", sep="\n")
     for sentence in list_sentences(scores):
         console.print(f"- {sentence}", soft_wrap=True)
+
+
+def build_table(scores: Scores) -> Table:
+    """The table for the terminal. Each interval stands below its value and is not broken; titles of rows are."""
+    header, *rows = list_cells(scores)
+    table = Table(header[0], box=box.SIMPLE, show_edge=False, pad_edge=False)
+    for name in header[1:]:
+        table.add_column("\n".join(textwrap.wrap(name, HEADING_WIDTH)), justify="right", no_wrap=True)
+    for row in rows:
+        table.add_row(*(cell.replace(" [", "\n[") for cell in row))
+    return table
 
 
 def write_scores(scores: Scores, folder: Path) -> None:
@@ -62,39 +69,26 @@ def describe_test(scores: Scores) -> str:
 def list_cells(scores: Scores) -> list[list[str]]:
     """Header and rows of the table of replies with the target label."""
     columns = scores.followed
-    header = [f"replies with the target {scores.noun}, in %, [95 % interval]", *columns]
+    header = [f"with the target {scores.noun}, % [95 % interval]", *columns]
     counts = ", ".join(str(count) for count in dict.fromkeys(each.rated for each in columns.values()))
-    rows = [
-        [
-            f"in the view of raters ({counts} rated)",
-            *(format_estimate(each.raters, name) for name, each in columns.items()),
-        ]
-    ]
+    found = {f"in the view of raters ({counts} rated)": [each.raters for each in columns.values()]}
     if any(each.corrected for each in columns.values()):
-        rows += [
-            [
-                "classifier, the same replies",
-                *(format_share(each.classifier_rated, name) for name, each in columns.items()),
-            ],
-            [
-                f"classifier, all {scores.prompts} prompts",
-                *(format_share(each.classifier_all, name) for name, each in columns.items()),
-            ],
-            [
-                f"raters' view of all {scores.prompts} prompts, estimated",
-                *(format_estimate(each.corrected, name) for name, each in columns.items()),
-            ],
-        ]
+        found |= {
+            "classifier, the same replies": [Estimate(each.classifier_rated) for each in columns.values()],
+            f"classifier, all {scores.prompts} prompts": [Estimate(each.classifier_all) for each in columns.values()],
+            f"raters' view of all {scores.prompts} prompts, estimated": [each.corrected for each in columns.values()],
+        }
+    rows = [
+        [title, *(format_estimate(estimate, name == DIFFERENCE) for name, estimate in zip(columns, row, strict=True))]
+        for title, row in found.items()
+    ]
     return [header, *rows]
 
 
-def format_share(value: float, name: str) -> str:
-    return format_number(value, in_percent=True, signed=name == DIFFERENCE)
-
-
-def format_estimate(estimate: Estimate, name: str) -> str:
+def format_estimate(estimate: Estimate, signed: bool) -> str:
+    value = format_number(estimate.value, in_percent=True, signed=signed)
     p = "" if estimate.p is None else f"p = {format_p_value(estimate.p)}"
-    return " ".join(filter(None, [format_share(estimate.value, name), format_interval(estimate, in_percent=True), p]))
+    return " ".join(filter(None, [value, p, format_interval(estimate, in_percent=True)]))
 
 
 def list_sentences(scores: Scores) -> Iterator[str]:

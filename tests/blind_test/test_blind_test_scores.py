@@ -1,5 +1,6 @@
 """The scores of a blind test against values worked out by hand, scikit-learn's, scipy's and statsmodels'."""
 
+import io
 import json
 import re
 
@@ -17,11 +18,13 @@ from made_blind_tests import (
     write_answers,
     write_run,
 )
+from rich.console import Console
 from scipy.stats import binomtest
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.inter_rater import cohens_kappa, to_table
 from statsmodels.stats.proportion import proportion_confint
 
+from response_generator.blind_test.results import build_table
 from response_generator.blind_test.scoring import score
 from response_generator.blind_test.sheet import Sheet, draw_sheet
 
@@ -198,6 +201,16 @@ def test_the_program_scores_answers(written, tmp_path, monkeypatch, capsys):
         assert line in text and line in printed
     value = f"{100 * np.mean(is_neutral):.1f}"
     assert re.search(rf"\| in the view of raters \(10 rated\) \| {value} \[", text)
+
+
+def test_on_a_narrow_terminal_no_interval_is_broken(sheet):
+    scores = score(sheet, [answer(sheet, "yyyyynnnncnn", "yyyncyyyyyyn", "222222211eec")])
+    shown = io.StringIO()
+    Console(width=70, file=shown).print(build_table(scores))
+    found = [estimate for each in scores.followed.values() for estimate in (each.raters, each.corrected)]
+    assert len(found) == 6
+    for estimate in found:
+        assert f"[{100 * estimate.low:.1f}, {100 * estimate.high:.1f}]" in shown.getvalue()
 
 
 def test_incomplete_answers_are_counted_and_said(written, tmp_path, monkeypatch, capsys):
