@@ -59,8 +59,8 @@ class Sheet:
 
     @cached_property
     def id(self) -> str:
-        """The same for the same content, key included."""
-        content = json.dumps([self.seed, self.replies.models, self.list_shown_pairs(), self.list_records()])
+        """The same for the same models, seed, and pairs with their sides."""
+        content = json.dumps([self.seed, self.replies.models, self.list_shown_pairs()])
         return hashlib.sha256(content.encode()).hexdigest()[:ID_CHARACTERS]
 
     @cached_property
@@ -91,12 +91,10 @@ class Sheet:
             )
         return shown
 
-    def list_records(self) -> list[dict[str, Any]]:
-        return [pair.to_record() for pair in self.pairs]
-
     def to_key(self) -> dict[str, Any]:
         """For key.json: all that the page must not tell."""
-        return {"sheet": self.id, "models": self.replies.models, "seed": self.seed, "pairs": self.list_records()}
+        records = [pair.to_record() for pair in self.pairs]
+        return {"sheet": self.id, "models": self.replies.models, "seed": self.seed, "pairs": records}
 
     def count_targets(self) -> Counter:
         return Counter(pair.place[1] for pair in self.pairs if pair.place[1] is not None)

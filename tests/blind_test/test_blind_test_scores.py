@@ -206,7 +206,7 @@ def test_the_program_scores_answers(written, tmp_path, monkeypatch, capsys):
 def test_on_a_narrow_terminal_no_interval_is_broken(sheet):
     scores = score(sheet, [answer(sheet, "yyyyynnnncnn", "yyyncyyyyyyn", "222222211eec")])
     shown = io.StringIO()
-    Console(width=70, file=shown).print(build_table(scores))
+    Console(width=50, file=shown).print(build_table(scores))
     found = [estimate for each in scores.followed.values() for estimate in (each.raters, each.corrected)]
     assert len(found) == 6
     for estimate in found:
