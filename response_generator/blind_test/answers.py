@@ -7,7 +7,7 @@ from typing import Any
 
 from response_generator.blind_test.sheet import Question, Sheet
 from response_generator.config import strict_json
-from response_generator.errors import InputError
+from response_generator.errors import InputError, raise_row_errors
 
 Answer = dict[str, str]  # by question; what was not answered is not in it
 
@@ -64,8 +64,7 @@ def read_file(file: Path, sheet: Sheet) -> RaterAnswers:
         for number, answer in enumerate(answers, 1)
         if (message := find_answer_error(answer, sheet.questions))
     ]
-    if errors:
-        raise InputError(*errors)
+    raise_row_errors(str(file), errors, "pairs")
     if not any(answers):
         raise InputError(f"{file}: holds no answers; answer the page first, or leave this file out")
     return RaterAnswers(rater.strip(), answers)

@@ -3,8 +3,8 @@
 // answered is not in it.
 const sheet = JSON.parse(document.getElementById("sheet").textContent);
 const STORE = `blind test ${sheet.id}`;
-const [find, saveForm] = [(id) => document.getElementById(id), document.getElementById("save")];
-const { rater, file } = saveForm.elements;
+const find = (id) => document.getElementById(id);
+const { rater, file } = find("save").elements;
 let answers = sheet.pairs.map(() => ({}));
 let at = 0; // the pair that is shown
 
@@ -115,7 +115,7 @@ function pressNumber(digit) {
   if (!input) return;
   input.checked = true;
   answer(input.name, input.value);
-  (all[marked + 1] ?? find("next")).focus({ preventScroll: false });
+  (all[marked + 1] ?? find("next")).focus();
 }
 
 function pressKey(event) {
@@ -173,7 +173,7 @@ find("next").addEventListener("click", () => goTo(at + 1));
 find("unanswered").addEventListener("click", goToUnanswered);
 find("clear").addEventListener("click", clearAnswers);
 find("questions").addEventListener("submit", (event) => event.preventDefault());
-saveForm.addEventListener("submit", (event) => { event.preventDefault(); save(); });
+find("save").addEventListener("submit", (event) => { event.preventDefault(); save(); });
 rater.addEventListener("input", keep);
 file.addEventListener("change", load);
 restore();
