@@ -10,6 +10,7 @@ from made_blind_tests import FIRST, SECOND, made_rows, run_blind_test, to_plain_
 from made_reports import MANY_LABELS
 
 WIDE = {"width": 1200, "height": 900}
+HEIGHTS = "[...document.querySelectorAll('button, input')].map(each => each.getBoundingClientRect().height)"
 CHOSEN = "[...document.querySelectorAll('#questions :checked')].map(each => each.value)"
 
 pytestmark = pytest.mark.slow
@@ -172,8 +173,8 @@ def test_it_is_readable_on_a_phone(labels, browser, tmp_path, monkeypatch):
     assert run_blind_test(monkeypatch, run) == 0
     for page in open_sheet(browser, run, PHONE):
         assert page.evaluate("document.documentElement.scrollWidth") <= PHONE_WIDTH
-        clicked = page.locator("button:visible, input:visible")
-        assert all(element.bounding_box()["height"] >= MIN_TOUCH_HEIGHT for element in clicked.all())
+        heights = page.evaluate(HEIGHTS)
+        assert len(heights) > 8 and min(heights) >= MIN_TOUCH_HEIGHT
         asked = page.locator("legend").all_inner_texts()
         assert len(asked) == (1 if labels == "none" else 3) and asked[-1] == "Which reply fits the dialogue better?"
         assert re.match("user: ", page.locator(".turn").first.inner_text())
