@@ -178,7 +178,7 @@ def test_all_errors_are_reported_together():
         ("dpo", "load_best_model_at_end", True, "needs dpo.eval_strategy"),
         ("dpo", "metric_for_best_model", "eval_margin", "rewards/margins"),
         ("dpo", "save_only_model", True, "cannot be resumed from such a checkpoint"),
-        ("dpo", "ignore_data_skip", True, "other pairs than an uninterrupted one"),
+        ("dpo", "ignore_data_skip", True, "other rows than an uninterrupted one"),
         ("dpo", "auto_find_batch_size", True, "during the run"),
         ("dpo", "eval_on_start", True, "would evaluate again"),
         ("dpo", "remove_unused_columns", True, "needs all columns"),
