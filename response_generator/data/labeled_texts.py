@@ -38,7 +38,7 @@ def count_labels(examples: Iterable[Example], labels: Labels) -> dict[str, int]:
 
 
 def check_counts(key: str, counts: dict[str, int]) -> None:
-    """Checks that a classifier can learn every label.
+    """Checks that there are texts with every label.
 
     Args:
         key: of the data.
@@ -50,7 +50,7 @@ def check_counts(key: str, counts: dict[str, int]) -> None:
     if missing:
         raise InputError(
             f"{key}: no text has the label {', '.join(map(repr, missing))}; texts of each label: "
-            f"{describe_counts(counts)}; add texts with it, or take it out of labels"
+            f"{describe_counts(counts)}; add texts with it, name other data, or take it out of labels"
         )
 
 

@@ -148,7 +148,6 @@ def compute_logits(trainer: Trainer, tokenizer: PreTrainedTokenizerBase, example
     order = sorted(range(len(examples)), key=lambda number: -len(columns["input_ids"][number]))  # little padding
     dataset = Dataset.from_dict(columns).select(order)
     trainer.args.train_sampling_strategy = "random"  # or `predict` would return the rows in another order
-    trainer.data_collator = DataCollatorWithPadding(tokenizer)
     logits = np.empty((len(examples), trainer.model.config.num_labels), dtype=np.float64)
     logits[order] = trainer.predict(dataset).predictions
     return logits

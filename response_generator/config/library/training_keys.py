@@ -74,7 +74,6 @@ TRAINING_KEYS = dict.fromkeys(TRAINING_EXCLUDED, EXCLUDED) | {  # of the section
     "save_steps": STEPS,
     "save_total_limit": COUNT,
     "train_sampling_strategy": KeyRule(values=("random", "group_by_length", "sequential")),
-    "remove_unused_columns": KeyRule(default=False, only_false="training needs all columns (token ids and lengths)"),
     "save_only_model": KeyRule(only_false="training cannot be resumed from such a checkpoint"),
     "ignore_data_skip": KeyRule(only_false="a resumed run would train on other rows than an uninterrupted one"),
     "auto_find_batch_size": KeyRule(only_false="it would change the batch size, and so the results, during the run"),
@@ -107,6 +106,7 @@ TRL_KEYS = EARLY_STOPPING | {  # of the sections dpo and sft
     "router_aux_loss_coef": NOT_NEGATIVE,
     "truncation_mode": KeyRule(values=("keep_start",), allowed='"keep_start" (TRL deprecates "keep_end")'),
     "ddp_find_unused_parameters": KeyRule(default=False),  # every adapter parameter is used in each step
+    "remove_unused_columns": KeyRule(default=False, only_false="training needs all columns (token ids and lengths)"),
     "eval_on_start": KeyRule(
         only_false="a resumed run would evaluate again; the start is always checked, without this key"
     ),
@@ -154,8 +154,9 @@ SFT_KEYS = dict.fromkeys(SFT_EXCLUDED, EXCLUDED) | {
     "padding_free": KeyRule(only_false="each dialogue is a row of its own"),
 }
 CLASSIFIER_EXCLUDED = (
-    "eval_on_start eval_strategy load_best_model_at_end logging_steps logging_strategy use_cpu".split()
-)
+    "eval_on_start eval_strategy label_names load_best_model_at_end logging_steps logging_strategy "
+    "remove_unused_columns use_cpu"
+).split()
 CLASSIFIER_KEYS = dict.fromkeys(CLASSIFIER_EXCLUDED, EXCLUDED) | {  # of the section trainer
     "save_strategy": KeyRule(values=("epoch", "steps", "no"), default="epoch"),
     "save_total_limit": KeyRule(range=COUNT.range, default=1),
@@ -167,7 +168,5 @@ TRAINING_RULES = {
 }
 # Where this program's defaults for fields of TRL differ from TRL's.
 TRAINING_DEFAULTS = {
-    key: rule.default
-    for key, rule in (TRAINING_KEYS | TRL_KEYS).items()
-    if rule.default is not ... and key not in EARLY_STOPPING
+    key: rule.default for key, rule in TRL_KEYS.items() if rule.default is not ... and key not in EARLY_STOPPING
 }
