@@ -165,7 +165,7 @@ def describe_low_accuracy(name: str, data: DatasetQuality, labels: list[LabelQua
     else:
         conclusion = (
             "nothing shows that the classifier tells the labels apart. Label more texts, train longer, or change "
-            "trainer.learning_rate or frozen_layers"
+            "trainer.learning_rate, frozen_layers or calibration.label_balance"
         )
     return (
         f"the accuracy on {name} ({accuracy:.1%}) is not better than that of always answering {most_frequent}, the "
