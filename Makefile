@@ -31,6 +31,12 @@ demo: $(INSTALLED) assets
 
 # A folder with train.jsonl and validation.jsonl will do, too: make daily_dialog DAILY_DIALOG=FOLDER
 DAILY_DIALOG := hermeschen1116/daily_dialog_for_RG
+# A folder with texts of two other corpora, which docs/your-own-data.md describes
+EMOTION_TEXTS := emotion_texts
+HELD_OUT_TEXTS = --set "eval_datasets.DailyDialog validation.path=$(DAILY_DIALOG)" \
+  --set "eval_datasets.MELD test.path=$(EMOTION_TEXTS)/meld_test.jsonl" \
+  --set "eval_datasets.GoEmotions test.path=$(EMOTION_TEXTS)/goemotions_test.jsonl" \
+  --set calibration.dataset.path=$(DAILY_DIALOG)
 SEEDS := 42 43 44
 ARGS := args/daily_dialog
 RUNS := runs/daily_dialog
@@ -45,9 +51,10 @@ compare = $(PYTHON) evaluate.py --compare SFT=$(RUNS)/$(1)_sft DPO=$(call list_r
 # Each step resumes if it was interrupted, and does nothing if it is finished.
 daily_dialog: $(INSTALLED) assets
 	$(PYTHON) -m response_generator.demo.pair_classifiers
-	for name in pair_emotion_classifier emotion_classifier; do \
-	  $(PYTHON) -m response_generator.classifier --json_file $(ARGS)/$${name}_arg.json \
-	    --set dataset.path=$(DAILY_DIALOG) --set eval_dataset.path=$(DAILY_DIALOG) || exit; done
+	$(PYTHON) -m response_generator.classifier --json_file $(ARGS)/pair_emotion_classifier_arg.json $(HELD_OUT_TEXTS) \
+	  --set datasets.0.path=$(EMOTION_TEXTS)/goemotions_train.jsonl
+	$(PYTHON) -m response_generator.classifier --json_file $(ARGS)/emotion_classifier_arg.json $(HELD_OUT_TEXTS) \
+	  --set datasets.0.path=$(DAILY_DIALOG) --set datasets.1.path=$(EMOTION_TEXTS)/meld_train.jsonl
 	$(PYTHON) -m response_generator.sft --json_file $(ARGS)/sft_arg.json \
 	  --set dataset.path=$(DAILY_DIALOG) --set eval_dataset.path=$(DAILY_DIALOG)
 	$(PYTHON) -m response_generator.preferences --json_file $(ARGS)/preference_arg.json --set dataset.path=$(DAILY_DIALOG)

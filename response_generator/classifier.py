@@ -1,10 +1,10 @@
-"""Trains a classifier of emotions, or of other labels, on the turns of dialogues.
+"""Trains a classifier of emotions, or of other labels, on the turns of dialogues or on texts with labels.
 
     python -m response_generator.classifier --json_file args/daily_dialog/emotion_classifier_arg.json
 
-Leaves in output_dir: classifier/ (for scoring.emotion_model of the other programs), metrics.json (its accuracy on
-held-out turns, per label), args.json, environment.json. The classifier that chooses preference pairs and the one that
-evaluates should be two, of different build. Training takes minutes and cannot be resumed.
+Leaves in output_dir: classifier/ (for scoring.emotion_model of the other programs), metrics.json (how well it
+recognizes each label of held-out texts), args.json, environment.json. The classifier that chooses preference pairs and
+the one that evaluates should be two, of different build and of different data.
 """
 
 import signal
@@ -15,9 +15,9 @@ if __name__ == "__main__":
 
 from response_generator.cli import command_line, preflight
 from response_generator.config.training_schema import ClassifierArguments
-from response_generator.data.reading import read_datasets
+from response_generator.data.classifier_data import read_classifier_data
+from response_generator.data.labeled_texts import count_labels, describe_counts, list_examples
 from response_generator.modeling.backend import import_backend
-from response_generator.training.turns import count_labels, describe_counts, list_turns
 
 
 def main() -> None:
@@ -27,15 +27,14 @@ def main() -> None:
     if run.is_finished:
         print(run.describe_finished("metrics.json", "classifier"))
         return
-    rows = read_datasets(args.label_set, args.dataset, args.extra_dataset, args.eval_dataset)
-
-    train_turns = list_turns([*rows[0][0], *rows[1][0]])
-    print(f"turns of each label: {describe_counts(count_labels(train_turns, args.label_set))}")
+    data = read_classifier_data(args)
+    counts = count_labels(list_examples(data.train_rows), args.label_set)
+    print(f"texts of each label: {describe_counts(counts)}")
 
     import_backend("transformers")
     from response_generator.programs import classifier_run
 
-    classifier_run.train(args, run, rows, options.dry_run)
+    classifier_run.train(args, run, data, options.dry_run)
 
 
 if __name__ == "__main__":

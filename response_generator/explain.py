@@ -20,7 +20,7 @@ from response_generator.cli import command_line
 from response_generator.config import json_schema
 from response_generator.config.args_file import ArgsFile, has_key
 from response_generator.config.documentation import describe_allowed, describe_default, shorten
-from response_generator.config.json_schema import find_section_name
+from response_generator.config.json_schema import find_entry_section_name, find_section_name
 from response_generator.config.library.advice import ADVICE, ORIGINAL_KEYS
 from response_generator.config.library.library_keywords import REFUSALS
 from response_generator.config.programs import PROGRAMS, Program
@@ -64,7 +64,8 @@ def main() -> None:
 
 
 def list_settings(section: json_schema.Schema, sections: json_schema.Schema, prefix: str = "") -> list[Setting]:
-    """Every key of a section, also in the sections inside it: `dataset.path` is a key of the section `dataset`."""
+    """Every key of a section, also in the sections inside it: `dataset.path` is a key of the section `dataset`,
+    and `datasets.NUMBER.path` one of each section in the list `datasets`."""
     settings = []
     for key, field in section["properties"].items():
         default = describe_default(field, key in section.get("required", ()))
@@ -72,6 +73,9 @@ def list_settings(section: json_schema.Schema, sections: json_schema.Schema, pre
         settings.append(Setting(prefix + key, values, field["description"]))
         if name := find_section_name(field):
             settings += list_settings(sections[name], sections, f"{prefix}{key}.")
+        if name := find_entry_section_name(field):
+            entry = "NUMBER" if "items" in field else "NAME"
+            settings += list_settings(sections[name], sections, f"{prefix}{key}.{entry}.")
     return settings
 
 

@@ -1,13 +1,14 @@
 """A folder in which the commands of the documents run: args files and templates are the repository's own; the demo's
 rows are a few, models are tiny, and what is on the hub is a folder of the same name."""
 
+import json
 import shutil
 from pathlib import Path
 
 from published_models import write_published_adapter, write_published_base
 from tiny_assets import write_tiny_assets
 from tiny_families import write_tiny_family
-from tiny_models import DEMO_DATA, ROOT, write_tiny_adapter, write_tiny_classifier
+from tiny_models import DEMO_DATA, ROOT, demo_rows, write_tiny_adapter, write_tiny_classifier
 
 ROWS = 10  # of each data set: one batch
 SPLITS = ("train", "validation", "test")
@@ -27,6 +28,7 @@ def write_small_repository(folder: Path) -> None:
     write_tiny_assets(folder / "assets")
     write_tiny_adapter(folder / "assets" / "base_model", package / "demo" / "sft_adapter")
     write_hub_repositories(folder)
+    write_emotion_texts(folder / "emotion_texts")
 
 
 def write_hub_repositories(folder: Path) -> None:
@@ -44,6 +46,17 @@ def write_hub_repositories(folder: Path) -> None:
     for split in SPLITS:
         copy_rows(f"dialogues_{split}", folder / "hermeschen1116" / "daily_dialog_for_RG" / f"{split}.jsonl")
     copy_rows("preferences_train", folder / "Shotaro30678" / "rlhf-RG-trl-style-v3" / "train.jsonl")
+
+
+def write_emotion_texts(folder: Path) -> None:
+    """The user's texts of other corpora, which are not on the hub: here, turns of the demo's dialogues."""
+    folder.mkdir()
+    for corpus in ("meld", "goemotions"):
+        for split in ("train", "test"):
+            contents = (turn["content"] for row in demo_rows(f"dialogues_{split}", ROWS) for turn in row["prompt"])
+            texts = [{"text": content["dialog"], "emotion": content["emotion"]} for content in contents]
+            lines = "".join(json.dumps(row) + "\n" for row in texts)
+            (folder / f"{corpus}_{split}.jsonl").write_text(lines, encoding="utf-8")
 
 
 def copy_rows(name: str, file: Path) -> None:

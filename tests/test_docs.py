@@ -37,6 +37,7 @@ def list_keys(arguments: type[Section]) -> set[str]:
 
 # Named in the documents as what is not a key.
 NO_KEYS = {
+    "calibration.json",
     "dpo.output_dir",
     "generation.eos_token_id",
     "preferences.jsonl",

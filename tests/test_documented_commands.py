@@ -20,8 +20,8 @@ from response_generator.config.chat_schema import ChatArguments
 from response_generator.config.library import library_keywords
 from response_generator.config.preference_schema import PreferenceDataArguments
 from response_generator.config.programs import PROGRAMS
-from response_generator.config.schema import EvaluateArguments, ModelArguments
-from response_generator.config.training_schema import DPOArguments, SFTArguments
+from response_generator.config.schema import EvaluateArguments, LabelArguments
+from response_generator.config.training_schema import ClassifierArguments, DPOArguments, SFTArguments
 from response_generator.config.validation import validate_arguments
 from response_generator.data.datasets import parse_dialogue, parse_pair
 from response_generator.data.row_formats import normalize_dialogue, normalize_pair
@@ -34,6 +34,7 @@ PUBLISHED_ARGS = {
     PreferenceDataArguments: ROOT / "args" / "preference_arg.json",
     ChatArguments: ROOT / "args" / "chat_arg.json",
     SFTArguments: ROOT / "args" / "sft_arg.json",
+    ClassifierArguments: ROOT / "args" / "daily_dialog" / "emotion_classifier_arg.json",
 }
 ARGUMENTS = {program.schema_name: program.arguments for program in PROGRAMS}
 COMMANDS = list(dict.fromkeys(command for _, command in list_commands()))
@@ -48,7 +49,7 @@ def label(value: object) -> str:
     return " ".join(str(value).split())[:80]
 
 
-def read_published_args(arguments: type[ModelArguments], assignments: list[str]) -> ModelArguments:
+def read_published_args(arguments: type[LabelArguments], assignments: list[str]) -> LabelArguments:
     options = Namespace(json_file=PUBLISHED_ARGS[arguments], set=assignments, verbose=False)
     return command_line.read_arguments(arguments, options)
 

@@ -131,10 +131,26 @@ def apply_override(values: dict[str, Any], assignment: str) -> None:
         value = text
     *parents, last = path.split(".")
     for parent in parents:
-        if not isinstance(values.get(parent), dict):
+        parent = find_place(values, parent, assignment)
+        if isinstance(values, dict) and not isinstance(values.get(parent), (dict, list)):
             values[parent] = {}
         values = values[parent]
-    values[last] = value
+    values[find_place(values, last, assignment)] = value
+
+
+def find_place(values: Any, key: str, assignment: str) -> str | int:
+    """The key of an object, or the number of an entry of a list, which must be there.
+
+    Raises:
+        InputError: when it is not.
+    """
+    if isinstance(values, dict):
+        return key
+    entries = [str(number) for number in range(len(values))] if isinstance(values, list) else []
+    if key not in entries:
+        found = f"a list with the entries {', '.join(entries)}" if entries else json.dumps(values)
+        raise InputError(f"--set {assignment}: there is no {key} in {found}; write the whole value")
+    return int(key)
 
 
 def run_main(main: Callable[[], None]) -> int:

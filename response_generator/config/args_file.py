@@ -9,8 +9,8 @@ from response_generator.config import paths, strict_json
 from response_generator.errors import InputError
 
 EXTENDS_KEY = "extends"
-# Objects that describe one model: what another model's file has in them would be wrong beside its own.
-REPLACED_OBJECTS = ("special_tokens", "emotion_labels")
+# Objects that describe one model or one choice of data: what another file has in them would be wrong beside its own.
+REPLACED_OBJECTS = ("special_tokens", "emotion_labels", "eval_datasets")
 
 
 @dataclass(frozen=True)

@@ -50,6 +50,18 @@ class DatasetArguments(Section):
     """The data's names of columns that have another name here: `{"prompt": "conversation"}`."""
 
 
+class LabeledDatasetArguments(DatasetArguments):
+    """A data set of texts with labels: dialogues, whose turns have them, or rows with `text` and `emotion`."""
+
+    columns: dict[Literal["prompt", "messages", "text", "emotion"], str] = {}
+    """The data's names of columns that have another name here: `{"text": "utterance", "emotion": "label"}`."""
+
+
+class WeightedDatasetArguments(LabeledDatasetArguments):
+    weight: float = Field(default=1.0, gt=0, le=MAX_NUMBER)
+    """Factor of the loss of each of its texts, relative to those of the other data sets."""
+
+
 class FilterArguments(Section):
     """Filters of preference pairs, in the order in which they are applied."""
 

@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 from response_generator.config import json_schema
-from response_generator.config.json_schema import NULL, Schema, find_section_name
+from response_generator.config.json_schema import NULL, Schema, find_entry_section_name, find_section_name
 from response_generator.config.library.key_rule import MAX_COUNT, MAX_SEED
 from response_generator.config.programs import PROGRAMS
 from response_generator.config.schema import ModelArguments
@@ -42,8 +42,8 @@ are complete examples; `args/README.md` lists all args files. Another run is wri
 
 - `extends` names an args file or a list of them, with paths relative to the file in which it stands. They may extend
   others. What this file writes wins over them, a later file of a list over an earlier one, and `--set` over all.
-- Objects are merged key by key. All other values are replaced, lists too, and `special_tokens` and `emotion_labels`,
-  which belong to one model. `null` removes what an extended file has: the default applies.
+- Objects are merged key by key. All other values are replaced, lists too, and `special_tokens`, `emotion_labels` and
+  `eval_datasets`, which belong together. `null` removes what an extended file has: the default applies.
 - An error about a value names the file that wrote it; one about a missing model or data file names the key alone.
   `args.json` in the run folder has the result, and `environment.json` the names of all files, under `starts`.
 
@@ -64,7 +64,8 @@ programs ignore the key.
   paths on this machine.
 - Paths may contain `~` and `$VARIABLES`. A relative path is relative to the folder in which the command runs, only
   those in `extends` and `$schema` to the file.
-- `--set KEY.PATH=VALUE` overrides one key, for example `--set dpo.beta=0.2`.
+- `--set KEY.PATH=VALUE` overrides one key, for example `--set dpo.beta=0.2`; in a list, an entry's number from 0 on is
+  its key: `--set datasets.1.weight=2`.
 - `token` is never a key: the libraries read `HF_TOKEN` from the environment.
 
 The tables of `dpo`, `sft`, `trainer`, `lora`, `generation` and `from_pretrained` list the accepted keys of those
@@ -122,7 +123,7 @@ def find_sections(schema: Schema) -> dict[str, Schema]:
     """The schema of each section, by the first key that holds it."""
     first_keys: dict[str, str] = {}
     for key, field in schema["properties"].items():
-        if name := find_section_name(field):
+        if name := find_section_name(field) or find_entry_section_name(field):
             first_keys.setdefault(name, key)
     return {key: schema["$defs"][name] for name, key in first_keys.items()}
 
@@ -152,6 +153,8 @@ def describe_allowed(field: Schema) -> str:
         return "any"
     if field["type"] == "array":
         values = field.get("items", {})
+        if "$ref" in values:
+            return "list of objects"
         listed = ", ".join(f"`{json.dumps(value)}`" for value in values.get("enum", ()))
         return f"list of {listed}" if listed else f"list{describe_bounds(values)}"
     return field["type"] + describe_bounds(field)

@@ -82,6 +82,12 @@ def find_section_name(field: Schema) -> str | None:
     return references[0].rpartition("/")[2] if references else None
 
 
+def find_entry_section_name(field: Schema) -> str | None:
+    """The same of the sections in a list or an object that a key holds."""
+    entries = field.get("items") or field.get("additionalProperties")
+    return find_section_name(entries) if isinstance(entries, dict) else None
+
+
 def build_definitions(programs: list[type[Section]]) -> Schema:
     """The sections of all args files. A key that an earlier section describes alike is a reference to it."""
     sections: dict[str, Schema] = {}

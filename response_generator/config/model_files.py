@@ -14,11 +14,13 @@ ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetens
 TOKENIZER_FILES = (
     "tokenizer.json tokenizer.model tokenizer_config.json vocab.json vocab.txt spiece.model sentencepiece.bpe.model"
 ).split()
-# What transformers and PEFT read of a folder, besides the weights. A model card or a log may change.
+CALIBRATION_FILE = "calibration.json"  # of a classifier, see scoring/calibration.py
+# What transformers, PEFT and this program read of a folder, besides the weights. A model card or a log may change.
 SETTINGS_FILES = (
     CONFIG,
     ADAPTER_CONFIG,
     INDEX,
+    CALIBRATION_FILE,
     *TOKENIZER_FILES,
     *"generation_config.json merges.txt special_tokens_map.json added_tokens.json".split(),
 )

@@ -42,8 +42,10 @@ def walk_sources(section: Section, prefix: str) -> Iterator[Source]:
     for field_name, field in type(section).model_fields.items():
         value, key = getattr(section, field_name), prefix + field_name
         kind = find_kind(*field.metadata, field.annotation)
-        if isinstance(value, Section):
-            yield from walk_sources(value, f"{key}.")
+        sections = list_sections(key, value)
+        if sections:
+            for place, each in sections.items():
+                yield from walk_sources(each, f"{place}.")
         elif kind is SourceKind.DATASET:
             name = join_dataset_revision(section.path, section.revision)
             yield Source(prefix.removesuffix("."), name, kind, section)
@@ -54,6 +56,16 @@ def walk_sources(section: Section, prefix: str) -> Iterator[Source]:
                     yield Source(key, name, kind)
                 elif name != BARE_BASE_MODEL:
                     yield Source(key, name, SourceKind.ADAPTER)
+
+
+def list_sections(key: str, value: Any) -> dict[str, Section]:
+    """`{key: section}` of a section, and of those in a list or an object: "datasets.0", "eval_datasets.NAME"."""
+    held = {key: value}
+    if isinstance(value, list):
+        held = {f"{key}.{number}": each for number, each in enumerate(value)}
+    elif isinstance(value, dict):
+        held = {f"{key}.{name}": each for name, each in value.items()}
+    return {place: each for place, each in held.items() if isinstance(each, Section)}
 
 
 def find_kind(*parts: Any) -> SourceKind | None:

@@ -1,10 +1,16 @@
 """The arguments of SFT, DPO and the training of a classifier, in the same form as those in schema.py."""
 
+import re
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
-from response_generator.config.dataset_schema import DatasetArguments, FilteredPairDatasetArguments
+from response_generator.config.dataset_schema import (
+    DatasetArguments,
+    FilteredPairDatasetArguments,
+    LabeledDatasetArguments,
+    WeightedDatasetArguments,
+)
 from response_generator.config.library.key_rule import MAX_COUNT, MAX_SEED
 from response_generator.config.schema import HubArguments, LabelArguments, ModelArguments, ScoringArguments
 from response_generator.config.section import AdapterName, LocalPath, Section, SourceName
@@ -84,6 +90,23 @@ class DPOArguments(AdapterTrainingArguments):
     """Merged 16-bit model to write after training; null: none."""
 
 
+class CalibrationArguments(Section):
+    dataset: LabeledDatasetArguments
+    """Held-out texts with labels, on which a scale and a bias of each label are fitted: a data set with the keys of
+    those in `eval_datasets`."""
+    label_balance: float = Field(default=0.0, ge=0, le=1)
+    """How frequent the labels are taken to be. 0: as in these texts; 1: all alike, so that rare labels are found more
+    often; between: log frequencies times 1 - `label_balance`."""
+
+
+def check_dataset_names(datasets: dict[str, Any]) -> dict[str, Any]:
+    if not datasets or not all(re.fullmatch(r"[\w-]([\w -]{0,38}[\w-])?", name) for name in datasets):
+        raise ValueError(
+            "needed: one or more data sets; allowed in a name: up to 40 letters, digits, _, -, and spaces inside it"
+        )
+    return datasets
+
+
 class ClassifierArguments(LabelArguments):
     output_dir: LocalPath
     """Run folder. All files of the run are written there."""
@@ -93,11 +116,16 @@ class ClassifierArguments(LabelArguments):
     """Pretrained encoder or language model that gets a new classification head: hub id or folder."""
     frozen_layers: int = Field(default=0, ge=0, le=MAX_COUNT)
     """How many of its first layers are not trained; with 1 or more, its token embeddings are not trained either."""
-    dataset: DatasetArguments
-    """The dialogues to learn from: every turn with its label."""
-    extra_dataset: DatasetArguments | None = None
-    """More dialogues to learn from; null: none."""
-    eval_dataset: DatasetArguments
-    """Held-out dialogues on which the accuracy is measured: every turn, and the last reply of each dialogue."""
+    datasets: Annotated[list[WeightedDatasetArguments], Field(min_length=1)]
+    """Texts to learn from, a list of one or more data sets: dialogues, every turn with its label, or rows with `text`
+    and `emotion`."""
+    label_balance: float = Field(default=0.0, ge=0, le=1)
+    """How much more the texts of rare labels count: the loss of a text is weighted by the number of texts with its
+    label to the power of -`label_balance`. 0: all texts alike; 1: every label weighs the same in sum."""
+    eval_datasets: Annotated[dict[str, LabeledDatasetArguments], AfterValidator(check_dataset_names)]
+    """Held-out texts that the classifier is measured on, an object `{name: data set}` of one or more; the first one is
+    the main one."""
+    calibration: CalibrationArguments | None = None
+    """Fits probabilities to held-out texts after training; null: they are the softmax of what the model computes."""
     trainer: dict[str, Any]
     """Fields of transformers' TrainingArguments."""

@@ -2,8 +2,9 @@
 
 import json
 import re
+from collections.abc import Callable
 from difflib import get_close_matches
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
@@ -28,6 +29,9 @@ RENAMED_KEYS = {  # of the args file, by their earlier names
     "preferences": "heldout_pairs",
     "emotion": "target_emotion",
     "my_emotion": "user_emotion",
+    "dataset": "datasets",
+    "extra_dataset": "datasets",
+    "eval_dataset": "eval_datasets",
 }
 MAX_UNKNOWN_KEYS = 30  # of one section, that are named
 MAX_EXACT_INTEGER = 2**53  # a float represents every integer up to this one exactly
@@ -77,12 +81,24 @@ def drop_nulls(model: type[BaseModel], values: dict[str, Any]) -> dict[str, Any]
             continue
         if isinstance(value, dict) and key in KEYWORD_SECTIONS:
             value = drop_null_keywords(key, value)
-        elif isinstance(value, dict) and field is not None and get_section_class(field):
-            value = drop_nulls(get_section_class(field), value)
-        elif isinstance(value, dict) and field is not None:
-            value = {name: inner for name, inner in value.items() if inner is not None}
+        elif field is not None:
+            if isinstance(value, dict) and not get_section_class(field):
+                value = {name: inner for name, inner in value.items() if inner is not None}
+            value = change_sections(drop_nulls, field, value)
         kept[key] = value
     return kept
+
+
+def change_sections(change: Callable[[type[BaseModel], dict], dict], field: FieldInfo, value: Any) -> Any:
+    """`value` with the section that a key holds, or each of those in its list or object, as `change` returns it."""
+    section, entry = get_section_class(field), get_entry_class(field)
+    if section and isinstance(value, dict):
+        return change(section, value)
+    if entry and isinstance(value, dict):
+        return {name: change(entry, each) if isinstance(each, dict) else each for name, each in value.items()}
+    if entry and isinstance(value, list):
+        return [change(entry, each) if isinstance(each, dict) else each for each in value]
+    return value
 
 
 def add_defaults(model: type[BaseModel], values: dict[str, Any]) -> dict[str, Any]:
@@ -90,12 +106,11 @@ def add_defaults(model: type[BaseModel], values: dict[str, Any]) -> dict[str, An
     sections. Keys that no longer exist stay."""
     filled = dict(values)
     for key, field in model.model_fields.items():
-        section = get_section_class(field)
         if key not in values and not field.is_required():
             default = field.get_default(call_default_factory=True)
             filled[key] = default.model_dump(mode="json") if isinstance(default, BaseModel) else default
-        elif section and isinstance(values.get(key), dict):
-            filled[key] = add_defaults(section, values[key])
+        elif key in values:
+            filled[key] = change_sections(add_defaults, field, values[key])
     return filled
 
 
@@ -132,8 +147,15 @@ def describe_pydantic_error(model: type[BaseModel], error: dict) -> str:
 
 
 def find_section(model: type[BaseModel], location: tuple) -> type[BaseModel]:
+    """The section of a key that is unknown there; a number or a name in the location is that of an entry."""
+    is_entry = False
     for part in location[:-1]:
-        model = get_section_class(model.model_fields[part])
+        if is_entry:
+            is_entry = False
+            continue
+        field = model.model_fields[part]
+        is_entry = get_entry_class(field) is not None
+        model = get_section_class(field) or get_entry_class(field)
     return model
 
 
@@ -151,8 +173,18 @@ def find_in_sections(model: type[BaseModel], key: str) -> list[str]:
 
 def get_section_class(field: FieldInfo) -> type[BaseModel] | None:
     """Returns the class of the section that a key holds; None when the key holds a plain value."""
-    members = [field.annotation, *getattr(field.annotation, "__args__", ())]
-    return next((member for member in members if isinstance(member, type) and issubclass(member, BaseModel)), None)
+    parts = () if get_origin(field.annotation) in (list, dict) else get_args(field.annotation)
+    return find_section_class(field.annotation, *parts)
+
+
+def get_entry_class(field: FieldInfo) -> type[BaseModel] | None:
+    """Returns the class of the sections in the list or object that a key holds; None when it holds no such."""
+    is_container = get_origin(field.annotation) in (list, dict)
+    return find_section_class(*get_args(field.annotation)) if is_container else None
+
+
+def find_section_class(*types: Any) -> type[BaseModel] | None:
+    return next((each for each in types if isinstance(each, type) and issubclass(each, BaseModel)), None)
 
 
 def find_keyword_errors(section: str, values: dict[str, Any]) -> list[str]:

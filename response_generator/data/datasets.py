@@ -202,6 +202,7 @@ def list_unknown_labels(row: dict, labels: Labels) -> set[str]:
     turns = [turn for name in ("prompt", "chosen", "rejected") if isinstance(row.get(name), list) for turn in row[name]]
     contents = [turn.get("content") for turn in turns if isinstance(turn, dict)]
     found = [row.get("chosen_emotion"), *(content["emotion"] for content in contents if has_emotion(content))]
+    found += [] if turns else [row.get("emotion")]  # of a text
     return {name for name in found if isinstance(name, str) and name not in labels.names}
 
 

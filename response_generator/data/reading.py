@@ -1,11 +1,16 @@
-"""Reads dialogues and preference pairs, checks every row before a model is loaded, and reports all that is wrong."""
+"""Reads dialogues, pairs and texts with labels, checks every row before a model is loaded, and reports all errors."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from typing import Any
 
 from response_generator.config import strict_json
-from response_generator.config.dataset_schema import DatasetArguments, PairDatasetArguments
+from response_generator.config.dataset_schema import (
+    DatasetArguments,
+    LabeledDatasetArguments,
+    PairDatasetArguments,
+)
 from response_generator.data.datasets import (
     LABEL_COLUMNS,
     BadRow,
@@ -17,16 +22,39 @@ from response_generator.data.datasets import (
     parse_dialogue,
     parse_pair,
 )
-from response_generator.data.row_formats import normalize_dialogue, normalize_pair
+from response_generator.data.labeled_texts import ExampleRow, parse_text, parse_turns
+from response_generator.data.row_formats import (
+    MESSAGE_COLUMNS,
+    TEXT_COLUMNS,
+    holds_texts,
+    normalize_dialogue,
+    normalize_pair,
+    normalize_text,
+)
 from response_generator.errors import MAX_SHOWN_ERRORS, InputError, raise_row_errors
 from response_generator.labels import Labels
 
 SKIPPED_ROWS = "skipped_rows"  # part of metric names
-USED_COLUMNS = {"prompt", "chosen", "rejected", "chosen_score", "rejected_score", *LABEL_COLUMNS}
+
+
+@dataclass(frozen=True)
+class RowForm:
+    """How the rows of a data set are read. columns: those that are used, of a normalized row."""
+
+    columns: tuple[str, ...]
+    normalize: Callable[[Any, dict[str, str]], dict[str, Any]]
+    parse: Callable[[int, dict[str, Any], Labels], Any]
+
+
+SCORE_COLUMNS = ("chosen_score", "rejected_score")
+PAIRS = RowForm((*MESSAGE_COLUMNS, *SCORE_COLUMNS, *LABEL_COLUMNS), normalize_pair, parse_pair)
+DIALOGUES = RowForm(("prompt",), normalize_dialogue, parse_dialogue)
+TURNS = RowForm(("prompt",), normalize_dialogue, parse_turns)  # of a dialogue
+TEXTS = RowForm(TEXT_COLUMNS, normalize_text, parse_text)
 
 
 def read_datasets(labels: Labels, *datasets: DatasetArguments | None) -> list[tuple[list[Any], Skipped]]:
-    """Reads pairs or dialogues, as the class of the arguments says; of None, nothing.
+    """Reads pairs, dialogues or texts with labels, as the class of the arguments says; of None, nothing.
 
     Returns:
         For each data set its rows, and the number of its bad rows that `skip_bad_rows` leaves out.
@@ -37,7 +65,7 @@ def read_datasets(labels: Labels, *datasets: DatasetArguments | None) -> list[tu
     found: list[tuple[list[Any], Skipped]] = []
     errors: list[str] = []
     for dataset in datasets:
-        read = read_pairs if isinstance(dataset, PairDatasetArguments) else read_dialogues
+        read = find_reader(dataset)
         try:
             found.append(read(dataset, labels) if dataset else ([], Counter()))
         except InputError as error:
@@ -47,13 +75,19 @@ def read_datasets(labels: Labels, *datasets: DatasetArguments | None) -> list[tu
     return found
 
 
+def find_reader(dataset: DatasetArguments | None) -> Callable[[DatasetArguments, Labels], tuple[list[Any], Skipped]]:
+    if isinstance(dataset, PairDatasetArguments):
+        return read_pairs
+    return read_labeled_texts if isinstance(dataset, LabeledDatasetArguments) else read_dialogues
+
+
 def read_dialogues(dataset: DatasetArguments, labels: Labels) -> tuple[list[Dialogue], Skipped]:
     """Reads evaluation rows (see `Dialogue`) and counts the bad rows that `skip_bad_rows` leaves out.
 
     Raises:
         InputError: with the errors of the first bad rows, unless they are skipped; or when no row can be used.
     """
-    return parse_rows(dataset, labels, normalize_dialogue, parse_dialogue)
+    return parse_rows(dataset, labels, lambda row: DIALOGUES)
 
 
 def read_pairs(dataset: DatasetArguments, labels: Labels) -> tuple[list[Pair], Skipped]:
@@ -62,23 +96,37 @@ def read_pairs(dataset: DatasetArguments, labels: Labels) -> tuple[list[Pair], S
     Raises:
         InputError: with the errors of the first bad rows, unless they are skipped; or when no row can be used.
     """
-    return parse_rows(dataset, labels, normalize_pair, parse_pair)
+    return parse_rows(dataset, labels, lambda row: PAIRS)
+
+
+def read_labeled_texts(dataset: DatasetArguments, labels: Labels) -> tuple[list[ExampleRow], Skipped]:
+    """Reads dialogues whose turns have labels, or texts with labels, as the first row decides that is one of the two;
+    counts the bad rows that `skip_bad_rows` leaves out.
+
+    Raises:
+        InputError: with the errors of the first bad rows, unless they are skipped; or when no row can be used.
+    """
+    return parse_rows(dataset, labels, lambda row: TEXTS if holds_texts(row, dataset.columns) else TURNS)
 
 
 def parse_rows(
     dataset: DatasetArguments,
     labels: Labels,
-    normalize: Callable[[Any, dict[str, str]], dict],
-    parse: Callable[[int, dict, Labels], Any],
+    find_form: Callable[[Any], RowForm],
 ) -> tuple[list[Any], Skipped]:
+    """
+    Args:
+        find_form: returns the form of the rows; asked with one row after the other, until it raises no BadRow.
+    """
     from response_generator.data import raw_rows  # imports pyarrow, which takes longer than checking the args
 
-    rows, errors, skipped, unknown = [], [], Counter(), Counter()
+    rows, errors, skipped, unknown, form = [], [], Counter(), Counter(), None
     for index, (place, row) in enumerate(raw_rows.read_rows(dataset)):
         try:
-            row = normalize(row, dataset.columns)
-            check_values(row)
-            rows.append(parse(index, row, labels))
+            form = form or find_form(row)
+            row = form.normalize(row, dataset.columns)
+            check_values(row, form.columns)
+            rows.append(form.parse(index, row, labels))
         except BadRow as error:
             errors.append((place, error))
             skipped[error.reason] += 1
@@ -92,9 +140,9 @@ def parse_rows(
     return rows, skipped
 
 
-def check_values(row: dict[str, Any]) -> None:
+def check_values(row: dict[str, Any], columns: Collection[str]) -> None:
     """Raises BadRow when a column that is used has a value that JSON cannot hold."""
-    unusable = strict_json.find_unusable({key: row[key] for key in USED_COLUMNS & set(row)})
+    unusable = strict_json.find_unusable({key: row[key] for key in columns if key in row})
     if unusable:
         raise BadRow(": ".join(unusable[0]))
 

@@ -1,7 +1,8 @@
 """Turns the row formats of TRL, and columns of other names, into the form that `datasets.py` checks.
 
 A pair becomes `prompt`, `chosen` and `rejected`: texts, or lists of messages. A dialogue becomes `prompt`, a list of
-messages. A message's `label` or `emotion` becomes a part of its content: {"emotion", "dialog"}.
+messages. Of a text with a label, `text` and `emotion` are kept. A message's `label` or `emotion` becomes a part of its
+content: {"emotion", "dialog"}.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,6 +11,8 @@ from typing import Any
 from response_generator.data.datasets import BadRow, describe_json_type
 
 MESSAGE_COLUMNS = ("prompt", "chosen", "rejected")
+DIALOGUE_COLUMNS = ("prompt", "messages")
+TEXT_COLUMNS = ("text", "emotion")
 LABEL_KEYS = ("label", "emotion")  # of a message, beside its role and content
 
 
@@ -39,6 +42,29 @@ def normalize_dialogue(row: Any, columns: Mapping[str, str]) -> dict[str, Any]:
         row = row | {"prompt": row["messages"]}
     check_present(row, ("prompt",))
     return row | {"prompt": add_labels(row["prompt"], "prompt")}
+
+
+def normalize_text(row: Any, columns: Mapping[str, str]) -> dict[str, Any]:
+    """Returns a row with `text` and `emotion` alone. See `normalize_pair`."""
+    row = rename_columns(row, columns, ", ".join(TEXT_COLUMNS))
+    check_present(row, TEXT_COLUMNS)
+    return {name: row[name] for name in TEXT_COLUMNS}
+
+
+def holds_texts(row: Any, columns: Mapping[str, str]) -> bool:
+    """Whether a row is a text with a label, and not a dialogue.
+
+    Raises:
+        BadRow: when it is neither.
+    """
+    needed = '"text" and "emotion", or a dialogue in "prompt" or "messages"'
+    row = rename_columns(row, columns, needed)
+    if any(row.get(name) is not None for name in DIALOGUE_COLUMNS):
+        return False
+    if any(row.get(name) is None for name in TEXT_COLUMNS):
+        found = ", ".join(row) or "none"
+        raise BadRow(f"has neither form; needed: {needed}; its columns: {found}; columns takes other names")
+    return True
 
 
 def rename_columns(row: Any, columns: Mapping[str, str], needed: str) -> dict[str, Any]:

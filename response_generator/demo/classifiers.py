@@ -12,15 +12,19 @@ from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from scipy.special import softmax
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from response_generator.data.labeled_texts import Example
 from response_generator.labels import DAILY_DIALOG_EMOTIONS
+from response_generator.scoring.quality import measure_dataset
 from response_generator.training.text_classifier import (
-    Example,
     build_training_arguments,
+    compute_logits,
     fit_classifier,
+    list_class_ids,
     load_for_training,
-    measure_classifier,
     save_classifier,
 )
 
@@ -133,7 +137,10 @@ def fit_and_measure(
     """
     settings = {"per_device_eval_batch_size": 128, "warmup_steps": 0.1, "weight_decay": 0.01} | settings
     trainer = fit_classifier(model, tokenizer, train, build_training_arguments(settings, str(folder), SEED))
-    metrics = measure_classifier(trainer, tokenizer, held_out)
+    gold = np.array(list_class_ids(held_out, model))
+    probabilities = softmax(compute_logits(trainer, tokenizer, held_out), axis=1)
+    quality = measure_dataset(gold, probabilities, np.arange(len(gold)), SEED)
+    metrics = {"accuracy": quality.accuracy[0], "macro_f1": quality.macro_f1[0], "held_out": quality.texts}
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "accuracy.json").write_text(json.dumps(metrics, indent=1) + "\n", encoding="utf-8")
 

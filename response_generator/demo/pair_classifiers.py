@@ -18,6 +18,7 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 
 from response_generator.cli import command_line
+from response_generator.data.labeled_texts import Example
 from response_generator.demo.assets import prepare_asset, show_accuracy
 from response_generator.demo.classifiers import (
     GIBBERISH_LABELS,
@@ -30,7 +31,7 @@ from response_generator.demo.classifiers import (
 from response_generator.labels import DAILY_DIALOG_EMOTIONS
 from response_generator.modeling.backend import import_backend
 from response_generator.runs import library_output
-from response_generator.training.text_classifier import Example, hide_warnings
+from response_generator.training.text_classifier import hide_warnings
 
 NAMES = {"pair_emotion_classifier": DAILY_DIALOG_EMOTIONS, "pair_gibberish_classifier": GIBBERISH_LABELS}
 LORA = LoraConfig(

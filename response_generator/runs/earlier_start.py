@@ -21,6 +21,8 @@ def follow_move(earlier: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
     def follow(value: Any, current: Any) -> Any:
         if isinstance(value, dict) and isinstance(current, dict):
             return {key: follow(each, current.get(key)) for key, each in value.items()}
+        if isinstance(value, list) and isinstance(current, list) and len(value) == len(current):
+            return [follow(*pair) for pair in zip(value, current, strict=True)]
         if isinstance(value, str) and isinstance(current, str) and Path(value).is_relative_to(before):
             moved = str(after / Path(value).relative_to(before))
             return moved if moved == current else value

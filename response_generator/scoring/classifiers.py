@@ -13,6 +13,7 @@ from response_generator.config.sources import from_pretrained_keywords
 from response_generator.errors import InputError
 from response_generator.generation.oom import split_on_oom
 from response_generator.labels import Labels
+from response_generator.scoring.calibration import read_calibration
 
 MAX_CLASSIFIED_TOKENS = 512  # the limit of BERT models; replies are far shorter
 
@@ -45,6 +46,10 @@ def check_classifiers(scoring: ScoringArguments, labels: Labels) -> None:
             AutoTokenizer.from_pretrained(**from_pretrained_keywords(source.name))
         except Exception as error:  # the library tokenizers raises a plain Exception
             raise InputError(f"scoring.{source.key}: {source.name}: {describe_load_error(error)}") from error
+        try:
+            read_calibration(source.name, read_label_names(source.name))
+        except InputError as error:
+            raise InputError(f"scoring.{source.key}: {error}") from error
     if scoring.emotion_model is not None:
         check_emotion_labels(scoring, labels)
 
@@ -126,6 +131,7 @@ class TextClassifier:
             **from_pretrained_keywords(model), dtype=torch.float32
         )
         self.model = classifier.to(self.device).eval()
+        self.calibration = read_calibration(model, read_label_names(model))
 
     def classify(self, texts: Sequence[str], task: str | None = None) -> list[LabelProbs]:
         """Labels every text.
@@ -148,7 +154,10 @@ class TextClassifier:
             list(texts), return_tensors="pt", padding=True, truncation=True, max_length=MAX_CLASSIFIED_TOKENS
         )
         with torch.inference_mode():
-            probabilities = self.model(**batch.to(self.device)).logits.softmax(-1)
+            logits = self.model(**batch.to(self.device)).logits
+        probabilities = logits.softmax(-1)
+        if self.calibration:
+            probabilities = self.calibration.compute_probabilities(logits.double().cpu().numpy())
         return [to_label_probs(self.names, row) for row in probabilities.tolist()]
 
 

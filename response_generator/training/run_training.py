@@ -14,11 +14,11 @@ from response_generator.modeling.adapters import write_adapter
 from response_generator.modeling.tokenizer import TOKENIZER_FILE
 from response_generator.runs import atomic_files
 from response_generator.training.checkpoints import checkpoint_files, checkpointing
+from response_generator.training.checkpoints.checkpointed_trainer import CheckpointedTrainer
 from response_generator.training.checkpoints.graceful_stop import GracefulStopCallback
 from response_generator.training.cost import device_memory
 from response_generator.training.monitoring import step_files
 from response_generator.training.monitoring.step_files import LOG_FILE
-from response_generator.training.trl_trainers import ResumableTrainer
 
 SESSION_METRIC_SUFFIXES = (
     "_per_second",
@@ -30,7 +30,7 @@ LAST_QUARTER = "last_quarter/"  # before TRL's name of a metric
 AVERAGED = ("loss", "mean_token_accuracy", "rewards/", "logps/")  # the beginnings of such names
 
 
-def train(trainer: ResumableTrainer, rows: str = "pairs") -> dict[str, float]:
+def train(trainer: CheckpointedTrainer, rows: str = "pairs") -> dict[str, float]:
     """Trains, from the last complete checkpoint where there is one, then evaluates the held-out rows.
 
     Args:
@@ -72,7 +72,7 @@ def train(trainer: ResumableTrainer, rows: str = "pairs") -> dict[str, float]:
     return metrics | {"peak_memory_gb": device_memory.get_peak_bytes() / 1e9}
 
 
-def find_resume_checkpoint(trainer: ResumableTrainer, run: Path) -> Path | None:
+def find_resume_checkpoint(trainer: CheckpointedTrainer, run: Path) -> Path | None:
     """The checkpoint to resume from. Prints which checkpoints are not used, and removes them."""
     for folder in checkpointing.find_unusable(run):
         print(checkpointing.describe_unusable(folder))
@@ -111,7 +111,7 @@ def check_best_checkpoint(checkpoint: Path) -> None:
         )
 
 
-def load_finished_training(trainer: ResumableTrainer, checkpoint: Path | None) -> bool:
+def load_finished_training(trainer: CheckpointedTrainer, checkpoint: Path | None) -> bool:
     """Loads a checkpoint at which training had ended, and returns True; does nothing for any other, and returns False.
 
     transformers would take one more step when training had ended before the end of an epoch: by early stopping, or by
@@ -126,7 +126,7 @@ def load_finished_training(trainer: ResumableTrainer, checkpoint: Path | None) -
     best = checkpointing.find_best_checkpoint(checkpoint)
     state.best_model_checkpoint = str(best) if best else None
     kept = best if best and trainer.args.load_best_model_at_end else checkpoint
-    trainer.model.load_adapter(str(kept), POLICY_ADAPTER, is_trainable=True)
+    trainer.read_weights(kept)
     return True
 
 
@@ -134,7 +134,7 @@ def read_state(checkpoint: Path) -> TrainerState:
     return TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
 
 
-def run_steps(trainer: ResumableTrainer, checkpoint: Path | None) -> float:
+def run_steps(trainer: CheckpointedTrainer, checkpoint: Path | None) -> float:
     """Runs the trainer's loop and returns its seconds; see `train` for errors."""
     run = Path(trainer.args.output_dir)
     stop = GracefulStopCallback(trainer.accelerator)
@@ -159,7 +159,7 @@ def run_steps(trainer: ResumableTrainer, checkpoint: Path | None) -> float:
     return seconds
 
 
-def end_progress_bar(trainer: ResumableTrainer) -> None:
+def end_progress_bar(trainer: CheckpointedTrainer) -> None:
     trainer.callback_handler.on_train_end(trainer.args, trainer.state, trainer.control)
 
 

@@ -1,11 +1,11 @@
-"""Fine-tunes a text classifier with transformers' Trainer, and measures it."""
+"""Loads a text classifier for training, fine-tunes it with transformers' Trainer, and computes its logits."""
 
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from datasets import Dataset
-from sklearn.metrics import classification_report
 from transformers import (
     AutoModelForSequenceClassification,
     AutoTokenizer,
@@ -20,12 +20,13 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from response_generator.config.sources import from_pretrained_keywords
+from response_generator.data.labeled_texts import Example
 from response_generator.errors import InputError
 from response_generator.modeling.precision import has_native_bf16
 from response_generator.runs import atomic_files, library_output
+from response_generator.training.checkpoints import checkpoint_files
 from response_generator.training.monitoring.progress_bar import LOSS_METRIC, ProgressBar
 
-Example = tuple[str, str]  # text, label
 STEPS_BETWEEN_LOSSES = 5  # in the progress line
 
 
@@ -36,17 +37,16 @@ def hide_warnings() -> None:
 
 
 def build_training_arguments(trainer: dict[str, Any], output_dir: str, seed: int) -> TrainingArguments:
-    """Adds what all classifiers have in common to the section `trainer`.
+    """Adds what all classifiers have in common to the section `trainer`; without `save_strategy`, nothing is saved.
 
     Raises:
         InputError: with transformers' message when values contradict each other.
     """
-    settings = {"bf16": has_native_bf16()} | trainer
+    settings = {"bf16": has_native_bf16(), "save_strategy": "no"} | trainer
     settings |= {
         "output_dir": output_dir,
         "seed": seed,
         "use_cpu": not torch.cuda.is_available(),
-        "save_strategy": "no",
         "report_to": [],
         "logging_strategy": "steps",
         "logging_steps": STEPS_BETWEEN_LOSSES,
@@ -105,71 +105,57 @@ def fit_classifier(
     tokenizer: PreTrainedTokenizerBase,
     train: list[Example],
     training_arguments: TrainingArguments,
-    unit: str = "texts",
 ) -> Trainer:
-    """Trains a classifier and returns its trainer, which can also predict.
-
-    Args:
-        unit: what the examples are, in the plural, for the progress line.
-    """
+    """Trains a classifier without checkpoints, and returns its trainer."""
     trainer = Trainer(
         model=model,
         args=training_arguments,
-        train_dataset=encode_examples(train, model, tokenizer),
+        train_dataset=Dataset.from_dict(encode_texts(train, tokenizer) | {"labels": list_class_ids(train, model)}),
         data_collator=DataCollatorWithPadding(tokenizer),
     )
-    trainer.remove_callback(PrinterCallback)  # it prints every log entry as a dict across the progress bar
-    progress = ProgressBar(len(train), unit, LOSS_METRIC)
-    trainer.add_callback(progress)
+    progress = show_progress(trainer, len(train))
     try:
         trainer.train()
     finally:
         progress.on_train_end(trainer.args, trainer.state, trainer.control)  # after an error the bar ends as well
-    trainer.args.train_sampling_strategy = "random"  # or `predict` would return the rows in another order
     return trainer
 
 
-def encode_examples(examples: list[Example], model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Dataset:
-    texts, names = zip(*examples, strict=True)
-    ids = model.config.label2id
-    return Dataset.from_dict({**tokenizer(list(texts), truncation=True), "labels": [ids[name] for name in names]})
+def show_progress(trainer: Trainer, texts: int) -> ProgressBar:
+    """Adds a progress bar.
 
-
-def measure_classifier(
-    trainer: Trainer, tokenizer: PreTrainedTokenizerBase, held_out: list[Example]
-) -> dict[str, float | int]:
-    """Measures a classifier on held-out examples.
-
-    Returns:
-        `accuracy`, `majority_accuracy` (that of answering every example with the most frequent label), `macro_recall`
-        and `macro_f1` (means over the labels of the examples), `held_out` (their number), and for each of these labels
-        `precision/LABEL`, `recall/LABEL`, `f1/LABEL` and `examples/LABEL`.
+    Args:
+        texts: their number in an epoch.
     """
-    names = trainer.model.config.id2label
-    predicted = trainer.predict(encode_examples(held_out, trainer.model, tokenizer)).predictions.argmax(-1)
-    gold = [name for _, name in held_out]
-    labels = sorted(set(gold))
-    report = classification_report(
-        gold, [names[label] for label in predicted], labels=labels, output_dict=True, zero_division=0
-    )
-    metrics: dict[str, float | int] = {
-        "accuracy": sum(names[label] == name for label, name in zip(predicted, gold, strict=True)) / len(gold),
-        "majority_accuracy": max(map(gold.count, labels)) / len(gold),
-        "macro_recall": report["macro avg"]["recall"],
-        "macro_f1": report["macro avg"]["f1-score"],
-        "held_out": len(gold),
-    }
-    for label in labels:
-        metrics |= {
-            f"precision/{label}": report[label]["precision"],
-            f"recall/{label}": report[label]["recall"],
-            f"f1/{label}": report[label]["f1-score"],
-            f"examples/{label}": int(report[label]["support"]),
-        }
-    return metrics
+    trainer.remove_callback(PrinterCallback)  # it prints every log entry as a dict across the progress bar
+    progress = ProgressBar(texts, "texts", LOSS_METRIC)
+    trainer.add_callback(progress)
+    return progress
+
+
+def encode_texts(examples: list[Example], tokenizer: PreTrainedTokenizerBase) -> dict[str, list]:
+    """The tokenizer's columns."""
+    return dict(tokenizer([text for text, _ in examples], truncation=True))
+
+
+def list_class_ids(examples: list[Example], model: PreTrainedModel) -> list[int]:
+    return [model.config.label2id[label] for _, label in examples]
+
+
+def compute_logits(trainer: Trainer, tokenizer: PreTrainedTokenizerBase, examples: list[Example]) -> np.ndarray:
+    """What the model computes for each text, (texts, labels)."""
+    columns = encode_texts(examples, tokenizer)
+    order = sorted(range(len(examples)), key=lambda number: -len(columns["input_ids"][number]))  # little padding
+    dataset = Dataset.from_dict(columns).select(order)
+    trainer.args.train_sampling_strategy = "random"  # or `predict` would return the rows in another order
+    logits = np.empty((len(examples), trainer.model.config.num_labels), dtype=np.float64)
+    logits[order] = trainer.predict(dataset).predictions
+    return logits
 
 
 def save_classifier(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
     with atomic_files.name_file_in_errors(folder):
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
+        for file in folder.iterdir():
+            checkpoint_files.fsync(file)  # before metrics.json says that the run is finished

@@ -1,22 +1,21 @@
 """TRL's trainers, with what they lack: checkpoints that resume to the same bytes, no training on NaN, and means of
 held-out rows that do not depend on the batches. Their rows are tokenized before."""
 
-import math
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate.data_loader import DataLoaderShard
 from datasets import Dataset
+from transformers import TrainerCallback
 from trl import DPOTrainer, SFTTrainer
 
 from response_generator.constants import POLICY_ADAPTER
 from response_generator.data.dialogue_tokenization import IGNORED_LABEL
-from response_generator.data.pair_tokenization import global_batch_size
-from response_generator.errors import RunError
 from response_generator.modeling.adapters import write_adapter
 from response_generator.training import held_out
-from response_generator.training.checkpoints import checkpoint_files, checkpointing, resume_callbacks
+from response_generator.training.checkpoints import checkpoint_files, resume_callbacks
+from response_generator.training.checkpoints.checkpointed_trainer import CheckpointedTrainer
 
 # Which replies' tokens TRL averages these metrics over; the others are means over pairs.
 SIDES_OF_TOKEN_METRICS = {
@@ -27,36 +26,17 @@ SIDES_OF_TOKEN_METRICS = {
 }
 
 
-class ResumableTrainer:
-    """Mixin of a trainer of TRL: its checkpoints are complete or absent, and resume to the bytes of an unbroken run.
+class ResumableTrainer(CheckpointedTrainer):
+    """Mixin of a trainer of TRL: it resumes to the bytes of an unbroken run, the log included.
 
-    `section` is the key in the args with the fields of the trainer's configuration. The data need a column `length` for
-    `train_sampling_strategy: "group_by_length"`.
-
-    Args:
-        run_identity: written into each checkpoint, see `checkpointing.check_run_identity`.
-        save_total_limit: complete checkpoints to keep; None keeps all.
+    `section` is the key in the args with the fields of the trainer's configuration.
     """
 
     section: str
 
-    def __init__(self, *args, run_identity: dict[str, Any], save_total_limit: int | None = None, **kwargs):
-        super().__init__(*args, **kwargs)
-        self.add_callback(resume_callbacks.SamplerEpochCallback())
-        self.add_callback(resume_callbacks.LogSumsCallback(self))
-        self.add_callback(resume_callbacks.CheckpointCallback(self.accelerator, run_identity, save_total_limit))
-        self.add_callback(resume_callbacks.FiniteGradientCallback(self.accelerator))
-
-    def compute_loss(self, model, *args, **kwargs):
-        """TRL's loss; in training it must be finite, as transformers would train on and log another number.
-
-        Raises:
-            RunError: when it is not.
-        """
-        loss = super().compute_loss(model, *args, **kwargs)
-        if model.training and isinstance(loss, torch.Tensor) and not math.isfinite(loss.detach()):
-            raise RunError(checkpointing.describe_not_finite("loss", loss.item(), self.args, self.state))
-        return loss
+    def build_callbacks(self, run_identity: dict[str, Any], save_total_limit: int | None) -> list[TrainerCallback]:
+        others = super().build_callbacks(run_identity, save_total_limit)
+        return [resume_callbacks.LogSumsCallback(self), *others]  # first: it writes a file of the checkpoint
 
     def count_terms(self, name: str, row: dict[str, Any]) -> int:
         """How many terms a held-out row has in the mean of that name: its tokens, or 1."""
@@ -96,15 +76,14 @@ class ResumableTrainer:
         metrics |= held_out.compute_means(metrics, self.held_out_losses, steps, self.count_terms, rows)
         return output
 
-    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+    def write_weights(self, folder: Path) -> None:
         """Writes the policy's adapter without the reference: transformers would load a `ref` folder as the policy."""
-        if self.args.should_save:
-            folder = Path(output_dir or self.args.output_dir)
-            if _internal_call:  # the first files of a checkpoint
-                checkpoint_files.start(folder)
-            write_adapter(self.accelerator.unwrap_model(self.model), POLICY_ADAPTER, folder)
-            (folder / checkpoint_files.PEFT_CARD).unlink()  # a template; the finished adapter gets its own model card
-            self.processing_class.save_pretrained(folder)
+        write_adapter(self.accelerator.unwrap_model(self.model), POLICY_ADAPTER, folder)
+        (folder / checkpoint_files.PEFT_CARD).unlink()  # a template; the finished adapter gets its own model card
+        self.processing_class.save_pretrained(folder)
+
+    def read_weights(self, checkpoint: Path) -> None:
+        self.model.load_adapter(str(checkpoint), POLICY_ADAPTER, is_trainable=True)
 
     def create_model_card(self, *args, **kwargs) -> None:
         """TRL would write one into the run folder at every checkpoint."""
@@ -114,14 +93,6 @@ class ResumableTrainer:
     def _prepare_dataset(self, dataset, *args, **kwargs):
         # Promise: what the preview counts and shows is what is trained on. TRL would tokenize again, in its own way.
         return dataset
-
-    def _get_train_sampler(self, train_dataset=None):
-        # Promise: a resumed run, and several processes, see the batches of one uninterrupted process.
-        if self.args.train_sampling_strategy != "group_by_length":
-            return super()._get_train_sampler(train_dataset)
-        seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
-        lengths = self.train_dataset["length"]
-        return resume_callbacks.EpochSeededLengthSampler(lengths, global_batch_size(self.args), seed)
 
     def _load_optimizer_and_scheduler(self, checkpoint):
         # Promise: several CPU processes can be resumed. transformers would map the tensors to "cpu:0", which torch

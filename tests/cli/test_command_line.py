@@ -25,6 +25,23 @@ def test_an_override_is_json_or_else_text():
     assert values == {"dpo": {"beta": 0.2}, "eval_dataset": {"path": "held_out.jsonl"}, "wandb": {"tags": [1]}}
 
 
+def test_an_override_of_an_entry_of_a_list():
+    values = {"datasets": [{"path": "a"}, {"path": "b"}], "wandb": {"tags": ["x", "y"]}}
+    apply_override(values, "datasets.1.path=c")
+    apply_override(values, "datasets.0.columns.text=words")
+    apply_override(values, "wandb.tags.1=z")
+    assert values == {
+        "datasets": [{"path": "a", "columns": {"text": "words"}}, {"path": "c"}],
+        "wandb": {"tags": ["x", "z"]},
+    }
+    with pytest.raises(InputError, match="there is no 2 in a list with the entries 0, 1; write the whole value"):
+        apply_override(values, "datasets.2.path=c")
+    with pytest.raises(InputError, match="there is no path in a list with the entries 0, 1"):
+        apply_override(values, "datasets.path=c")
+    with pytest.raises(InputError, match='there is no length in "x"; write the whole value'):
+        apply_override(values, "wandb.tags.0.length=c")
+
+
 @pytest.mark.parametrize("assignment", ["dpo.beta", "=1", "dpo..beta=1"])
 def test_an_override_without_key_or_value_is_refused(assignment):
     with pytest.raises(InputError, match="KEY.PATH=VALUE"):

@@ -51,6 +51,8 @@ def refuse(file: Path, *assignments: str) -> list[str]:
          {"special_tokens": {"pad_token": "y"}}),
         ({"scoring": {"emotion_labels": {"joy": "happiness"}}}, {"scoring": {"emotion_labels": {"LABEL_0": "anger"}}},
          {"scoring": {"emotion_labels": {"LABEL_0": "anger"}}}),
+        ({"eval_datasets": {"DailyDialog": {"path": "x"}}}, {"eval_datasets": {"mine": {"path": "y"}}},
+         {"eval_datasets": {"mine": {"path": "y"}}}),
     ],
 )  # fmt: skip
 def test_objects_are_merged_and_other_values_replaced(values, changes, merged):

@@ -124,10 +124,15 @@ def test_schema_and_program_refuse_the_same_values_of_a_library(section):
         ("evaluate", {"scoring": None}, []),
         ("evaluate", {"generation": None}, ["generation"]),
         ("preference", {"filters": {"min_margn": 1}}, ["min_margn"]),
+        ("classifier", {"datasets": [{"path": "x", "weight": 2}], "eval_datasets": {"a": {"path": "x"}}}, []),
+        ("classifier", {"datasets": [{"path": "x", "weight": 0}], "calibration": None}, ["weight"]),
+        ("classifier", {"datasets": []}, ["datasets"]),
+        ("classifier", {"eval_datasets": {"a": {"path": "x", "weight": 2}, "b": None}}, ["weight"]),
     ],
 )
 def test_own_keys(name, changes, refused):
-    values = ArgsFile.read(ROOT / "args" / WITH_ARGS_FILE[name].args_file).values | changes
+    folder = ROOT / "args" / ("daily_dialog" if name == "classifier" else "")
+    values = ArgsFile.read(folder / WITH_ARGS_FILE[name].args_file).values | changes
     errors = build_validator(f"{name}.json").iter_errors(values)
     messages = " ".join(error.message + str([*error.path]) for error in errors)
     assert bool(messages) == bool(refused)

@@ -72,10 +72,14 @@ def test_a_chat_names_several_adapters(tiny, tmp_path):
 def test_programs_without_a_base_model_to_generate_with(tmp_path):
     data = {"path": "owner/dialogues"}
     values = {"output_dir": str(tmp_path), "seed": 1, "base_model": "owner/encoder", "trainer": {}}
-    assert list_of(ClassifierArguments, values | {"dataset": data, "eval_dataset": data}) == [
+    values |= {"datasets": [data, {"path": "owner/texts", "revision": "v2"}], "eval_datasets": {"A test": data}}
+    values["calibration"] = {"dataset": data}
+    assert list_of(ClassifierArguments, values) == [
         ("base_model", "owner/encoder", SourceKind.PRETRAINED_MODEL),
-        ("dataset", "owner/dialogues", SourceKind.DATASET),
-        ("eval_dataset", "owner/dialogues", SourceKind.DATASET),
+        ("datasets.0", "owner/dialogues", SourceKind.DATASET),
+        ("datasets.1", "owner/texts@v2", SourceKind.DATASET),
+        ("eval_datasets.A test", "owner/dialogues", SourceKind.DATASET),
+        ("calibration.dataset", "owner/dialogues", SourceKind.DATASET),
     ]
     assert list_of(DescriptionArguments, {"dataset": {"path": "owner/pairs"}, "scoring": SCORING}) == [
         *CLASSIFIERS,

@@ -13,8 +13,8 @@ from response_generator.config.dataset_schema import FilterArguments
 from response_generator.config.library import library_keywords
 from response_generator.config.preference_schema import PreferenceDataArguments, RewardArguments
 from response_generator.config.schema import EvaluateArguments
-from response_generator.config.training_schema import DPOArguments
-from response_generator.config.validation import validate_arguments
+from response_generator.config.training_schema import ClassifierArguments, DPOArguments
+from response_generator.config.validation import add_defaults, validate_arguments
 from response_generator.errors import InputError
 
 
@@ -178,7 +178,7 @@ def test_all_errors_are_reported_together():
         ("dpo", "load_best_model_at_end", True, "needs dpo.eval_strategy"),
         ("dpo", "metric_for_best_model", "eval_margin", "rewards/margins"),
         ("dpo", "save_only_model", True, "cannot be resumed from such a checkpoint"),
-        ("dpo", "ignore_data_skip", True, "other pairs than an uninterrupted one"),
+        ("dpo", "ignore_data_skip", True, "other rows than an uninterrupted one"),
         ("dpo", "auto_find_batch_size", True, "during the run"),
         ("dpo", "eval_on_start", True, "would evaluate again"),
         ("dpo", "remove_unused_columns", True, "needs all columns"),
@@ -260,3 +260,22 @@ def test_an_earlier_name_is_answered_by_the_present_one(model, name, old, new):
     with pytest.raises(InputError) as error:
         validate_arguments(model, read_args(f"{name}_arg.json") | {old: {}}, "args.json")
     assert error.value.messages == [f"args.json: {old}: renamed to {new}"]
+
+
+def test_sections_in_lists_and_objects_are_sections():
+    values = {"output_dir": "run", "seed": 1, "base_model": "owner/encoder", "trainer": {}}
+    values |= {"datasets": [{"path": "owner/a", "split": None, "weight": 2}, {"path": "owner/b"}]}
+    values |= {"eval_datasets": {"a test": {"path": "owner/a", "limit": None}, "removed": None}}
+    arguments = validate_arguments(ClassifierArguments, values, "args.json")
+    assert [(each.split, each.weight) for each in arguments.datasets] == [("train", 2), ("train", 1)]
+    assert list(arguments.eval_datasets) == ["a test"]
+
+    written = arguments.model_dump(mode="json")  # as a version without these keys would have written it
+    del written["datasets"][1]["weight"], written["eval_datasets"]["a test"]["columns"], written["label_balance"]
+    assert add_defaults(ClassifierArguments, written) == arguments.model_dump(mode="json")
+
+    values["eval_datasets"]["a test"]["weight"] = 1
+    with pytest.raises(InputError) as error:
+        validate_arguments(ClassifierArguments, values, "args.json")
+    (message,) = error.value.messages
+    assert message.startswith("args.json: eval_datasets.a test.weight: unknown key; allowed: columns, limit")

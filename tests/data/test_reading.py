@@ -4,8 +4,8 @@ import pytest
 from conftest import HISTORY, write_rows
 from tiny_models import EMOTION_LABELS, demo_rows
 
-from response_generator.config.dataset_schema import DatasetArguments, PairDatasetArguments
-from response_generator.data.reading import read_datasets, read_dialogues, read_pairs
+from response_generator.config.dataset_schema import DatasetArguments, LabeledDatasetArguments, PairDatasetArguments
+from response_generator.data.reading import read_datasets, read_dialogues, read_labeled_texts, read_pairs
 from response_generator.errors import InputError
 
 
@@ -27,3 +27,52 @@ def test_errors_of_all_data_sets_come_together(tmp_path):
         f"{empty.path} (split train): holds no rows",
         f"{bad.path}, line 1: has no chosen, rejected; its columns: prompt; dataset.columns takes other names",
     ]
+
+
+def read_texts(tmp_path, rows: list[dict], **settings) -> list[tuple]:
+    data = LabeledDatasetArguments(path=write_rows(tmp_path / "texts.jsonl", rows), **settings)
+    assert read_datasets(EMOTION_LABELS, data) == [read_labeled_texts(data, EMOTION_LABELS)]
+    return read_labeled_texts(data, EMOTION_LABELS)[0]
+
+
+def test_texts_with_labels_are_rows_of_their_own_and_the_turns_of_a_dialogue_one_row(tmp_path):
+    texts = [{"text": "Yes !", "emotion": "happiness", "more": 1}, {"text": "No .", "emotion": "neutral"}]
+    assert read_texts(tmp_path, texts) == [(("Yes !", "happiness"),), (("No .", "neutral"),)]
+    renamed = [{"words": "Yes !", "label": "anger", "text": 5}]
+    assert read_texts(tmp_path, renamed, columns={"text": "words", "emotion": "label"}) == [(("Yes !", "anger"),)]
+    turns = [
+        {"role": "system", "content": "Be kind ."},
+        {"role": "user", "content": "We met ."},
+        {"role": "assistant", "content": "Where ?", "label": "surprise"},
+        {"role": "user", "content": {"emotion": "fear", "dialog": "In the dark ."}},
+        {"role": "assistant", "content": {"emotion": "neutral", "dialog": "I see ."}},
+    ]
+    expected = [(("Where ?", "surprise"), ("In the dark .", "fear"), ("I see .", "neutral"))]
+    assert read_texts(tmp_path, [{"messages": turns}]) == expected
+    assert read_texts(tmp_path, [{"prompt": turns, "text": "x", "emotion": "anger"}]) == expected  # as everywhere else
+
+
+def test_the_first_row_of_either_form_decides_for_the_data_set(tmp_path):
+    dialogue, text = demo_rows("dialogues_test", 1)[0], {"text": "No .", "emotion": "neutral"}
+    rows = [{"text": "No label ."}, text, dialogue]
+    with pytest.raises(InputError) as error:
+        read_texts(tmp_path, rows)
+    file = tmp_path / "texts.jsonl"
+    assert error.value.messages == [
+        f'{file}, line 1: has neither form; needed: "text" and "emotion", or a dialogue in "prompt" or "messages"; its '
+        f"columns: text; columns takes other names",
+        f"{file}, line 3: has no emotion, text; its columns: {', '.join(dialogue)}; dataset.columns takes other names",
+    ]
+    assert read_texts(tmp_path, rows, skip_bad_rows=True) == [(("No .", "neutral"),)]
+    assert len(read_texts(tmp_path, [dialogue, text], skip_bad_rows=True)) == 1
+    with pytest.raises(InputError, match="line 2: has no prompt; its columns: text, emotion"):
+        read_texts(tmp_path, [dialogue, text])
+
+
+def test_unknown_labels_of_texts_are_counted(tmp_path):
+    rows = [{"text": "No .", "emotion": name} for name in ("joy", "anger", "joy", None, "bored", 3)]
+    with pytest.raises(InputError) as error:
+        read_texts(tmp_path, rows)
+    assert "labels that are not in the args: 'joy' (rows: 2), 'bored' (rows: 1); add them" in error.value.messages[0]
+    with pytest.raises(InputError, match=r"line 1: text: holds U\+D800, which is half a character"):
+        read_texts(tmp_path, [{"text": "\ud800", "emotion": "anger"}])

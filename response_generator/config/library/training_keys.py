@@ -71,6 +71,13 @@ TRAINING_KEYS = dict.fromkeys(TRAINING_EXCLUDED, EXCLUDED) | {  # of the section
     "warmup_steps": COUNT_OR_ZERO,  # a value below 1 is a fraction of all steps
     "warmup_ratio": KeyRule(refusal="transformers no longer has it; write the share of all steps as warmup_steps"),
     "weight_decay": NOT_NEGATIVE,
+    "save_steps": STEPS,
+    "save_total_limit": COUNT,
+    "train_sampling_strategy": KeyRule(values=("random", "group_by_length", "sequential")),
+    "save_only_model": KeyRule(only_false="training cannot be resumed from such a checkpoint"),
+    "ignore_data_skip": KeyRule(only_false="a resumed run would train on other rows than an uninterrupted one"),
+    "auto_find_batch_size": KeyRule(only_false="it would change the batch size, and so the results, during the run"),
+    "enable_jit_checkpoint": KeyRule(only_false="SIGTERM saves a checkpoint without it"),
 }
 # Arguments of transformers' EarlyStoppingCallback, not fields of TRL's configurations; dpo and sft accept them too.
 EARLY_STOPPING = {
@@ -97,16 +104,9 @@ TRL_KEYS = EARLY_STOPPING | {  # of the sections dpo and sft
     "max_length": in_range(2, MAX_COUNT),  # at least one token of the prompt and one of the reply
     "pad_to_multiple_of": COUNT,
     "router_aux_loss_coef": NOT_NEGATIVE,
-    "save_steps": STEPS,
-    "save_total_limit": COUNT,
-    "train_sampling_strategy": KeyRule(values=("random", "group_by_length", "sequential")),
     "truncation_mode": KeyRule(values=("keep_start",), allowed='"keep_start" (TRL deprecates "keep_end")'),
     "ddp_find_unused_parameters": KeyRule(default=False),  # every adapter parameter is used in each step
     "remove_unused_columns": KeyRule(default=False, only_false="training needs all columns (token ids and lengths)"),
-    "save_only_model": KeyRule(only_false="training cannot be resumed from such a checkpoint"),
-    "ignore_data_skip": KeyRule(only_false="a resumed run would train on other pairs than an uninterrupted one"),
-    "auto_find_batch_size": KeyRule(only_false="it would change the batch size, and so the results, during the run"),
-    "enable_jit_checkpoint": KeyRule(only_false="SIGTERM saves a checkpoint without it"),
     "eval_on_start": KeyRule(
         only_false="a resumed run would evaluate again; the start is always checked, without this key"
     ),
@@ -154,9 +154,13 @@ SFT_KEYS = dict.fromkeys(SFT_EXCLUDED, EXCLUDED) | {
     "padding_free": KeyRule(only_false="each dialogue is a row of its own"),
 }
 CLASSIFIER_EXCLUDED = (
-    "eval_strategy logging_steps logging_strategy save_steps save_strategy save_total_limit use_cpu"
+    "eval_on_start eval_strategy label_names load_best_model_at_end logging_steps logging_strategy "
+    "remove_unused_columns use_cpu"
 ).split()
-CLASSIFIER_KEYS = dict.fromkeys(CLASSIFIER_EXCLUDED, EXCLUDED)  # of the section trainer
+CLASSIFIER_KEYS = dict.fromkeys(CLASSIFIER_EXCLUDED, EXCLUDED) | {  # of the section trainer
+    "save_strategy": KeyRule(values=("epoch", "steps", "no"), default="epoch"),
+    "save_total_limit": KeyRule(range=COUNT.range, default=1),
+}
 TRAINING_RULES = {
     "dpo": TRAINING_KEYS | TRL_KEYS | DPO_KEYS,
     "sft": TRAINING_KEYS | TRL_KEYS | SFT_KEYS,

@@ -19,15 +19,14 @@ FILES_KEY = "files"  # in run.json: {name: {"size": bytes, "sha256": hexadecimal
 STATE_FILE = "trainer_state.json"
 LOG_SUMS_FILES = "log_sums_*.json"
 REQUIRED_FILES = (  # in the order of writing
-    "adapter_model.safetensors",
+    "*model.safetensors",  # of an adapter or of a whole model
     "optimizer.pt",
     "scheduler.pt",
     "rng_state*.pth",
     STATE_FILE,
-    LOG_SUMS_FILES,
 )
 OTHER_FILES = (  # in the order of writing, by safetensors, PEFT, tokenizers and transformers
-    ".tmp?????? adapter_config.json chat_template.jinja tokenizer_config.json special_tokens_map.json "
+    ".tmp?????? adapter_config.json config.json chat_template.jinja tokenizer_config.json special_tokens_map.json "
     "added_tokens.json vocab.json vocab.txt merges.txt tokenizer.model tokenizer.json scaler.pt"
 ).split()
 PEFT_CARD = "README.md"  # in a complete checkpoint it is a user's own
@@ -66,7 +65,7 @@ def parse_step(checkpoint: Path) -> int:
 
 def list_files(checkpoint: Path) -> list[Path]:
     """The files of a checkpoint but for `run.json`; a user's own files are none of them."""
-    patterns = (*OTHER_FILES, *REQUIRED_FILES)
+    patterns = (*OTHER_FILES, *REQUIRED_FILES, LOG_SUMS_FILES)
     return [file for pattern in patterns for file in sorted(checkpoint.glob(pattern)) if not file.is_dir()]
 
 

@@ -98,7 +98,7 @@ def remove_unusable(run: Path) -> None:
 def describe_not_finite(name: str, value: float, args, state) -> str:
     """The message of a run that is stopped by NaN or infinity, from transformers' arguments and state."""
     return (
-        f"step {state.global_step + 1}: the {name} is {value}; stopped before the adapter was changed. Usual causes: "
+        f"step {state.global_step + 1}: the {name} is {value}; stopped before the weights were changed. Usual causes: "
         f"learning_rate ({args.learning_rate:g}) is too high, or fp16 overflows (use bf16). Last good checkpoint: "
         f"{find_last_checkpoint(Path(args.output_dir)) or 'none'}"
     )
