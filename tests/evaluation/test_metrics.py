@@ -23,6 +23,7 @@ def row(index=0, target="anger", predicted="anger", sample=0, **changes) -> dict
         "index": index,
         "sample": sample,
         "target_emotion": target,
+        "gold_target": target,
         "predicted_emotion": predicted,
         "emotion_score": 0.9,
         "target_probability": 0.5,

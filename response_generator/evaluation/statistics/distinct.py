@@ -4,7 +4,8 @@ More text repeats more of its words, so models are compared at the number of n-g
 The value of another is what to expect of so many of its replies, drawn at random without replacement, as have m n-grams
 on average: rarefaction by whole samples (Gotelli and Colwell 2001; Colwell, Mao and Chang 2004). It has a closed form.
 Whole replies are drawn, not n-grams (Hurlbert 1971), because words repeat most within a reply. A text has one reply to
-each prompt, as the gold replies have; a model with several samples or training runs has the mean over its texts.
+each dialogue, as the gold replies have; a model with several samples, targets or training runs has the mean over its
+texts.
 """
 
 import re
@@ -103,7 +104,7 @@ def measure_distinct(runs: dict[str, list[list[Prediction]]], n: int) -> tuple[d
     """distinct-n of each model, and the number of n-grams at which they are compared.
 
     Args:
-        runs: the rows of each training run of each model, in the order of prompts and samples.
+        runs: the rows of each training run of each model, in the order of prompts, targets and samples.
     """
     texts = {model: [split_texts(run, n) for run in found] for model, found in runs.items()}
     everything = [text for found in texts.values() for run in found for text in run]
@@ -122,8 +123,9 @@ def measure_distinct(runs: dict[str, list[list[Prediction]]], n: int) -> tuple[d
 
 
 def split_texts(rows: list[Prediction], n: int) -> list[Text]:
-    """One text for each sample of a run."""
+    """The n-th replies to all dialogues are a text: one for each sample, and where every dialogue is asked for all
+    labels, one for each target and sample. Replies with different targets would differ by what they were asked for."""
     replies: dict[int, list[str]] = {}
     for row in rows:
-        replies.setdefault(row["sample"], []).append(row["response"])
-    return [Text.of(each, n) for each in replies.values()]
+        replies.setdefault(row["index"], []).append(row["response"])
+    return [Text.of(each, n) for each in zip(*replies.values(), strict=True)]

@@ -72,7 +72,8 @@ def estimate_metrics(metrics: dict[str, Metric], model: Measurements) -> dict[st
             continue
         prompts = model.totals.count_prompts(name)
         if metric.is_proportion and (prompts < intervals.MIN_PROMPTS or value in (0.0, 1.0)):
-            counted = model.totals.denominators[name].sum()
+            counted = model.totals.denominators[name]
+            counted = counted.sum() / counted.max()  # prompts; of one, only the replies with one target may count
             interval = intervals.clopper_pearson_interval(value * counted, counted)
         elif prompts < intervals.MIN_PROMPTS:
             interval = None
