@@ -11,6 +11,7 @@ from response_generator.evaluation.metrics import Metric, list_metrics
 from response_generator.evaluation.predictions_file import Prediction, group_by_run, has_gold_target
 from response_generator.evaluation.scores import gold_as_predictions
 from response_generator.evaluation.statistics import distinct
+from response_generator.evaluation.statistics.corrected import CORRECTED, find_correctable, measure_corrected
 from response_generator.evaluation.statistics.estimates import (
     Estimate,
     Measurements,
@@ -106,6 +107,13 @@ class Comparison:
     def num_prompts_with_target(self, emotion: str) -> int:
         rows = self.rows[self.models[0]]
         return len({row["index"] for row in rows if row["target_emotion"] == emotion})
+
+    @cached_property
+    def uncorrected(self) -> list[str]:
+        """Targets that the corrected accuracy leaves out."""
+        correctable = find_correctable(count_confusion(self.gold_predictions, self.labels))
+        asked = {row["target_emotion"] for row in self.rows[self.models[0]]}
+        return [name for name, is_in in zip(self.labels.names, correctable, strict=True) if name in asked and not is_in]
 
     def flatten(self) -> dict[str, float]:
         """For metrics.json: `model/metric`, and the same followed by `/low`, `/high`, `/p` and `/p_corrected`."""
@@ -209,6 +217,8 @@ def measure_models(
         computed = [run.compute(np.ones((1, run.prompts))) for run in found]
         values = {name: np.concatenate([each[name] for each in computed]) for name in computed[0]}
         of_model = {name: by_model[model] for name, (by_model, _) in by_order.items()}
+        if CORRECTED in metrics:
+            of_model |= measure_corrected([run.confusion for run in found], found[0].gold_confusion)
         values |= {name: each.values for name, each in of_model.items()}
         measured[model] = Measurements(MetricTotals.mean(found), values, replicates[model], of_model)
     return measured, {name: size for name, (_, size) in by_order.items()}

@@ -20,6 +20,7 @@ from response_generator.evaluation.columns import (
     has_value,
     read_column,
 )
+from response_generator.evaluation.statistics.corrected import CORRECTED, PPI
 from response_generator.evaluation.statistics.distinct import ORDERS
 from response_generator.labels import Labels
 
@@ -38,8 +39,8 @@ class Metric:
             labels are called.
         section: the part of the table it is listed in.
         numerator, denominator: one number a reply. A metric without a numerator is computed in
-            metric_totals.py (F1, from the confusion matrix) or in distinct.py. Its denominator only says which replies
-            count.
+            metric_totals.py (F1, from the confusion matrix), corrected.py or distinct.py. Its denominator only says
+            which replies count.
         needs: columns of predictions.jsonl that only a classifier gives, and NEUTRAL where the labels must have a
             neutral one. Without one of them the metric does not exist.
         counts_neutral: also counts replies with a neutral target.
@@ -89,6 +90,7 @@ NEEDS_EMOTION = ("predicted_emotion",)
 NON_NEUTRAL = {"needs": (*NEEDS_EMOTION, NEUTRAL), "counts_neutral": False}
 F1_METRICS = {"is_proportion": False, "on_gold": True}
 EMOTION_F1 = F1_METRICS | {"needs": NEEDS_EMOTION}
+CORRECTION = {"needs": (*NEEDS_EMOTION, "gold_emotion"), "is_proportion": False}
 FLAWS = {"paired_test": True, "higher_is_better": False}
 NUMBERS = {"is_proportion": False, "in_percent": False}
 TOKENS = NUMBERS | {"in_tokens": True}
@@ -104,6 +106,8 @@ METRICS = (
         phrase="follows the target {noun}",
         card="target {noun} followed",
     ),
+    Metric(CORRECTED, "… without the classifier's errors", LABEL, **CORRECTION),
+    Metric(PPI, "… with the targets that it misses in gold replies (upper bound)", LABEL, **CORRECTION),
     Metric(
         "non_neutral_accuracy",
         "… of targets other than {neutral}",

@@ -165,7 +165,8 @@ def test_a_finished_run_says_so(evaluated, evaluation, tmp_path):
     ("change", "words"),
     [
         ({"prompt": "another prompt"}, "row 0 has another prompt than dataset and chat_template give now"),
-        ({"target_emotion": "disgust"}, "row 0 has another prompt"),
+        ({"target_emotion": "disgust"}, "rows of other data, for example .*0, 'disgust', 0"),
+        ({"gold_target": "disgust"}, "row 0 has another prompt"),
         ({"response": 5}, "predictions.jsonl, line .*: response is 5; needed: str; repair the row, or delete it"),
     ],
 )

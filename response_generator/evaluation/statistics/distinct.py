@@ -16,20 +16,9 @@ from itertools import pairwise
 import numpy as np
 
 from response_generator.evaluation.predictions_file import Prediction
+from response_generator.evaluation.statistics.intervals import Jackknifed
 
 ORDERS = {"distinct_1": 1, "distinct_2": 2}
-
-
-@dataclass(frozen=True)
-class Distinct:
-    """distinct-n of one model.
-
-    values: of each training run, (runs,). leave_one_out: the mean over runs without the replies to each prompt in turn,
-    (prompts,); prompts without which a text has no n-gram are left out. All are nan where a compared text has none.
-    """
-
-    values: np.ndarray
-    leave_one_out: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -100,8 +89,9 @@ def miss_probabilities(most: int, replies: int, share: float) -> np.ndarray:
     return (1 - chance_of_more) * miss(fewer) + chance_of_more * miss(fewer + 1)
 
 
-def measure_distinct(runs: dict[str, list[list[Prediction]]], n: int) -> tuple[dict[str, Distinct], int]:
-    """distinct-n of each model, and the number of n-grams at which they are compared.
+def measure_distinct(runs: dict[str, list[list[Prediction]]], n: int) -> tuple[dict[str, Jackknifed], int]:
+    """distinct-n of each model, and the number of n-grams at which they are compared. It is nan where a compared text
+    has none, and prompts without which a text has none are left out of `leave_one_out`.
 
     Args:
         runs: the rows of each training run of each model, in the order of prompts, targets and samples.
@@ -111,10 +101,10 @@ def measure_distinct(runs: dict[str, list[list[Prediction]]], n: int) -> tuple[d
     size = min(text.size for text in everything)
     sizes = np.min([text.sizes_without for text in everything], axis=0)
     if size == 0:
-        unknown = {model: Distinct(np.full(len(found), np.nan), np.array([])) for model, found in texts.items()}
+        unknown = {model: Jackknifed(np.full(len(found), np.nan), np.array([])) for model, found in texts.items()}
         return unknown, size
     return {
-        model: Distinct(
+        model: Jackknifed(
             np.array([np.mean([text.distinct(size) for text in run]) for run in found]),
             np.mean([text.distinct_without(sizes)[sizes > 0] for run in found for text in run], axis=0),
         )
