@@ -119,6 +119,8 @@ class Comparison:
         """For metrics.json: `model/metric`, and the same followed by `/low`, `/high`, `/p` and `/p_corrected`."""
         flat: dict[str, float] = {"prompts": self.prompts, "samples_per_prompt": self.samples, "replies": self.replies}
         flat |= {f"{name}_ngrams": number for name, number in self.ngrams.items()}
+        if self.has_emotions:
+            flat["uncorrected_targets"] = len(self.uncorrected)
         groups = dict(self.estimates)
         groups |= {
             "difference" if len(self.differences) == 1 else f"difference of {model}": estimates
