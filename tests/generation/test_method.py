@@ -83,7 +83,7 @@ def test_replies_come_in_the_order_of_the_requests_and_are_reported(name, tiny_m
 
 @pytest.mark.parametrize("name", [method.CONTINUOUS_BATCHING, method.GENERATE])
 def test_replies_to_one_dialogue_with_several_targets_are_not_mixed_up(name, tiny_model, tiny_formatter, tiny_requests):
-    config = build_generation_config(SAMPLED | {"do_sample": False}, tiny_formatter.tokenizer)
+    config = build_generation_config({"max_new_tokens": 8, "do_sample": False}, tiny_formatter.tokenizer)
     dialogues = [request.dialogue for request in tiny_requests[:2]]
     requests = [
         GenerationRequest.of(dialogue.ask_for(target), tiny_formatter)

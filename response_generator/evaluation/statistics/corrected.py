@@ -1,11 +1,11 @@
 """The accuracy without the emotion classifier's own errors, which its labels of the gold replies show.
 
-People labelled the gold replies. So these say for each target how often the classifier finds it in a reply that has it
+People labeled the gold replies. So these say for each target how often the classifier finds it in a reply that has it
 (sensitivity), and in one that has not (false positive rate). Two figures follow:
 
 - corrected (Rogan and Gladen 1978): (share found - false positive rate) / (sensitivity - false positive rate), of each
   target, and their mean weighted by the replies. It may lie outside of 0 and 1.
-- prediction-powered inference (Angelopoulos et al. 2023) with the gold replies as the labelled sample: the accuracy,
+- prediction-powered inference (Angelopoulos et al. 2023) with the gold replies as the labeled sample: the accuracy,
   and the share of gold replies whose target the classifier misses, weighted by the replies' targets. All gold replies
   have their target, so this sample shows no false positives: the figure is an upper bound.
 
