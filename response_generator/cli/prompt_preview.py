@@ -21,6 +21,9 @@ from response_generator.runs.run_folder import read_json
 def show_evaluation(args: EvaluateArguments, prepared: PreparedEvaluation) -> None:
     """Prints the first prompt as the model gets it, the prompt lengths and the number of replies to generate."""
     show_prompts(prepared.requests, prepared.formatter)
+    if args.dataset.target_emotions == "all":
+        dialogues = len({request.dialogue.index for request in prepared.requests})
+        console.print(f"{dialogues} dialogues, each with {len(args.labels)} targets")
     replies = len(prepared.requests) * len(prepared.adapters) * args.samples_per_prompt
     console.print(f"{replies} replies of up to {prepared.generation_config.max_new_tokens} new tokens")
     show_template_warnings(prepared.formatter)
@@ -48,7 +51,8 @@ def show_prompts(requests: list[GenerationRequest], formatter: ChatFormatter) ->
         console.print(
             Text(f"the required marker {marker!r} is missing: check that chat_template.file fits", style="yellow")
         )
-    counts = Counter(token for request in requests for token in formatter.special_tokens_in(request.dialogue.history))
+    histories = {request.dialogue.index: request.dialogue.history for request in requests}
+    counts = Counter(token for history in histories.values() for token in formatter.special_tokens_in(history))
     show_special_tokens(counts, "dialogues")
     console.print(f"prompts {len(requests)}, tokens: median {np.median(lengths):.0f}, max {max(lengths)}")
 

@@ -48,6 +48,9 @@ def find_label_conflicts(model: type[Section], values: dict[str, Any]) -> Iterat
         yield "labels: got []; a classifier needs the labels that it is to tell apart"
     if labels == [] and values.get("target_emotions") == "balanced":
         yield 'target_emotions: "balanced" needs labels; got labels: []'
+    dataset = values.get("dataset")
+    if labels == [] and isinstance(dataset, dict) and dataset.get("target_emotions") == "all":
+        yield 'dataset.target_emotions: "all" needs labels; got labels: []'
     if model is ChatArguments and isinstance(labels, list):
         allowed = ", ".join(map(str, labels)) or "null, because labels is []"
         for key in ("target_emotion", "user_emotion"):

@@ -62,6 +62,14 @@ class WeightedDatasetArguments(LabeledDatasetArguments):
     """Factor of the loss of each of its texts, relative to those of the other data sets."""
 
 
+class EvaluationDatasetArguments(DatasetArguments):
+    """A data set of dialogues whose replies are evaluated."""
+
+    target_emotions: Literal["gold", "all"] = "gold"
+    """`gold`: a dialogue is asked for the label of its gold reply; `all`: it is asked for each of the labels, so that
+    it has one reply, or `samples_per_prompt` replies, for each."""
+
+
 class FilterArguments(Section):
     """Filters of preference pairs, in the order in which they are applied."""
 

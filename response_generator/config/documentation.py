@@ -110,7 +110,8 @@ def build_page() -> str:
         own = [key for key in schema["properties"] if key not in shared]
         listed = [f"Shared keys: {', '.join(f'`{key}`' for key in shared)}.\n"] if shared else []
         parts += [f"## Keys of `{name}`\n", *listed, build_key_table(schema, own)]
-        sections = find_sections(schema) | sections
+        found = find_sections(schema)
+        sections = found | {key: add_keys(section, found.get(key)) for key, section in sections.items()}
         descriptions = {key: field["description"] for key, field in schema["properties"].items()} | descriptions
     own_sections = [key for key in sections if key not in KEYWORD_SECTIONS]
     for key in (*own_sections, *KEYWORD_SECTIONS):
@@ -126,6 +127,12 @@ def find_sections(schema: Schema) -> dict[str, Schema]:
         if name := find_section_name(field) or find_entry_section_name(field):
             first_keys.setdefault(name, key)
     return {key: schema["$defs"][name] for name, key in first_keys.items()}
+
+
+def add_keys(section: Schema, other: Schema | None) -> Schema:
+    """The section with the keys that only another program's section of the same name has."""
+    own = section["properties"]
+    return section | {"properties": own | other["properties"] | own} if other else section
 
 
 def build_key_table(schema: Schema, keys: list[str] | None = None) -> str:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, WithJsonSchema
 
-from response_generator.config.dataset_schema import DatasetArguments, PairDatasetArguments
+from response_generator.config.dataset_schema import DatasetArguments, EvaluationDatasetArguments, PairDatasetArguments
 from response_generator.config.library.key_rule import MAX_NUMBER, MAX_SEED
 from response_generator.config.section import (
     AdapterName,
@@ -169,10 +169,12 @@ class GenerationArguments(ModelArguments):
 
 
 class EvaluateArguments(GenerationArguments):
+    dataset: EvaluationDatasetArguments
+    """The dialogues."""
     baseline_adapter: AdapterOrBaseName | None = None
     """Model to compare with: an adapter (hub id or folder), or "none" for the bare base model; null: none."""
     samples_per_prompt: int = Field(default=1, ge=1, le=MAX_SAMPLES_PER_PROMPT)
-    """Replies sampled for each prompt. More than 1 needs `generation.do_sample: true`."""
+    """Replies sampled for each prompt and target. More than 1 needs `generation.do_sample: true`."""
     heldout_pairs: HeldOutPairArguments | None = None
     """Held-out pairs for the reward accuracy of the adapter against the baseline; null: none."""
     bootstrap_resamples: int = Field(default=10_000, ge=100, le=MAX_RESAMPLES)

@@ -3,7 +3,7 @@
 import re
 import sys
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from response_generator.labels import Labels
@@ -19,12 +19,21 @@ Message = dict[str, Any]  # {"role": "system" | "user" | "assistant", "content":
 @dataclass(frozen=True)
 class Dialogue:
     """An evaluation row: the model replies to `history` with `target_emotion`, which is None without labels;
-    `gold_response` is the gold reply."""
+    `gold_response` is the gold reply. `replaced_target` is the gold reply's label where the target is another one."""
 
     index: int
     history: list[Message]
     target_emotion: str | None
     gold_response: str
+    replaced_target: str | None = None
+
+    @property
+    def gold_target(self) -> str | None:
+        """The label that people gave to the gold reply."""
+        return self.target_emotion if self.replaced_target is None else self.replaced_target
+
+    def ask_for(self, target: str) -> "Dialogue":
+        return replace(self, target_emotion=target, replaced_target=self.gold_target)
 
     @property
     def gold_content(self) -> Content:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 
 from response_generator.data.pair_text import get_reply_text
-from response_generator.evaluation.predictions_file import Prediction
+from response_generator.evaluation.predictions_file import Prediction, has_gold_target
 
 Column = Callable[[list[Prediction]], np.ndarray]  # rows of one model -> one number a row
 
@@ -24,7 +24,12 @@ def has_other_value(name: str, value: str) -> Column:
 
 
 def both(one: Column, other: Column) -> Column:
-    return lambda rows: one(rows) & other(rows)
+    """Their product: whether both are true, or the number of `one` where `other` is true, and else 0."""
+    return lambda rows: one(rows) * other(rows)
+
+
+def asks_for_gold_target(rows: list[Prediction]) -> np.ndarray:
+    return np.array([has_gold_target(row) for row in rows])
 
 
 new_tokens, gold_tokens = read_column("new_tokens"), read_column("gold_tokens")

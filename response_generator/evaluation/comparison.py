@@ -8,9 +8,10 @@ from itertools import chain
 import numpy as np
 
 from response_generator.evaluation.metrics import Metric, list_metrics
-from response_generator.evaluation.predictions_file import Prediction, group_by_run
+from response_generator.evaluation.predictions_file import Prediction, group_by_run, has_gold_target
 from response_generator.evaluation.scores import gold_as_predictions
 from response_generator.evaluation.statistics import distinct
+from response_generator.evaluation.statistics.corrected import CORRECTED, find_correctable, measure_corrected
 from response_generator.evaluation.statistics.estimates import (
     Estimate,
     Measurements,
@@ -36,8 +37,9 @@ class Comparison:
     labels: those that a reply can have. metrics: the table's entries by name. rows: the predictions of each model; of a
     recipe that was trained several times, those of all its runs. estimates: `{model or "gold": {metric: Estimate}}`.
     differences: `{model: {metric: Estimate}}` for all models but the first. gold_differences: the same for each model
-    minus the gold replies. ngrams: `{metric: number}`, of n-grams at which distinct-n is compared. margins: reward
-    margins of held-out pairs, (pairs,). preference: statistics of the margins; empty where no pairs were measured.
+    minus the gold replies, of its replies with their targets. ngrams: `{metric: number}`, of n-grams at which
+    distinct-n is compared. margins: reward margins of held-out pairs, (pairs,). preference: statistics of the margins;
+    empty where no pairs were measured.
     """
 
     labels: Labels
@@ -69,8 +71,19 @@ class Comparison:
 
     @property
     def samples(self) -> int:
-        """Replies of a run to each prompt."""
-        return len(self.rows[self.models[0]]) // self.prompts // self.runs[self.models[0]]
+        """Replies of a run to each prompt with each of its targets."""
+        return self.replies // self.prompts // self.targets
+
+    @property
+    def replies(self) -> int:
+        """Replies of a run."""
+        return len(self.rows[self.models[0]]) // self.runs[self.models[0]]
+
+    @cached_property
+    def targets(self) -> int:
+        """Labels that each dialogue is asked for: 1, that of its gold reply, or all."""
+        first, *rows = self.rows[self.models[0]]
+        return len({row.get("target_emotion") for row in (first, *rows) if row["index"] == first["index"]})
 
     @property
     def corrected_differences(self) -> int:
@@ -95,10 +108,19 @@ class Comparison:
         rows = self.rows[self.models[0]]
         return len({row["index"] for row in rows if row["target_emotion"] == emotion})
 
+    @cached_property
+    def uncorrected(self) -> list[str]:
+        """Targets that the corrected accuracy leaves out."""
+        correctable = find_correctable(count_confusion(self.gold_predictions, self.labels))
+        asked = {row["target_emotion"] for row in self.rows[self.models[0]]}
+        return [name for name, is_in in zip(self.labels.names, correctable, strict=True) if name in asked and not is_in]
+
     def flatten(self) -> dict[str, float]:
         """For metrics.json: `model/metric`, and the same followed by `/low`, `/high`, `/p` and `/p_corrected`."""
-        flat: dict[str, float] = {"prompts": self.prompts, "samples_per_prompt": self.samples}
+        flat: dict[str, float] = {"prompts": self.prompts, "samples_per_prompt": self.samples, "replies": self.replies}
         flat |= {f"{name}_ngrams": number for name, number in self.ngrams.items()}
+        if self.has_emotions:
+            flat["uncorrected_targets"] = len(self.uncorrected)
         groups = dict(self.estimates)
         groups |= {
             "difference" if len(self.differences) == 1 else f"difference of {model}": estimates
@@ -133,7 +155,7 @@ def compare_models(
     seed: int,
     margins: np.ndarray | None = None,
 ) -> Comparison:
-    """Computes everything from rows of the same prompts, each model's in the order of prompts and samples.
+    """Computes everything from rows of the same prompts, each model's in the order of prompts, targets and samples.
 
     Args:
         rows: by model. Those of a recipe that was trained several times name their `run`; its estimates are means over
@@ -150,20 +172,25 @@ def compare_models(
     metrics = list_metrics(labels, columns, [*gibberish_labels, *sorted(seen - set(gibberish_labels))])
     if not count_tokens_alike(rows):
         metrics = {name: metric for name, metric in metrics.items() if not metric.in_tokens}
-    everyone = rows | {GOLD: gold_as_predictions(next(iter(rows.values())))}
-    measured, ngrams = measure_models(everyone, labels, metrics, resamples, seed)
+    gold = {GOLD: gold_as_predictions(next(iter(rows.values())))}
+    measured, ngrams = measure_models(rows | gold, labels, metrics, resamples, seed)
+    with_gold_target = {model: [row for row in each if has_gold_target(row)] for model, each in rows.items()}
+    beside_gold = measured
+    if with_gold_target != rows:
+        beside_gold, _ = measure_models(with_gold_target | gold, labels, metrics, resamples, seed)
     estimates = {model: estimate_model(metrics, each) for model, each in measured.items()}
     estimates[GOLD] = {name: estimate for name, estimate in estimates[GOLD].items() if metrics[name].on_gold}
 
-    def subtract(model: str, other: str) -> dict[str, Estimate]:
+    def subtract(model: str, other: str, found: dict[str, Measurements]) -> dict[str, Estimate]:
         shared = [metrics[name] for name in estimates[other] if name in estimates[model]]
-        return {metric.name: subtract_models(metric, measured[other], measured[model], seed) for metric in shared}
+        return {metric.name: subtract_models(metric, found[other], found[model], seed) for metric in shared}
 
     first, *others = rows
-    differences = correct_differences({model: subtract(model, first) for model in others}, metrics)
+    differences = correct_differences({model: subtract(model, first, measured) for model in others}, metrics)
     # Only their intervals are shown: nothing is tested against the gold replies.
     gold_differences = {
-        model: {name: replace(each, p=None) for name, each in subtract(model, GOLD).items()} for model in rows
+        model: {name: replace(each, p=None) for name, each in subtract(model, GOLD, beside_gold).items()}
+        for model in rows
     }
     margins = np.array([]) if margins is None else margins
     preference = estimate_preference(margins, resamples, seed)
@@ -173,9 +200,9 @@ def compare_models(
 def count_tokens_alike(rows: dict[str, list[Prediction]]) -> bool:
     """Whether all models and runs have the same number of tokens in each gold reply. If not, their tokenizers or chat
     templates differ, and so does what their token counts and their perplexity per token mean."""
-    counts: dict[int, set[int]] = {}
+    counts: dict[tuple, set[int]] = {}
     for row in chain.from_iterable(rows.values()):
-        counts.setdefault(row["index"], set()).add(row["gold_tokens"])
+        counts.setdefault((row["index"], row.get("target_emotion")), set()).add(row["gold_tokens"])
     return all(len(found) == 1 for found in counts.values())
 
 
@@ -192,6 +219,8 @@ def measure_models(
         computed = [run.compute(np.ones((1, run.prompts))) for run in found]
         values = {name: np.concatenate([each[name] for each in computed]) for name in computed[0]}
         of_model = {name: by_model[model] for name, (by_model, _) in by_order.items()}
+        if CORRECTED in metrics:
+            of_model |= measure_corrected([run.confusion for run in found], found[0].gold_confusion)
         values |= {name: each.values for name, each in of_model.items()}
         measured[model] = Measurements(MetricTotals.mean(found), values, replicates[model], of_model)
     return measured, {name: size for name, (_, size) in by_order.items()}

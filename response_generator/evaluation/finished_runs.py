@@ -126,7 +126,7 @@ def join_runs(runs: list[list[Prediction]]) -> list[Prediction]:
     if len(runs) == 1:
         return runs[0]
     rows = [row | {"run": number} for number, run in enumerate(runs) for row in run]
-    return sorted(rows, key=lambda row: (row["index"], row["run"], row["sample"]))
+    return sorted(rows, key=lambda row: (row["index"], row["run"]))
 
 
 def read_run_arguments(folder: Path) -> dict[str, Any]:
@@ -138,7 +138,8 @@ def read_predictions_by_model(folder: Path, arguments: dict[str, Any]) -> dict[s
     """The rows of each model of a run, with what its classifiers say of them."""
     labels, classifiers = read_labels(arguments), list_sources(ScoringArguments(**arguments["scoring"]))
     fields = list_generated_fields(labels) | list_scored_fields([source.key for source in classifiers])
-    return predictions_file.group_by_model(predictions_file.read_predictions(folder, fields, labels))
+    rows = predictions_file.read_predictions(folder, fields, labels)
+    return predictions_file.group_by_model(rows, labels)
 
 
 def read_adapter_predictions(folder: Path, arguments: dict[str, Any]) -> list[Prediction]:
@@ -201,9 +202,19 @@ def find_changed_classifiers(first: str, name: str, arguments: dict[str, dict[st
 
 def find_differing_prompts(first: str, name: str, rows: dict[str, list[Prediction]]) -> list[str]:
     """Compares dialogues, not rendered prompts: each run may have a chat template of its own."""
+    targets_of_first, targets = (
+        "gold" if all(map(predictions_file.has_gold_target, rows[run])) else "all" for run in (first, name)
+    )
+    if targets != targets_of_first:
+        return [
+            f"--compare: {name}: has replies with dataset.target_emotions {targets!r}, {first} with "
+            f"{targets_of_first!r}; evaluate both with the same"
+        ]
     one, other = (
         {
-            (row["index"], row["sample"]): [row.get(field) for field in predictions_file.PROMPT_FIELDS]
+            (row["index"], row.get("target_emotion"), row["sample"]): [
+                row.get(field) for field in predictions_file.PROMPT_FIELDS
+            ]
             for row in rows[run]
         }
         for run in (first, name)

@@ -11,7 +11,16 @@ import numpy as np
 
 from response_generator.constants import CLEAN
 from response_generator.evaluation import columns
-from response_generator.evaluation.columns import Column, both, follows_target, has_other_value, has_value, read_column
+from response_generator.evaluation.columns import (
+    Column,
+    asks_for_gold_target,
+    both,
+    follows_target,
+    has_other_value,
+    has_value,
+    read_column,
+)
+from response_generator.evaluation.statistics.corrected import CORRECTED, PPI
 from response_generator.evaluation.statistics.distinct import ORDERS
 from response_generator.labels import Labels
 
@@ -30,11 +39,12 @@ class Metric:
             labels are called.
         section: the part of the table it is listed in.
         numerator, denominator: one number a reply. A metric without a numerator is computed in
-            metric_totals.py (F1, from the confusion matrix) or in distinct.py. Its denominator only says which replies
-            count.
+            metric_totals.py (F1, from the confusion matrix), corrected.py or distinct.py. Its denominator only says
+            which replies count.
         needs: columns of predictions.jsonl that only a classifier gives, and NEUTRAL where the labels must have a
             neutral one. Without one of them the metric does not exist.
         counts_neutral: also counts replies with a neutral target.
+        beside_gold: sets a reply beside its gold reply, so it counts only replies with the target of the gold reply.
         transform: applied to the ratio, for example `np.exp` for a perplexity.
         is_proportion: the ratio is a share of replies. It gets exact bounds where all prompts agree.
         in_percent: shown times 100. Without it the number is shown as it is, with two digits.
@@ -53,6 +63,7 @@ class Metric:
     denominator: Column = lambda rows: np.ones(len(rows))
     needs: Collection[str] = ()
     counts_neutral: bool = True
+    beside_gold: bool = False
     transform: Callable[[np.ndarray], np.ndarray] = lambda ratio: ratio
     is_proportion: bool = True
     in_percent: bool = True
@@ -79,6 +90,7 @@ NEEDS_EMOTION = ("predicted_emotion",)
 NON_NEUTRAL = {"needs": (*NEEDS_EMOTION, NEUTRAL), "counts_neutral": False}
 F1_METRICS = {"is_proportion": False, "on_gold": True}
 EMOTION_F1 = F1_METRICS | {"needs": NEEDS_EMOTION}
+CORRECTION = {"needs": (*NEEDS_EMOTION, "gold_emotion"), "is_proportion": False}
 FLAWS = {"paired_test": True, "higher_is_better": False}
 NUMBERS = {"is_proportion": False, "in_percent": False}
 TOKENS = NUMBERS | {"in_tokens": True}
@@ -94,6 +106,8 @@ METRICS = (
         phrase="follows the target {noun}",
         card="target {noun} followed",
     ),
+    Metric(CORRECTED, "… without the classifier's errors", LABEL, **CORRECTION),
+    Metric(PPI, "… with the targets that it misses in gold replies (upper bound)", LABEL, **CORRECTION),
     Metric(
         "non_neutral_accuracy",
         "… of targets other than {neutral}",
@@ -150,10 +164,16 @@ METRICS = (
         FORM,
         columns.new_tokens,
         columns.gold_tokens,
+        beside_gold=True,
         **TOKENS,
     ),
     Metric(
-        "mean_gold_length_ratio", "tokens of a reply / of its gold reply, mean", FORM, columns.length_ratio, **TOKENS
+        "mean_gold_length_ratio",
+        "tokens of a reply / of its gold reply, mean",
+        FORM,
+        columns.length_ratio,
+        beside_gold=True,
+        **TOKENS,
     ),
     Metric("distinct_1", "distinct-1", FORM, on_gold=True, higher_is_better=True, **NUMBERS),
     Metric("distinct_2", "distinct-2", FORM, on_gold=True, higher_is_better=True, **NUMBERS),
@@ -163,6 +183,7 @@ METRICS = (
         FORM,
         lambda rows: -read_column("gold_logp")(rows),
         columns.gold_tokens,
+        beside_gold=True,
         transform=np.exp,
         card="perplexity of the gold replies",
         higher_is_better=False,
@@ -210,8 +231,11 @@ def adapt_to_labels(metric: Metric, labels: Labels) -> Metric:
     """The metric with the labels' names in its texts, and without the replies that it does not count."""
     texts = {name: getattr(metric, name) for name in ("title", "section", "phrase", "card")}
     metric = replace(metric, **{name: fill_in(text, labels) for name, text in texts.items() if text is not None})
-    if metric.counts_neutral:
-        return metric
-    others = has_other_value("target_emotion", labels.neutral)
-    numerator = both(metric.numerator, others) if metric.numerator else None
-    return replace(metric, numerator=numerator, denominator=others)
+    if not metric.counts_neutral:
+        metric = count_only(metric, has_other_value("target_emotion", labels.neutral))
+    return count_only(metric, asks_for_gold_target) if metric.beside_gold else metric
+
+
+def count_only(metric: Metric, condition: Column) -> Metric:
+    numerator = both(metric.numerator, condition) if metric.numerator else None
+    return replace(metric, numerator=numerator, denominator=both(metric.denominator, condition))

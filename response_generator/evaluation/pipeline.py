@@ -64,6 +64,8 @@ def prepare_evaluation(args: EvaluateArguments, dialogues: list[Dialogue], pairs
     formatter = ChatFormatter.of(tokenizer, args.chat_template, args.label_set)
     config = build_generation_config(args.generation, tokenizer)
     context = inference.context_length(args)
+    if args.dataset.target_emotions == "all":
+        dialogues = [dialogue.ask_for(label) for dialogue in dialogues for label in args.labels]
     requests = [GenerationRequest.of(dialogue, formatter) for dialogue in dialogues]
     check_context(requests, config.max_new_tokens, context)
     held_out = tokenize_pairs(pairs, formatter, context) if pairs else None

@@ -13,6 +13,7 @@ from response_generator.constants import PREDICTIONS_FILE, THROUGHPUT_FILE
 from response_generator.errors import InputError, RunError
 from response_generator.evaluation.predictions_file import (
     Prediction,
+    add_gold_target,
     find_row_error,
     group_by_model,
     list_generated_fields,
@@ -28,7 +29,7 @@ Report = Callable[[list[Replies]], Any]
 
 
 def row_key(row: Prediction) -> tuple:
-    return row.get("model"), row.get("index"), row.get("sample")
+    return row.get("model"), row.get("index"), row.get("target_emotion"), row.get("sample")
 
 
 def find_remaining_batches(
@@ -41,16 +42,16 @@ def find_remaining_batches(
     """
 
     def list_keys(model: str, batch: RequestBatch) -> list[tuple]:
-        return [(model, request.dialogue.index, sample) for request in batch for sample in range(samples)]
+        return [(model, *request.key, sample) for request in batch for sample in range(samples)]
 
     file = folder / PREDICTIONS_FILE
     rows, remaining = batch_rows.find_remaining(file, models, batches, list_keys, row_key)
-    requests = {request.dialogue.index: request for batch in batches for request in batch}
-    for line, row in enumerate(rows, 1):
+    requests = {request.key: request for batch in batches for request in batch}
+    for line, row in enumerate(map(add_gold_target, rows), 1):
         message = find_row_error(row, list_generated_fields(labels), labels)
         if message:
             raise InputError(f"{file}, line {line}: {message}; repair the row, or delete it to generate it again")
-        if any(row.get(name) != value for name, value in prompt_fields(requests[row["index"]]).items()):
+        if any(row.get(name) != value for name, value in prompt_fields(requests[row_key(row)[1:3]]).items()):
             raise InputError(
                 f"{file}: row {row['index']} has another prompt than dataset and chat_template give now: they have "
                 f"changed since; name another output_dir"
@@ -123,11 +124,11 @@ def check_gold_logps(replies: Sequence[Replies]) -> None:
 def prompt_fields(request: GenerationRequest) -> dict[str, Any]:
     """The fields of a row that describe its prompt; without labels there is no target emotion."""
     dialogue = request.dialogue
-    target = {} if dialogue.target_emotion is None else {"target_emotion": dialogue.target_emotion}
+    targets = {"target_emotion": dialogue.target_emotion, "gold_target": dialogue.gold_target}
     return {
         "prompt": request.prompt,
         "history": dialogue.history,
-        **target,
+        **(targets if dialogue.target_emotion is not None else {}),
         "gold_response": dialogue.gold_response,
     }
 
@@ -164,8 +165,8 @@ def read_throughput(folder: Path) -> dict[str, dict[str, float]]:
 
 
 def score_predictions(rows: list[Prediction], scoring: ScoringArguments, labels: Labels) -> list[Prediction]:
-    """Adds what the classifiers and the rules say; rows in the order of models, prompts and samples."""
-    rows = [row for each in group_by_model(rows).values() for row in each]
+    """Adds what the classifiers and the rules say; rows in the order of models, prompts, targets and samples."""
+    rows = [row for each in group_by_model(rows, labels).values() for row in each]
     gold = {row["index"]: row["gold_response"] for row in rows}
     texts = [row["response"] for row in rows] + list(gold.values())
     found: list[dict[str, LabelProbs]] = [{} for _ in texts]  # by classifier

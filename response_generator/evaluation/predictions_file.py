@@ -1,4 +1,4 @@
-"""Reading and checking predictions.jsonl: one row per model, prompt and sample. No model is needed."""
+"""Reading and checking predictions.jsonl: one row per model, prompt, target and sample. No model is needed."""
 
 import sys
 from pathlib import Path
@@ -19,6 +19,7 @@ GENERATED_FIELDS = {
     "prompt": str,
     "history": list,
     "target_emotion": str,
+    "gold_target": str,
     "gold_response": str,
     "response": str,
     "new_tokens": int,
@@ -26,8 +27,9 @@ GENERATED_FIELDS = {
     "gold_tokens": int,
     "gold_logp": float,
 }
-EMOTION_FIELDS = ("target_emotion", "predicted_emotion", "gold_emotion")
-PROMPT_FIELDS = ("history", "target_emotion", "gold_response")
+TARGET_FIELDS = ("target_emotion", "gold_target")
+EMOTION_FIELDS = (*TARGET_FIELDS, "predicted_emotion", "gold_emotion")
+PROMPT_FIELDS = ("history", "gold_target", "gold_response")
 MAX_FLOAT = sys.float_info.max
 
 Prediction = dict[str, Any]
@@ -35,15 +37,30 @@ Prediction = dict[str, Any]
 
 def list_generated_fields(labels: Labels) -> dict[str, type]:
     """Without labels there is no target emotion."""
-    return {name: kind for name, kind in GENERATED_FIELDS.items() if labels or name != "target_emotion"}
+    return {name: kind for name, kind in GENERATED_FIELDS.items() if labels or name not in TARGET_FIELDS}
 
 
-def group_by_model(rows: list[Prediction]) -> dict[str, list[Prediction]]:
-    """Rows of each model, in the order of prompts and samples; models in the order of their first rows."""
+def group_by_model(rows: list[Prediction], labels: Labels) -> dict[str, list[Prediction]]:
+    """Rows of each model, in the order of prompts, targets and samples; models in the order of their first rows."""
     found: dict[str, list[Prediction]] = {}
     for row in rows:
         found.setdefault(row["model"], []).append(row)
-    return {model: sorted(each, key=lambda row: (row["index"], row["sample"])) for model, each in found.items()}
+
+    def get_place(row: Prediction) -> tuple[int, int, int]:
+        return row["index"], labels.names.index(row["target_emotion"]) if labels else 0, row["sample"]
+
+    return {model: sorted(each, key=get_place) for model, each in found.items()}
+
+
+def has_gold_target(row: Prediction) -> bool:
+    """Whether the reply's target is the label of the gold reply, so that the two can be compared; without labels, of
+    every reply."""
+    return row.get("target_emotion") == row.get("gold_target")
+
+
+def add_gold_target(row: Prediction) -> Prediction:
+    """The row as it would be written now: before there was `gold_target`, the target was always that."""
+    return {"gold_target": row["target_emotion"]} | row if "target_emotion" in row else row
 
 
 def group_by_run(rows: list[Prediction]) -> list[list[Prediction]]:
@@ -73,7 +90,7 @@ def read_predictions(place: Path, fields: dict[str, type], labels: Labels) -> li
     file = place / PREDICTIONS_FILE if place.is_dir() else place
     if not file.is_file():
         raise InputError(f"{place}: no such file, and no run folder with a {PREDICTIONS_FILE}")
-    rows = json_lines.read_jsonl(file)
+    rows = [add_gold_target(row) for row in json_lines.read_jsonl(file)]
     if not rows:
         raise InputError(f"{file}: holds no rows")
     errors = [
@@ -83,6 +100,7 @@ def read_predictions(place: Path, fields: dict[str, type], labels: Labels) -> li
     ]
     raise_row_errors(str(file), errors, "lines")
     check_same_prompts(file, rows)
+    check_targets(file, rows, labels)
     return rows
 
 
@@ -91,6 +109,8 @@ def find_row_error(row: Prediction, fields: dict[str, type], labels: Labels) -> 
     absent = [name for name in fields if name not in row]
     if absent:
         return f"has no {', '.join(absent)}; needed: a file written by evaluate.py"
+    if not labels and "target_emotion" in row:
+        return f"has the target_emotion {row['target_emotion']!r:.40}, but labels is []; name the labels"
     for name, needed in fields.items():
         value = row[name]
         allowed = (int, float) if needed is float else needed
@@ -110,7 +130,7 @@ def find_row_error(row: Prediction, fields: dict[str, type], labels: Labels) -> 
 
 
 def check_same_prompts(file: Path, rows: list[Prediction]) -> None:
-    """Checks that every model has the same prompts, and the same number of replies to each.
+    """Checks that every model has the same prompts and targets, and the same number of replies to each.
 
     Raises:
         InputError: when this is not so.
@@ -118,22 +138,43 @@ def check_same_prompts(file: Path, rows: list[Prediction]) -> None:
     found: dict[str, set] = {}
     prompts: dict[int, tuple] = {}
     for line, row in enumerate(rows, 1):
-        found.setdefault(row["model"], set()).add((row["index"], row["sample"]))
+        found.setdefault(row["model"], set()).add((row["index"], row.get("target_emotion"), row["sample"]))
         prompt = tuple(row.get(name) for name in PROMPT_FIELDS)
         if prompts.setdefault(row["index"], prompt) != prompt:
             raise InputError(f"{file}, line {line}: row {row['index']} has another prompt here than in a line above")
     everything = set.union(*found.values())
     for model, places in found.items():
         if places != everything:
-            index, sample = min(everything - places)
+            index, target, sample = min(everything - places)
+            of_target = "" if target is None else f", target {target}"
             raise InputError(
-                f"{file}: {model} has no reply to row {index}, sample {sample} ({len(everything - places)} missing in "
-                f"all); a finished run leaves no such file: evaluate again"
+                f"{file}: {model} has no reply to row {index}{of_target}, sample {sample} ({len(everything - places)} "
+                f"missing in all); a finished run leaves no such file: evaluate again"
             )
     if len(everything) * len(found) != len(rows):
-        raise InputError(f"{file}: holds two replies of one model to one prompt and sample; remove one")
-    if len(prompts) * len({sample for _, sample in everything}) != len(everything):
+        raise InputError(f"{file}: holds two replies of one model to one prompt, target and sample; remove one")
+    asked, samples = {place[:2] for place in everything}, {place[2] for place in everything}
+    if len(asked) * len(samples) != len(everything):
         raise InputError(f"{file}: its prompts have different numbers of replies; the run is not finished")
+
+
+def check_targets(file: Path, rows: list[Prediction], labels: Labels) -> None:
+    """Checks that each dialogue is asked for the label of its gold reply, or each for all labels.
+
+    Raises:
+        InputError: when this is not so.
+    """
+    found: dict[int, set[str]] = {}
+    for row in rows:
+        found.setdefault(row["index"], set()).add(row.get("target_emotion"))
+    if all(map(has_gold_target, rows)):
+        return
+    for index, targets in found.items():
+        if targets != set(labels.names):
+            raise InputError(
+                f"{file}: row {index} has replies with the targets {', '.join(sorted(targets))}; needed: in all rows "
+                f"the gold_target, or everywhere all of {', '.join(labels.names)}"
+            )
 
 
 def read_labels(arguments: dict[str, Any]) -> Labels:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from response_generator.evaluation.predictions_file import Prediction
+from response_generator.evaluation.predictions_file import Prediction, has_gold_target
 from response_generator.scoring.rules import ends_with_punctuation
 
 
@@ -63,7 +63,7 @@ def read_scores(row: Prediction, labels: Mapping[str, Any], gold_labels: Mapping
 
 def gold_as_predictions(rows: list[Prediction]) -> list[Prediction]:
     """The gold replies in the form of predictions, one a prompt: what the classifiers say of people's own replies."""
-    first = {row["index"]: row for row in reversed(rows)}
+    first = {row["index"]: row for row in reversed(rows) if has_gold_target(row)}
     return [
         row
         | {

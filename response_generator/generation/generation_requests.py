@@ -32,6 +32,11 @@ class GenerationRequest:
     gold_ids: Tokens
 
     @property
+    def key(self) -> tuple[int, str | None]:
+        """Names the request in a run, in which a dialogue may be asked for several targets."""
+        return self.dialogue.index, self.dialogue.target_emotion
+
+    @property
     def length(self) -> int:
         return len(self.prompt_ids)
 

@@ -76,14 +76,14 @@ def generate(
     Raises:
         RunError: when a single row does not fit into memory.
     """
-    replies: dict[int, Replies] = {}
+    replies: dict[tuple, Replies] = {}
 
     def add(finished: list[Replies]) -> None:
-        replies.update({each.request.dialogue.index: each for each in finished})
+        replies.update({each.request.key: each for each in finished})
         report(finished)
 
     def decode(limit: BatchLimit) -> None:
-        left = [request for request in requests if request.dialogue.index not in replies]
+        left = [request for request in requests if request.key not in replies]
         for finished in write_replies(model, left, params, limit):
             add([finished])
 
@@ -93,7 +93,7 @@ def generate(
         rows = limit.count_rows(max(request.length for request in requests) + params.config.max_new_tokens)
         for batch in make_batches(requests, rows, lambda request: request.length):
             add(split_on_oom(lambda part: generate_replies(model, part, params), batch))
-    return [replies[request.dialogue.index] for request in requests]
+    return [replies[request.key] for request in requests]
 
 
 def find_obstacle(
@@ -136,10 +136,10 @@ def replies_agree(
     probe.temperature = probe.top_k = probe.top_p = None  # `generate` warns of them without sampling
     params = SamplingParams(probe, seed=0, samples=1)
     replies = write_replies(model, requests, params, BatchLimit(len(requests)))
-    written = {each.request.dialogue.index: each.samples[0] for each in replies}
+    written = {each.request.key: each.samples[0] for each in replies}
     generated = sample_tokens(model, [request.prompt_ids for request in requests], probe)
     for request, theirs in zip(requests, generated, strict=True):
-        ours = written[request.dialogue.index]
+        ours = written[request.key]
         if ours != theirs:
             end = 1 + next(place for place in range(PROBE_TOKENS) if ours[place] != theirs[place])
             texts = [(request.prompt_ids, reply[:end]) for reply in (ours, theirs)]

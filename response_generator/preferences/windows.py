@@ -3,7 +3,6 @@
 import random
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 
 from response_generator.config.preference_schema import PreferenceDataArguments
 from response_generator.data.datasets import Dialogue, Skipped, get_emotion, get_text
@@ -44,7 +43,7 @@ def balance_targets(prompts: Sequence[Dialogue], labels: Labels, seed: int) -> l
     """The prompts with other targets: each label equally often, but for a rest, in random order."""
     targets = [labels.names[place % len(labels.names)] for place in range(len(prompts))]
     random.Random(seed).shuffle(targets)
-    return [replace(prompt, target_emotion=target) for prompt, target in zip(prompts, targets, strict=True)]
+    return [prompt.ask_for(target) for prompt, target in zip(prompts, targets, strict=True)]
 
 
 def list_windows(dialogue: Dialogue, args: PreferenceDataArguments) -> Iterator[tuple]:

@@ -64,7 +64,7 @@ def score_again(args: EvaluateArguments, run: RunFolder, place: Path, dry_run: b
     classifiers.check_classifiers(args.scoring, args.label_set)
     generated = source.rows(args.label_set)
     source.check_preferences(args)
-    print(f"{place}: {len(generated)} replies of {', '.join(predictions_file.group_by_model(generated))}")
+    print(f"{place}: {len(generated)} replies of {', '.join({row['model']: 1 for row in generated})}")
     if dry_run or not distributed.is_main_process():
         return
     settings = source.settings(run.arguments)
@@ -96,7 +96,7 @@ def score_and_report(
     scored = predictions.score_predictions(generated, args.scoring, args.label_set)
     json_lines.write_jsonl(run.path / PREDICTIONS_FILE, scored)
     comparison = compare_models(
-        predictions_file.group_by_model(scored),
+        predictions_file.group_by_model(scored, args.label_set),
         args.label_set,
         classifiers.read_gibberish_labels(args.scoring),
         args.bootstrap_resamples,

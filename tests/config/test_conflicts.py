@@ -131,6 +131,13 @@ def test_pairs_without_labels_have_no_targets(changes, words):
     assert any(words in message for message in error.value.messages)
 
 
+def test_without_labels_a_dialogue_cannot_be_asked_for_all_of_them():
+    values = read_args("demo/evaluate_arg.json") | {"scoring": None}
+    values["dataset"] = values["dataset"] | {"target_emotions": "all"}
+    assert_refused(EvaluateArguments, values, None)
+    assert_refused(EvaluateArguments, values | {"labels": []}, 'dataset.target_emotions: "all" needs labels')
+
+
 def test_a_classifier_needs_labels():
     values = read_args("daily_dialog/emotion_classifier_arg.json")
     assert_refused(ClassifierArguments, values | {"labels": []}, "labels: got []; a classifier needs the labels")

@@ -48,6 +48,7 @@ def test_every_number_in_the_schema_has_a_range():
     assert len(numeric) >= 8
     unbounded = {
         "DatasetArguments.limit",
+        "EvaluationDatasetArguments.limit",
         "PairDatasetArguments.limit",
         "FilteredPairDatasetArguments.limit",
         "ScoringArguments.batch_size",

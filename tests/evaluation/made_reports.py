@@ -5,7 +5,7 @@ from test_metrics import LABELS, row
 from tiny_models import EMOTION_LABELS
 
 from response_generator.evaluation.comparison import Comparison, compare_models
-from response_generator.evaluation.predictions_file import Prediction
+from response_generator.evaluation.predictions_file import TARGET_FIELDS, Prediction
 from response_generator.evaluation.scores import SCORES
 from response_generator.labels import Labels
 
@@ -67,7 +67,7 @@ def compare_without_classifiers(labels: Labels, *models: str) -> Comparison:
     else:
         history = [{"role": "user", "content": "Is it raining ?"}]
         plain = {
-            model: [each | {"history": history} for each in drop_scores(rows[model], "target_emotion")]
+            model: [each | {"history": history} for each in drop_scores(rows[model], *TARGET_FIELDS)]
             for model in models
         }
     return compare_models(plain, labels, [], 500, seed=1, margins=np.linspace(-1, 2, 30) if len(models) > 1 else None)

@@ -90,7 +90,7 @@ def test_runs_are_shown_by_short_names(evaluated, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda row: row.update(target_emotion="fear"), "has another prompt than in"),
+        (lambda row: row.update(target_emotion="fear", gold_target="fear"), "has another prompt than in"),
         (lambda row: row["history"][0]["content"].update(dialog="Hi ."), "has another prompt than in"),
         (lambda row: row.update(index=row["index"] + 1), "has another prompt than in"),
     ],

@@ -23,6 +23,7 @@ def row(index=0, target="anger", predicted="anger", sample=0, **changes) -> dict
         "index": index,
         "sample": sample,
         "target_emotion": target,
+        "gold_target": target,
         "predicted_emotion": predicted,
         "emotion_score": 0.9,
         "target_probability": 0.5,
@@ -131,6 +132,7 @@ def test_own_labels_without_a_neutral_one_have_scikit_learns_f1_and_no_metric_of
 def test_any_label_may_be_the_neutral_one():
     labels = Labels(("anger", "fear", "plain"), "plain")
     rows = [row(0, "anger", "anger"), row(1, "anger", "plain"), row(2, "plain", "fear"), row(3, "plain", "fear")]
+    rows = [each | {"gold_emotion": "plain"} for each in rows]
     totals = measure(rows, labels)
     found = {name: values[0] for name, values in totals.compute(np.ones((1, totals.prompts))).items()}
     assert (found["emotion_accuracy"], found["non_neutral_accuracy"]) == (1 / 4, 1 / 2)

@@ -19,8 +19,8 @@ from response_generator.generation.generation_requests import BatchLimit, Sampli
     ("change", "words"),
     [
         (lambda lines: lines[:-1] + [lines[-1][:50]], "line 96: is not JSON"),
-        (lambda lines: lines[:-1], "adapter has no reply to row 23, sample 1"),
-        (lambda lines: lines + [lines[0]], "two replies of one model to one prompt and sample"),
+        (lambda lines: lines[:-1], "adapter has no reply to row 23, target happiness, sample 1"),
+        (lambda lines: lines + [lines[0]], "two replies of one model to one prompt, target and sample"),
         (lambda lines: [lines[0].replace(b'"new_tokens": ', b'"new_tokens": "few", "x": ')] + lines[1:], "line 1: new"),
         (lambda lines: [lines[0].replace(b'"history"', b'"past"')] + lines[1:], "line 1: has no history"),
         (lambda lines: [lines[0].replace(b'"history": [', b'"history": [], "x": [')] + lines[1:], "history is empty"),

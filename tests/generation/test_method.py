@@ -5,7 +5,12 @@ import torch
 from transformers import MistralConfig, MistralForCausalLM, Qwen3Config, Qwen3ForCausalLM
 
 from response_generator.generation import method
-from response_generator.generation.generation_requests import BatchLimit, SamplingParams, build_generation_config
+from response_generator.generation.generation_requests import (
+    BatchLimit,
+    GenerationRequest,
+    SamplingParams,
+    build_generation_config,
+)
 from response_generator.generation.kv_cache import has_full_attention
 
 SAMPLED = {"max_new_tokens": 8, "min_new_tokens": 2, "do_sample": True, "top_k": 3, "top_p": 0.9, "temperature": 0.7}
@@ -74,6 +79,25 @@ def test_replies_come_in_the_order_of_the_requests_and_are_reported(name, tiny_m
     assert [each.request for each in replies] == tiny_requests
     assert sorted(each.request.dialogue.index for each in reported) == [each.dialogue.index for each in tiny_requests]
     assert all(len(each.samples) == 2 for each in replies)
+
+
+@pytest.mark.parametrize("name", [method.CONTINUOUS_BATCHING, method.GENERATE])
+def test_replies_to_one_dialogue_with_several_targets_are_not_mixed_up(name, tiny_model, tiny_formatter, tiny_requests):
+    config = build_generation_config({"max_new_tokens": 8, "do_sample": False}, tiny_formatter.tokenizer)
+    dialogues = [request.dialogue for request in tiny_requests[:2]]
+    requests = [
+        GenerationRequest.of(dialogue.ask_for(target), tiny_formatter)
+        for target in ("anger", "fear", "sadness")
+        for dialogue in dialogues
+    ]
+
+    def generate(some):
+        return method.generate(name, tiny_model, some, SamplingParams(config, 0, 1), BatchLimit(8), lambda _: None)
+
+    together, alone = generate(requests), [generate([request])[0] for request in requests]
+    assert [each.request for each in together] == requests
+    assert [each.samples for each in together] == [each.samples for each in alone]
+    assert len({tuple(each.samples[0]) for each in together}) > len(dialogues)
 
 
 def test_when_memory_runs_out_finished_replies_are_kept(tiny_model, tiny_formatter, tiny_requests, monkeypatch, capsys):

@@ -165,7 +165,8 @@ def test_a_finished_run_says_so(evaluated, evaluation, tmp_path):
     ("change", "words"),
     [
         ({"prompt": "another prompt"}, "row 0 has another prompt than dataset and chat_template give now"),
-        ({"target_emotion": "disgust"}, "row 0 has another prompt"),
+        ({"target_emotion": "disgust"}, "rows of other data, for example .*0, 'disgust', 0"),
+        ({"gold_target": "disgust"}, "row 0 has another prompt"),
         ({"response": 5}, "predictions.jsonl, line .*: response is 5; needed: str; repair the row, or delete it"),
     ],
 )
@@ -252,9 +253,8 @@ def test_plain_dialogues_are_evaluated_without_labels_and_classifiers(tiny, tmp_
     rows = (runs[0] / "predictions.jsonl").read_bytes()
     assert run_here(evaluate.main, again, tmp_path, "--from_predictions", str(runs[0])) == 0
     assert (runs[0] / "predictions.jsonl").read_bytes() == rows
-    assert set(read_lines(runs[0] / "predictions.jsonl")[0]) == {*GENERATED_FIELDS, "ends_with_punctuation"} - {
-        "target_emotion"
-    }
+    fields = {*GENERATED_FIELDS, "ends_with_punctuation"} - {"target_emotion", "gold_target"}
+    assert set(read_lines(runs[0] / "predictions.jsonl")[0]) == fields
     assert compare_here(runs, tmp_path / "compared") == 0
     for folder in (runs[0], tmp_path / "compared"):
         metrics = read_json(folder / "metrics.json")

@@ -166,7 +166,7 @@ def test_predictions(tmp_path, edits, damages, fields, named):
     before = listing(tmp_path)
     try:
         found = read_predictions(tmp_path if named == "folder" else file, fields, EMOTION_LABELS)
-        assert sum(map(len, group_by_model(found).values())) == len(found)
+        assert sum(map(len, group_by_model(found, EMOTION_LABELS).values())) == len(found)
     except InputError as error:
         assert all(message.startswith(str(file)) for message in error.messages)
     assert listing(tmp_path) == before

@@ -6,7 +6,12 @@ from collections.abc import Sequence
 from response_generator.constants import ADAPTER, BASELINE
 from response_generator.evaluation.comparison import GOLD, Comparison
 from response_generator.evaluation.metrics import Metric
-from response_generator.evaluation.reporting.formats import format_interval, format_number, format_p_value
+from response_generator.evaluation.reporting.formats import (
+    describe_replies,
+    format_interval,
+    format_number,
+    format_p_value,
+)
 from response_generator.evaluation.statistics.estimates import Estimate
 
 SIGNIFICANCE_LEVEL = 0.05
@@ -122,8 +127,8 @@ def name_model(model: str, capital: bool = True) -> str:
 
 
 def describe_sample_size(comparison: Comparison, models: Sequence[str], metric: Metric) -> str:
-    samples = f" prompts with {comparison.samples} replies each" if comparison.samples > 1 else ""
-    text = f"n = {comparison.count_prompts(metric):,}{samples}"
+    replies = describe_replies(comparison)
+    text = f"n = {comparison.count_prompts(metric):,}" + (f" prompts{replies}" if replies else "")
     several = [f"{runs} runs of {model}" for model in models if (runs := comparison.runs[model]) > 1]
     return ", ".join([text, *several])
 
@@ -175,8 +180,9 @@ def describe_classifier_ceiling(comparison: Comparison) -> str:
         f"{model} {format_points(comparison.gold_differences[model]['emotion_accuracy'])}"
         for model in comparison.models
     )
-    differences = f"Differences from the gold replies to the same prompts: {differences}."
-    above = [model for model in comparison.models if comparison.estimates[model]["emotion_accuracy"].value > gold.value]
+    same = "the same prompts" if comparison.targets == 1 else f"the same prompts with the same target {noun}"
+    differences = f"Differences from the gold replies to {same}: {differences}."
+    above = [model for model in comparison.models if comparison.gold_differences[model]["emotion_accuracy"].value > 0]
     if not above:
         return f"{text}: it cannot confirm a higher accuracy of any model. {differences}"
     names = " and ".join(name_model(model, False) for model in above)

@@ -1,6 +1,14 @@
 """Numbers, intervals and p-values as text."""
 
+from response_generator.evaluation.comparison import Comparison
 from response_generator.evaluation.statistics.estimates import Estimate
+
+
+def describe_replies(comparison: Comparison) -> str:
+    """How many replies a prompt has, to be written after the number of prompts; empty for one."""
+    replies = comparison.replies // comparison.prompts
+    targets = f", for all {comparison.targets} {comparison.labels.noun}s" if comparison.targets > 1 else ""
+    return f" with {replies} replies each{targets}" if replies > 1 else ""
 
 
 def format_number(number: float, in_percent: bool, signed: bool = False) -> str:

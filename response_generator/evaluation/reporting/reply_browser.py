@@ -21,7 +21,7 @@ PROBABILITY_ORDERS = ("most probable target first", "least probable target first
 
 
 def build_browser(comparison: Comparison) -> Browser:
-    """One row per prompt and sample. Of a recipe that was trained several times, the replies of the first run."""
+    """One row per prompt, target and sample. Of a recipe that was trained several times, the first run's replies."""
     first, *others = comparison.models
     orders, outcomes = (), ()
     if comparison.has_emotions:

@@ -8,6 +8,7 @@ from markupsafe import Markup
 from response_generator.evaluation.comparison import Comparison
 from response_generator.evaluation.reporting import cards, plots, table
 from response_generator.evaluation.reporting.conclusions import UNBROKEN, draw_conclusions
+from response_generator.evaluation.reporting.formats import describe_replies
 from response_generator.evaluation.reporting.reply_browser import build_browser
 from response_generator.reporting.blocks import Cards, Paragraph, Pictures, Section, Sentences, Table, list_settings
 from response_generator.reporting.markdown import escape, escape_cell
@@ -32,7 +33,8 @@ def write_report(
     of_all_replies, by_label = table.build_report_tables(comparison)
     pairs = table.format_preference(comparison)
     of_pairs = [Table({"": pairs}, title="Held-out preference pairs", style=table.STYLE)] if pairs else []
-    gold_note = Paragraph("On the same prompts, with 95 % intervals.")
+    target = "" if comparison.targets == 1 else f" with the same target {noun}"
+    gold_note = Paragraph(f"On the same prompts{target}, with 95 % intervals.")
     blocks = [
         Paragraph(first, "conclusion"),
         Cards(key_figures),
@@ -64,6 +66,7 @@ def keep_unbroken(text: str) -> Markup:
 
 def format_summary(comparison: Comparison) -> str:
     """The conclusions and the table in Markdown, for a README or a pull request."""
+    size = f"{comparison.prompts} prompts{describe_replies(comparison)}"
     first, *others = map(escape, draw_conclusions(comparison))
     lines = [f"**{first}**", "", *(f"- {conclusion}" for conclusion in others), ""]
     lines += format_table(table.build_table(comparison))
@@ -71,7 +74,7 @@ def format_summary(comparison: Comparison) -> str:
     if comparison.preference:
         lines += ["", "| held-out preference pairs | |", "|---|--:|"]
         lines += [f"| {title} | {value} |" for title, value in table.format_preference(comparison)]
-    lines += ["", f"Rates in %, differences in points, [95 % interval]; {comparison.prompts} prompts.", ""]
+    lines += ["", f"Rates in %, differences in points, [95 % interval]; {size}.", ""]
     return "\n".join(lines)
 
 

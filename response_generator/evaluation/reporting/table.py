@@ -5,7 +5,13 @@ from dataclasses import replace
 
 from response_generator.evaluation.comparison import GOLD, GOLD_TITLE, Comparison
 from response_generator.evaluation.metrics import Metric, name_label_sections
-from response_generator.evaluation.reporting.formats import format_interval, format_number, format_p_value
+from response_generator.evaluation.reporting.formats import (
+    describe_replies,
+    format_interval,
+    format_number,
+    format_p_value,
+)
+from response_generator.evaluation.statistics.corrected import CORRECTED, PPI
 from response_generator.evaluation.statistics.estimates import Estimate
 from response_generator.evaluation.statistics.intervals import MIN_PROMPTS
 from response_generator.reporting.blocks import Table
@@ -24,15 +30,20 @@ RowFormat = Callable[[Metric, Comparison, CellFormat], list[str]]
 
 
 def describe_cells(comparison: Comparison) -> str:
-    samples = f", each with its {comparison.samples} replies" if comparison.samples > 1 else ""
     runs = " and from the variation between training runs" if max(comparison.runs.values()) > 1 else ""
+    corrected = ""
+    if CORRECTED in comparison.estimates[comparison.models[0]]:
+        corrected = (
+            " The accuracy without the classifier's errors assumes that it makes the same errors on generated replies "
+            "as on gold replies."
+        )
     rare = f", as of a rare {comparison.labels.noun}" if comparison.has_emotions else ""
     return (
         "Rates in percent, differences in points. 95 % intervals are in brackets; they come from resampling the "
-        f"{comparison.prompts:,} prompts{samples}{runs}. With fewer than {MIN_PROMPTS} prompts{rare}, "
-        "shares and their differences have intervals that hold for few prompts, and other metrics have none. p is the "
-        "p-value of “no difference”, of that metric alone; the conclusions correct it for the number of metrics. "
-        "distinct-n is that of as many n-grams as the shortest text has."
+        f"{comparison.prompts:,} prompts{describe_replies(comparison)}{runs}. With fewer than {MIN_PROMPTS} "
+        f"prompts{rare}, shares and their differences have intervals that hold for few prompts, and other metrics have "
+        "none. p is the p-value of “no difference”, of that metric alone; the conclusions correct it for the number of "
+        f"metrics. distinct-n is that of as many n-grams as the shortest text has.{corrected}"
     )
 
 
@@ -74,6 +85,10 @@ def group_rows(comparison: Comparison, metrics: Iterable[Metric], form: CellForm
             if not prompts:
                 continue
             title = f"{title} (n = {prompts})"
+        elif metric.name in (CORRECTED, PPI):
+            if metric.name not in comparison.estimates[comparison.models[0]]:
+                continue
+            title += f", of other targets than {', '.join(comparison.uncorrected)}" if comparison.uncorrected else ""
         elif metric.name in comparison.ngrams:
             title = f"{title} in {comparison.ngrams[metric.name]:,} n-grams"
         groups.setdefault(metric.section, []).append([title, *format_row(metric, comparison, form)])

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from response_generator.evaluation.comparison import Comparison
 from response_generator.evaluation.reporting.conclusions import UNBROKEN, draw_conclusions
-from response_generator.evaluation.reporting.formats import format_interval, format_number
+from response_generator.evaluation.reporting.formats import describe_replies, format_interval, format_number
 from response_generator.evaluation.reporting.table import (
     Groups,
     build_header,
@@ -31,7 +31,8 @@ MIN_HEADING_WIDTH = 12  # characters; a longer word of a heading, such as a path
 def show_table(comparison: Comparison, throughput: dict[str, dict[str, float]]) -> None:
     """Prints the table and the conclusions."""
     console = open_console()
-    title = f"evaluation of {comparison.prompts} prompts; rates in %, differences in points, [95 % interval]"
+    size = f"{comparison.prompts} prompts{describe_replies(comparison)}"
+    title = f"evaluation of {size}; rates in %, differences in points, [95 % interval]"
     console.print(title, "", sep="\n")
     for table in build_tables(comparison, console.width):
         console.print(table, "", sep="\n")

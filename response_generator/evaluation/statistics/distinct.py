@@ -4,7 +4,8 @@ More text repeats more of its words, so models are compared at the number of n-g
 The value of another is what to expect of so many of its replies, drawn at random without replacement, as have m n-grams
 on average: rarefaction by whole samples (Gotelli and Colwell 2001; Colwell, Mao and Chang 2004). It has a closed form.
 Whole replies are drawn, not n-grams (Hurlbert 1971), because words repeat most within a reply. A text has one reply to
-each prompt, as the gold replies have; a model with several samples or training runs has the mean over its texts.
+each dialogue, as the gold replies have; a model with several samples, targets or training runs has the mean over its
+texts.
 """
 
 import re
@@ -15,20 +16,9 @@ from itertools import pairwise
 import numpy as np
 
 from response_generator.evaluation.predictions_file import Prediction
+from response_generator.evaluation.statistics.intervals import Jackknifed
 
 ORDERS = {"distinct_1": 1, "distinct_2": 2}
-
-
-@dataclass(frozen=True)
-class Distinct:
-    """distinct-n of one model.
-
-    values: of each training run, (runs,). leave_one_out: the mean over runs without the replies to each prompt in turn,
-    (prompts,); prompts without which a text has no n-gram are left out. All are nan where a compared text has none.
-    """
-
-    values: np.ndarray
-    leave_one_out: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -99,21 +89,22 @@ def miss_probabilities(most: int, replies: int, share: float) -> np.ndarray:
     return (1 - chance_of_more) * miss(fewer) + chance_of_more * miss(fewer + 1)
 
 
-def measure_distinct(runs: dict[str, list[list[Prediction]]], n: int) -> tuple[dict[str, Distinct], int]:
-    """distinct-n of each model, and the number of n-grams at which they are compared.
+def measure_distinct(runs: dict[str, list[list[Prediction]]], n: int) -> tuple[dict[str, Jackknifed], int]:
+    """distinct-n of each model, and the number of n-grams at which they are compared. It is nan where a compared text
+    has none, and prompts without which a text has none are left out of `leave_one_out`.
 
     Args:
-        runs: the rows of each training run of each model, in the order of prompts and samples.
+        runs: the rows of each training run of each model, in the order of prompts, targets and samples.
     """
     texts = {model: [split_texts(run, n) for run in found] for model, found in runs.items()}
     everything = [text for found in texts.values() for run in found for text in run]
     size = min(text.size for text in everything)
     sizes = np.min([text.sizes_without for text in everything], axis=0)
     if size == 0:
-        unknown = {model: Distinct(np.full(len(found), np.nan), np.array([])) for model, found in texts.items()}
+        unknown = {model: Jackknifed(np.full(len(found), np.nan), np.array([])) for model, found in texts.items()}
         return unknown, size
     return {
-        model: Distinct(
+        model: Jackknifed(
             np.array([np.mean([text.distinct(size) for text in run]) for run in found]),
             np.mean([text.distinct_without(sizes)[sizes > 0] for run in found for text in run], axis=0),
         )
@@ -122,8 +113,9 @@ def measure_distinct(runs: dict[str, list[list[Prediction]]], n: int) -> tuple[d
 
 
 def split_texts(rows: list[Prediction], n: int) -> list[Text]:
-    """One text for each sample of a run."""
+    """The n-th replies to all dialogues are a text: one for each sample, and where every dialogue is asked for all
+    labels, one for each target and sample. Replies with different targets would differ by what they were asked for."""
     replies: dict[int, list[str]] = {}
     for row in rows:
-        replies.setdefault(row["sample"], []).append(row["response"])
-    return [Text.of(each, n) for each in replies.values()]
+        replies.setdefault(row["index"], []).append(row["response"])
+    return [Text.of(each, n) for each in zip(*replies.values(), strict=True)]

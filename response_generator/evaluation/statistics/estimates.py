@@ -6,8 +6,8 @@ import numpy as np
 
 from response_generator.evaluation.metrics import Metric
 from response_generator.evaluation.statistics import intervals
-from response_generator.evaluation.statistics.distinct import Distinct
-from response_generator.evaluation.statistics.intervals import Interval
+from response_generator.evaluation.statistics.distinct import ORDERS
+from response_generator.evaluation.statistics.intervals import Interval, Jackknifed
 from response_generator.evaluation.statistics.metric_totals import MetricTotals
 
 
@@ -35,13 +35,13 @@ class Measurements:
 
     totals: of each prompt, the means over training runs. values: `{metric: (runs,)}`, the value of each run; nan where
     there is nothing to divide by, for example the recall of an absent target. replicates: `{metric: (resamples,)}`, of
-    each bootstrap resample the mean over the runs. distinct: by metric.
+    each bootstrap resample the mean over the runs. jackknifed: by metric.
     """
 
     totals: MetricTotals
     values: dict[str, np.ndarray]
     replicates: dict[str, np.ndarray]
-    distinct: dict[str, Distinct]
+    jackknifed: dict[str, Jackknifed]
 
     def mean_over_runs(self, name: str) -> float:
         """Over the runs that have a value."""
@@ -72,13 +72,13 @@ def estimate_metrics(metrics: dict[str, Metric], model: Measurements) -> dict[st
             continue
         prompts = model.totals.count_prompts(name)
         if metric.is_proportion and (prompts < intervals.MIN_PROMPTS or value in (0.0, 1.0)):
-            counted = model.totals.denominators[name].sum()
+            counted = model.totals.denominators[name]
+            counted = counted.sum() / counted.max()  # prompts; of one, only the replies with one target may count
             interval = intervals.clopper_pearson_interval(value * counted, counted)
         elif prompts < intervals.MIN_PROMPTS:
             interval = None
-        elif name in model.distinct:
-            interval = intervals.jackknife_interval(value, model.distinct[name].leave_one_out)
-            interval = intervals.clip_interval(interval, 0.0, 1.0)
+        elif name in model.jackknifed:
+            interval = intervals.jackknife_interval(value, model.jackknifed[name].leave_one_out)
         else:
             interval = intervals.percentile_interval(model.replicates[name])
         estimates[name] = Estimate.of(value, interval)
@@ -90,13 +90,14 @@ def estimate_difference(metric: Metric, first: Measurements, second: Measurement
     name = metric.name
     value = second.mean_over_runs(name) - first.mean_over_runs(name)
     is_small = min(model.totals.count_prompts(name) for model in (first, second)) < intervals.MIN_PROMPTS
-    if name in first.distinct:
-        gained = second.distinct[name].leave_one_out - first.distinct[name].leave_one_out
-        interval = intervals.clip_interval(intervals.jackknife_interval(value, gained), -1.0, 1.0)
+    if name in first.jackknifed:
+        gained = second.jackknifed[name].leave_one_out - first.jackknifed[name].leave_one_out
+        interval = intervals.jackknife_interval(value, gained)
     else:
+        interval = intervals.percentile_interval(second.replicates[name] - first.replicates[name])
+    if name not in ORDERS:  # other words in the same number of replies are no less of a difference
         differing = first.totals.count_differing_prompts(second.totals, name)
         is_small |= differing < intervals.MIN_DIFFERING_PROMPTS
-        interval = intervals.percentile_interval(second.replicates[name] - first.replicates[name])
     interval = None if is_small else interval
     counted, other_counted = (model.totals.denominators[name] for model in (first, second))
     # Precision is no paired share: each model predicts an emotion for other prompts.

@@ -1,6 +1,7 @@
 """Uncertainty of metrics: bootstrap over prompts, paired tests, and exact bounds where a bootstrap says nothing."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import brentq
@@ -16,6 +17,18 @@ NUM_PERMUTATIONS = 9_999
 MAX_SIGNS_IN_MEMORY = 2**22  # of the permutation test
 
 Interval = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Jackknifed:
+    """A metric of one model whose interval is that of the jackknife.
+
+    values: of each training run, (runs,). leave_one_out: the mean over runs without the replies to each prompt in turn,
+    (prompts,). All are nan where there is nothing to compute it from.
+    """
+
+    values: np.ndarray
+    leave_one_out: np.ndarray
 
 
 def draw_resamples(prompts: int, count: int, seed: int) -> Iterator[np.ndarray]:
@@ -103,11 +116,6 @@ def jackknife_interval(whole: float, leave_one_out: np.ndarray) -> Interval | No
     error = np.sqrt((count - 1) / count * np.square(leave_one_out - leave_one_out.mean()).sum())
     half_width = norm.ppf(1 - TAIL) * error
     return float(whole - half_width), float(whole + half_width)
-
-
-def clip_interval(bounds: Interval | None, least: float, most: float) -> Interval | None:
-    """The part of an interval that lies between `least` and `most`."""
-    return bounds and (max(bounds[0], least), min(bounds[1], most))
 
 
 def paired_p_value(differences: np.ndarray, seed: int) -> float:

@@ -7,6 +7,7 @@ import numpy as np
 from response_generator.evaluation.columns import Column
 from response_generator.evaluation.metrics import Metric
 from response_generator.evaluation.predictions_file import Prediction
+from response_generator.evaluation.scores import gold_as_predictions
 from response_generator.labels import Labels
 
 NO_LABELS = Labels((), None)
@@ -18,7 +19,8 @@ class MetricTotals:
 
     labels: those of the confusion, none where no emotions were predicted. numerators: `{metric: (prompts,)}` of the
     ratios. denominators: the same of all metrics; 0 where a prompt does not count. confusion: the share of replies by
-    target and predicted emotion, (prompts, labels, labels).
+    target and predicted emotion, (prompts, labels, labels). gold_confusion: the gold reply by its label and the
+    predicted emotion, in the same form.
     """
 
     labels: Labels
@@ -26,6 +28,7 @@ class MetricTotals:
     numerators: dict[str, np.ndarray]
     denominators: dict[str, np.ndarray]
     confusion: np.ndarray
+    gold_confusion: np.ndarray
 
     @classmethod
     def of(cls, rows: list[Prediction], labels: Labels, metrics: dict[str, Metric]) -> "MetricTotals":
@@ -44,6 +47,7 @@ class MetricTotals:
             {name: mean_by_prompt(metric.numerator) for name, metric in metrics.items() if metric.numerator},
             {name: mean_by_prompt(metric.denominator) for name, metric in metrics.items()},
             np.array(confusions) / len(by_prompt[0]),
+            np.array([count_confusion([row], labels) for row in gold_as_predictions(rows)]),
         )
 
     @classmethod
@@ -60,6 +64,7 @@ class MetricTotals:
             {name: np.mean([run.numerators[name] for run in runs], axis=0) for name in first.numerators},
             {name: np.mean([run.denominators[name] for run in runs], axis=0) for name in first.denominators},
             np.mean([run.confusion for run in runs], axis=0),
+            first.gold_confusion,
         )
 
     @property

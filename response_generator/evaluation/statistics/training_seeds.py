@@ -17,25 +17,31 @@ from response_generator.evaluation.statistics.intervals import TAIL
 
 
 def widen_estimate(estimate: Estimate, prompts: int, runs: Sequence[np.ndarray], least: float = -np.inf) -> Estimate:
-    """Widens the interval over prompts by the variation between runs; no interval where a run has no value.
+    """Widens the interval over prompts by the variation between runs, and clips it to what is possible; no interval
+    where a run has no value.
 
     Args:
         estimate: with the interval over prompts, of the mean over runs, or of a difference of such means.
         prompts: that count in this metric.
         runs: the value of each run, (runs,), of one model, or of each of the two whose difference it is.
-        least: bound of a proportion or of a difference of proportions; the other bound is 1.
+        least: bound of a proportion or of a difference of proportions; the other bound is 1. A corrected accuracy may
+            itself lie outside.
     """
     parts = [(values.var(ddof=1) / len(values), len(values) - 1) for values in runs if len(values) > 1]
     if not parts or estimate.low is None:
-        return estimate
+        return clip_bounds(estimate, least)
     if any(np.isnan(values).any() for values in runs):
         return Estimate(estimate.value)  # undefined in one run, as the precision of an emotion that it never has
     halves = [find_half_width(side, parts, prompts) for side in get_sides(estimate)]
-    low, high = estimate.value - halves[0], estimate.value + halves[1]
-    if np.isfinite(least):
-        low, high = max(low, least), min(high, 1.0)
     p = None if estimate.p is None else find_p_value(estimate, parts, prompts)
-    return replace(estimate, low=float(low), high=float(high), p=p)
+    return clip_bounds(replace(estimate, low=estimate.value - halves[0], high=estimate.value + halves[1], p=p), least)
+
+
+def clip_bounds(estimate: Estimate, least: float) -> Estimate:
+    if estimate.low is None or not np.isfinite(least):
+        return estimate
+    low, high = np.clip((estimate.low, estimate.high), least, 1.0)
+    return replace(estimate, low=float(low), high=float(high))
 
 
 def get_sides(estimate: Estimate) -> tuple[float, float]:
