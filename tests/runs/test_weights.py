@@ -109,6 +109,12 @@ MOVES = {
         {"dataset": {"path": "/home/u/p/rows.jsonl"}, "scoring": {"emotion_model": "/models/e"}},
         {"dataset": {"path": "/data/p/rows.jsonl"}, "scoring": {"emotion_model": "/models/e"}},
     ),
+    "with data sets in a list": (
+        "/home/u/p/runs/a",
+        "/data/p/runs/a",
+        {"datasets": [{"path": "/home/u/p/rows.jsonl"}, {"path": "owner/texts"}]},
+        {"datasets": [{"path": "/data/p/rows.jsonl"}, {"path": "owner/texts"}]},
+    ),
 }
 
 

@@ -80,12 +80,12 @@ def test_an_accuracy_that_no_resample_changes_has_an_exact_interval():
 
 
 def test_the_calibration_error_by_hand():
-    """In the bin (12/15, 13/15]: 0.85 twice, one right: |1 - 1.7|; in (9/15, 10/15]: 2/3, the bound, right: 1/3; in the
-    last bin: 1.0, wrong: 1."""
-    confidence = np.array([0.85, 0.85, 2 / 3, 1.0])
+    """In the bin (12/15, 13/15]: 0.85 twice, one right: |1 - 1.7|; in (9/15, 10/15]: 2/3, the bound, right: 1/3; in
+    (10/15, 11/15]: 0.7, wrong; in the last bin: 1.0, wrong."""
+    confidence = np.array([0.85, 0.85, 2 / 3, 0.7, 1.0])
     probabilities = np.stack([confidence, 1 - confidence], axis=1)
-    error = compute_calibration_error(np.array([0, 1, 0, 1]), probabilities)
-    assert error == pytest.approx((0.7 + 1 / 3 + 1) / 4)
+    error = compute_calibration_error(np.array([0, 1, 0, 1, 1]), probabilities)
+    assert error == pytest.approx((0.7 + 1 / 3 + 0.7 + 1) / 5)
 
 
 def test_metrics_leave_out_what_has_no_value(drawn):
