@@ -110,6 +110,13 @@ def test_where_people_and_the_classifier_never_differ_a_rare_difference_is_allow
     assert bounds(found) == pytest.approx((1, 1 - hidden, 1 + hidden))
 
 
+def test_where_people_say_the_same_of_all_they_may_not_of_the_next_one():
+    """All prompts are rated, so that the classifier's errors do not matter."""
+    _, hidden = intervals.clopper_pearson_interval(0, 10)
+    found = estimate_prediction_powered(PREDICTED, PREDICTED, np.zeros(10))
+    assert bounds(found) == pytest.approx((0, -hidden, hidden))
+
+
 def test_a_single_rating_has_no_interval():
     found = estimate_prediction_powered(PREDICTED, PREDICTED[:1], RATED[:1])
     assert (found.value, found.low, found.high) == (pytest.approx(0.7), None, None)

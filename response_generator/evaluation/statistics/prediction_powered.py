@@ -34,8 +34,8 @@ def estimate_prediction_powered(
     The rated prompts are a random sample of all prompts (two-phase sampling), so that the variance is
     (V(f) + 2 C(f, d)) / prompts + V(d) / rated, for the classifier's values f and the differences d; that of the
     paper is without the covariance C, because it has the rated prompts in the second sum alone. The quantile is that
-    of a t-distribution, because V(d) is estimated from few ratings. Where all d are equal, the interval is wider by the
-    exact bound (Clopper and Pearson) of what none of the rated prompts shows. There is none for a single rated prompt.
+    of a t-distribution, because V(d) is estimated from few ratings. Where all d or all ratings are equal, the interval
+    is wider by the exact bound (Clopper and Pearson) of what no rated prompt shows. A single rating has no interval.
     benchmarks/prediction_powered.py simulates how often it holds the truth.
 
     Args:
@@ -64,7 +64,7 @@ def estimate_prediction_powered(
     covariance = (predicted_around[:count] * around) @ of_both
     variance = of_all + 2 * covariance + around @ around / freedom / count
     half_width = t.ppf(1 - TAIL, freedom) * np.sqrt(max(variance, 0))
-    if np.ptp(differences) == 0:
+    if np.ptp(differences) == 0 or np.ptp(rated) == 0:
         half_width += clopper_pearson_interval(0, count)[1]
     return Estimate.of(value, (float(value - half_width), float(value + half_width)))
 
