@@ -100,6 +100,17 @@ def test_differences_from_the_gold_replies_are_of_replies_with_their_targets(fou
     assert "to the same prompts with the same target emotion" in draw_conclusions(found)[-1]
 
 
+def test_what_only_replies_with_other_targets_have_is_not_compared_with_the_gold_replies():
+    """The model finds fear in none of the replies with the gold target: of these, its precision is not known."""
+    rows = [each for each in ROWS["adapter"] if not each["sample"]]
+    rows = [each | {"predicted_emotion": "anger"} if has_gold_target(each) else each for each in rows]
+    rows = [each | {"gold_emotion": each["gold_target"]} for each in rows]
+    compared = compare({"adapter": rows})
+    assert "emotion/fear/precision" in compared.estimates["adapter"]
+    assert "emotion/fear/precision" not in compared.gold_differences["adapter"]
+    assert np.isfinite(list(compared.flatten().values())).all()
+
+
 def test_a_text_of_distinct_n_has_one_target(found):
     for model, rows in ROWS.items():
         texts = [
