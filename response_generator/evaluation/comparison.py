@@ -19,6 +19,7 @@ from response_generator.evaluation.statistics.estimates import (
     estimate_preference,
     resample_metrics,
 )
+from response_generator.evaluation.statistics.length_control import compare_lengths
 from response_generator.evaluation.statistics.metric_totals import MetricTotals, count_confusion
 from response_generator.evaluation.statistics.multiple_testing import correct_differences
 from response_generator.evaluation.statistics.training_seeds import widen_estimate
@@ -150,9 +151,12 @@ def compare_models(
     metrics = list_metrics(labels, columns, [*gibberish_labels, *sorted(seen - set(gibberish_labels))])
     if not count_tokens_alike(rows):
         metrics = {name: metric for name, metric in metrics.items() if not metric.in_tokens}
+    if len(rows) == 1:
+        metrics = {name: metric for name, metric in metrics.items() if not metric.is_pairwise}
+    of_one_model = {name: metric for name, metric in metrics.items() if not metric.is_pairwise}
     everyone = rows | {GOLD: gold_as_predictions(next(iter(rows.values())))}
-    measured, ngrams = measure_models(everyone, labels, metrics, resamples, seed)
-    estimates = {model: estimate_model(metrics, each) for model, each in measured.items()}
+    measured, ngrams = measure_models(everyone, labels, of_one_model, resamples, seed)
+    estimates = {model: estimate_model(of_one_model, each) for model, each in measured.items()}
     estimates[GOLD] = {name: estimate for name, estimate in estimates[GOLD].items() if metrics[name].on_gold}
 
     def subtract(model: str, other: str) -> dict[str, Estimate]:
@@ -160,7 +164,15 @@ def compare_models(
         return {metric.name: subtract_models(metric, measured[other], measured[model], seed) for metric in shared}
 
     first, *others = rows
-    differences = correct_differences({model: subtract(model, first) for model in others}, metrics)
+    runs = {model: group_by_run(each) for model, each in rows.items()}
+    found: dict[str, dict[str, Estimate]] = {}
+    for model in others:
+        pair = compare_lengths(metrics, runs[first], runs[model], resamples, seed)
+        found[model] = subtract(model, first) | pair.differences
+        estimates[model] |= pair.second
+        if len(others) == 1:  # with several, the first model has another value beside each of them
+            estimates[first] |= pair.first
+    differences = correct_differences(found, metrics)
     # Only their intervals are shown: nothing is tested against the gold replies.
     gold_differences = {
         model: {name: replace(each, p=None) for name, each in subtract(model, GOLD).items()} for model in rows

@@ -27,6 +27,7 @@ GENERATED_FIELDS = {
     "gold_logp": float,
 }
 EMOTION_FIELDS = ("target_emotion", "predicted_emotion", "gold_emotion")
+EMOTION_LIST = "emotion_at_words"  # of the reply's first word, of its first two, …, of the whole reply
 PROMPT_FIELDS = ("history", "target_emotion", "gold_response")
 MAX_FLOAT = sys.float_info.max
 
@@ -55,8 +56,8 @@ def group_by_run(rows: list[Prediction]) -> list[list[Prediction]]:
 
 
 def to_tracker_table(rows: list[Prediction]) -> tuple[list[str], list[list[Any]]]:
-    """Columns and cells for wandb, without `history`, which is a list and already part of `prompt`."""
-    columns = [name for name in rows[0] if name != "history"]
+    """Columns and cells for wandb, without lists: `history` is already part of `prompt`."""
+    columns = [name for name, value in rows[0].items() if not isinstance(value, list)]
     return columns, [[row[name] for name in columns] for row in rows]
 
 
@@ -90,7 +91,8 @@ def find_row_error(row: Prediction, fields: dict[str, type], labels: Labels) -> 
     """Why a row is not one of predictions.jsonl; None when it is."""
     absent = [name for name in fields if name not in row]
     if absent:
-        return f"has no {', '.join(absent)}; needed: a file written by evaluate.py"
+        remedy = "" if GENERATED_FIELDS.keys() & set(absent) else "; score that run again with --from_predictions"
+        return f"has no {', '.join(absent)}; needed: a file written by evaluate.py{remedy}"
     for name, needed in fields.items():
         value = row[name]
         allowed = (int, float) if needed is float else needed
@@ -98,8 +100,9 @@ def find_row_error(row: Prediction, fields: dict[str, type], labels: Labels) -> 
             return f"{name} is {value!r}; needed: {needed.__name__}"
         if needed in (int, float) and not abs(value) <= MAX_FLOAT:  # NaN, or an integer of 400 digits
             return f"{name} is {value!r:.40}; allowed: numbers up to {MAX_FLOAT:.1e}"
-        if name in EMOTION_FIELDS and value not in labels.names:
-            return f"{name} is {value!r}; allowed: {', '.join(labels.names)}"
+        emotions = value if name == EMOTION_LIST else [value] if name in EMOTION_FIELDS else None
+        if emotions is not None and not (emotions and all(each in labels.names for each in emotions)):
+            return f"{name} is {value!r:.400}; allowed: {', '.join(labels.names)}"
     if row["gold_tokens"] < 1:
         return f"gold_tokens is {row['gold_tokens']}; allowed: numbers from 1, because the EOS is one of them"
     try:

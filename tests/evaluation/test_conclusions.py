@@ -16,8 +16,8 @@ NOISE = "the difference could be noise, because "
 def test_a_claim_says_what_can_be_said():
     better = draw_conclusions(evaluated(BASELINE, ADAPTER))[0]
     assert better.startswith("The adapter follows the target emotion more often than the baseline: +28.3 points, 95 %")
-    # 0.00455 by McNemar's test is the third smallest of eleven p-values: times nine.
-    assert better.endswith("corrected p = 0.0410, n = 60.")
+    # 0.00455 by McNemar's test is the fourth smallest of twelve p-values: times nine.
+    assert better.endswith("corrected p = 0.0410, n = 60, at no price that is clear here.")
     worse = draw_conclusions(evaluated(ADAPTER, BASELINE))[0]
     assert worse.startswith("The adapter follows the target emotion less often than the baseline: -28.3 points, 95 %")
     assert NOISE not in better + worse
@@ -63,7 +63,7 @@ def test_each_reason_to_doubt_a_difference(difference, reason):
 
 
 def test_one_metric_of_many_that_seems_clear_may_be_chance():
-    """16 prompts gained and 5 lost: p = 0.027 and an interval above 0, of one of eleven metrics that are looked at."""
+    """16 prompts gained and 5 lost: p = 0.027 and an interval above 0, of one of twelve metrics that are looked at."""
     found = evaluated([True] * 30 + [False] * 16 + [True] * 5, [True] * 46 + [False] * 5)
     accuracy = found.differences["adapter"]["emotion_accuracy"]
     assert accuracy.low > 0 and accuracy.p == pytest.approx(0.0266, abs=1e-4)
@@ -71,7 +71,7 @@ def test_one_metric_of_many_that_seems_clear_may_be_chance():
     assert f"{NOISE}the corrected p is not below 0.05, although the interval excludes 0 (+21.6 points" in first
     assert not any("clearly" in said for said in others)
     assert any(
-        said.startswith("Corrected p-values allow for all 11 differences that were looked at (Holm)") for said in others
+        said.startswith("Corrected p-values allow for all 12 differences that were looked at (Holm)") for said in others
     )
 
 
