@@ -91,7 +91,7 @@ def describe_price(model: str, first: str, comparison: Comparison) -> str:
         if metric.price and difference.value > 0:
             prices.append(f"{metric.price} ({format_values(model, first, metric, comparison)} {metric.title})")
         elif is_worse(metric, difference):
-            prices.append(f"{metric.title} ({format_values(model, first, metric, comparison)})")
+            prices.append(f"{metric.card or metric.title} ({format_values(model, first, metric, comparison)})")
     return f", and pays with: {', '.join(prices)}" if prices else ", at no price that is clear here"
 
 

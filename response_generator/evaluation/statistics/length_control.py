@@ -98,7 +98,7 @@ def control_length(metric: Metric, first: Runs, second: Runs, resamples: int, se
     pairs = [measure_prompts(one, other) for one in first for other in second]
     prompts = len(pairs[0][0])
     values = np.concatenate([fit_intercepts(*pair, np.ones((1, prompts))) for pair in pairs])
-    value = values.mean()
+    value = np.clip(values.mean(), -1, 1)  # a line that is extended to equal length may lead out of what is possible
     if not np.isfinite(value):
         return None
     differing = int((np.mean([followed for _, followed in pairs], axis=0) != 0).sum())
@@ -108,7 +108,9 @@ def control_length(metric: Metric, first: Runs, second: Runs, resamples: int, se
             np.mean([fit_intercepts(*pair, weights) for pair in pairs], axis=0)
             for weights in intervals.draw_resamples(prompts, resamples, seed)
         ]
-        interval = intervals.percentile_interval(np.concatenate(blocks))
+        interval = intervals.percentile_interval(
+            np.concatenate(blocks).clip(-1, 1), intervals.expand_tail(prompts, parameters=2)
+        )
     p = intervals.interval_p_value(value, interval) if metric.carries_conclusions else None
     runs = by_run(values.reshape(len(first), len(second)))
     return widen_estimate(Estimate.of(value, interval, p), prompts, runs, -1.0)
