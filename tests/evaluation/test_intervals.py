@@ -145,5 +145,7 @@ def test_the_jackknife_of_a_mean_is_its_normal_interval():
 
 def test_the_interval_of_a_regression_is_expanded():
     """With 20 prompts and two parameters: 2.1009 of t with 18 degrees of freedom, times sqrt(20 / 18)."""
-    assert intervals.expand_tail(20, parameters=2) == pytest.approx(norm.sf(2.100922 * (20 / 18) ** 0.5), rel=1e-4)
+    assert intervals.expand_tail(20, parameters=2) == pytest.approx(
+        stats.norm.sf(2.100922 * (20 / 18) ** 0.5), rel=1e-4
+    )
     assert intervals.expand_tail(10**7, parameters=2) == pytest.approx(0.025, abs=1e-6)

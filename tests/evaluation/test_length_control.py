@@ -104,6 +104,14 @@ def test_of_several_runs_each_is_compared_with_each():
         assert over_prompts.low < found[name].low < found[name].value
 
 
+@pytest.mark.parametrize(("shorter", "is_known"), [(9, False), (10, True)])
+def test_where_one_model_is_nearly_always_longer_nothing_is_extrapolated(shorter, is_known):
+    first = [reply(index, "fff" if index % 2 else "ffa") for index in range(40)]
+    second = [reply(index, "fa" if index < shorter else "ffff" + "a" * (index % 3)) for index in range(40)]
+    found = compare({"first": first, "second": second})
+    assert (CONTROLLED in found.differences["second"]) == (CONTROLLED in found.metrics) == is_known
+
+
 def test_where_all_replies_are_longer_by_the_same_number_of_words_nothing_can_be_controlled_for():
     first = [reply(index, "ff") for index in range(40)]
     second = [reply(index, "ffa" if index % 2 else "fff") for index in range(40)]

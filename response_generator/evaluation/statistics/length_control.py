@@ -25,6 +25,8 @@ from response_generator.evaluation.statistics.training_seeds import widen_estima
 
 Runs = Sequence[list[Prediction]]  # the rows of each training run of a model, in the order of prompts and samples
 
+MIN_PROMPTS_ON_A_SIDE = 10
+
 
 @dataclass
 class LengthComparison:
@@ -88,8 +90,8 @@ def cut_to_equal_length(one: list[Prediction], other: list[Prediction]) -> tuple
 
 
 def control_length(metric: Metric, first: Runs, second: Runs, resamples: int, seed: int) -> Estimate | None:
-    """The difference in followed targets at equal length, by regression; None where it is not determined, because the
-    replies of one model are longer by the same number of words everywhere.
+    """The difference in followed targets at equal length, by regression; None where one model's replies are shorter in
+    fewer than MIN_PROMPTS_ON_A_SIDE prompts, so that equal length lies at the edge of what was seen, or outside.
 
     As in length-controlled AlpacaEval (Dubois et al. 2024, arXiv 2404.04475), for a paired outcome of 0 or 1: ordinary
     least squares of the prompt's difference in the share of replies that follow the target, on tanh(difference in words
@@ -97,10 +99,10 @@ def control_length(metric: Metric, first: Runs, second: Runs, resamples: int, se
     """
     pairs = [measure_prompts(one, other) for one in first for other in second]
     prompts = len(pairs[0][0])
-    values = np.concatenate([fit_intercepts(*pair, np.ones((1, prompts))) for pair in pairs])
-    value = np.clip(values.mean(), -1, 1)  # a line that is extended to equal length may lead out of what is possible
-    if not np.isfinite(value):
+    if any(min((length <= 0).sum(), (length >= 0).sum()) < MIN_PROMPTS_ON_A_SIDE for length, _ in pairs):
         return None
+    values = np.concatenate([fit_intercepts(*pair, np.ones((1, prompts))) for pair in pairs])
+    value = values.mean()
     differing = int((np.mean([followed for _, followed in pairs], axis=0) != 0).sum())
     interval = None
     if prompts >= intervals.MIN_PROMPTS and differing >= intervals.MIN_DIFFERING_PROMPTS:
@@ -137,7 +139,7 @@ def fit_intercepts(length: np.ndarray, followed: np.ndarray, weights: np.ndarray
         weights: how often each prompt counts, (resamples, prompts).
 
     Returns:
-        (resamples,); nan where all prompts have the same difference in length, and it is not 0.
+        (resamples,); nan where all prompts that count have the same difference in length, and it is not 0.
     """
     columns = np.stack([np.ones_like(length), length, followed, length**2, length * followed], axis=1)
     total, sum_l, sum_f, sum_ll, sum_lf = (weights @ columns).T
