@@ -89,7 +89,7 @@ def test_the_controlled_difference_is_a_regression_over_prompts():
 
 def test_of_several_runs_each_is_compared_with_each():
     first = [draw_replies(seed, 40, 8, run=seed) for seed in range(2)]
-    second = [draw_replies(seed + 10, 40, 12, run=seed) for seed in range(3)]
+    second = [draw_replies(seed + 10, 40, 9, run=seed) for seed in range(3)]
     together = {
         name: sorted((each for run in runs for each in run), key=lambda r: (r["index"], r["run"]))
         for name, runs in {"first": first, "second": second}.items()
