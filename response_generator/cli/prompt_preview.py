@@ -1,5 +1,6 @@
 """Output before replies are generated: the first prompt, lengths, the number of replies, and warnings."""
 
+import math
 from collections import Counter
 from pathlib import Path
 
@@ -11,11 +12,15 @@ from response_generator.cli.preview import show_counts, show_special_tokens, sho
 from response_generator.config.preference_schema import PreferenceDataArguments
 from response_generator.config.schema import EvaluateArguments
 from response_generator.config.sources import is_local
+from response_generator.constants import BASELINE
 from response_generator.data.chat_template import ChatFormatter
 from response_generator.evaluation.pipeline import PreparedEvaluation
+from response_generator.evaluation.statistics.power import POWER, find_smallest_difference
 from response_generator.generation.generation_requests import GenerationRequest
 from response_generator.preferences.preparation import PreparedBuilding
 from response_generator.runs.run_folder import read_json
+
+ASSUMED_DIFFERING = 0.3  # share of prompts in which one model follows the target and the other does not
 
 
 def show_evaluation(args: EvaluateArguments, prepared: PreparedEvaluation) -> None:
@@ -26,10 +31,24 @@ def show_evaluation(args: EvaluateArguments, prepared: PreparedEvaluation) -> No
         console.print(f"{dialogues} dialogues, each with {len(args.labels)} targets")
     replies = len(prepared.requests) * len(prepared.adapters) * args.samples_per_prompt
     console.print(f"{replies} replies of up to {prepared.generation_config.max_new_tokens} new tokens")
+    if BASELINE in prepared.adapters:
+        console.print(describe_power(len(prepared.requests), args.samples_per_prompt))
     show_template_warnings(prepared.formatter)
     show_shared_classifier(args)
     if prepared.held_out:
         show_counts("heldout_pairs", prepared.held_out, prepared.formatter)
+
+
+def describe_power(prompts: int, samples: int) -> str:
+    """What difference of a share, such as that of the followed targets, the run can show."""
+    smallest = find_smallest_difference(prompts, ASSUMED_DIFFERING)
+    assumption = f"if the models differ on {ASSUMED_DIFFERING:.0%} of the prompts".replace("%", " %")
+    runs = f"{POWER:.0%} of such runs (p < 0.05 of one test, uncorrected)".replace("%", " %")
+    if smallest is None:
+        return f"{prompts} prompts are too few to show any difference in {runs}, {assumption}"
+    more = "; several replies to a prompt lower that" if samples > 1 else ""
+    points = math.ceil(smallest * 100)
+    return f"{prompts} prompts show a difference of {points} points or more in {runs}, {assumption}{more}"
 
 
 def show_building(args: PreferenceDataArguments, prepared: PreparedBuilding) -> None:

@@ -20,6 +20,7 @@ from response_generator.evaluation.statistics.estimates import (
     estimate_preference,
     resample_metrics,
 )
+from response_generator.evaluation.statistics.length_control import compare_lengths
 from response_generator.evaluation.statistics.metric_totals import MetricTotals, count_confusion
 from response_generator.evaluation.statistics.multiple_testing import correct_differences
 from response_generator.evaluation.statistics.training_seeds import widen_estimate
@@ -172,13 +173,16 @@ def compare_models(
     metrics = list_metrics(labels, columns, [*gibberish_labels, *sorted(seen - set(gibberish_labels))])
     if not count_tokens_alike(rows):
         metrics = {name: metric for name, metric in metrics.items() if not metric.in_tokens}
+    if len(rows) == 1:
+        metrics = {name: metric for name, metric in metrics.items() if not metric.is_pairwise}
+    of_one_model = {name: metric for name, metric in metrics.items() if not metric.is_pairwise}
     gold = {GOLD: gold_as_predictions(next(iter(rows.values())))}
-    measured, ngrams = measure_models(rows | gold, labels, metrics, resamples, seed)
+    measured, ngrams = measure_models(rows | gold, labels, of_one_model, resamples, seed)
     with_gold_target = {model: [row for row in each if has_gold_target(row)] for model, each in rows.items()}
     beside_gold = measured
     if with_gold_target != rows:
-        beside_gold, _ = measure_models(with_gold_target | gold, labels, metrics, resamples, seed)
-    estimates = {model: estimate_model(metrics, each) for model, each in measured.items()}
+        beside_gold, _ = measure_models(with_gold_target | gold, labels, of_one_model, resamples, seed)
+    estimates = {model: estimate_model(of_one_model, each) for model, each in measured.items()}
     estimates[GOLD] = {name: estimate for name, estimate in estimates[GOLD].items() if metrics[name].on_gold}
 
     def subtract(model: str, other: str, found: dict[str, Measurements]) -> dict[str, Estimate]:
@@ -186,7 +190,17 @@ def compare_models(
         return {metric.name: subtract_models(metric, found[other], found[model], seed) for metric in shared}
 
     first, *others = rows
-    differences = correct_differences({model: subtract(model, first, measured) for model in others}, metrics)
+    runs = {model: group_by_run(each) for model, each in rows.items()}
+    found: dict[str, dict[str, Estimate]] = {}
+    for model in others:
+        pair = compare_lengths(metrics, runs[first], runs[model], resamples, seed)
+        found[model] = subtract(model, first, measured) | pair.differences
+        estimates[model] |= pair.second
+        if len(others) == 1:  # with several, the first model has another value beside each of them
+            estimates[first] |= pair.first
+    known = {name for each in found.values() for name in each}
+    metrics = {name: metric for name, metric in metrics.items() if not metric.is_pairwise or name in known}
+    differences = correct_differences(found, metrics)
     # Only their intervals are shown: nothing is tested against the gold replies.
     gold_differences = {
         model: {name: replace(each, p=None) for name, each in subtract(model, GOLD, beside_gold).items()}

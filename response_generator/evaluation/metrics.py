@@ -20,6 +20,7 @@ from response_generator.evaluation.columns import (
     has_value,
     read_column,
 )
+from response_generator.evaluation.predictions_file import EMOTION_LIST
 from response_generator.evaluation.statistics.corrected import CORRECTED, PPI
 from response_generator.evaluation.statistics.distinct import ORDERS
 from response_generator.labels import Labels
@@ -53,6 +54,8 @@ class Metric:
         on_gold: also computed for the gold replies.
         phrase: completes "The adapter … more often than the baseline" in the conclusions.
         card: title of its card at the top of the report; None: it has none.
+        price: what the conclusions call a clear rise of it, as a price of a gain, where it is no flaw by itself.
+        is_pairwise: depends on the replies of two models, and is computed in length_control.py.
         higher_is_better: the conclusions report a clear change as better or worse; None: they do not mention it.
     """
 
@@ -72,6 +75,8 @@ class Metric:
     on_gold: bool = False
     phrase: str | None = None
     card: str | None = None
+    price: str | None = None
+    is_pairwise: bool = False
     higher_is_better: bool | None = None
 
     @property
@@ -94,6 +99,7 @@ CORRECTION = {"needs": (*NEEDS_EMOTION, "gold_emotion"), "is_proportion": False}
 FLAWS = {"paired_test": True, "higher_is_better": False}
 NUMBERS = {"is_proportion": False, "in_percent": False}
 TOKENS = NUMBERS | {"in_tokens": True}
+LENGTH = TOKENS | {"on_gold": True, "card": "tokens per reply", "price": "longer replies"}
 METRICS = (
     Metric(
         "emotion_accuracy",
@@ -108,6 +114,25 @@ METRICS = (
     ),
     Metric(CORRECTED, "… without the classifier's errors", LABEL, **CORRECTION),
     Metric(PPI, "… with the targets that it misses in gold replies (upper bound)", LABEL, **CORRECTION),
+    Metric(
+        "accuracy_at_equal_length",
+        "… with replies cut to equal length",
+        LABEL,
+        follows_target,
+        needs=(EMOTION_LIST,),
+        paired_test=True,
+        phrase="follows the target {noun} with replies cut to equal length",
+        is_pairwise=True,
+    ),
+    Metric(
+        "length_controlled_accuracy",
+        "… controlled for length",
+        LABEL,
+        needs=NEEDS_EMOTION,
+        is_proportion=False,
+        phrase="follows the target {noun} at equal length by regression",
+        is_pairwise=True,
+    ),
     Metric(
         "non_neutral_accuracy",
         "… of targets other than {neutral}",
@@ -126,6 +151,7 @@ METRICS = (
         needs=("target_probability",),
         is_proportion=False,
     ),
+    Metric("emotion_recall_macro", "mean recall of the {noun}s", LABEL, **EMOTION_F1),
     Metric("emotion_f1_weighted", "{noun} F1, weighted", LABEL, higher_is_better=True, **EMOTION_F1),
     Metric("emotion_f1_macro", "{noun} F1, macro", LABEL, higher_is_better=True, **EMOTION_F1),
     Metric(
@@ -155,9 +181,7 @@ METRICS = (
     Metric("hit_max_new_tokens", "stopped by max_new_tokens", FORM, read_column("hit_max_new_tokens"), **FLAWS),
     Metric("exact_repeats", "same reply to another prompt", FORM, columns.repeats_another_reply, **FLAWS),
     Metric("copies_of_last_turn", "copies the user's last turn", FORM, columns.copies_last_turn, **FLAWS),
-    Metric(
-        "mean_new_tokens", "tokens per reply", FORM, columns.new_tokens, on_gold=True, card="tokens per reply", **TOKENS
-    ),
+    Metric("mean_new_tokens", "tokens per reply", FORM, columns.new_tokens, **LENGTH),
     Metric(
         "length_ratio",
         "tokens of all replies / of all gold replies",
@@ -202,7 +226,11 @@ def list_metrics(labels: Labels, known: Collection[str], gibberish_labels: Seque
     known = {*known, NEUTRAL} if labels.neutral else {*known}
     found = [metric for metric in METRICS if known.issuperset(metric.needs)]
     for label in gibberish_labels:
-        of_clean = {"phrase": "writes clean replies", "card": "clean replies"} if label == CLEAN else {}
+        of_clean = (
+            {"phrase": "writes clean replies", "card": "clean replies", "higher_is_better": True}
+            if label == CLEAN
+            else {}
+        )
         is_label = has_value("gibberish_label", label)
         found.append(
             Metric(f"gibberish/{label}", label, GIBBERISH, is_label, paired_test=True, on_gold=True, **of_clean)

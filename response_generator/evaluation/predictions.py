@@ -18,11 +18,11 @@ from response_generator.evaluation.predictions_file import (
     group_by_model,
     list_generated_fields,
 )
-from response_generator.evaluation.scores import read_scores
+from response_generator.evaluation.scores import list_classified_texts, read_scores
 from response_generator.generation.generation_requests import GenerationRequest, Replies, decode_reply
 from response_generator.labels import Labels
 from response_generator.runs import batch_rows, distributed, json_lines
-from response_generator.scoring.classifiers import CLASSIFIERS, LabelProbs
+from response_generator.scoring.classifiers import CLASSIFIERS
 
 RequestBatch = Sequence[GenerationRequest]
 Report = Callable[[list[Replies]], Any]
@@ -167,16 +167,11 @@ def read_throughput(folder: Path) -> dict[str, dict[str, float]]:
 def score_predictions(rows: list[Prediction], scoring: ScoringArguments, labels: Labels) -> list[Prediction]:
     """Adds what the classifiers and the rules say; rows in the order of models, prompts, targets and samples."""
     rows = [row for each in group_by_model(rows, labels).values() for row in each]
-    gold = {row["index"]: row["gold_response"] for row in rows}
-    texts = [row["response"] for row in rows] + list(gold.values())
-    found: list[dict[str, LabelProbs]] = [{} for _ in texts]  # by classifier
-    for key in [source.key for source in list_sources(scoring)]:
-        probabilities = CLASSIFIERS[key](scoring).classify(texts, key.removesuffix("_model"))
-        for of_text, each in zip(found, probabilities, strict=True):
-            of_text[key] = each
-    of_gold = dict(zip(gold, found[len(rows) :], strict=True))
+    found = {
+        source.key: CLASSIFIERS[source.key](scoring).classify_different(
+            list_classified_texts(rows, source.key), source.key.removesuffix("_model")
+        )
+        for source in list_sources(scoring)
+    }
     fields = list_generated_fields(labels)
-    return [
-        {name: row[name] for name in fields} | read_scores(row, of_reply, of_gold[row["index"]])
-        for row, of_reply in zip(rows, found, strict=False)
-    ]
+    return [{name: row[name] for name in fields} | read_scores(row, found) for row in rows]

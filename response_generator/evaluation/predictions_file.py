@@ -30,6 +30,7 @@ GENERATED_FIELDS = {
 TARGET_FIELDS = ("target_emotion", "gold_target")
 EMOTION_FIELDS = (*TARGET_FIELDS, "predicted_emotion", "gold_emotion")
 PROMPT_FIELDS = ("history", "gold_target", "gold_response")
+EMOTION_LIST = "emotion_at_words"  # of the reply's first word, of its first two, …, of the whole reply
 MAX_FLOAT = sys.float_info.max
 
 Prediction = dict[str, Any]
@@ -72,8 +73,8 @@ def group_by_run(rows: list[Prediction]) -> list[list[Prediction]]:
 
 
 def to_tracker_table(rows: list[Prediction]) -> tuple[list[str], list[list[Any]]]:
-    """Columns and cells for wandb, without `history`, which is a list and already part of `prompt`."""
-    columns = [name for name in rows[0] if name != "history"]
+    """Columns and cells for wandb, without lists: `history` is already part of `prompt`."""
+    columns = [name for name, value in rows[0].items() if not isinstance(value, list)]
     return columns, [[row[name] for name in columns] for row in rows]
 
 
@@ -108,7 +109,8 @@ def find_row_error(row: Prediction, fields: dict[str, type], labels: Labels) -> 
     """Why a row is not one of predictions.jsonl; None when it is."""
     absent = [name for name in fields if name not in row]
     if absent:
-        return f"has no {', '.join(absent)}; needed: a file written by evaluate.py"
+        remedy = "" if GENERATED_FIELDS.keys() & set(absent) else "; score that run again with --from_predictions"
+        return f"has no {', '.join(absent)}; needed: a file written by evaluate.py{remedy}"
     if not labels and "target_emotion" in row:
         return f"has the target_emotion {row['target_emotion']!r:.40}, but labels is []; name the labels"
     for name, needed in fields.items():
@@ -118,8 +120,9 @@ def find_row_error(row: Prediction, fields: dict[str, type], labels: Labels) -> 
             return f"{name} is {value!r}; needed: {needed.__name__}"
         if needed in (int, float) and not abs(value) <= MAX_FLOAT:  # NaN, or an integer of 400 digits
             return f"{name} is {value!r:.40}; allowed: numbers up to {MAX_FLOAT:.1e}"
-        if name in EMOTION_FIELDS and value not in labels.names:
-            return f"{name} is {value!r}; allowed: {', '.join(labels.names)}"
+        emotions = value if name == EMOTION_LIST else [value] if name in EMOTION_FIELDS else None
+        if emotions is not None and not (emotions and all(each in labels.names for each in emotions)):
+            return f"{name} is {value!r:.400}; allowed: {', '.join(labels.names)}"
     if row["gold_tokens"] < 1:
         return f"gold_tokens is {row['gold_tokens']}; allowed: numbers from 1, because the EOS is one of them"
     try:

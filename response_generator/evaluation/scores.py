@@ -4,8 +4,8 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from response_generator.evaluation.predictions_file import Prediction, has_gold_target
-from response_generator.scoring.rules import ends_with_punctuation
+from response_generator.evaluation.predictions_file import EMOTION_LIST, Prediction, has_gold_target
+from response_generator.scoring.rules import ends_with_punctuation, list_starts
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,7 @@ def list_scored_fields(classifiers: Collection[str]) -> dict[str, type]:
     scores = select_scores(classifiers)
     return (
         {name: score.kind for name, score in scores.items()}
+        | ({EMOTION_LIST: list} if "emotion_model" in classifiers else {})
         | {"ends_with_punctuation": bool}
         | {score.gold: score.kind for score in scores.values() if score.gold}
     )
@@ -47,17 +48,28 @@ def select_scores(classifiers: Collection[str]) -> dict[str, Score]:
     return {name: score for name, score in SCORES.items() if score.classifier in classifiers}
 
 
-def read_scores(row: Prediction, labels: Mapping[str, Any], gold_labels: Mapping[str, Any]) -> dict[str, Any]:
+def list_classified_texts(rows: list[Prediction], classifier: str) -> list[str]:
+    """The texts whose labels `read_scores` needs from a classifier."""
+    texts = [row[name] for row in rows for name in ("response", "gold_response")]
+    if classifier == "emotion_model":
+        texts += [start for row in rows for start in list_starts(row["response"])]
+    return texts
+
+
+def read_scores(row: Prediction, labels: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """The values of `list_scored_fields`.
 
     Args:
-        labels, gold_labels: by classifier, the `LabelProbs` of the reply and of the gold reply.
+        labels: by classifier, the `LabelProbs` of each of `list_classified_texts`.
     """
-    scores = select_scores(labels)
+    scores, reply, gold = select_scores(labels), row["response"], row["gold_response"]
+    found = {name: score.read(labels[score.classifier][reply], row) for name, score in scores.items()}
+    if "emotion_model" in labels:
+        found[EMOTION_LIST] = [labels["emotion_model"][start].label for start in list_starts(reply)]
     return (
-        {name: score.read(labels[score.classifier], row) for name, score in scores.items()}
-        | {"ends_with_punctuation": ends_with_punctuation(row["response"])}
-        | {score.gold: score.read(gold_labels[score.classifier], row) for score in scores.values() if score.gold}
+        found
+        | {"ends_with_punctuation": ends_with_punctuation(reply)}
+        | {score.gold: score.read(labels[score.classifier][gold], row) for score in scores.values() if score.gold}
     )
 
 

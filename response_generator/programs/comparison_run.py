@@ -7,6 +7,7 @@ from response_generator.evaluation.reporting import examples, report, terminal_t
 from response_generator.runs import distributed
 from response_generator.runs.run_folder import RunFolder
 from response_generator.runs.short_names import build_page_title
+from response_generator.scoring.quality import read_quality
 
 
 def compare(names: list[str], folder: Path) -> None:
@@ -23,9 +24,11 @@ def compare(names: list[str], folder: Path) -> None:
     run = RunFolder(folder, {"compare": [model.describe() for model in models]})
     finished_runs.check_output_folder(run)
     found = comparison.compare_models(runs.rows, runs.labels, [], runs.bootstrap_resamples, runs.seed)
+    emotion_model = runs.first["scoring"]["emotion_model"]
+    quality = read_quality(emotion_model) if emotion_model else None
     run.start()
     title = build_page_title("Evaluation", run.path, found.models)
-    report.write_report(found, title, runs.settings(), run.flatten_environment(), run.path)
+    report.write_report(found, title, runs.settings(), run.flatten_environment(), run.path, quality)
     run.write_json("metrics.json", found.flatten())
     terminal_table.show_table(found, {})
     examples.show_examples(found)

@@ -16,6 +16,7 @@ from response_generator.runs.run_folder import RunFolder, flatten
 from response_generator.runs.short_names import build_page_title, name_adapters
 from response_generator.runs.tracking import Tracker
 from response_generator.scoring import classifiers
+from response_generator.scoring.quality import ClassifierQuality, read_quality
 
 Rows = tuple[tuple[list[Dialogue], Skipped], tuple[list[Pair], Skipped]]
 
@@ -34,6 +35,7 @@ def evaluate(args: EvaluateArguments, run: RunFolder, rows: Rows, dry_run: bool)
     prompt_preview.show_evaluation(args, prepared)
     data_preview.show_skipped({"dataset": skipped, "heldout_pairs.dataset": skipped_pairs})
     data_preview.show_limits({"dataset": args.dataset, "heldout_pairs.dataset": pair_dataset})
+    quality = read_quality_of(args)
     if dry_run:
         return
 
@@ -50,7 +52,7 @@ def evaluate(args: EvaluateArguments, run: RunFolder, rows: Rows, dry_run: bool)
         counts |= prepared.held_out.dropped_metrics("heldout_pairs.dataset")
     fields = predictions_file.list_generated_fields(args.label_set)
     generated = predictions_file.read_predictions(run.path, fields, args.label_set)
-    score_and_report(args, run, generated, run.arguments, counts, tracker)
+    score_and_report(args, run, generated, run.arguments, counts, tracker, quality)
 
 
 def score_again(args: EvaluateArguments, run: RunFolder, place: Path, dry_run: bool) -> None:
@@ -64,6 +66,7 @@ def score_again(args: EvaluateArguments, run: RunFolder, place: Path, dry_run: b
     classifiers.check_classifiers(args.scoring, args.label_set)
     generated = source.rows(args.label_set)
     source.check_preferences(args)
+    quality = read_quality_of(args)
     print(f"{place}: {len(generated)} replies of {', '.join({row['model']: 1 for row in generated})}")
     if dry_run or not distributed.is_main_process():
         return
@@ -74,7 +77,12 @@ def score_again(args: EvaluateArguments, run: RunFolder, place: Path, dry_run: b
         run.start()
         source.copy_artifacts(run.path)
     tracker = Tracker.start(args.wandb, run.path, run.arguments)
-    score_and_report(args, run, generated, settings, source.left_out(), tracker)
+    score_and_report(args, run, generated, settings, source.left_out(), tracker, quality)
+
+
+def read_quality_of(args: EvaluateArguments) -> ClassifierQuality | None:
+    """How good the emotion classifier is; None without one, or where nothing is known of it."""
+    return None if args.scoring.emotion_model is None else read_quality(args.scoring.emotion_model)
 
 
 def score_and_report(
@@ -84,6 +92,7 @@ def score_and_report(
     settings: dict,
     counts: dict[str, int],
     tracker: Tracker,
+    quality: ClassifierQuality | None,
 ) -> None:
     """Classifies the replies, compares the models, and writes predictions.jsonl, metrics.json and the report.
 
@@ -91,6 +100,7 @@ def score_and_report(
         generated: the replies of all models.
         settings: shown in the report.
         counts: skipped rows and dropped pairs, added to metrics.json.
+        quality: of the emotion classifier.
     """
     run.note_commits(commits.find_classifier_commits(args.scoring))
     scored = predictions.score_predictions(generated, args.scoring, args.label_set)
@@ -108,7 +118,7 @@ def score_and_report(
     contents = name_adapters({model: adapter for model, adapter in adapters.items() if adapter})
     title = build_page_title("Evaluation", run.path, contents)
     environment = run.flatten_environment()
-    pictures = report.write_report(comparison, title, flatten(settings), environment, run.path)
+    pictures = report.write_report(comparison, title, flatten(settings), environment, run.path, quality)
     metrics = comparison.flatten() | counts
     metrics |= {f"{model}/{key}": value for model, speed in throughput.items() for key, value in speed.items()}
     tracker.log_table("predictions", *predictions_file.to_tracker_table(scored))

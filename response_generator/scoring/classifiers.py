@@ -1,6 +1,6 @@
 """Runs the classifiers that the section scoring names on replies."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -139,8 +139,6 @@ class TextClassifier:
         Args:
             task: the title of a progress bar; without one there is no bar.
         """
-        if self.scoring.clean_up_tokenization_spaces:
-            texts = [self.tokenizer.clean_up_tokenization(text) for text in texts]
         results = []
         size = self.scoring.batch_size
         with tqdm(total=len(texts), desc=task, unit="reply", dynamic_ncols=True, disable=task is None) as bar:
@@ -149,7 +147,31 @@ class TextClassifier:
                 bar.update(len(results) - bar.n)
         return results
 
+    def classify_different(self, texts: Iterable[str], task: str) -> dict[str, LabelProbs]:
+        """Labels each different text once, short ones first, so that a batch has little padding. A batch holds at least
+        `batch_size` texts, and as many as have no more characters than `batch_size` texts like the longest one.
+
+        Args:
+            task: the title of the progress bar.
+
+        Returns:
+            The label probabilities by text.
+        """
+        different = sorted(set(texts), key=lambda text: (len(text), text))
+        most = self.scoring.batch_size * max(map(len, different), default=0)
+        results: list[LabelProbs] = []
+        with tqdm(total=len(different), desc=task, unit="text", dynamic_ncols=True) as bar:
+            while len(results) < len(different):
+                start, size = len(results), self.scoring.batch_size
+                while start + size < len(different) and (size + 1) * len(different[start + size]) <= most:
+                    size += 1
+                results += split_on_oom(self.classify_batch, different[start : start + size])
+                bar.update(len(results) - bar.n)
+        return dict(zip(different, results, strict=True))
+
     def classify_batch(self, texts: Sequence[str]) -> list[LabelProbs]:
+        if self.scoring.clean_up_tokenization_spaces:
+            texts = [self.tokenizer.clean_up_tokenization(text) for text in texts]
         batch = self.tokenizer(
             list(texts), return_tensors="pt", padding=True, truncation=True, max_length=MAX_CLASSIFIED_TOKENS
         )

@@ -16,8 +16,8 @@ NOISE = "the difference could be noise, because "
 def test_a_claim_says_what_can_be_said():
     better = draw_conclusions(evaluated(BASELINE, ADAPTER))[0]
     assert better.startswith("The adapter follows the target emotion more often than the baseline: +28.3 points, 95 %")
-    # 0.00455 by McNemar's test is the third smallest of eleven p-values: times nine.
-    assert better.endswith("corrected p = 0.0410, n = 60.")
+    # 0.00455 by McNemar's test is the fourth smallest of twelve p-values: times nine.
+    assert better.endswith("corrected p = 0.0410, n = 60, at no price that is clear here.")
     worse = draw_conclusions(evaluated(ADAPTER, BASELINE))[0]
     assert worse.startswith("The adapter follows the target emotion less often than the baseline: -28.3 points, 95 %")
     assert NOISE not in better + worse
@@ -63,7 +63,7 @@ def test_each_reason_to_doubt_a_difference(difference, reason):
 
 
 def test_one_metric_of_many_that_seems_clear_may_be_chance():
-    """16 prompts gained and 5 lost: p = 0.027 and an interval above 0, of one of eleven metrics that are looked at."""
+    """16 prompts gained and 5 lost: p = 0.027 and an interval above 0, of one of twelve metrics that are looked at."""
     found = evaluated([True] * 30 + [False] * 16 + [True] * 5, [True] * 46 + [False] * 5)
     accuracy = found.differences["adapter"]["emotion_accuracy"]
     assert accuracy.low > 0 and accuracy.p == pytest.approx(0.0266, abs=1e-4)
@@ -71,7 +71,7 @@ def test_one_metric_of_many_that_seems_clear_may_be_chance():
     assert f"{NOISE}the corrected p is not below 0.05, although the interval excludes 0 (+21.6 points" in first
     assert not any("clearly" in said for said in others)
     assert any(
-        said.startswith("Corrected p-values allow for all 11 differences that were looked at (Holm)") for said in others
+        said.startswith("Corrected p-values allow for all 12 differences that were looked at (Holm)") for said in others
     )
 
 
@@ -99,6 +99,66 @@ def test_clear_losses_are_said_as_gains_are():
     ]
     assert any(claim.startswith("The adapter is clearly better than the baseline in: ") for claim in better)
     assert not any("clearly worse" in claim for claim in better)
+
+
+def pay(gained: int, **changes) -> list[str]:
+    """The conclusions on an adapter that follows its target in so many more of 80 prompts, and differs in `changes`."""
+    rows = {
+        model: [
+            row(n, "anger", "anger" if n < right else "fear", new_tokens=10 + n % 5, response=f"word{n} yes .")
+            for n in range(80)
+        ]
+        for model, right in (("baseline", 20), ("adapter", 20 + gained))
+    }
+    for each in rows["adapter"]:
+        each |= {name: value(each["index"]) for name, value in changes.items()}
+    return draw_conclusions(compare_models(rows, EMOTION_LABELS, LABELS, RESAMPLES, seed=1))
+
+
+def test_a_gain_is_said_with_its_price():
+    worse = {
+        "new_tokens": lambda n: 16 + n % 8,
+        "hit_max_new_tokens": lambda n: n % 4 == 0,
+        "gibberish_label": lambda n: "noise" if n % 4 == 0 else "clean",
+    }
+    first, *others = pay(40, **worse)
+    assert first.startswith("The adapter follows the target emotion more often than the baseline: +50.0 points, 95 %")
+    assert first.endswith(
+        "n = 80, and pays with: stopped by max_new_tokens (0.0 -> 25.0 %), longer replies (12.00 -> 19.50 tokens per "
+        "reply), clean replies (100.0 -> 75.0 %)."
+    )
+    assert not any("clearly worse" in said for said in others)  # once is enough
+    assert any(said.startswith("The adapter writes clean replies less often than the baseline") for said in others)
+
+
+def test_a_gain_without_a_price_and_a_price_without_a_gain():
+    shorter = pay(40, new_tokens=lambda n: 6 + n % 5)
+    assert shorter[0].endswith("n = 80, at no price that is clear here.")
+    nothing = pay(0, new_tokens=lambda n: 16 + n % 5, hit_max_new_tokens=lambda n: n % 4 == 0)
+    assert NOISE in nothing[0] and not any("pays with" in said or "longer" in said for said in nothing)
+    assert any(
+        said.startswith("The adapter is clearly worse than the baseline in: stopped by max_new_tokens 0.0 -> 25.0 %,")
+        for said in nothing
+    )
+
+
+def test_the_figures_at_equal_length_follow_the_gain():
+    rows = {
+        "baseline": [row(n, "anger", "fear", emotion_at_words=["fear"] * 4) for n in range(60)],
+        "adapter": [
+            row(n, "anger", "anger", response="Well , yes" + " !" * (n % 3), emotion_at_words=["anger"] * 6)
+            for n in range(60)
+        ],
+    }
+    said = draw_conclusions(compare_models(rows, EMOTION_LABELS, LABELS, RESAMPLES, seed=1))
+    assert said[0].startswith("The adapter follows the target emotion more often than the baseline: +100.0 points")
+    cut = "The adapter follows the target emotion with replies cut to equal length more often than the baseline: +100.0"
+    assert said[1].startswith(cut)
+    # All 60 prompts gain, so there is no interval of a regression, and no sentence.
+    assert not any("by regression" in each for each in said)
+    rows["adapter"][0] |= {"predicted_emotion": "fear"}
+    said = draw_conclusions(compare_models(rows, EMOTION_LABELS, LABELS, RESAMPLES, seed=1))
+    assert said[2].startswith("The adapter follows the target emotion at equal length by regression more often than")
 
 
 def test_the_classifiers_own_error_stands_beside_the_claim():

@@ -141,3 +141,11 @@ def test_the_jackknife_of_a_mean_is_its_normal_interval():
         (values.mean() - reach, values.mean() + reach), rel=1e-6
     )
     assert intervals.jackknife_interval(1.0, np.array([1.0])) is None
+
+
+def test_the_interval_of_a_regression_is_expanded():
+    """With 20 prompts and two parameters: 2.1009 of t with 18 degrees of freedom, times sqrt(20 / 18)."""
+    assert intervals.expand_tail(20, parameters=2) == pytest.approx(
+        stats.norm.sf(2.100922 * (20 / 18) ** 0.5), rel=1e-4
+    )
+    assert intervals.expand_tail(10**7, parameters=2) == pytest.approx(0.025, abs=1e-6)

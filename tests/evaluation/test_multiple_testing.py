@@ -30,7 +30,7 @@ def test_all_comparisons_are_corrected_together_and_only_what_the_conclusions_sp
         for name, metric in found.metrics.items()
         if (each := found.differences[model].get(name)) and each.p_corrected is not None
     ]
-    assert found.corrected_differences == len(corrected) == 22
+    assert found.corrected_differences == len(corrected) == 24
     expected = multipletests([p for _, p in corrected], method="holm")[1]
     assert [each for each, _ in corrected] == pytest.approx(list(expected))
     speaks_of = {name for name, metric in found.metrics.items() if metric.carries_conclusions}

@@ -113,7 +113,15 @@ def test_it_is_readable_on_a_phone(page):
 def test_on_a_phone_tables_and_plots_are_folded_but_not_the_claim_the_cards_and_the_replies(browser, written):
     with open_page(browser, written / "report.html", viewport=PHONE) as page:
         assert page.locator("summary").all_inner_texts() == [
-            *("Metrics", "Metrics by emotion", "Differences from the gold replies", "Plots", "Settings", "Environment")
+            *(
+                "Metrics",
+                "The emotion classifier",
+                "Metrics by emotion",
+                "Differences from the gold replies",
+                "Plots",
+                "Settings",
+                "Environment",
+            )
         ]
         assert page.locator("details[open]").count() == 0
         for part in (".conclusion", ".card >> nth=3", "figure >> nth=0", "ul", "#filters", "article >> nth=0"):
@@ -123,7 +131,9 @@ def test_on_a_phone_tables_and_plots_are_folded_but_not_the_claim_the_cards_and_
 
 
 def test_on_a_wide_screen_metrics_and_plots_are_open(page):
-    assert page.locator("details[open] > summary").all_inner_texts() == ["Metrics", "Plots"]
+    assert page.locator("details[open] > summary").all_inner_texts() == [
+        *("Metrics", "The emotion classifier", "Plots")
+    ]
 
 
 def test_no_line_of_a_conclusion_is_broken_inside_of_an_interval(browser, written):

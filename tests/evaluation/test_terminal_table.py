@@ -17,6 +17,7 @@ from response_generator.runs.terminal import LOG_WIDTH
 
 ON_TERMINAL = [
     "target emotion followed",
+    "… controlled for length",
     "… of targets other than neutral",
     "emotion F1, weighted",
     "emotion F1, macro",

@@ -19,6 +19,7 @@ from response_generator.scoring.classifiers import (
     load_gibberish_classifier,
     to_label_probs,
 )
+from response_generator.scoring.rules import list_starts
 from response_generator.training.text_classifier import load_for_training
 
 
@@ -115,3 +116,33 @@ def test_probabilities_of_classes_with_the_same_label_are_added():
     found = to_label_probs(["joy", "fear", "joy"], [0.25, 0.375, 0.375])
     assert found.probabilities == {"joy": 0.625, "fear": 0.375}
     assert (found.label, found.score) == ("joy", 0.625)
+
+
+def test_each_different_text_is_classified_once_in_batches_of_like_length(tiny, monkeypatch):
+    classifier = load_emotion_classifier(build_scoring(tiny, batch_size=2))
+    texts = ["I got the job !", "No .", "I got", "No .", "Well , I never thought that it would come to this .", "So ?"]
+    expected = {text: classifier.classify([text])[0] for text in texts}
+    batches = []
+    classify_batch = classifier.classify_batch
+    monkeypatch.setattr(classifier, "classify_batch", lambda batch: batches.append(batch) or classify_batch(batch))
+    found = classifier.classify_different(texts, "emotion")
+    # As many characters as two of the longest text: 2 x 51.
+    assert batches == [["No .", "So ?", "I got", "I got the job !"], [texts[4]]]
+    assert found.keys() == expected.keys()
+    for text, each in found.items():
+        assert each.probabilities == pytest.approx(expected[text].probabilities, abs=1e-6)
+    assert classifier.classify_different([], "emotion") == {}
+
+
+@pytest.mark.parametrize(
+    ("reply", "starts"),
+    [
+        ("I see , yes", ["I", "I see", "I see ,", "I see , yes"]),
+        ("No\n way  !", ["No", "No\n way", "No\n way  !"]),
+        ("", [""]),
+        (" ", [" "]),
+        ("Oh ", ["Oh "]),
+    ],
+)
+def test_the_starts_of_a_reply_end_after_each_word(reply, starts):
+    assert list_starts(reply) == starts

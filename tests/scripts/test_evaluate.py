@@ -16,7 +16,9 @@ from test_processes import ACCELERATE, launched
 from tiny_models import demo_rows
 
 import evaluate
+from response_generator.config.schema import ScoringArguments
 from response_generator.evaluation.predictions_file import GENERATED_FIELDS
+from response_generator.scoring.classifiers import load_emotion_classifier
 
 
 def test_it_leaves_what_the_contract_says(evaluated, trained, tiny):
@@ -55,6 +57,18 @@ def test_rows_are_of_both_models_in_order_and_of_the_data(evaluated, evaluation)
         assert row["gold_logp"] < 0
     answers = {model: [row["response"] for row in rows if row["model"] == model] for model in ("baseline", "adapter")}
     assert answers["baseline"] != answers["adapter"]
+
+
+def test_each_row_has_the_emotions_of_its_first_words(evaluated, tiny):
+    rows = read_lines(evaluated[0] / "predictions.jsonl")
+    for row in rows:
+        words = row["response"].split()
+        assert len(row["emotion_at_words"]) == max(1, len(words))
+        assert row["emotion_at_words"][-1] == row["predicted_emotion"]
+    classifier = load_emotion_classifier(ScoringArguments(emotion_model=str(tiny.folder / "emotion")))
+    row = max(rows, key=lambda row: len(row["emotion_at_words"]))
+    starts = [row["response"][: row["response"].index(word) + len(word)] for word in row["response"].split()[:1]]
+    assert [each.label for each in classifier.classify(starts)] == row["emotion_at_words"][:1]
 
 
 def test_its_figures_are_sklearns_on_its_predictions(evaluated):

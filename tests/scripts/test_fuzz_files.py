@@ -130,6 +130,7 @@ PREDICTION = {
     "predicted_emotion": "anger",
     "emotion_score": 0.5,
     "target_probability": 0.25,
+    "emotion_at_words": ["neutral", "anger"],
     "gibberish_label": "clean",
     "gibberish_score": 1,
     "ends_with_punctuation": True,

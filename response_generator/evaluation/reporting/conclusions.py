@@ -22,14 +22,17 @@ UNBROKEN = re.compile(
 
 
 def draw_conclusions(comparison: Comparison) -> list[str]:
-    """Sentences: the difference in emotion accuracy first, the other tested metrics, other clear changes, the held-out
-    pairs, and the error of the emotion classifier itself. Without an emotion classifier the pairs come first."""
+    """Sentences: the difference in emotion accuracy first, with its price where there is a clear gain, then the same at
+    equal length, the other tested metrics, other clear changes, the held-out pairs, and the error of the emotion
+    classifier itself. Without an emotion classifier the pairs come first."""
     first, *others = comparison.models
     of_pairs = [describe_preference(comparison)] if comparison.preference else []
     found = [] if comparison.has_emotions else [*of_pairs]
     for model in others:
         for name, metric in comparison.metrics.items():
-            if metric.phrase and name in comparison.differences[model]:
+            difference = comparison.differences[model].get(name)
+            # Without an interval and without a test there is nothing to say.
+            if metric.phrase and difference and difference.p_corrected is not None:
                 found.append(describe_difference(model, first, metric, comparison))
         found += describe_other_changes(model, first, comparison)
     if others:
@@ -66,8 +69,10 @@ def describe_difference(model: str, first: str, metric: Metric, comparison: Comp
     numbers = f"{format_points(difference)}, {format_corrected_p(difference)}"
     if is_clear_change(difference):
         direction = "more" if difference.value > 0 else "less"
+        price = describe_price(model, first, comparison) if is_gain(metric, difference) else ""
         return (
-            f"{name_model(model)} {metric.phrase} {direction} often than {name_model(first, False)}: {numbers}, {size}."
+            f"{name_model(model)} {metric.phrase} {direction} often than {name_model(first, False)}: {numbers}, "
+            f"{size}{price}."
         )
     return (
         f"It is not clear whether {name_model(model, False)} {metric.phrase} more or less often than "
@@ -76,20 +81,49 @@ def describe_difference(model: str, first: str, metric: Metric, comparison: Comp
     )
 
 
-def describe_other_changes(model: str, first: str, comparison: Comparison) -> list[str]:
-    """A sentence on the other metrics that are clearly worse, and one on those that are clearly better."""
-    changes: dict[str, list[str]] = {"worse": [], "better": []}
+def is_gain(metric: Metric, difference: Estimate) -> bool:
+    """Whether a difference in the metric that the models are trained for is a clear gain."""
+    return metric.name == "emotion_accuracy" and difference.value > 0 and is_clear_change(difference)
+
+
+def describe_price(model: str, first: str, comparison: Comparison) -> str:
+    """What a gain is paid with: longer replies, and all that is clearly worse."""
+    prices = []
     for name, metric in comparison.metrics.items():
         difference = comparison.differences[model].get(name)
-        if metric.higher_is_better is None or difference is None:
+        if difference is None or not is_clear_change(difference):
             continue
-        if not is_clear_change(difference):
+        if metric.price and difference.value > 0:
+            prices.append(f"{metric.price} ({format_values(model, first, metric, comparison)} {metric.title})")
+        elif is_worse(metric, difference):
+            prices.append(f"{metric.card or metric.title} ({format_values(model, first, metric, comparison)})")
+    return f", and pays with: {', '.join(prices)}" if prices else ", at no price that is clear here"
+
+
+def is_worse(metric: Metric, difference: Estimate) -> bool:
+    return metric.higher_is_better is not None and (difference.value > 0) != metric.higher_is_better
+
+
+def format_values(model: str, first: str, metric: Metric, comparison: Comparison) -> str:
+    before, after = (comparison.estimates[each][metric.name].value for each in (first, model))
+    values = " -> ".join(format_number(value, metric.in_percent) for value in (before, after))
+    return values + (" %" if metric.in_percent else "")
+
+
+def describe_other_changes(model: str, first: str, comparison: Comparison) -> list[str]:
+    """A sentence on the metrics without a sentence of their own that are clearly worse, unless they are the price of a
+    gain, and one on those that are clearly better."""
+    changes: dict[str, list[str]] = {"worse": [], "better": []}
+    differences = comparison.differences[model]
+    has_gain = any(is_gain(comparison.metrics[name], difference) for name, difference in differences.items())
+    for name, metric in comparison.metrics.items():
+        difference = differences.get(name)
+        if metric.higher_is_better is None or metric.phrase or difference is None or not is_clear_change(difference):
             continue
-        before, after = (comparison.estimates[each][name].value for each in (first, model))
-        values = " -> ".join(format_number(value, metric.in_percent) for value in (before, after))
-        is_better = (difference.value > 0) == metric.higher_is_better
-        changes["better" if is_better else "worse"].append(
-            f"{metric.title} {values}{' %' if metric.in_percent else ''}, 95 % CI of the difference "
+        if has_gain and is_worse(metric, difference):
+            continue
+        changes["worse" if is_worse(metric, difference) else "better"].append(
+            f"{metric.title} {format_values(model, first, metric, comparison)}, 95 % CI of the difference "
             f"{format_interval(difference, metric.in_percent)}"
         )
     return [

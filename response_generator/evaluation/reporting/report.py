@@ -7,6 +7,7 @@ from markupsafe import Markup
 
 from response_generator.evaluation.comparison import Comparison
 from response_generator.evaluation.reporting import cards, plots, table
+from response_generator.evaluation.reporting.classifier_block import build_classifier_section
 from response_generator.evaluation.reporting.conclusions import UNBROKEN, draw_conclusions
 from response_generator.evaluation.reporting.formats import describe_replies
 from response_generator.evaluation.reporting.reply_browser import build_browser
@@ -15,16 +16,23 @@ from response_generator.reporting.markdown import escape, escape_cell
 from response_generator.reporting.page import write_page
 from response_generator.reporting.pictures import write_pictures
 from response_generator.runs import atomic_files
+from response_generator.scoring.quality import ClassifierQuality
 
 
 def write_report(
-    comparison: Comparison, title: str, settings: dict[str, str], environment: dict[str, str], folder: Path
+    comparison: Comparison,
+    title: str,
+    settings: dict[str, str],
+    environment: dict[str, str],
+    folder: Path,
+    quality: ClassifierQuality | None = None,
 ) -> list[Path]:
     """Writes report.html, summary.md and the PNG files, and returns the PNG files.
 
     Args:
         title: of the page; it names the run and the adapters.
         settings, environment: `{key: value}` of the args and of environment.json, shown in the report.
+        quality: how good the emotion classifier is, as far as it is known.
     """
     pictures = write_pictures(plots.draw_plots(comparison), folder)
     first, *conclusions = [keep_unbroken(conclusion) for conclusion in draw_conclusions(comparison)]
@@ -42,6 +50,7 @@ def write_report(
         Pictures(pictures[:1]),
         Section("Conclusions", [Sentences(conclusions)]),
         Section("Metrics", [Paragraph(table.describe_cells(comparison)), of_all_replies, *of_pairs], "on phones"),
+        *([build_classifier_section(comparison, quality)] if comparison.has_emotions else []),
         *([Section(f"Metrics by {noun}", [by_label], "always")] if comparison.has_emotions else []),
         Section("Differences from the gold replies", [gold_note, table.build_gold_table(comparison)], "always"),
         Section("Plots", [Pictures(pictures[1:])], "on phones"),

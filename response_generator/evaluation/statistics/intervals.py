@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import brentq
-from scipy.stats import beta, binomtest, norm, permutation_test
+from scipy.stats import beta, binomtest, norm, permutation_test, t
 
 CONFIDENCE_LEVEL = 0.95
 TAIL = (1 - CONFIDENCE_LEVEL) / 2
@@ -44,7 +44,7 @@ def draw_resamples(prompts: int, count: int, seed: int) -> Iterator[np.ndarray]:
         yield np.bincount((drawn + row).ravel(), minlength=len(drawn) * prompts).reshape(len(drawn), prompts)
 
 
-def percentile_interval(replicates: np.ndarray) -> Interval | None:
+def percentile_interval(replicates: np.ndarray, tail: float = TAIL) -> Interval | None:
     """The percentile interval (Efron 1979) of bootstrap replicates; those that are nan are left out.
 
     None when all are nan, or all are equal: equal replicates do not mean certainty, only a sample without variation.
@@ -52,8 +52,16 @@ def percentile_interval(replicates: np.ndarray) -> Interval | None:
     values = replicates[np.isfinite(replicates)]
     if not len(values) or np.ptp(values) < 1e-12:
         return None
-    low, high = np.quantile(values, (TAIL, 1 - TAIL))
+    low, high = np.quantile(values, (tail, 1 - tail))
     return float(low), float(high)
+
+
+def expand_tail(prompts: int, parameters: int) -> float:
+    """The tail of a percentile interval of a regression, smaller than TAIL: the bootstrap's variance is too small by
+    `parameters` of the prompts, and its quantiles are those of a normal distribution instead of a t-distribution
+    (Hesterberg 2015, the expanded percentile interval)."""
+    freedom = prompts - parameters
+    return float(norm.cdf(-np.sqrt(prompts / freedom) * t.ppf(1 - TAIL, freedom)))
 
 
 def clopper_pearson_interval(hits: float, prompts: float) -> Interval:

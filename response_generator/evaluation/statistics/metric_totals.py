@@ -85,7 +85,7 @@ class MetricTotals:
         return int(differs.sum())
 
     def compute(self, weights: np.ndarray) -> dict[str, np.ndarray]:
-        """Every ratio and F1, once for each row of `weights` (resamples, prompts): how often each prompt counts.
+        """Every ratio, F1 and mean recall, once for each row of `weights` (resamples, prompts): how often each counts.
 
         Returns:
             `{metric: (resamples,)}`; nan where there is nothing to divide by, for example no prompt with that target.
@@ -102,16 +102,17 @@ class MetricTotals:
 
 
 def compute_f1(confusions: np.ndarray, labels: Labels) -> dict[str, np.ndarray]:
-    """F1 as scikit-learn defines it, from counts of replies by target and predicted emotion, (resamples, labels,
-    labels).
+    """F1 and mean recall as scikit-learn defines them, from counts of replies by target and predicted emotion,
+    (resamples, labels, labels).
 
-    Averages are over the emotions that occur as target or prediction. scikit-learn itself counts one resample at a
-    time: ten thousand would take a minute.
+    Averages of F1 are over the emotions that occur as target or prediction, that of the recall over those that occur as
+    target. scikit-learn itself counts one resample at a time: ten thousand would take a minute.
     """
     correct = np.diagonal(confusions, axis1=1, axis2=2)
     support, predicted = confusions.sum(2), confusions.sum(1)
     f1 = 2 * correct / (support + predicted)
     found = {
+        "emotion_recall_macro": np.nanmean(np.where(support > 0, correct / support, np.nan), axis=1),
         "emotion_f1_weighted": (np.nan_to_num(f1) * support).sum(1) / support.sum(1),
         "emotion_f1_macro": np.nan_to_num(f1).sum(1) / np.isfinite(f1).sum(1),
         **{f"emotion/{emotion}/f1": f1[:, number] for number, emotion in enumerate(labels.names)},
