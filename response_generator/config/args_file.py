@@ -10,7 +10,7 @@ from response_generator.errors import InputError
 
 EXTENDS_KEY = "extends"
 # Objects that describe one model: what another model's file has in them would be wrong beside its own.
-REPLACED_OBJECTS = ("special_tokens", "emotion_labels")
+REPLACED_OBJECTS = ("special_tokens", "emotion_labels", "second_emotion_labels")
 
 
 @dataclass(frozen=True)

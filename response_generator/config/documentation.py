@@ -42,8 +42,8 @@ are complete examples; `args/README.md` lists all args files. Another run is wri
 
 - `extends` names an args file or a list of them, with paths relative to the file in which it stands. They may extend
   others. What this file writes wins over them, a later file of a list over an earlier one, and `--set` over all.
-- Objects are merged key by key. All other values are replaced, lists too, and `special_tokens` and `emotion_labels`,
-  which belong to one model. `null` removes what an extended file has: the default applies.
+- Objects are merged key by key. All other values are replaced, lists too, and `special_tokens`, `emotion_labels` and
+  `second_emotion_labels`, which belong to one model. `null` removes what an extended file has: the default applies.
 - An error about a value names the file that wrote it; one about a missing model or data file names the key alone.
   `args.json` in the run folder has the result, and `environment.json` the names of all files, under `starts`.
 
@@ -109,7 +109,9 @@ def build_page() -> str:
         own = [key for key in schema["properties"] if key not in shared]
         listed = [f"Shared keys: {', '.join(f'`{key}`' for key in shared)}.\n"] if shared else []
         parts += [f"## Keys of `{name}`\n", *listed, build_key_table(schema, own)]
-        sections = find_sections(schema) | sections
+        found = find_sections(schema)
+        # Of the program that has most keys in the section.
+        sections = found | {key: max(each, found.get(key, each), key=count_keys) for key, each in sections.items()}
         descriptions = {key: field["description"] for key, field in schema["properties"].items()} | descriptions
     own_sections = [key for key in sections if key not in KEYWORD_SECTIONS]
     for key in (*own_sections, *KEYWORD_SECTIONS):
@@ -125,6 +127,10 @@ def find_sections(schema: Schema) -> dict[str, Schema]:
         if name := find_section_name(field):
             first_keys.setdefault(name, key)
     return {key: schema["$defs"][name] for name, key in first_keys.items()}
+
+
+def count_keys(section: Schema) -> int:
+    return len(section["properties"])
 
 
 def build_key_table(schema: Schema, keys: list[str] | None = None) -> str:

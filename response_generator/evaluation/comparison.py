@@ -7,7 +7,8 @@ from itertools import chain
 
 import numpy as np
 
-from response_generator.evaluation.metrics import Metric, list_metrics
+from response_generator.evaluation.metric import Metric
+from response_generator.evaluation.metrics import list_metrics
 from response_generator.evaluation.predictions_file import Prediction, group_by_run
 from response_generator.evaluation.scores import gold_as_predictions
 from response_generator.evaluation.statistics import distinct
@@ -144,7 +145,7 @@ def compare_models(
         resamples: number of bootstrap resamples behind each interval.
         margins: reward margins of held-out pairs, (pairs,).
     """
-    columns = next(iter(rows.values()))[0].keys()
+    columns = set.intersection(*({*each[0]} for each in rows.values()))
     in_rows = columns & {"gibberish_label", "gold_gibberish_label"}
     seen = {row[name] for each in rows.values() for row in each for name in in_rows}
     metrics = list_metrics(labels, columns, [*gibberish_labels, *sorted(seen - set(gibberish_labels))])

@@ -7,8 +7,7 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from response_generator.config.schema import ScoringArguments
-from response_generator.config.source_list import list_sources
+from response_generator.config.schema import EvaluationScoringArguments
 from response_generator.constants import PREDICTIONS_FILE, THROUGHPUT_FILE
 from response_generator.errors import InputError, RunError
 from response_generator.evaluation.predictions_file import (
@@ -17,11 +16,11 @@ from response_generator.evaluation.predictions_file import (
     group_by_model,
     list_generated_fields,
 )
+from response_generator.evaluation.scorers import run_scorers
 from response_generator.evaluation.scores import read_scores
 from response_generator.generation.generation_requests import GenerationRequest, Replies, decode_reply
 from response_generator.labels import Labels
 from response_generator.runs import batch_rows, distributed, json_lines
-from response_generator.scoring.classifiers import CLASSIFIERS, LabelProbs
 
 RequestBatch = Sequence[GenerationRequest]
 Report = Callable[[list[Replies]], Any]
@@ -163,19 +162,24 @@ def read_throughput(folder: Path) -> dict[str, dict[str, float]]:
     }
 
 
-def score_predictions(rows: list[Prediction], scoring: ScoringArguments, labels: Labels) -> list[Prediction]:
-    """Adds what the classifiers and the rules say; rows in the order of models, prompts and samples."""
+def score_predictions(
+    rows: list[Prediction], scoring: EvaluationScoringArguments, labels: Labels, seed: int
+) -> list[Prediction]:
+    """Adds what the scorers and the rules say; rows in the order of models, prompts and samples.
+
+    Args:
+        seed: see `run_scorers`.
+    """
     rows = [row for each in group_by_model(rows).values() for row in each]
-    gold = {row["index"]: row["gold_response"] for row in rows}
-    texts = [row["response"] for row in rows] + list(gold.values())
-    found: list[dict[str, LabelProbs]] = [{} for _ in texts]  # by classifier
-    for key in [source.key for source in list_sources(scoring)]:
-        probabilities = CLASSIFIERS[key](scoring).classify(texts, key.removesuffix("_model"))
-        for of_text, each in zip(found, probabilities, strict=True):
-            of_text[key] = each
+    gold = {prompt_key(row): row | {"response": row["gold_response"]} for row in rows}
+    found = run_scorers([*rows, *gold.values()], scoring, labels, seed)
     of_gold = dict(zip(gold, found[len(rows) :], strict=True))
     fields = list_generated_fields(labels)
     return [
-        {name: row[name] for name in fields} | read_scores(row, of_reply, of_gold[row["index"]])
+        {name: row[name] for name in fields} | read_scores(row, of_reply, of_gold[prompt_key(row)])
         for row, of_reply in zip(rows, found, strict=False)
     ]
+
+
+def prompt_key(row: Prediction) -> tuple:
+    return row["index"], row.get("target_emotion")

@@ -26,7 +26,7 @@ GENERATED_FIELDS = {
     "gold_tokens": int,
     "gold_logp": float,
 }
-EMOTION_FIELDS = ("target_emotion", "predicted_emotion", "gold_emotion")
+EMOTION_FIELDS = ("target_emotion", "predicted_emotion", "gold_emotion", "second_emotion", "gold_second_emotion")
 PROMPT_FIELDS = ("history", "target_emotion", "gold_response")
 MAX_FLOAT = sys.float_info.max
 

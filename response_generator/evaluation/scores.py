@@ -1,4 +1,4 @@
-"""What scoring adds to a row of predictions.jsonl: what the classifiers and the rules say of its reply."""
+"""What scoring adds to a row of predictions.jsonl: what the scorers and the rules say of its reply."""
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
@@ -10,15 +10,15 @@ from response_generator.scoring.rules import ends_with_punctuation
 
 @dataclass(frozen=True)
 class Score:
-    """A column that is made of a classifier's label probabilities of the reply.
+    """A column that is made of what a scorer says of the reply.
 
-    classifier: its key in the section scoring of the args. read: the value, from the `LabelProbs` of a text, and its
-    row. gold: the column with the same of the gold reply; None: there is none.
+    scorer: its key in the section scoring of the args. read: the value, from what the scorer found (see `run_scorers`),
+    and the row. gold: the column with the same of the gold reply; None: there is none.
     """
 
-    classifier: str
+    scorer: str
     kind: type
-    read: Callable[[Any, Prediction], str | float]
+    read: Callable[[Any, Prediction], str | float | bool]
     gold: str | None = None
 
 
@@ -30,12 +30,16 @@ SCORES = {
     ),
     "gibberish_label": Score("gibberish_model", str, lambda labels, row: labels.label, "gold_gibberish_label"),
     "gibberish_score": Score("gibberish_model", float, lambda labels, row: round(labels.score, 6)),
+    "second_emotion": Score("second_emotion_model", str, lambda labels, row: labels.label, "gold_second_emotion"),
+    "names_emotion": Score("emotion_words", bool, lambda names, row: names, "gold_names_emotion"),
+    "fit": Score("fit_model", float, lambda fit, row: round(fit.nats, 6), "gold_fit"),
+    "fit_first": Score("fit_model", bool, lambda fit, row: fit.is_first, "gold_fit_first"),
 }
 
 
-def list_scored_fields(classifiers: Collection[str]) -> dict[str, type]:
-    """The columns that scoring with these classifiers adds, and their types."""
-    scores = select_scores(classifiers)
+def list_scored_fields(scorers: Collection[str]) -> dict[str, type]:
+    """The columns that scoring with these scorers adds, and their types."""
+    scores = select_scores(scorers)
     return (
         {name: score.kind for name, score in scores.items()}
         | {"ends_with_punctuation": bool}
@@ -43,26 +47,26 @@ def list_scored_fields(classifiers: Collection[str]) -> dict[str, type]:
     )
 
 
-def select_scores(classifiers: Collection[str]) -> dict[str, Score]:
-    return {name: score for name, score in SCORES.items() if score.classifier in classifiers}
+def select_scores(scorers: Collection[str]) -> dict[str, Score]:
+    return {name: score for name, score in SCORES.items() if score.scorer in scorers}
 
 
-def read_scores(row: Prediction, labels: Mapping[str, Any], gold_labels: Mapping[str, Any]) -> dict[str, Any]:
+def read_scores(row: Prediction, of_reply: Mapping[str, Any], of_gold: Mapping[str, Any]) -> dict[str, Any]:
     """The values of `list_scored_fields`.
 
     Args:
-        labels, gold_labels: by classifier, the `LabelProbs` of the reply and of the gold reply.
+        of_reply, of_gold: by scorer, what it says of the reply and of the gold reply.
     """
-    scores = select_scores(labels)
+    scores = select_scores(of_reply)
     return (
-        {name: score.read(labels[score.classifier], row) for name, score in scores.items()}
+        {name: score.read(of_reply[score.scorer], row) for name, score in scores.items()}
         | {"ends_with_punctuation": ends_with_punctuation(row["response"])}
-        | {score.gold: score.read(gold_labels[score.classifier], row) for score in scores.values() if score.gold}
+        | {score.gold: score.read(of_gold[score.scorer], row) for score in scores.values() if score.gold}
     )
 
 
 def gold_as_predictions(rows: list[Prediction]) -> list[Prediction]:
-    """The gold replies in the form of predictions, one a prompt: what the classifiers say of people's own replies."""
+    """The gold replies in the form of predictions, one a prompt: what the scorers say of people's own replies."""
     first = {row["index"]: row for row in reversed(rows)}
     return [
         row

@@ -7,7 +7,7 @@ from response_generator.config.schema import EvaluateArguments
 from response_generator.constants import ADAPTER, BASELINE, PREDICTIONS_FILE
 from response_generator.data.datasets import Dialogue, Pair, Skipped
 from response_generator.data.reading import count_skipped
-from response_generator.evaluation import pair_logprobs, pipeline, predictions, predictions_file
+from response_generator.evaluation import pair_logprobs, pipeline, predictions, predictions_file, scorers
 from response_generator.evaluation.comparison import compare_models
 from response_generator.evaluation.reporting import examples, report, terminal_table
 from response_generator.evaluation.saved_predictions import SavedPredictions
@@ -61,8 +61,8 @@ def score_again(args: EvaluateArguments, run: RunFolder, place: Path, dry_run: b
         dry_run: check the replies, and write nothing.
     """
     source = SavedPredictions(place)
-    classifiers.check_classifiers(args.scoring, args.label_set)
     generated = source.rows(args.label_set)
+    scorers.check_scorers(args.scoring, args.label_set, ((row["index"], row["history"]) for row in generated))
     source.check_preferences(args)
     print(f"{place}: {len(generated)} replies of {', '.join(predictions_file.group_by_model(generated))}")
     if dry_run or not distributed.is_main_process():
@@ -93,7 +93,7 @@ def score_and_report(
         counts: skipped rows and dropped pairs, added to metrics.json.
     """
     run.note_commits(commits.find_classifier_commits(args.scoring))
-    scored = predictions.score_predictions(generated, args.scoring, args.label_set)
+    scored = predictions.score_predictions(generated, args.scoring, args.label_set, args.seed)
     json_lines.write_jsonl(run.path / PREDICTIONS_FILE, scored)
     comparison = compare_models(
         predictions_file.group_by_model(scored),
