@@ -145,7 +145,7 @@ def compare_models(
         resamples: number of bootstrap resamples behind each interval.
         margins: reward margins of held-out pairs, (pairs,).
     """
-    columns = set.intersection(*({*each[0]} for each in rows.values()))
+    columns = set.intersection(*({*row} for each in rows.values() for row in each))
     in_rows = columns & {"gibberish_label", "gold_gibberish_label"}
     seen = {row[name] for each in rows.values() for row in each for name in in_rows}
     metrics = list_metrics(labels, columns, [*gibberish_labels, *sorted(seen - set(gibberish_labels))])

@@ -13,16 +13,14 @@ from response_generator.errors import InputError
 from response_generator.evaluation import predictions_file
 from response_generator.evaluation.comparison import RESERVED_NAMES
 from response_generator.evaluation.predictions_file import Prediction, list_generated_fields, read_labels
-from response_generator.evaluation.scorers import list_scorers
-from response_generator.evaluation.scores import list_scored_fields
+from response_generator.evaluation.scores import list_scored_fields, list_scorers
 from response_generator.labels import Labels
 from response_generator.runs import run_folder
 from response_generator.runs.environment import ENVIRONMENT_FILE, WEIGHTS
 from response_generator.runs.short_names import shorten_paths
 
-SCORING_KEYS = [
-    key for key in EvaluationScoringArguments.model_fields if key != "batch_size"
-]  # that the labels depend on
+# What the scores depend on.
+SCORING_KEYS = [key for key in EvaluationScoringArguments.model_fields if key != "batch_size"]
 SECTIONS_OF_OTHER_PROGRAMS = {"dpo", "reward"}  # training and building have a section scoring, too
 
 

@@ -6,12 +6,11 @@ from typing import Any
 
 from response_generator.config.schema import EvaluationScoringArguments
 from response_generator.evaluation.predictions_file import Prediction
+from response_generator.evaluation.scores import list_scorers
 from response_generator.labels import Labels
 from response_generator.scoring import fit
-from response_generator.scoring.classifiers import CLASSIFIERS, check_classifiers, list_classifiers
+from response_generator.scoring.classifiers import CLASSIFIERS, check_classifiers
 from response_generator.scoring.emotion_words import names_emotion, read_emotion_words
-
-WORDS, FIT = "emotion_words", "fit_model"
 
 
 def check_scorers(
@@ -28,13 +27,6 @@ def check_scorers(
     check_classifiers(scoring, labels)
     if scoring.fit_model is not None:
         fit.check_fit_model(scoring, dict(dialogues))
-
-
-def list_scorers(scoring: EvaluationScoringArguments, labels: Labels) -> list[str]:
-    """The keys of what scores the replies of a run. Its file of words need not exist anymore."""
-    found = [source.key for source in list_classifiers(scoring)]
-    found += [WORDS] if scoring.emotion_words is not None or read_emotion_words(None, labels) else []
-    return found + ([FIT] if scoring.fit_model is not None else [])
 
 
 def run_scorers(
@@ -55,10 +47,10 @@ def run_scorers(
 def run_scorer(
     key: str, rows: Sequence[Prediction], scoring: EvaluationScoringArguments, labels: Labels, seed: int
 ) -> list[Any]:
-    if key == WORDS:
+    if key == "emotion_words":
         words = read_emotion_words(scoring.emotion_words, labels)
         return [names_emotion(words, row["response"], row["target_emotion"]) for row in rows]
-    if key == FIT:
+    if key == "fit_model":
         histories = {row["index"]: row["history"] for row in rows}
         replies = [fit.Reply(row["index"], row.get("target_emotion"), row["response"]) for row in rows]
         return fit.measure_fit(scoring, seed, histories, replies)

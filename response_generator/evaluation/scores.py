@@ -4,7 +4,11 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from response_generator.config.schema import EvaluationScoringArguments
+from response_generator.config.source_list import list_sources
 from response_generator.evaluation.predictions_file import Prediction
+from response_generator.labels import Labels
+from response_generator.scoring.emotion_words import read_emotion_words
 from response_generator.scoring.rules import ends_with_punctuation
 
 
@@ -35,6 +39,12 @@ SCORES = {
     "fit": Score("fit_model", float, lambda fit, row: round(fit.nats, 6), "gold_fit"),
     "fit_first": Score("fit_model", bool, lambda fit, row: fit.is_first, "gold_fit_first"),
 }
+
+
+def list_scorers(scoring: EvaluationScoringArguments, labels: Labels) -> list[str]:
+    """The keys of what scores the replies of a run. The file of words that it names need not be there any more."""
+    has_words = scoring.emotion_words is not None or read_emotion_words(None, labels) is not None
+    return [source.key for source in list_sources(scoring)] + (["emotion_words"] if has_words else [])
 
 
 def list_scored_fields(scorers: Collection[str]) -> dict[str, type]:

@@ -8,7 +8,7 @@ from tqdm.auto import tqdm
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
 from response_generator.config.schema import EvaluationScoringArguments, ScoringArguments
-from response_generator.config.source_list import Source, list_sources
+from response_generator.config.source_list import list_sources
 from response_generator.config.sources import SourceKind, from_pretrained_keywords
 from response_generator.errors import InputError
 from response_generator.generation.oom import split_on_oom
@@ -41,7 +41,7 @@ def check_classifiers(scoring: ScoringArguments, labels: Labels) -> None:
     Raises:
         InputError: when a classifier cannot be read, or the emotion classifier's labels are not those of the run.
     """
-    classifiers = list_classifiers(scoring)
+    classifiers = [source for source in list_sources(scoring) if source.kind is SourceKind.CLASSIFIER]
     for source in classifiers:
         try:
             read_label_names(source.name)
@@ -51,10 +51,6 @@ def check_classifiers(scoring: ScoringArguments, labels: Labels) -> None:
     for source in classifiers:
         if source.key in EMOTION_LABELS:
             check_emotion_labels(scoring, labels, source.key)
-
-
-def list_classifiers(scoring: ScoringArguments) -> list[Source]:
-    return [source for source in list_sources(scoring) if source.kind is SourceKind.CLASSIFIER]
 
 
 def check_emotion_labels(scoring: ScoringArguments, labels: Labels, key: str) -> None:

@@ -45,8 +45,8 @@ class Fit:
 
 
 def check_fit_model(scoring: EvaluationScoringArguments, histories: Histories) -> None:
-    """Checks configuration and tokenizer of the model, and that there are enough other dialogues. Its weights are loaded
-    only after all replies have been generated.
+    """Checks configuration and tokenizer of the model, and that there are enough other dialogues. Its weights are
+    loaded only after all replies have been generated.
 
     Raises:
         InputError: when the model cannot be read, or a dialogue has too few others.
