@@ -138,8 +138,8 @@ def compare_models(
 
     Args:
         rows: by model. Those of a recipe that was trained several times name their `run`; its estimates are means over
-            the runs, with intervals over prompts and runs. What a classifier says of them is left out where they have
-            no such column.
+            the runs, with intervals over prompts and runs. What a scorer says of them is left out where some have no
+            such column.
         labels: those that a reply can have.
         gibberish_labels: those of the classifier; other labels in the rows are added.
         resamples: number of bootstrap resamples behind each interval.

@@ -1,4 +1,4 @@
-"""How well replies fit their dialogues: the figure itself, the dialogues that are drawn, the text, and what is refused."""
+"""How well replies fit their dialogues: the figure, the dialogues that are drawn, the text, and what is refused."""
 
 import math
 import shutil
