@@ -34,15 +34,17 @@ def compute_logps(
     for group in split_by_tokens(places, model.device, lambda place: len(contexts[place])):
 
         def compute_group(part: Sequence[int]) -> list[list[float]]:
-            return compute(model, [contexts[place] for place in part], [replies[place] for place in part])
+            return compute(model, [contexts[place] for place in part], [replies[place] for place in part], report)
 
         found |= zip(group, split_on_oom(compute_group, group), strict=True)
-        report(sum(len(replies[place]) for place in group))
     return [found[place] for place in range(len(contexts))]
 
 
 def compute_from_cache(
-    model: PreTrainedModel, contexts: Sequence[Tokens], replies: Sequence[Sequence[Tokens]]
+    model: PreTrainedModel,
+    contexts: Sequence[Tokens],
+    replies: Sequence[Sequence[Tokens]],
+    report: Callable[[int], None],
 ) -> list[list[float]]:
     prefix, _ = compute_prefix(model, contexts, PAD)
     rows = [(row, number) for row, each in enumerate(replies) for number in range(len(each))]
@@ -56,13 +58,18 @@ def compute_from_cache(
     for chunk in split_by_tokens(rows, model.device, lambda place: width + len(replies[place[0]][place[1]])):
         for (row, number), logp in zip(chunk, split_on_oom(compute_rows, chunk), strict=True):
             found[row][number] = logp
+        report(len(chunk))
     return found
 
 
 def compute_apart(
-    model: PreTrainedModel, contexts: Sequence[Tokens], replies: Sequence[Sequence[Tokens]]
+    model: PreTrainedModel,
+    contexts: Sequence[Tokens],
+    replies: Sequence[Sequence[Tokens]],
+    report: Callable[[int], None],
 ) -> list[list[float]]:
     """For models whose KV cache cannot be shared: a context is computed for each reply."""
     texts = [(context, reply) for context, each in zip(contexts, replies, strict=True) for reply in each]
-    logps = iter(completion_logps(model, texts, PAD))
+    logps = iter(completion_logps(model, texts, PAD) if texts else [])
+    report(len(texts))
     return [[next(logps) for _ in each] for each in replies]

@@ -79,25 +79,26 @@ def measure_fit(
     """
     tokenizer = load_tokenizer(scoring.fit_model)
     contexts = encode_contexts(tokenizer, histories)
-    tokens = [encode_reply(tokenizer, reply.text) for reply in replies]
+    tokens = [tuple(encode_reply(tokenizer, reply.text)) for reply in replies]
     drawn = draw_dialogues(contexts, replies, scoring.fit_dialogues, seed)
-    tried: dict[int, dict[tuple[int, ...], float]] = {index: {} for index in contexts}
-    for reply, ids in zip(replies, tokens, strict=True):
-        for index in (reply.index, *drawn[reply.index, reply.target]) if ids else ():
-            tried[index][tuple(ids)] = 0.0
-    with tqdm(total=sum(map(len, tried.values())), desc="fit", unit="reply", dynamic_ncols=True) as bar:
-        logps = compute_logps(
-            load_plain(scoring.fit_model), list(contexts.values()), [list(each) for each in tried.values()], bar.update
-        )
-    found = {index: dict(zip(each, of, strict=True)) for (index, each), of in zip(tried.items(), logps, strict=True)}
-
-    def compare(reply: Reply, ids: Tokens) -> Fit:
-        if not ids:
-            return Fit(0.0, False)
-        places = (reply.index, *drawn[reply.index, reply.target])
-        return compare_dialogues(np.array([found[index][tuple(ids)] for index in places]) / len(ids))
-
-    return [compare(reply, ids) for reply, ids in zip(replies, tokens, strict=True)]
+    dialogues = [(reply.index, *drawn[reply.index, reply.target]) for reply in replies]
+    tried: dict[int, set[tuple[int, ...]]] = {index: set() for index in contexts}  # the same words once
+    for ids, indices in zip(tokens, dialogues, strict=True):
+        for index in indices if ids else ():
+            tried[index].add(ids)
+    by_dialogue = {index: sorted(each) for index, each in tried.items()}
+    model = load_plain(scoring.fit_model)
+    with tqdm(total=sum(map(len, tried.values())), desc="fit", unit="text", dynamic_ncols=True) as bar:
+        logps = compute_logps(model, list(contexts.values()), list(by_dialogue.values()), bar.update)
+    found = {
+        (index, ids): logp
+        for (index, each), of_each in zip(by_dialogue.items(), logps, strict=True)
+        for ids, logp in zip(each, of_each, strict=True)
+    }
+    return [
+        compare_dialogues(np.array([found[index, ids] for index in indices]) / len(ids)) if ids else Fit(0.0, False)
+        for ids, indices in zip(tokens, dialogues, strict=True)
+    ]
 
 
 def compare_dialogues(logps: np.ndarray) -> Fit:

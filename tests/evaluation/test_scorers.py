@@ -79,7 +79,7 @@ def test_runs_are_compared_without_the_models_and_the_words(run, values, tmp_pat
     [
         (
             {"second_emotion_model": "gibberish", "gibberish_model": None},
-            "second_emotion_model: .* are clean, noise; nee",
+            "second_emotion_model: .* its labels are clean, noise; needed",
         ),
         ({"emotion_words": "./none.json"}, "scoring.emotion_words: .*none.json: cannot be read"),
         ({"fit_model": "emotion"}, "scoring.fit_model: .*is a BertForSequenceClassification; needed: ForCausalLM"),

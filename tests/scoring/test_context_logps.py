@@ -20,13 +20,12 @@ def compute_directly(model, context: list[int], reply: list[int]) -> float:
     return sum(logits[place].log_softmax(-1)[token].item() for place, token in zip(places, reply, strict=True))
 
 
-def check_logps(model) -> list[int]:
+def check_logps(model) -> None:
     reported = []
     found = compute_logps(model, CONTEXTS, REPLIES, reported.append)
     for context, replies, logps in zip(CONTEXTS, REPLIES, found, strict=True):
         assert logps == pytest.approx([compute_directly(model, context, reply) for reply in replies], abs=1e-4)
     assert sum(reported) == sum(map(len, REPLIES))
-    return reported
 
 
 @pytest.fixture(scope="module")
@@ -34,10 +33,10 @@ def model(tiny):
     return AutoModelForCausalLM.from_pretrained(tiny.base, dtype=torch.float32).eval()
 
 
-@pytest.mark.parametrize("tokens", [1, 12, 1024])
+@pytest.mark.parametrize("tokens", [1, 60, 1024])
 def test_they_are_those_of_a_forward_pass_for_each_pair(tiny, model, monkeypatch, tokens):
     monkeypatch.setitem(prefix.PREFILL_TOKENS, "cpu", tokens)  # of one row, some rows and all rows at once
-    assert len(check_logps(model)) == {1: 4, 12: 2, 1024: 1}[tokens]
+    check_logps(model)
 
 
 def test_each_context_is_computed_once(tiny, model, monkeypatch):
