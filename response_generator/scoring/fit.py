@@ -89,7 +89,8 @@ def measure_fit(
     by_dialogue = {index: sorted(each) for index, each in tried.items()}
     model = load_plain(scoring.fit_model)
     with tqdm(total=sum(map(len, tried.values())), desc="fit", unit="text", dynamic_ncols=True) as bar:
-        logps = compute_logps(model, list(contexts.values()), list(by_dialogue.values()), bar.update)
+        replies = [[list(ids) for ids in each] for each in by_dialogue.values()]
+        logps = compute_logps(model, list(contexts.values()), replies, bar.update)
     found = {
         (index, ids): logp
         for (index, each), of_each in zip(by_dialogue.items(), logps, strict=True)
