@@ -161,17 +161,18 @@ def test_shares_lengths_and_perplexity_by_hand():
 
 
 def test_naming_by_hand():
-    """anger: one followed and named, one named alone, one followed without; neutral: a word does not count."""
+    """anger: one followed and named, one named alone, two followed without; neutral: a word does not count."""
     rows = [
         row(0, names_emotion=True),
         row(1, predicted="fear", names_emotion=True),
         row(2, names_emotion=False),
         row(3, predicted="fear", names_emotion=False),
-        row(4, "neutral", "neutral", names_emotion=True),
+        row(4, names_emotion=False),
+        row(5, "neutral", "neutral", names_emotion=True),
     ]
     found = compute(rows)
-    assert found["names_emotion"] == 2 / 4
-    assert found["followed_unnamed"] == 1 / 4
+    assert found["names_emotion"] == 2 / 5
+    assert found["followed_unnamed"] == 2 / 5
     assert "names_emotion" not in compute(ROWS) and "followed_unnamed" not in compute(ROWS)
 
 
@@ -190,12 +191,11 @@ def test_the_second_classifier_by_hand():
         row(0, second_emotion="anger"),
         row(1, predicted="fear", second_emotion="anger"),
         row(2, predicted="fear", second_emotion="fear"),
-        row(3, second_emotion="fear"),
+        row(3, predicted="fear", second_emotion="fear"),
     ]
     found = compute(rows)
-    assert (found["second_emotion_accuracy"], found["classifier_agreement"]) == (2 / 4, 2 / 4)
-    assert compute(rows[:3])["second_emotion_accuracy"] == 2 / 3
-    assert found["emotion_accuracy"] == 2 / 4
+    assert (found["second_emotion_accuracy"], found["classifier_agreement"]) == (2 / 4, 3 / 4)
+    assert found["emotion_accuracy"] == 1 / 4
 
 
 def test_the_fit_is_a_mean_that_may_be_below_0():

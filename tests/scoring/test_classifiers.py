@@ -67,7 +67,7 @@ def test_labels_that_the_classifier_lacks_or_has_besides_are_named_with_their_nu
 
 def test_a_second_emotion_classifier_has_a_mapping_of_its_own(tiny, tmp_path):
     labels = tuple("joy" if emotion == "happiness" else emotion for emotion in DAILY_DIALOG_EMOTIONS)
-    write_tiny_classifier(tmp_path, tiny.folder / "base", labels)
+    write_tiny_classifier(tmp_path, tiny.folder / "base", labels[::-1])
     models = {"emotion_model": str(tiny.folder / "emotion"), "second_emotion_model": str(tmp_path)}
     with pytest.raises(InputError, match="scoring.second_emotion_model: .*; map them with scoring.second_emotion_lab"):
         check_classifiers(EvaluationScoringArguments(**models), EMOTION_LABELS)
@@ -77,7 +77,7 @@ def test_a_second_emotion_classifier_has_a_mapping_of_its_own(tiny, tmp_path):
     mapped = EvaluationScoringArguments(**models, second_emotion_labels={"joy": "happiness"})
     check_classifiers(mapped, EMOTION_LABELS)
     (result,) = CLASSIFIERS["second_emotion_model"](mapped).classify(["I got the job !"])
-    assert list(result.probabilities) == list(DAILY_DIALOG_EMOTIONS)
+    assert list(result.probabilities) == list(DAILY_DIALOG_EMOTIONS[::-1])
 
 
 def test_only_the_classifiers_that_are_named_are_checked_and_loaded(tiny):
