@@ -139,7 +139,7 @@ def test_the_citation_has_what_its_format_requires():
 
 def test_the_evaluation_page_defines_every_metric_and_field():
     page = TEXTS[ROOT / "docs" / "evaluation.md"]
-    scored = list_scored_fields({score.classifier for score in SCORES.values()})
+    scored = list_scored_fields({score.scorer for score in SCORES.values()})
     for name in (*(metric.name for metric in METRICS), *GENERATED_FIELDS, *scored):
         assert f"`{name}`" in page, name
     for name in estimate_preference(np.array([1.0, -1.0, 2.0]), resamples=100, seed=0):

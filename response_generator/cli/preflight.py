@@ -7,7 +7,13 @@ from response_generator.config import model_files
 from response_generator.config.chat_schema import ChatArguments
 from response_generator.config.hub_sources import find_hub_errors
 from response_generator.config.preference_schema import DescriptionArguments
-from response_generator.config.schema import LabelArguments, LoadingArguments, ModelArguments, WandbArguments
+from response_generator.config.schema import (
+    EvaluateArguments,
+    LabelArguments,
+    LoadingArguments,
+    ModelArguments,
+    WandbArguments,
+)
 from response_generator.config.section import Section
 from response_generator.config.source_list import Source, list_sources
 from response_generator.config.sources import (
@@ -25,6 +31,7 @@ from response_generator.labels import Labels
 from response_generator.modeling import merge
 from response_generator.runs import distributed, tracking, upload
 from response_generator.runs.run_folder import RunFolder
+from response_generator.scoring.emotion_words import find_word_errors
 from response_generator.training.checkpoints import checkpointing
 
 # Allowed endings of the class names of models.
@@ -32,8 +39,10 @@ HEADS = {
     SourceKind.BASE_MODEL: model_files.CAUSAL_LM,
     SourceKind.EXPORT_BASE: model_files.CAUSAL_LM,
     SourceKind.CLASSIFIER: model_files.CLASSIFIER,
+    SourceKind.LANGUAGE_MODEL: model_files.CAUSAL_LM,
     SourceKind.PRETRAINED_MODEL: model_files.ANY_MODEL,
 }
+SCORING_KINDS = (SourceKind.CLASSIFIER, SourceKind.LANGUAGE_MODEL)
 WANDB_KEY_MISSING = (
     "wandb.mode: got 'online', but there is no API key; set WANDB_API_KEY, or run `wandb login` once, or pass "
     "--set wandb.mode=offline"
@@ -47,8 +56,8 @@ def check_environment(
 
     Args:
         args_files: the files that the arguments come from, for environment.json.
-        predictions: the file or run folder with the replies of a finished evaluation. With it, only the classifiers
-            are checked; the other models and the data are not needed.
+        predictions: the file or run folder with the replies of a finished evaluation. With it, only what
+            scores them is checked; the other models and the data are not needed.
 
     Returns:
         The run folder, with nothing written to it yet.
@@ -58,7 +67,7 @@ def check_environment(
     """
     sources = list_sources(arguments)
     if predictions is not None:
-        sources = [source for source in sources if source.kind is SourceKind.CLASSIFIER]
+        sources = [source for source in sources if source.kind in SCORING_KINDS]
     is_description = isinstance(arguments, DescriptionArguments)  # is written again each time, whatever it read before
     run = RunFolder.of(arguments, {} if is_description else name_weights(sources), args_files)
     if predictions is not None and not run.holds(predictions):
@@ -97,6 +106,8 @@ def find_input_errors(arguments: Section, sources: list[Source], predictions: Pa
     if predictions is not None:
         errors += find_predictions_errors(predictions)
     errors += [message for source in sources for message in find_source_errors(source)]
+    if isinstance(arguments, EvaluateArguments):
+        errors += find_word_errors(arguments.scoring.emotion_words, arguments.label_set)
     if isinstance(arguments, ModelArguments):
         errors += find_wandb_errors(arguments.wandb)
     if loads_base_model and (trains_adapter or arguments.backend == "unsloth"):

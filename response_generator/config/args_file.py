@@ -10,7 +10,7 @@ from response_generator.errors import InputError
 
 EXTENDS_KEY = "extends"
 # Objects that describe one model or one choice of data: what another file has in them would be wrong beside its own.
-REPLACED_OBJECTS = ("special_tokens", "emotion_labels", "eval_datasets")
+REPLACED_OBJECTS = ("special_tokens", "emotion_labels", "second_emotion_labels", "eval_datasets")
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,8 @@ are complete examples; `args/README.md` lists all args files. Another run is wri
 - `extends` names an args file or a list of them, with paths relative to the file in which it stands. They may extend
   others. What this file writes wins over them, a later file of a list over an earlier one, and `--set` over all.
 - Objects are merged key by key. All other values are replaced, lists too, and `special_tokens`, `emotion_labels` and
-  `eval_datasets`, which belong together. `null` removes what an extended file has: the default applies.
+  `second_emotion_labels`, which belong to one model, and `eval_datasets`. `null` removes what an extended file has: the
+  default applies.
 - An error about a value names the file that wrote it; one about a missing model or data file names the key alone.
   `args.json` in the run folder has the result, and `environment.json` the names of all files, under `starts`.
 

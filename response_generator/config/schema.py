@@ -16,13 +16,14 @@ from response_generator.config.section import (
     AdapterOrBaseName,
     BaseModelName,
     ClassifierName,
+    LanguageModelName,
     LocalPath,
     Section,
 )
 from response_generator.labels import DAILY_DIALOG_EMOTIONS, Labels
 
 LABELS_BY_ID, LABELS_BY_NAME = "by id", "by name"
-MAX_SAMPLES_PER_PROMPT, MAX_RESAMPLES = 1000, 1_000_000
+MAX_SAMPLES_PER_PROMPT, MAX_RESAMPLES, MAX_FIT_DIALOGUES = 1000, 1_000_000, 1000
 MAX_LABELS, MAX_LABEL_CHARACTERS = 100, 40
 AUTO_BATCH_SIZE = "auto"
 
@@ -110,6 +111,25 @@ class ScoringArguments(Section):
     predictions.jsonl keeps the text as it was generated."""
 
 
+class EvaluationScoringArguments(ScoringArguments):
+    """What evaluate.py also measures of the replies."""
+
+    second_emotion_model: ClassifierName | None = None
+    """evaluate.py: another text-classification model (hub id or folder) that predicts which of `labels` a reply has. It
+    is only reported, beside `emotion_model`; null: none."""
+    second_emotion_labels: EmotionLabels | None = None
+    """evaluate.py: what `emotion_labels` is, for `second_emotion_model`."""
+    emotion_words: LocalPath | None = None
+    """evaluate.py: JSON file of the words that name each of `labels` but the neutral one, an object `{label: [word or
+    phrase, …]}`; null: the program's own, `response_generator/scoring/emotion_words.json`, for the seven emotions."""
+    fit_model: LanguageModelName | None = None
+    """evaluate.py: causal language model (hub id or folder) that tells how well a reply fits its own dialogue; null:
+    none."""
+    fit_dialogues: int = Field(default=7, ge=1, le=MAX_FIT_DIALOGUES)
+    """evaluate.py: other dialogues with the same target in which `fit_model` also tries a reply. They are drawn with
+    `seed`."""
+
+
 class LoadingArguments(LabelArguments):
     """What every program that loads the base model needs."""
 
@@ -177,5 +197,7 @@ class EvaluateArguments(GenerationArguments):
     """Replies sampled for each prompt and target. More than 1 needs `generation.do_sample: true`."""
     heldout_pairs: HeldOutPairArguments | None = None
     """Held-out pairs for the reward accuracy of the adapter against the baseline; null: none."""
+    scoring: EvaluationScoringArguments = EvaluationScoringArguments()
+    """Classifiers, word lists and a language model. A metric that needs one that is not named is left out."""
     bootstrap_resamples: int = Field(default=10_000, ge=100, le=MAX_RESAMPLES)
     """Bootstrap resamples of the prompts behind each 95 % interval."""

@@ -35,21 +35,41 @@ def list_filters(values: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]
 
 
 def find_classifier_conflicts(scoring: dict[str, Any], labels: Any) -> Iterator[str]:
-    emotion_model, mapping = scoring.get("emotion_model"), scoring.get("emotion_labels")
+    emotion_model = scoring.get("emotion_model")
     if emotion_model == scoring.get("gibberish_model") is not None:
         yield (
             f"scoring.gibberish_model: got {emotion_model!r}, which is also the emotion_model; name a classifier that "
             f"tells clean text from gibberish"
         )
-    if emotion_model is not None and labels == []:
-        yield f"scoring.emotion_model: got {emotion_model!r}, but labels is []; name labels, or remove the classifier"
-    if emotion_model is None and mapping is not None:
-        yield "scoring.emotion_labels: maps the labels of scoring.emotion_model, which is missing; remove the key"
+    second = scoring.get("second_emotion_model")
+    if second is not None and second in (emotion_model, scoring.get("gibberish_model")):
+        yield (
+            f"scoring.second_emotion_model: got {second!r}, which scoring already names; name another emotion "
+            f"classifier, or remove the key"
+        )
+    if second is not None and emotion_model is None:
+        yield (
+            f"scoring.second_emotion_model: got {second!r}, but there is no emotion_model; name it as "
+            f"scoring.emotion_model"
+        )
+    words = scoring.get("emotion_words")
+    if words is not None and labels == []:
+        yield f"scoring.emotion_words: got {words!r}, but labels is []; name labels, or remove the key"
+    for name in ("emotion", "second_emotion"):
+        yield from find_mapping_conflicts(name, scoring.get(f"{name}_model"), scoring.get(f"{name}_labels"), labels)
+
+
+def find_mapping_conflicts(name: str, classifier: Any, mapping: Any, labels: Any) -> Iterator[str]:
+    """Conflicts of an emotion classifier and the mapping of its labels with those of the run."""
+    if classifier is not None and labels == []:
+        yield f"scoring.{name}_model: got {classifier!r}, but labels is []; name labels, or remove the classifier"
+    if classifier is None and mapping is not None:
+        yield f"scoring.{name}_labels: maps the labels of scoring.{name}_model, which is missing; remove the key"
     places = mapping.items() if isinstance(mapping, dict) else enumerate(mapping if isinstance(mapping, list) else [])
     for place, label in places:
         if isinstance(labels, list) and isinstance(label, str) and labels and label not in labels:
             allowed = ", ".join(map(str, labels))
-            yield f"scoring.emotion_labels.{place}: got {label!r}; allowed: those of labels, {allowed}"
+            yield f"scoring.{name}_labels.{place}: got {label!r}; allowed: those of labels, {allowed}"
 
 
 def find_weight_conflicts(reward: dict[str, Any], scoring: dict[str, Any]) -> Iterator[str]:

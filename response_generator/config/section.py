@@ -19,6 +19,7 @@ def resolve_adapter(name: str) -> str:
 SourceName = Annotated[str, AfterValidator(resolve_source)]
 BaseModelName = Annotated[SourceName, SourceKind.BASE_MODEL]
 ClassifierName = Annotated[SourceName, SourceKind.CLASSIFIER]
+LanguageModelName = Annotated[SourceName, SourceKind.LANGUAGE_MODEL]
 AdapterName = Annotated[SourceName, SourceKind.ADAPTER]
 AdapterOrBaseName = Annotated[str, AfterValidator(resolve_adapter), SourceKind.ADAPTER_OR_BASE]
 

@@ -25,6 +25,7 @@ class SourceKind(Enum):
     BASE_MODEL = "causal language model"
     PRETRAINED_MODEL = "model of any class, which gets a new head"
     CLASSIFIER = "text-classification model"
+    LANGUAGE_MODEL = "causal language model that scores replies"
     EXPORT_BASE = "causal language model that an export reads once, at the end"
     ADAPTER = "LoRA adapter"
     ADAPTER_OR_BASE = "LoRA adapter, or the bare base model"

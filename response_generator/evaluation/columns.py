@@ -43,6 +43,18 @@ def follows_target(rows: list[Prediction]) -> np.ndarray:
     return read_column("target_emotion")(rows) == read_column("predicted_emotion")(rows)
 
 
+def follows_target_unnamed(rows: list[Prediction]) -> np.ndarray:
+    return follows_target(rows) & ~read_column("names_emotion")(rows)
+
+
+def follows_target_by_second(rows: list[Prediction]) -> np.ndarray:
+    return read_column("target_emotion")(rows) == read_column("second_emotion")(rows)
+
+
+def classifiers_agree(rows: list[Prediction]) -> np.ndarray:
+    return read_column("predicted_emotion")(rows) == read_column("second_emotion")(rows)
+
+
 def repeats_another_reply(rows: list[Prediction]) -> np.ndarray:
     """Whether exactly the same reply was also given to another prompt."""
     prompts: dict[str, set[int]] = {}

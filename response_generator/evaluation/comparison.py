@@ -7,7 +7,8 @@ from itertools import chain
 
 import numpy as np
 
-from response_generator.evaluation.metrics import Metric, list_metrics
+from response_generator.evaluation.metric import Metric
+from response_generator.evaluation.metrics import list_metrics
 from response_generator.evaluation.predictions_file import Prediction, group_by_run, has_gold_target
 from response_generator.evaluation.scores import gold_as_predictions
 from response_generator.evaluation.statistics import distinct
@@ -160,14 +161,14 @@ def compare_models(
 
     Args:
         rows: by model. Those of a recipe that was trained several times name their `run`; its estimates are means over
-            the runs, with intervals over prompts and runs. What a classifier says of them is left out where they have
-            no such column.
+            the runs, with intervals over prompts and runs. What a scorer says of them is left out where some have no
+            such column.
         labels: those that a reply can have.
         gibberish_labels: those of the classifier; other labels in the rows are added.
         resamples: number of bootstrap resamples behind each interval.
         margins: reward margins of held-out pairs, (pairs,).
     """
-    columns = next(iter(rows.values()))[0].keys()
+    columns = set.intersection(*({*row} for each in rows.values() for row in each))
     in_rows = columns & {"gibberish_label", "gold_gibberish_label"}
     seen = {row[name] for each in rows.values() for row in each for name in in_rows}
     metrics = list_metrics(labels, columns, [*gibberish_labels, *sorted(seen - set(gibberish_labels))])

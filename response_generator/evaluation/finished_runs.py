@@ -6,21 +6,21 @@ from pathlib import Path
 from typing import Any
 
 from response_generator.config import paths, strict_json, validation
-from response_generator.config.schema import EvaluateArguments, ScoringArguments
-from response_generator.config.source_list import list_sources
+from response_generator.config.schema import EvaluateArguments, EvaluationScoringArguments
 from response_generator.config.validation import validate_arguments
 from response_generator.constants import ADAPTER
 from response_generator.errors import InputError
 from response_generator.evaluation import predictions_file
 from response_generator.evaluation.comparison import RESERVED_NAMES
 from response_generator.evaluation.predictions_file import Prediction, list_generated_fields, read_labels
-from response_generator.evaluation.scores import list_scored_fields
+from response_generator.evaluation.scores import list_scored_fields, list_scorers
 from response_generator.labels import Labels
 from response_generator.runs import run_folder
 from response_generator.runs.environment import ENVIRONMENT_FILE, WEIGHTS
 from response_generator.runs.short_names import shorten_paths
 
-SCORING_KEYS = [key for key in ScoringArguments.model_fields if key != "batch_size"]  # that the labels depend on
+# What the scores depend on.
+SCORING_KEYS = [key for key in EvaluationScoringArguments.model_fields if key != "batch_size"]
 SECTIONS_OF_OTHER_PROGRAMS = {"dpo", "reward"}  # training and building have a section scoring, too
 
 
@@ -136,8 +136,10 @@ def read_run_arguments(folder: Path) -> dict[str, Any]:
 
 def read_predictions_by_model(folder: Path, arguments: dict[str, Any]) -> dict[str, list[Prediction]]:
     """The rows of each model of a run, with what its classifiers say of them."""
-    labels, classifiers = read_labels(arguments), list_sources(ScoringArguments(**arguments["scoring"]))
-    fields = list_generated_fields(labels) | list_scored_fields([source.key for source in classifiers])
+    labels, in_file = read_labels(arguments), strict_json.read_object(folder / "args.json")["scoring"]
+    # Not what an earlier version of this program did not know.
+    scorers = [key for key in list_scorers(EvaluationScoringArguments(**in_file), labels) if key in in_file]
+    fields = list_generated_fields(labels) | list_scored_fields(scorers)
     rows = predictions_file.read_predictions(folder, fields, labels)
     return predictions_file.group_by_model(rows, labels)
 

@@ -4,92 +4,26 @@ To add a metric that is a ratio of two sums over the replies, add one entry to `
 report, the intervals, the paired tests, the conclusions and metrics.json all read that entry.
 """
 
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
 from response_generator.constants import CLEAN
 from response_generator.evaluation import columns
 from response_generator.evaluation.columns import (
-    Column,
-    asks_for_gold_target,
     both,
     follows_target,
-    has_other_value,
     has_value,
     read_column,
 )
+from response_generator.evaluation.metric import Metric, adapt_to_labels, fill_in
 from response_generator.evaluation.predictions_file import EMOTION_LIST
 from response_generator.evaluation.statistics.corrected import CORRECTED, PPI
-from response_generator.evaluation.statistics.distinct import ORDERS
 from response_generator.labels import Labels
 
-LABEL, FORM, GIBBERISH = "{noun}", "form", "gibberish classifier"  # sections of the report
+LABEL, FORM, FIT, GIBBERISH = "{noun}", "form", "fit", "gibberish classifier"  # sections of the report
 RECALL, PRECISION, F1 = "recall, by target {noun}", "precision, by predicted {noun}", "F1, by {noun}"
 NEUTRAL = "neutral label"  # what a metric may need, besides columns
-
-
-@dataclass(frozen=True)
-class Metric:
-    """One metric of a model's replies: sum of `numerator` over sum of `denominator`.
-
-    Args:
-        name: in metrics.json.
-        title: in the table and the report. In all texts, `{neutral}` becomes the neutral label, and `{noun}` what the
-            labels are called.
-        section: the part of the table it is listed in.
-        numerator, denominator: one number a reply. A metric without a numerator is computed in
-            metric_totals.py (F1, from the confusion matrix), corrected.py or distinct.py. Its denominator only says
-            which replies count.
-        needs: columns of predictions.jsonl that only a classifier gives, and NEUTRAL where the labels must have a
-            neutral one. Without one of them the metric does not exist.
-        counts_neutral: also counts replies with a neutral target.
-        beside_gold: sets a reply beside its gold reply, so it counts only replies with the target of the gold reply.
-        transform: applied to the ratio, for example `np.exp` for a perplexity.
-        is_proportion: the ratio is a share of replies. It gets exact bounds where all prompts agree.
-        in_percent: shown times 100. Without it the number is shown as it is, with two digits.
-        in_tokens: depends on how a tokenizer splits text, so it is left out where the models count tokens differently.
-        paired_test: differences between two models also get the p-value of a test.
-        on_gold: also computed for the gold replies.
-        phrase: completes "The adapter … more often than the baseline" in the conclusions.
-        card: title of its card at the top of the report; None: it has none.
-        price: what the conclusions call a clear rise of it, as a price of a gain, where it is no flaw by itself.
-        is_pairwise: depends on the replies of two models, and is computed in length_control.py.
-        higher_is_better: the conclusions report a clear change as better or worse; None: they do not mention it.
-    """
-
-    name: str
-    title: str
-    section: str
-    numerator: Column | None = None
-    denominator: Column = lambda rows: np.ones(len(rows))
-    needs: Collection[str] = ()
-    counts_neutral: bool = True
-    beside_gold: bool = False
-    transform: Callable[[np.ndarray], np.ndarray] = lambda ratio: ratio
-    is_proportion: bool = True
-    in_percent: bool = True
-    in_tokens: bool = False
-    paired_test: bool = False
-    on_gold: bool = False
-    phrase: str | None = None
-    card: str | None = None
-    price: str | None = None
-    is_pairwise: bool = False
-    higher_is_better: bool | None = None
-
-    @property
-    def is_bounded(self) -> bool:
-        """Whether it lies between 0 and 1."""
-        return self.in_percent or self.name in ORDERS
-
-    @property
-    def carries_conclusions(self) -> bool:
-        """Whether the conclusions or the cards may mention it. The terminal shows only these, and their p-values are
-        corrected together."""
-        return self.phrase is not None or self.card is not None or self.higher_is_better is not None
-
 
 NEEDS_EMOTION = ("predicted_emotion",)
 NON_NEUTRAL = {"needs": (*NEEDS_EMOTION, NEUTRAL), "counts_neutral": False}
@@ -144,6 +78,16 @@ METRICS = (
         **NON_NEUTRAL,
     ),
     Metric(
+        "followed_unnamed",
+        "… and not named",
+        LABEL,
+        columns.follows_target_unnamed,
+        paired_test=True,
+        on_gold=True,
+        needs=(*NON_NEUTRAL["needs"], "names_emotion"),
+        counts_neutral=False,
+    ),
+    Metric(
         "target_probability",
         "probability of the target {noun}",
         LABEL,
@@ -169,6 +113,34 @@ METRICS = (
         **NON_NEUTRAL,
     ),
     Metric("non_neutral_f1_macro", "F1 on targets other than {neutral}, macro", LABEL, **F1_METRICS, **NON_NEUTRAL),
+    Metric(
+        "second_emotion_accuracy",
+        "target {noun} followed, by the second classifier",
+        LABEL,
+        columns.follows_target_by_second,
+        needs=("second_emotion",),
+        paired_test=True,
+        on_gold=True,
+        phrase="follows the target {noun}, by the second classifier,",
+    ),
+    Metric(
+        "classifier_agreement",
+        "both classifiers agree",
+        LABEL,
+        columns.classifiers_agree,
+        needs=(*NEEDS_EMOTION, "second_emotion"),
+        on_gold=True,
+    ),
+    Metric(
+        "names_emotion",
+        "names the target {noun}",
+        FORM,
+        read_column("names_emotion"),
+        needs=("names_emotion",),
+        counts_neutral=False,
+        on_gold=True,
+        **FLAWS,
+    ),
     Metric(
         "ends_with_punctuation",
         "ends with punctuation",
@@ -213,6 +185,25 @@ METRICS = (
         higher_is_better=False,
         **TOKENS,
     ),
+    Metric(
+        "fit",
+        "fit to the own dialogue, nats a token",
+        FIT,
+        read_column("fit"),
+        needs=("fit",),
+        on_gold=True,
+        higher_is_better=True,
+        **NUMBERS,
+    ),
+    Metric(
+        "fit_rank_first",
+        "own dialogue fits best",
+        FIT,
+        read_column("fit_first"),
+        needs=("fit_first",),
+        paired_test=True,
+        on_gold=True,
+    ),
 )
 
 
@@ -249,21 +240,3 @@ def list_metrics(labels: Labels, known: Collection[str], gibberish_labels: Seque
 def name_label_sections(labels: Labels) -> list[str]:
     """The sections whose metrics are of one label each."""
     return [fill_in(section, labels) for section in (RECALL, PRECISION, F1)]
-
-
-def fill_in(text: str, labels: Labels) -> str:
-    return text.replace("{neutral}", str(labels.neutral)).replace("{noun}", labels.noun)
-
-
-def adapt_to_labels(metric: Metric, labels: Labels) -> Metric:
-    """The metric with the labels' names in its texts, and without the replies that it does not count."""
-    texts = {name: getattr(metric, name) for name in ("title", "section", "phrase", "card")}
-    metric = replace(metric, **{name: fill_in(text, labels) for name, text in texts.items() if text is not None})
-    if not metric.counts_neutral:
-        metric = count_only(metric, has_other_value("target_emotion", labels.neutral))
-    return count_only(metric, asks_for_gold_target) if metric.beside_gold else metric
-
-
-def count_only(metric: Metric, condition: Column) -> Metric:
-    numerator = both(metric.numerator, condition) if metric.numerator else None
-    return replace(metric, numerator=numerator, denominator=both(metric.denominator, condition))

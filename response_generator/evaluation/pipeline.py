@@ -11,6 +11,7 @@ from response_generator.data.chat_template import ChatFormatter
 from response_generator.data.datasets import Dialogue, Pair
 from response_generator.data.pair_tokenization import TokenizedPairs, tokenize_pairs
 from response_generator.evaluation import pair_logprobs, predictions
+from response_generator.evaluation.scorers import check_scorers
 from response_generator.generation import batch_limit, method
 from response_generator.generation.generation_requests import (
     BatchLimit,
@@ -25,7 +26,6 @@ from response_generator.modeling import base_model, inference, shared_base
 from response_generator.modeling.cpu_inference import fast_cpu_inference
 from response_generator.modeling.tokenizer import load_tokenizer
 from response_generator.runs.run_folder import RunFolder
-from response_generator.scoring import classifiers
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def prepare_evaluation(args: EvaluateArguments, dialogues: list[Dialogue], pairs
     Raises:
         InputError: with what is wrong.
     """
-    classifiers.check_classifiers(args.scoring, args.label_set)
+    check_scorers(args.scoring, args.label_set, ((dialogue.index, dialogue.history) for dialogue in dialogues))
     adapters = resolve_adapters(args)
     tokenizer = load_tokenizer(args, adapters[ADAPTER])
     formatter = ChatFormatter.of(tokenizer, args.chat_template, args.label_set)

@@ -7,8 +7,7 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from response_generator.config.schema import ScoringArguments
-from response_generator.config.source_list import list_sources
+from response_generator.config.schema import EvaluationScoringArguments
 from response_generator.constants import PREDICTIONS_FILE, THROUGHPUT_FILE
 from response_generator.errors import InputError, RunError
 from response_generator.evaluation.predictions_file import (
@@ -16,13 +15,14 @@ from response_generator.evaluation.predictions_file import (
     add_gold_target,
     find_row_error,
     group_by_model,
+    has_gold_target,
     list_generated_fields,
 )
-from response_generator.evaluation.scores import list_classified_texts, read_scores
+from response_generator.evaluation.scorers import run_scorers
+from response_generator.evaluation.scores import read_scores
 from response_generator.generation.generation_requests import GenerationRequest, Replies, decode_reply
 from response_generator.labels import Labels
 from response_generator.runs import batch_rows, distributed, json_lines
-from response_generator.scoring.classifiers import CLASSIFIERS
 
 RequestBatch = Sequence[GenerationRequest]
 Report = Callable[[list[Replies]], Any]
@@ -164,14 +164,20 @@ def read_throughput(folder: Path) -> dict[str, dict[str, float]]:
     }
 
 
-def score_predictions(rows: list[Prediction], scoring: ScoringArguments, labels: Labels) -> list[Prediction]:
-    """Adds what the classifiers and the rules say; rows in the order of models, prompts, targets and samples."""
+def score_predictions(
+    rows: list[Prediction], scoring: EvaluationScoringArguments, labels: Labels, seed: int
+) -> list[Prediction]:
+    """Adds what the scorers and the rules say; rows in the order of models, prompts, targets and samples.
+
+    Args:
+        seed: see `run_scorers`.
+    """
     rows = [row for each in group_by_model(rows, labels).values() for row in each]
-    found = {
-        source.key: CLASSIFIERS[source.key](scoring).classify_different(
-            list_classified_texts(rows, source.key), source.key.removesuffix("_model")
-        )
-        for source in list_sources(scoring)
-    }
+    gold = {row["index"]: row | {"response": row["gold_response"]} for row in rows if has_gold_target(row)}
+    found, found_of_gold = run_scorers(rows, list(gold.values()), scoring, labels, seed)
+    of_gold = dict(zip(gold, found_of_gold, strict=True))
     fields = list_generated_fields(labels)
-    return [{name: row[name] for name in fields} | read_scores(row, found) for row in rows]
+    return [
+        {name: row[name] for name in fields} | read_scores(row, of_reply, of_gold[row["index"]])
+        for row, of_reply in zip(rows, found, strict=True)
+    ]

@@ -28,7 +28,7 @@ GENERATED_FIELDS = {
     "gold_logp": float,
 }
 TARGET_FIELDS = ("target_emotion", "gold_target")
-EMOTION_FIELDS = (*TARGET_FIELDS, "predicted_emotion", "gold_emotion")
+EMOTION_FIELDS = (*TARGET_FIELDS, "predicted_emotion", "gold_emotion", "second_emotion", "gold_second_emotion")
 PROMPT_FIELDS = ("history", "gold_target", "gold_response")
 EMOTION_LIST = "emotion_at_words"  # of the reply's first word, of its first two, …, of the whole reply
 MAX_FLOAT = sys.float_info.max

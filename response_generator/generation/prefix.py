@@ -36,6 +36,12 @@ class Prefix:
         """Returns a KV cache that the next forward pass extends; the layers here stay as they are."""
         return build_cache(self.model, self.layers, self.ids.shape[1])
 
+    def select(self, rows: Sequence[int]) -> "Prefix":
+        """The given prompts, in this order; one may be taken repeatedly."""
+        index = torch.tensor(rows, device=self.ids.device)
+        layers = [(keys[index], values[index]) for keys, values in self.layers]
+        return Prefix(self.model, self.ids[index], self.mask[index], self.logits[index], layers)
+
     @torch.inference_mode()
     def completion_logps(self, completions: Sequence[Tokens], pad_token_id: int) -> list[float]:
         """Computes the log-probability (nats) of one more completion after each prompt, summed over its tokens."""

@@ -10,7 +10,7 @@ from response_generator.config.library import library_keywords
 from response_generator.config.schema import LoadingArguments
 from response_generator.config.sources import from_pretrained_keywords
 from response_generator.modeling import attention
-from response_generator.modeling.backend import import_unsloth
+from response_generator.modeling.backend import has_unsloth_gpu_code, import_unsloth
 from response_generator.modeling.precision import get_compute_dtype
 from response_generator.runs import distributed, library_output
 
@@ -32,6 +32,23 @@ def load_base(arguments: LoadingArguments) -> PreTrainedModel:
         attention.print_attn_change(requested_attention, attention.get_attn_implementation(model))
     print_loaded(model)
     return model.requires_grad_(False)
+
+
+def load_plain(name: str) -> PreTrainedModel:
+    """Loads a causal language model without adapters, frozen, in 16 bits, or in float32 on a processor without bfloat16
+    instructions.
+
+    Args:
+        name: hub id or folder.
+    """
+    keywords = from_pretrained_keywords(name)
+    if has_unsloth_gpu_code():  # which has replaced the forward passes of transformers' classes
+        model = load_with_unsloth(keywords | {"load_in_4bit": False})
+        import_unsloth().FastLanguageModel.for_inference(model)
+    else:
+        model = load_with_transformers(keywords)
+    print_loaded(model)
+    return model.requires_grad_(False).eval()
 
 
 def print_loaded(model: PreTrainedModel) -> None:

@@ -7,7 +7,7 @@ from response_generator.config.schema import EvaluateArguments
 from response_generator.constants import ADAPTER, BASELINE, PREDICTIONS_FILE
 from response_generator.data.datasets import Dialogue, Pair, Skipped
 from response_generator.data.reading import count_skipped
-from response_generator.evaluation import pair_logprobs, pipeline, predictions, predictions_file
+from response_generator.evaluation import pair_logprobs, pipeline, predictions, predictions_file, scorers
 from response_generator.evaluation.comparison import compare_models
 from response_generator.evaluation.reporting import examples, report, terminal_table
 from response_generator.evaluation.saved_predictions import SavedPredictions
@@ -63,8 +63,8 @@ def score_again(args: EvaluateArguments, run: RunFolder, place: Path, dry_run: b
         dry_run: check the replies, and write nothing.
     """
     source = SavedPredictions(place)
-    classifiers.check_classifiers(args.scoring, args.label_set)
     generated = source.rows(args.label_set)
+    scorers.check_scorers(args.scoring, args.label_set, ((row["index"], row["history"]) for row in generated))
     source.check_preferences(args)
     quality = read_quality_of(args)
     print(f"{place}: {len(generated)} replies of {', '.join({row['model']: 1 for row in generated})}")
@@ -103,7 +103,7 @@ def score_and_report(
         quality: of the emotion classifier.
     """
     run.note_commits(commits.find_classifier_commits(args.scoring))
-    scored = predictions.score_predictions(generated, args.scoring, args.label_set)
+    scored = predictions.score_predictions(generated, args.scoring, args.label_set, args.seed)
     json_lines.write_jsonl(run.path / PREDICTIONS_FILE, scored)
     comparison = compare_models(
         predictions_file.group_by_model(scored, args.label_set),

@@ -7,14 +7,16 @@ import torch
 from tqdm.auto import tqdm
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
-from response_generator.config.schema import ScoringArguments
+from response_generator.config.schema import EvaluationScoringArguments, ScoringArguments
 from response_generator.config.source_list import list_sources
-from response_generator.config.sources import from_pretrained_keywords
+from response_generator.config.sources import SourceKind, from_pretrained_keywords
 from response_generator.errors import InputError
 from response_generator.generation.oom import split_on_oom
 from response_generator.labels import Labels
 from response_generator.scoring.calibration import read_calibration
 
+# The key that maps the labels of each emotion classifier.
+EMOTION_LABELS = {"emotion_model": "emotion_labels", "second_emotion_model": "second_emotion_labels"}
 MAX_CLASSIFIED_TOKENS = 512  # the limit of BERT models; replies are far shorter
 
 
@@ -40,7 +42,8 @@ def check_classifiers(scoring: ScoringArguments, labels: Labels) -> None:
     Raises:
         InputError: when a classifier cannot be read, or the emotion classifier's labels are not those of the run.
     """
-    for source in list_sources(scoring):
+    classifiers = [source for source in list_sources(scoring) if source.kind is SourceKind.CLASSIFIER]
+    for source in classifiers:
         try:
             read_label_names(source.name)
             AutoTokenizer.from_pretrained(**from_pretrained_keywords(source.name))
@@ -50,56 +53,59 @@ def check_classifiers(scoring: ScoringArguments, labels: Labels) -> None:
             read_calibration(source.name, read_label_names(source.name))
         except InputError as error:
             raise InputError(f"scoring.{source.key}: {error}") from error
-    if scoring.emotion_model is not None:
-        check_emotion_labels(scoring, labels)
+    for source in classifiers:
+        if source.key in EMOTION_LABELS:
+            check_emotion_labels(scoring, labels, source.key)
 
 
-def check_emotion_labels(scoring: ScoringArguments, labels: Labels) -> None:
-    """The classifier must know each label of the run and no other: a reply could have none of the run's labels.
+def check_emotion_labels(scoring: ScoringArguments, labels: Labels, key: str) -> None:
+    """An emotion classifier must know each label of the run and no other: a reply could have none of the run's labels.
 
     Raises:
-        InputError: when the labels, after the mapping of `scoring.emotion_labels`, are not those of the run.
+        InputError: when the labels, after their mapping, are not those of the run.
     """
-    names = dict.fromkeys(map_emotion_labels(scoring))
+    names = dict.fromkeys(map_emotion_labels(scoring, key))
     lacking = [name for name in labels.names if name not in names]
     unknown = [name for name in names if name not in labels.names]
     if lacking or unknown:
         differences = [f"it lacks {len(lacking)}: {', '.join(lacking)}"] if lacking else []
         differences += [f"{len(unknown)} are no labels of the run: {', '.join(unknown)}"] if unknown else []
         raise InputError(
-            f"scoring.emotion_model: {scoring.emotion_model}: its labels are {', '.join(names)}; needed: "
-            f"{', '.join(labels.names)} ({'; '.join(differences)}); map them with scoring.emotion_labels, by name or "
-            f"with a list in the order of its class ids, or set labels"
+            f"scoring.{key}: {getattr(scoring, key)}: its labels are {', '.join(names)}; needed: "
+            f"{', '.join(labels.names)} ({'; '.join(differences)}); map them with scoring.{EMOTION_LABELS[key]}, by "
+            f"name or with a list in the order of its class ids, or set labels"
         )
 
 
 def describe_load_error(error: Exception) -> str:
     if "trust_remote_code" in str(error):  # transformers has no exception class of its own for this
-        return "needs Python code of its own, which is never run; needed: a classifier of one of transformers' classes"
+        return "needs Python code of its own, which is never run; needed: a model of one of transformers' classes"
     return f"cannot be loaded ({error}); download it again"
 
 
-def map_emotion_labels(scoring: ScoringArguments) -> list[str]:
-    """Returns the label for each class id of the emotion classifier, after the mapping of `scoring.emotion_labels`.
+def map_emotion_labels(scoring: ScoringArguments, key: str = "emotion_model") -> list[str]:
+    """Returns the label for each class id of an emotion classifier, after the mapping of `scoring.emotion_labels`, or
+    of `scoring.second_emotion_labels`.
 
     Raises:
         InputError: when the mapping does not match the classifier's labels.
     """
-    labels, mapping = read_label_names(scoring.emotion_model), scoring.emotion_labels
+    model, mapping = getattr(scoring, key), getattr(scoring, EMOTION_LABELS[key])
+    labels = read_label_names(model)
     if mapping is None:
         return labels
     if isinstance(mapping, dict):
         unknown = sorted(set(mapping) - set(labels))
         if unknown:
             raise InputError(
-                f"scoring.emotion_labels: got {', '.join(unknown)}; allowed: the labels of {scoring.emotion_model}: "
+                f"scoring.{EMOTION_LABELS[key]}: got {', '.join(unknown)}; allowed: the labels of {model}: "
                 f"{', '.join(labels)}; null if these are labels of the run"
             )
         return [mapping.get(label, label) for label in labels]
     if len(mapping) != len(labels):
         raise InputError(
-            f"scoring.emotion_labels: got {len(mapping)} names; needed: {len(labels)}, one for each label of "
-            f"{scoring.emotion_model}: {', '.join(labels)}"
+            f"scoring.{EMOTION_LABELS[key]}: got {len(mapping)} names; needed: {len(labels)}, one for each label of "
+            f"{model}: {', '.join(labels)}"
         )
     return list(mapping)
 
@@ -210,4 +216,14 @@ def load_gibberish_classifier(scoring: ScoringArguments) -> TextClassifier | Non
     return TextClassifier(scoring.gibberish_model, read_label_names(scoring.gibberish_model), scoring)
 
 
-CLASSIFIERS = {"emotion_model": load_emotion_classifier, "gibberish_model": load_gibberish_classifier}  # by their keys
+def load_second_emotion_classifier(scoring: EvaluationScoringArguments) -> TextClassifier:
+    """Of args that name one."""
+    key = "second_emotion_model"
+    return TextClassifier(scoring.second_emotion_model, map_emotion_labels(scoring, key), scoring)
+
+
+CLASSIFIERS = {  # by their keys
+    "emotion_model": load_emotion_classifier,
+    "gibberish_model": load_gibberish_classifier,
+    "second_emotion_model": load_second_emotion_classifier,
+}

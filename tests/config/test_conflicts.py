@@ -54,6 +54,22 @@ def test_conflicting_training_values_are_refused(changes, words):
         ({"labels": ["fun", "joy"], "neutral_label": "x", "scoring": None}, "neutral_label: got 'x'; allowed: one of"),
         ({"scoring": {"emotion_labels": ["fear"]}}, "scoring.emotion_labels: maps the labels of scoring.emotion_model"),
         ({"scoring": {"emotion_model": "x"}, "labels": []}, "scoring.emotion_model: got 'x', but labels is []"),
+        (
+            {"scoring": {"emotion_model": "x", "second_emotion_model": "x"}},
+            "scoring.second_emotion_model: got 'x', which scoring already names",
+        ),
+        (
+            {"scoring": {"emotion_model": "x", "gibberish_model": "y", "second_emotion_model": "y"}},
+            "scoring.second_emotion_model: got 'y', which scoring already names",
+        ),
+        ({"scoring": {"second_emotion_model": "x"}}, "got 'x', but there is no emotion_model; name it as"),
+        (
+            {"scoring": {"emotion_model": "x", "second_emotion_model": "y", "second_emotion_labels": {"a": "joy"}}},
+            "scoring.second_emotion_labels.a: got 'joy'; allowed: those of labels",
+        ),
+        ({"scoring": {"second_emotion_labels": ["fear"]}}, "labels of scoring.second_emotion_model, which is missing"),
+        ({"scoring": {"emotion_words": "x.json"}, "labels": []}, "scoring.emotion_words: got 'x.json', but labels is"),
+        ({"scoring": {"fit_model": "x", "fit_dialogues": 0}}, "scoring.fit_dialogues: got 0"),
     ],
 )
 def test_conflicting_evaluation_values_are_refused(changes, words):
@@ -62,6 +78,13 @@ def test_conflicting_evaluation_values_are_refused(changes, words):
         validate_arguments(EvaluateArguments, values, "args.json")
     (message,) = error.value.messages
     assert words in message
+
+
+@pytest.mark.parametrize("key", ["fit_model", "second_emotion_model", "emotion_words"])
+def test_what_only_an_evaluation_measures_is_no_key_of_other_programs(key):
+    scoring = {"emotion_model": "x", "gibberish_model": "y", key: "z"}
+    (message,) = find_building_errors(scoring=scoring)
+    assert message.startswith(f"args.json: scoring.{key}: unknown key")
 
 
 def test_no_classifier_is_needed_to_evaluate_and_args_json_can_be_read_again():

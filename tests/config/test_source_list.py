@@ -69,6 +69,17 @@ def test_a_chat_names_several_adapters(tiny, tmp_path):
     ]
 
 
+def test_an_evaluation_names_a_second_classifier_and_a_language_model(tiny, tmp_path):
+    more = {"second_emotion_model": "owner/second", "fit_model": "owner/plain@v1", "emotion_words": "words.json"}
+    values = tiny.evaluate(tmp_path / "run", base_model="owner/base", adapter="owner/adapter", scoring=SCORING | more)
+    assert list_of(EvaluateArguments, values)[:5] == [
+        ("base_model", "owner/base", SourceKind.BASE_MODEL),
+        *CLASSIFIERS,
+        ("scoring.second_emotion_model", "owner/second", SourceKind.CLASSIFIER),
+        ("scoring.fit_model", "owner/plain@v1", SourceKind.LANGUAGE_MODEL),
+    ]
+
+
 def test_programs_without_a_base_model_to_generate_with(tmp_path):
     data = {"path": "owner/dialogues"}
     values = {"output_dir": str(tmp_path), "seed": 1, "base_model": "owner/encoder", "trainer": {}}

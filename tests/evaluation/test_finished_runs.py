@@ -126,12 +126,16 @@ def test_runs_scored_before_and_after_a_classifier_was_overwritten_are_not_compa
 def test_a_run_of_an_earlier_version_is_compared_as_with_the_defaults_of_later_keys(
     evaluated, tmp_path, monkeypatch, capsys, older_first
 ):
-    older = copied(evaluated[0], tmp_path / "older", lambda row: None)
+    def remove(row):
+        del row["names_emotion"], row["gold_names_emotion"]
+
+    older = copied(evaluated[0], tmp_path / "older", remove)
     args = read_json(older / "args.json")
-    del args["scoring"]["clean_up_tokenization_spaces"], args["bootstrap_resamples"]
+    del args["scoring"]["clean_up_tokenization_spaces"], args["bootstrap_resamples"], args["scoring"]["emotion_words"]
     (older / "args.json").write_text(json.dumps(args), encoding="utf-8")
     runs = [older, evaluated[0]] if older_first else [evaluated[0], older]
     assert compared(runs, tmp_path, monkeypatch) == 0
+    assert not [name for name in read_json(tmp_path / "comparison" / "metrics.json") if "names_emotion" in name]
 
 
 def test_many_runs_of_one_recipe_may_have_long_names_together(evaluated, tmp_path, monkeypatch):

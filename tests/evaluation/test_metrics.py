@@ -162,6 +162,49 @@ def test_shares_lengths_and_perplexity_by_hand():
     assert compute(uneven)["gold_perplexity"] == pytest.approx(math.exp((2 + 6) / (1 + 3)))
 
 
+def test_naming_by_hand():
+    """anger: one followed and named, one named alone, two followed without; neutral: a word does not count."""
+    rows = [
+        row(0, names_emotion=True),
+        row(1, predicted="fear", names_emotion=True),
+        row(2, names_emotion=False),
+        row(3, predicted="fear", names_emotion=False),
+        row(4, names_emotion=False),
+        row(5, "neutral", "neutral", names_emotion=True),
+    ]
+    found = compute(rows)
+    assert found["names_emotion"] == 2 / 5
+    assert found["followed_unnamed"] == 2 / 5
+    assert "names_emotion" not in compute(ROWS) and "followed_unnamed" not in compute(ROWS)
+
+
+def test_naming_counts_every_target_where_none_is_neutral_and_needs_no_classifier():
+    labels = Labels(("anger", "neutral"), None)
+    rows = [row(0, names_emotion=True), row(1, "neutral", names_emotion=False)]
+    for each in rows:
+        del each["predicted_emotion"], each["gold_emotion"]
+    totals = measure(rows, labels)
+    assert totals.compute(np.ones((1, 2)))["names_emotion"] == 1 / 2
+    assert "followed_unnamed" not in totals.metrics
+
+
+def test_the_second_classifier_by_hand():
+    rows = [
+        row(0, second_emotion="anger"),
+        row(1, predicted="fear", second_emotion="anger"),
+        row(2, predicted="fear", second_emotion="fear"),
+        row(3, predicted="fear", second_emotion="fear"),
+    ]
+    found = compute(rows)
+    assert (found["second_emotion_accuracy"], found["classifier_agreement"]) == (2 / 4, 3 / 4)
+    assert found["emotion_accuracy"] == 1 / 4
+
+
+def test_the_fit_is_a_mean_that_may_be_below_0():
+    found = compute([row(0, fit=0.5, fit_first=True), row(1, fit=-2.0, fit_first=False)])
+    assert (found["fit"], found["fit_rank_first"]) == (-0.75, 0.5)
+
+
 def test_prompts_are_resampled_with_all_their_replies():
     rows = [row(0, sample=0), row(0, predicted="fear", sample=1), row(1, sample=0), row(1, sample=1)]
     totals = measure(rows)

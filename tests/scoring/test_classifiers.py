@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 from tiny_models import EMOTION_LABELS, write_tiny_classifier
 
-from response_generator.config.schema import ScoringArguments
+from response_generator.config.schema import EvaluationScoringArguments, ScoringArguments
 from response_generator.errors import InputError
 from response_generator.labels import DAILY_DIALOG_EMOTIONS, Labels
 from response_generator.scoring.classifiers import (
+    CLASSIFIERS,
     check_classifiers,
     classify,
     load_emotion_classifier,
@@ -63,6 +64,21 @@ def test_labels_that_the_classifier_lacks_or_has_besides_are_named_with_their_nu
     check_classifiers(mapped, labels)
     (result,) = load_emotion_classifier(mapped).classify(["I got the job !"])
     assert set(result.probabilities) == set(labels.names)
+
+
+def test_a_second_emotion_classifier_has_a_mapping_of_its_own(tiny, tmp_path):
+    labels = tuple("joy" if emotion == "happiness" else emotion for emotion in DAILY_DIALOG_EMOTIONS)
+    write_tiny_classifier(tmp_path, tiny.folder / "base", labels[::-1])
+    models = {"emotion_model": str(tiny.folder / "emotion"), "second_emotion_model": str(tmp_path)}
+    with pytest.raises(InputError, match="scoring.second_emotion_model: .*; map them with scoring.second_emotion_lab"):
+        check_classifiers(EvaluationScoringArguments(**models), EMOTION_LABELS)
+    with pytest.raises(InputError, match="scoring.second_emotion_labels: got fun; allowed: the labels of"):
+        wrong = EvaluationScoringArguments(**models, second_emotion_labels={"fun": "happiness"})
+        check_classifiers(wrong, EMOTION_LABELS)
+    mapped = EvaluationScoringArguments(**models, second_emotion_labels={"joy": "happiness"})
+    check_classifiers(mapped, EMOTION_LABELS)
+    (result,) = CLASSIFIERS["second_emotion_model"](mapped).classify(["I got the job !"])
+    assert list(result.probabilities) == list(DAILY_DIALOG_EMOTIONS[::-1])
 
 
 def test_only_the_classifiers_that_are_named_are_checked_and_loaded(tiny):

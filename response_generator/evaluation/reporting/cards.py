@@ -1,7 +1,7 @@
 """The key figures at the top of the report: how each of them differs between the models."""
 
 from response_generator.evaluation.comparison import GOLD, GOLD_TITLE, Comparison
-from response_generator.evaluation.metrics import Metric
+from response_generator.evaluation.metric import Metric
 from response_generator.evaluation.reporting.conclusions import (
     excludes_zero,
     explain_noise,

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from response_generator.constants import ADAPTER, BASELINE
 from response_generator.evaluation.comparison import GOLD, Comparison
-from response_generator.evaluation.metrics import Metric
+from response_generator.evaluation.metric import Metric
 from response_generator.evaluation.reporting.formats import (
     describe_replies,
     format_interval,

@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from response_generator.evaluation.comparison import GOLD, GOLD_TITLE, Comparison
-from response_generator.evaluation.metrics import Metric, name_label_sections
+from response_generator.evaluation.metric import Metric
+from response_generator.evaluation.metrics import name_label_sections
 from response_generator.evaluation.reporting.formats import (
     describe_replies,
     format_interval,

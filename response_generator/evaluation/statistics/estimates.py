@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from response_generator.evaluation.metrics import Metric
+from response_generator.evaluation.metric import Metric
 from response_generator.evaluation.statistics import intervals
 from response_generator.evaluation.statistics.distinct import ORDERS
 from response_generator.evaluation.statistics.intervals import Interval, Jackknifed

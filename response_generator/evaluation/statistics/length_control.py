@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from response_generator.evaluation.columns import follows_target
-from response_generator.evaluation.metrics import Metric
+from response_generator.evaluation.metric import Metric
 from response_generator.evaluation.predictions_file import EMOTION_LIST, Prediction
 from response_generator.evaluation.statistics import intervals
 from response_generator.evaluation.statistics.estimates import (

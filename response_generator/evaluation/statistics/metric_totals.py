@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from response_generator.evaluation.columns import Column
-from response_generator.evaluation.metrics import Metric
+from response_generator.evaluation.metric import Metric
 from response_generator.evaluation.predictions_file import Prediction
 from response_generator.evaluation.scores import gold_as_predictions
 from response_generator.labels import Labels

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from response_generator.evaluation.metrics import Metric
+from response_generator.evaluation.metric import Metric
 from response_generator.evaluation.statistics.estimates import Estimate
 
 

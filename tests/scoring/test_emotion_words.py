@@ -1,0 +1,84 @@
+"""Words that name an emotion: the program's own, those of a file, and files that are refused."""
+
+import json
+
+import pytest
+from tiny_models import EMOTION_LABELS
+
+from response_generator.errors import InputError
+from response_generator.labels import Labels
+from response_generator.scoring.emotion_words import find_word_errors, names_emotion, read_emotion_words
+
+POLITENESS = Labels(("plain", "polite", "rude"), "plain")
+WORDS = {"polite": ["please", "would you mind"], "rude": ["shut up"]}
+
+
+def write_words(folder, words) -> str:
+    file = folder / "words.json"
+    file.write_text(json.dumps(words), encoding="utf-8")
+    return str(file)
+
+
+@pytest.mark.parametrize(
+    ("text", "target", "expected"),
+    [
+        ("I ' m so happy for you !", "happiness", True),
+        ("HAPPIER than ever", "happiness", True),
+        ("what joy.", "happiness", True),
+        ("I ' m so happy for you !", "sadness", False),
+        ("I ' m unhappy .", "happiness", False),  # part of another word
+        ("I ' m unhappy .", "sadness", True),
+        ("It was made in Madrid .", "anger", False),
+        ("I am sick  of it .", "disgust", True),  # a phrase, whatever its spaces
+        ("I am sick .", "disgust", False),
+        ("You got the job ? Congratulations !", "surprise", False),
+        ("I am neutral .", "neutral", False),
+        ("", "fear", False),
+    ],
+)
+def test_whole_words_are_found_in_any_case(text, target, expected):
+    assert names_emotion(read_emotion_words(None, EMOTION_LABELS), text, target) is expected
+
+
+def test_the_own_words_are_for_the_labels_that_they_know():
+    assert read_emotion_words(None, EMOTION_LABELS).keys() == {*EMOTION_LABELS.names} - {"neutral"}
+    some = Labels(("calm", "fear", "anger"), "calm")
+    assert read_emotion_words(None, some).keys() == {"fear", "anger"}
+    assert read_emotion_words(None, POLITENESS) is None
+    assert read_emotion_words(None, Labels(("fear", "calm"), None)) is None  # none of them is neutral
+    assert read_emotion_words(None, Labels((), None)) is None
+
+
+def test_words_of_own_labels_are_read_from_a_file(tmp_path):
+    words = read_emotion_words(write_words(tmp_path, WORDS), POLITENESS)
+    assert names_emotion(words, "Would you  mind helping ?", "polite")
+    assert not names_emotion(words, "Would you help ?", "polite")
+    assert not names_emotion(words, "Please .", "rude") and not names_emotion(words, "Please .", "plain")
+    escaped = read_emotion_words(write_words(tmp_path, WORDS | {"rude": ["d.mn"]}), POLITENESS)
+    assert names_emotion(escaped, "d.mn it", "rude") and not names_emotion(escaped, "damn it", "rude")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ({"polite": ["please"]}, "words.json: no words for rude; add them"),
+        (WORDS | {"kind": ["dear"]}, "words.json: kind: is not one of polite, rude; remove it, or set labels"),
+        (WORDS | {"plain": ["okay"]}, "words.json: plain: is not one of polite, rude"),
+        (WORDS | {"rude": []}, "words.json: rude: got []; needed: a list of one or more words or phrases"),
+        (WORDS | {"rude": "shut up"}, "words.json: rude: got 'shut up'; needed"),
+        (WORDS | {"rude": ["shut up", " "]}, "words.json: rude: got ['shut up', ' ']; needed"),
+        (WORDS | {"rude": [3]}, "words.json: rude: got [3]; needed"),
+        ([], "words.json: holds a list"),
+    ],
+)
+def test_files_of_other_words_are_refused(tmp_path, words, message):
+    (error,) = find_word_errors(write_words(tmp_path, words), POLITENESS)
+    assert error.startswith("scoring.emotion_words: ") and message in error
+
+
+def test_everything_wrong_with_a_file_is_told_at_once(tmp_path):
+    with pytest.raises(InputError) as error:
+        read_emotion_words(write_words(tmp_path, {"kind": ["dear"]}), POLITENESS)
+    assert len(error.value.messages) == 3
+    (missing,) = find_word_errors(str(tmp_path / "none.json"), POLITENESS)
+    assert "scoring.emotion_words: " in missing and "none.json: cannot be read" in missing
