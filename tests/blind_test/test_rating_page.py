@@ -149,10 +149,12 @@ def test_saved_answers_are_loaded_again_and_others_are_refused(page, tmp_path):
         page.locator("[name=file]").set_input_files(tmp_path / "other.json")
         page.locator("#message", has_text=words).wait_for()
         assert page.evaluate(CHOSEN) == ["fear"]
-    page.once("dialog", lambda dialog: dialog.dismiss())
-    (tmp_path / "other.json").write_text(json.dumps(saved | {"answers": [{"label_A": "joy"}] * 3}), encoding="utf-8")
+    unknown = {"label_A": "joy", "label_B": "fear", "preference": "A"}  # there is no such label
+    page.once("dialog", lambda dialog: dialog.accept())
+    (tmp_path / "other.json").write_text(json.dumps(saved | {"answers": [unknown] * 3}), encoding="utf-8")
     page.locator("[name=file]").set_input_files(tmp_path / "other.json")
-    assert page.evaluate(CHOSEN) == ["fear"]
+    page.locator("#message", has_text="Loaded 0 answered dialogues.").wait_for()
+    assert page.evaluate(CHOSEN) == ["fear", "A"]
 
 
 def test_a_browser_that_keeps_nothing_says_so(page):
