@@ -5,8 +5,7 @@
 Each evaluation has two models, of known true accuracy for every target, and a classifier of known errors, the same on
 generated as on gold replies. A prompt that is hard for one model is hard for the other. A reply that does not follow
 its target has another emotion, each as often as the gold replies have it. `percentiles` is the bootstrap that the other
-metrics have. `upper bound` is emotion_accuracy_ppi: its intervals are to hold what it estimates, which lies above the
-true accuracy by the bias that is shown. Prints a table. Takes five minutes.
+metrics have. Prints a table. Takes five minutes.
 """
 
 import argparse
@@ -17,8 +16,6 @@ import numpy as np
 from scipy.stats import norm
 
 from response_generator.evaluation.statistics.corrected import (
-    CORRECTED,
-    PPI,
     correct_accuracy,
     find_correctable,
     measure_corrected,
@@ -43,17 +40,16 @@ NAMES = ("first model", "second model", "difference")
 
 @dataclass(frozen=True)
 class Result:
-    """A figure of one evaluation: the true accuracy, what its interval is to hold, its value and its interval."""
+    """A figure of one evaluation: the true accuracy, its value and its interval."""
 
     name: str
     accuracy: float
-    estimated: float
     value: float
     interval: Interval
 
     @property
     def is_held(self) -> bool:
-        return self.interval[0] <= self.estimated <= self.interval[1]
+        return self.interval[0] <= self.accuracy <= self.interval[1]
 
 
 @dataclass(frozen=True)
@@ -73,12 +69,6 @@ class Setting:
         np.fill_diagonal(weights, 0)
         wrong = weights / weights.sum(1, keepdims=True) * (1 - self.sensitivity)[:, None]
         return wrong + np.diag(self.sensitivity)
-
-    @property
-    def youden_indices(self) -> np.ndarray:
-        """Sensitivity - false positive rate of each target, (labels,)."""
-        found_elsewhere = self.emotions @ self.errors - self.emotions * self.sensitivity
-        return self.sensitivity - found_elsewhere / (1 - self.emotions)
 
 
 def simulate_evaluation(setting: Setting, random: np.random.Generator) -> tuple[np.ndarray, list[np.ndarray]]:
@@ -122,23 +112,20 @@ def estimate_accuracies(setting: Setting, random: np.random.Generator, resamples
     weights = np.where(correctable, UNIFORM if setting.all_targets else setting.emotions, 0)
     weights /= weights.sum()
     first, second = (measure_corrected([replies], gold) for replies in models)
-    one, other = first[CORRECTED], second[CORRECTED]
-    values, true = [one.values[0], other.values[0]], list(ACCURACIES @ weights)
-    rest = [one.leave_one_out, other.leave_one_out]
+    values, true = [first.values[0], second.values[0]], list(ACCURACIES @ weights)
+    rest = [first.leave_one_out, second.leave_one_out]
     for each in (values, true, rest):
         each.append(each[1] - each[0])
     for name, value, left, right in zip(NAMES, values, rest, true, strict=True):
-        yield Result(name, right, right, value, jackknife_interval(value, left))
+        yield Result(name, right, value, jackknife_interval(value, left))
     if resamples:
         drawn = np.concatenate(list(draw_resamples(setting.prompts, resamples, seed=0)))
         totals = [(drawn @ each.reshape(setting.prompts, -1)).reshape(-1, 7, 7) for each in (gold, *models)]
-        found = [correct_accuracy(replies, totals[0], correctable)[CORRECTED] for replies in totals[1:]]
+        found = [correct_accuracy(replies, totals[0], correctable) for replies in totals[1:]]
         with np.errstate(invalid="ignore"):  # of resamples in which a false positive rate equals the sensitivity
             found.append(found[1] - found[0])
         for name, value, replicates, right in zip(NAMES, values, found, true, strict=True):
-            yield Result(f"{name}, percentiles", right, right, value, percentile_interval(replicates))
-    bound, value = weights @ (1 - (1 - ACCURACIES[0]) * setting.youden_indices), first[PPI].values[0]
-    yield Result("upper bound", true[0], bound, value, jackknife_interval(value, first[PPI].leave_one_out))
+            yield Result(f"{name}, percentiles", right, value, percentile_interval(replicates))
 
 
 def simulate_many(setting: Setting, evaluations: int, resamples: int = 0, seed: int = 0) -> dict[str, list[Result]]:
@@ -156,8 +143,8 @@ def main() -> None:
     parser.add_argument("--evaluations", type=int, default=1_000)
     options = parser.parse_args()
     heading = ["classifier", "prompts", "gold replies", "targets", "evaluations", "held, %: first model"]
-    heading += ["second model", "difference", "percentiles: first model", "second model", "difference", "upper bound"]
-    heading += ["width, first model", "bias, first model", "bias, upper bound"]
+    heading += ["second model", "difference", "percentiles: first model", "second model", "difference"]
+    heading += ["width, first model", "bias, first model"]
     print(f"| {' | '.join(heading)} |\n|{'---|' * len(heading)}")
     for classifier, sensitivity in (("good", GOOD_CLASSIFIER), ("poor", POOR_CLASSIFIER)):
         for prompts in (126, 500):
@@ -170,13 +157,12 @@ def main() -> None:
 
 
 def summarize(found: dict[str, list[Result]]) -> list[str]:
-    """Number of evaluations; how many intervals hold what they are to hold, in percent; mean width and errors, in
-    points."""
-    first, bound = found[NAMES[0]], found["upper bound"]
+    """Number of evaluations; how many intervals hold the true value, in percent; mean width and error, in points."""
+    first = found[NAMES[0]]
     held = [f"{np.mean([each.is_held for each in results]) * 100:.1f}" for results in found.values()]
     width = np.mean([high - low for low, high in (each.interval for each in first)])
-    errors = [np.mean([each.value - each.accuracy for each in results]) for results in (first, bound)]
-    return [str(len(first)), *held, f"{width * 100:.0f}", *(f"{error * 100:+.1f}" for error in errors)]
+    error = np.mean([each.value - each.accuracy for each in first])
+    return [str(len(first)), *held, f"{width * 100:.0f}", f"{error * 100:+.1f}"]
 
 
 if __name__ == "__main__":

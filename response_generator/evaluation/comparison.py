@@ -7,24 +7,20 @@ from itertools import chain
 
 import numpy as np
 
+from response_generator.evaluation.measured_models import estimate_model, measure_models, subtract_models
 from response_generator.evaluation.metric import Metric
 from response_generator.evaluation.metrics import list_metrics
 from response_generator.evaluation.predictions_file import Prediction, group_by_run, has_gold_target
 from response_generator.evaluation.scores import gold_as_predictions
-from response_generator.evaluation.statistics import distinct
-from response_generator.evaluation.statistics.corrected import CORRECTED, find_correctable, measure_corrected
+from response_generator.evaluation.statistics.corrected import find_correctable
 from response_generator.evaluation.statistics.estimates import (
     Estimate,
     Measurements,
-    estimate_difference,
-    estimate_metrics,
     estimate_preference,
-    resample_metrics,
 )
 from response_generator.evaluation.statistics.length_control import compare_lengths
-from response_generator.evaluation.statistics.metric_totals import MetricTotals, count_confusion
+from response_generator.evaluation.statistics.metric_totals import count_confusion
 from response_generator.evaluation.statistics.multiple_testing import correct_differences
-from response_generator.evaluation.statistics.training_seeds import widen_estimate
 from response_generator.labels import Labels
 
 GOLD = "gold"  # in metrics.json: the replies that people wrote, classified like the models' replies
@@ -168,14 +164,7 @@ def compare_models(
         resamples: number of bootstrap resamples behind each interval.
         margins: reward margins of held-out pairs, (pairs,).
     """
-    columns = set.intersection(*({*row} for each in rows.values() for row in each))
-    in_rows = columns & {"gibberish_label", "gold_gibberish_label"}
-    seen = {row[name] for each in rows.values() for row in each for name in in_rows}
-    metrics = list_metrics(labels, columns, [*gibberish_labels, *sorted(seen - set(gibberish_labels))])
-    if not count_tokens_alike(rows):
-        metrics = {name: metric for name, metric in metrics.items() if not metric.in_tokens}
-    if len(rows) == 1:
-        metrics = {name: metric for name, metric in metrics.items() if not metric.is_pairwise}
+    metrics = select_metrics(rows, labels, gibberish_labels)
     of_one_model = {name: metric for name, metric in metrics.items() if not metric.is_pairwise}
     gold = {GOLD: gold_as_predictions(next(iter(rows.values())))}
     measured, ngrams = measure_models(rows | gold, labels, of_one_model, resamples, seed)
@@ -191,25 +180,38 @@ def compare_models(
         return {metric.name: subtract_models(metric, found[other], found[model], seed) for metric in shared}
 
     first, *others = rows
-    runs = {model: group_by_run(each) for model, each in rows.items()}
-    found: dict[str, dict[str, Estimate]] = {}
-    for model in others:
-        pair = compare_lengths(metrics, runs[first], runs[model], resamples, seed)
-        found[model] = subtract(model, first, measured) | pair.differences
-        estimates[model] |= pair.second
-        if len(others) == 1:  # with several, the first model has another value beside each of them
-            estimates[first] |= pair.first
-    known = {name for each in found.values() for name in each}
-    metrics = {name: metric for name, metric in metrics.items() if not metric.is_pairwise or name in known}
-    differences = correct_differences(found, metrics)
+    differences = {model: subtract(model, first, measured) for model in others}
     # Only their intervals are shown: nothing is tested against the gold replies.
     gold_differences = {
         model: {name: replace(each, p=None) for name, each in subtract(model, GOLD, beside_gold).items()}
         for model in rows
     }
+    runs = {model: group_by_run(each) for model, each in rows.items()}
+    for model in others:
+        pair = compare_lengths(metrics, runs[first], runs[model], resamples, seed)
+        differences[model] |= pair.differences
+        estimates[model] |= pair.second
+        if len(others) == 1:  # with several, the first model has another value beside each of them
+            estimates[first] |= pair.first
+    known = of_one_model.keys() | {name for each in differences.values() for name in each}
+    metrics = {name: metric for name, metric in metrics.items() if name in known}
+    differences = correct_differences(differences, metrics)
     margins = np.array([]) if margins is None else margins
     preference = estimate_preference(margins, resamples, seed)
     return Comparison(labels, metrics, rows, estimates, differences, gold_differences, ngrams, margins, preference)
+
+
+def select_metrics(
+    rows: dict[str, list[Prediction]], labels: Labels, gibberish_labels: Sequence[str]
+) -> dict[str, Metric]:
+    """The metrics that the columns of all rows allow; see `compare_models`."""
+    columns = set.intersection(*({*row} for each in rows.values() for row in each))
+    in_rows = columns & {"gibberish_label", "gold_gibberish_label"}
+    seen = {row[name] for each in rows.values() for row in each for name in in_rows}
+    metrics = list_metrics(labels, columns, [*gibberish_labels, *sorted(seen - set(gibberish_labels))])
+    if not count_tokens_alike(rows):
+        metrics = {name: metric for name, metric in metrics.items() if not metric.in_tokens}
+    return metrics
 
 
 def count_tokens_alike(rows: dict[str, list[Prediction]]) -> bool:
@@ -219,44 +221,3 @@ def count_tokens_alike(rows: dict[str, list[Prediction]]) -> bool:
     for row in chain.from_iterable(rows.values()):
         counts.setdefault((row["index"], row.get("target_emotion")), set()).add(row["gold_tokens"])
     return all(len(found) == 1 for found in counts.values())
-
-
-def measure_models(
-    rows: dict[str, list[Prediction]], labels: Labels, metrics: dict[str, Metric], resamples: int, seed: int
-) -> tuple[dict[str, Measurements], dict[str, int]]:
-    """What was measured of each model, and the number of n-grams at which each distinct-n is compared."""
-    runs = {model: group_by_run(each) for model, each in rows.items()}
-    by_order = {name: distinct.measure_distinct(runs, n) for name, n in distinct.ORDERS.items()}
-    totals = {model: [MetricTotals.of(run, labels, metrics) for run in found] for model, found in runs.items()}
-    replicates = resample_metrics(totals, resamples, seed)
-    measured = {}
-    for model, found in totals.items():
-        computed = [run.compute(np.ones((1, run.prompts))) for run in found]
-        values = {name: np.concatenate([each[name] for each in computed]) for name in computed[0]}
-        of_model = {name: by_model[model] for name, (by_model, _) in by_order.items()}
-        if CORRECTED in metrics:
-            of_model |= measure_corrected([run.confusion for run in found], found[0].gold_confusion)
-        values |= {name: each.values for name, each in of_model.items()}
-        measured[model] = Measurements(MetricTotals.mean(found), values, replicates[model], of_model)
-    return measured, {name: size for name, (_, size) in by_order.items()}
-
-
-def estimate_model(metrics: dict[str, Metric], model: Measurements) -> dict[str, Estimate]:
-    """Its estimates, with intervals over prompts and training runs."""
-    return {
-        name: widen_estimate(
-            estimate,
-            model.totals.count_prompts(name),
-            [model.values[name]],
-            0.0 if metrics[name].is_bounded else -np.inf,
-        )
-        for name, estimate in estimate_metrics(metrics, model).items()
-    }
-
-
-def subtract_models(metric: Metric, first: Measurements, second: Measurements, seed: int) -> Estimate:
-    """The second minus the first model, with an interval over prompts and training runs."""
-    estimate = estimate_difference(metric, first, second, seed)
-    prompts = min(model.totals.count_prompts(metric.name) for model in (first, second))
-    runs = [model.values[metric.name] for model in (first, second)]
-    return widen_estimate(estimate, prompts, runs, -1.0 if metric.is_bounded else -np.inf)

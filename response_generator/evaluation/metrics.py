@@ -18,7 +18,7 @@ from response_generator.evaluation.columns import (
 )
 from response_generator.evaluation.metric import Metric, adapt_to_labels, fill_in
 from response_generator.evaluation.predictions_file import EMOTION_LIST
-from response_generator.evaluation.statistics.corrected import CORRECTED, PPI
+from response_generator.evaluation.statistics.corrected import CORRECTED
 from response_generator.labels import Labels
 
 LABEL, FORM, FIT, GIBBERISH = "{noun}", "form", "fit", "gibberish classifier"  # sections of the report
@@ -29,7 +29,6 @@ NEEDS_EMOTION = ("predicted_emotion",)
 NON_NEUTRAL = {"needs": (*NEEDS_EMOTION, NEUTRAL), "counts_neutral": False}
 F1_METRICS = {"is_proportion": False, "on_gold": True}
 EMOTION_F1 = F1_METRICS | {"needs": NEEDS_EMOTION}
-CORRECTION = {"needs": (*NEEDS_EMOTION, "gold_emotion"), "is_proportion": False}
 FLAWS = {"paired_test": True, "higher_is_better": False}
 NUMBERS = {"is_proportion": False, "in_percent": False}
 TOKENS = NUMBERS | {"in_tokens": True}
@@ -46,8 +45,13 @@ METRICS = (
         phrase="follows the target {noun}",
         card="target {noun} followed",
     ),
-    Metric(CORRECTED, "… without the classifier's errors", LABEL, **CORRECTION),
-    Metric(PPI, "… with the targets that it misses in gold replies (upper bound)", LABEL, **CORRECTION),
+    Metric(
+        CORRECTED,
+        "… without the classifier's errors",
+        LABEL,
+        needs=(*NEEDS_EMOTION, "gold_emotion"),
+        is_proportion=False,
+    ),
     Metric(
         "accuracy_at_equal_length",
         "… with replies cut to equal length",

@@ -12,7 +12,7 @@ from response_generator.evaluation.reporting.formats import (
     format_number,
     format_p_value,
 )
-from response_generator.evaluation.statistics.corrected import CORRECTED, PPI
+from response_generator.evaluation.statistics.corrected import CORRECTED
 from response_generator.evaluation.statistics.estimates import Estimate
 from response_generator.evaluation.statistics.intervals import MIN_PROMPTS
 from response_generator.reporting.blocks import Table
@@ -86,7 +86,7 @@ def group_rows(comparison: Comparison, metrics: Iterable[Metric], form: CellForm
             if not prompts:
                 continue
             title = f"{title} (n = {prompts})"
-        elif metric.name in (CORRECTED, PPI):
+        elif metric.name == CORRECTED:
             if metric.name not in comparison.estimates[comparison.models[0]]:
                 continue
             title += f", of other targets than {', '.join(comparison.uncorrected)}" if comparison.uncorrected else ""

@@ -1,13 +1,9 @@
 """The accuracy without the emotion classifier's own errors, which its labels of the gold replies show.
 
 People labeled the gold replies. So these say for each target how often the classifier finds it in a reply that has it
-(sensitivity), and in one that has not (false positive rate). Two figures follow:
-
-- corrected (Rogan and Gladen 1978): (share found - false positive rate) / (sensitivity - false positive rate), of each
-  target, and their mean weighted by the replies. It may lie outside of 0 and 1.
-- prediction-powered inference (Angelopoulos et al. 2023) with the gold replies as the labeled sample: the accuracy,
-  and the share of gold replies whose target the classifier misses, weighted by the replies' targets. All gold replies
-  have their target, so this sample shows no false positives: the figure is an upper bound.
+(sensitivity), and in one that has not (false positive rate). The share of replies that really follow a target is then
+(share found - false positive rate) / (sensitivity - false positive rate) (Rogan and Gladen 1978). The figure is the
+mean over the targets, weighted by the replies. It may lie outside of 0 and 1.
 
 The intervals are those of the jackknife over prompts, each with its replies and its gold reply: the delta method of
 Lang and Reiczigel (2014), which here also holds that the same prompts gave replies and gold replies. Percentiles of a
@@ -18,13 +14,13 @@ import numpy as np
 
 from response_generator.evaluation.statistics.intervals import MIN_PROMPTS, Jackknifed
 
-CORRECTED, PPI = "emotion_accuracy_corrected", "emotion_accuracy_ppi"
+CORRECTED = "emotion_accuracy_corrected"
 MIN_GOLD_REPLIES = 10  # with a target; with fewer, its sensitivity is hardly known
 MIN_YOUDEN_INDEX = 0.2  # sensitivity - false positive rate; dividing by less multiplies every error
 
 
-def measure_corrected(runs: list[np.ndarray], gold: np.ndarray) -> dict[str, Jackknifed]:
-    """Both figures of one model, over the targets that can be corrected; nan where there is none.
+def measure_corrected(runs: list[np.ndarray], gold: np.ndarray) -> Jackknifed:
+    """The figure of one model, over the targets that can be corrected; nan where there is none.
 
     Args:
         runs: of each training run, the replies by target and predicted emotion, (prompts, labels, labels).
@@ -33,10 +29,7 @@ def measure_corrected(runs: list[np.ndarray], gold: np.ndarray) -> dict[str, Jac
     correctable = find_correctable(gold.sum(0))
     whole = [correct_accuracy(run.sum(0), gold.sum(0), correctable) for run in runs]
     rest = [correct_accuracy(run.sum(0) - run, gold.sum(0) - gold, correctable) for run in runs]
-    return {
-        name: Jackknifed(np.array([run[name] for run in whole]), np.mean([run[name] for run in rest], axis=0))
-        for name in (CORRECTED, PPI)
-    }
+    return Jackknifed(np.array(whole), np.mean(rest, axis=0))
 
 
 def find_correctable(gold: np.ndarray) -> np.ndarray:
@@ -63,8 +56,8 @@ def measure_error_rates(gold: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return hits / support, (predicted - hits) / others
 
 
-def correct_accuracy(replies: np.ndarray, gold: np.ndarray, correctable: np.ndarray) -> dict[str, np.ndarray]:
-    """Both figures, (…), from counts by target and predicted emotion, (…, labels, labels).
+def correct_accuracy(replies: np.ndarray, gold: np.ndarray, correctable: np.ndarray) -> np.ndarray:
+    """The figure, (…), from counts by target and predicted emotion, (…, labels, labels).
 
     Args:
         correctable: which targets are counted, (labels,).
@@ -72,9 +65,5 @@ def correct_accuracy(replies: np.ndarray, gold: np.ndarray, correctable: np.ndar
     support, found = replies.sum(-1), np.diagonal(replies, axis1=-2, axis2=-1)
     with np.errstate(divide="ignore", invalid="ignore"):
         sensitivity, false_positives = measure_error_rates(gold)
-        right = {
-            CORRECTED: (found - false_positives * support) / (sensitivity - false_positives),
-            PPI: found + (1 - sensitivity) * support,
-        }
-        counted = support[..., correctable].sum(-1)
-        return {name: counts[..., correctable].sum(-1) / counted for name, counts in right.items()}
+        right = (found - false_positives * support) / (sensitivity - false_positives)
+        return right[..., correctable].sum(-1) / support[..., correctable].sum(-1)
