@@ -12,6 +12,7 @@ from response_generator.config.preference_schema import PreferenceDataArguments
 from response_generator.config.schema import EvaluateArguments
 from response_generator.config.sources import is_local
 from response_generator.data.chat_template import ChatFormatter
+from response_generator.evaluation.best_of import count_candidates, list_best_of
 from response_generator.evaluation.pipeline import PreparedEvaluation
 from response_generator.generation.generation_requests import GenerationRequest
 from response_generator.preferences.preparation import PreparedBuilding
@@ -22,7 +23,10 @@ def show_evaluation(args: EvaluateArguments, prepared: PreparedEvaluation) -> No
     """Prints the first prompt as the model gets it, the prompt lengths and the number of replies to generate."""
     show_prompts(prepared.requests, prepared.formatter)
     replies = len(prepared.requests) * len(prepared.adapters) * args.samples_per_prompt
-    console.print(f"{replies} replies of up to {prepared.generation_config.max_new_tokens} new tokens")
+    rows = list_best_of(args, list(prepared.adapters))
+    candidates = len(prepared.requests) * len(rows) * count_candidates(args)
+    chosen = f" and {candidates} candidates for {', '.join(rows)}," if rows else ""
+    console.print(f"{replies} replies{chosen} of up to {prepared.generation_config.max_new_tokens} new tokens")
     show_template_warnings(prepared.formatter)
     show_shared_classifier(args)
     if prepared.held_out:

@@ -1,6 +1,6 @@
 """Names of models, adapters and data sets in the args: a local path, or a hub repository as `owner/name[@revision]`.
 
-Local paths are checked here, before anything is loaded; hub repositories are checked in `hub_sources.py`.
+Local paths are checked here, before anything is loaded; hub repositories are checked in `runs/hub_sources.py`.
 """
 
 import os
@@ -82,6 +82,16 @@ def find_hub_revision(name: str) -> tuple[str, str | None]:
     """`split_revision`, but a folder in the hub's cache is replaced by its repository and commit."""
     found = HUB_CACHE_FOLDER.fullmatch(name)
     return (found["repository"].replace("--", "/"), found["commit"]) if found else split_revision(name)
+
+
+def locate_source(name: str) -> str:
+    """What a name leads to, however it is written: the real path, or the repository of whatever revision.
+
+    Raises:
+        ValueError: when it is no name of a file or a repository; see `resolve_source`.
+    """
+    repository, _ = find_hub_revision(resolve_source(name))
+    return os.path.realpath(repository) if is_local(repository) else repository
 
 
 def is_commit(revision: str | None) -> bool:

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from response_generator.config import paths, strict_json, validation
-from response_generator.config.schema import EvaluateArguments, ScoringArguments
+from response_generator.config.schema import EvaluateArguments
+from response_generator.config.scoring_schema import ScoringArguments
 from response_generator.config.source_list import list_sources
 from response_generator.config.validation import validate_arguments
 from response_generator.constants import ADAPTER

@@ -8,7 +8,7 @@ from script_runs import run_here
 from tiny_models import demo_rows
 
 from response_generator import classifier
-from response_generator.config.schema import ScoringArguments
+from response_generator.config.scoring_schema import ScoringArguments
 from response_generator.programs import classifier_run
 from response_generator.scoring.classifiers import load_emotion_classifier
 
