@@ -113,7 +113,7 @@ function showParts(text) {
   turns.append(answers);
   return (adapter, part) => {
     if (!paragraphs[adapter]) {
-      const answer = createReply(adapter, "", "", "");
+      const answer = createReply(adapter, "", state.wait_note, "");
       paragraphs[adapter] = answer.querySelector("p");
       answers.append(answer);
     }
