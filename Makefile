@@ -44,7 +44,6 @@ compare = $(PYTHON) evaluate.py --compare SFT=$(RUNS)/$(1)_sft DPO=$(call list_r
 
 # Each step resumes if it was interrupted, and does nothing if it is finished.
 daily_dialog: $(INSTALLED) assets
-	$(PYTHON) -m response_generator.demo.pair_classifiers
 	for name in pair_emotion_classifier emotion_classifier; do \
 	  $(PYTHON) -m response_generator.classifier --json_file $(ARGS)/$${name}_arg.json \
 	    --set dataset.path=$(DAILY_DIALOG) --set eval_dataset.path=$(DAILY_DIALOG) || exit; done
@@ -75,7 +74,6 @@ test-gpu: $(INSTALLED)
 
 bench: $(INSTALLED) assets
 	$(PYTHON) -m pip install --quiet -r benchmarks/requirements.txt
-	$(PYTHON) -m response_generator.demo.pair_classifiers
 	$(PYTHON) benchmarks/generation.py
 	$(PYTHON) benchmarks/preferences.py
 	$(PYTHON) benchmarks/dpo.py

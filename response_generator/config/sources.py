@@ -169,7 +169,6 @@ def describe_missing(name: str) -> str:
         if local_path != name and Path(local_path).exists():
             return f"{local_path} is a local path and has no revision; remove {name.removeprefix(local_path)}"
         if path.parent.absolute() == Path(DEMO_MODELS_FOLDER).absolute():  # not another folder of this name
-            command = "python -m response_generator.demo.pair_classifiers" if "pair_" in path.name else "make assets"
-            return f"no such file or folder; {command} writes it"
+            return "no such file or folder; make assets writes it"
         return "no such file or folder"
     return "is a folder with other content" if path.is_dir() else "is a file"

@@ -7,6 +7,7 @@ from itertools import chain
 
 import numpy as np
 
+from response_generator.constants import BEST_OF
 from response_generator.evaluation.metrics import Metric, list_metrics
 from response_generator.evaluation.predictions_file import Prediction, group_by_run
 from response_generator.evaluation.scores import gold_as_predictions
@@ -153,6 +154,8 @@ def compare_models(
     everyone = rows | {GOLD: gold_as_predictions(next(iter(rows.values())))}
     measured, ngrams = measure_models(everyone, labels, metrics, resamples, seed)
     estimates = {model: estimate_model(metrics, each) for model, each in measured.items()}
+    for model in (model for model in rows if BEST_OF in model):
+        estimates[model] = {name: each for name, each in estimates[model].items() if not metrics[name].of_model}
     estimates[GOLD] = {name: estimate for name, estimate in estimates[GOLD].items() if metrics[name].on_gold}
 
     def subtract(model: str, other: str) -> dict[str, Estimate]:

@@ -41,6 +41,7 @@ class Metric:
         in_tokens: depends on how a tokenizer splits text, so it is left out where the models count tokens differently.
         paired_test: differences between two models also get the p-value of a test.
         on_gold: also computed for the gold replies.
+        of_model: of the model itself and not of its replies, so a row with the best of several replies has none.
         phrase: completes "The adapter … more often than the baseline" in the conclusions.
         card: title of its card at the top of the report; None: it has none.
         higher_is_better: the conclusions report a clear change as better or worse; None: they do not mention it.
@@ -59,6 +60,7 @@ class Metric:
     in_tokens: bool = False
     paired_test: bool = False
     on_gold: bool = False
+    of_model: bool = False
     phrase: str | None = None
     card: str | None = None
     higher_is_better: bool | None = None
@@ -164,6 +166,7 @@ METRICS = (
         lambda rows: -read_column("gold_logp")(rows),
         columns.gold_tokens,
         transform=np.exp,
+        of_model=True,
         card="perplexity of the gold replies",
         higher_is_better=False,
         **TOKENS,

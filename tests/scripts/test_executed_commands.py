@@ -77,7 +77,6 @@ SHOWN_ROWS = {
 }
 # What is removed before the commands that contain these words.
 REMOVED = {
-    "demo.pair_classifiers": ("assets/pair_emotion_classifier", "assets/pair_gibberish_classifier"),
     # A reader has run these either with the rows of the hub or with rows of their own.
     "qwen3/sft_arg.json --set dataset.path=my_data": ("runs/qwen3/sft",),
     "qwen3/preference_arg.json --set dataset.path=my_data": ("runs/qwen3/preferences",),
@@ -93,17 +92,12 @@ WRITTEN = {
     "response_generator.export": ("model.safetensors", "tokenizer.json"),
     "response_generator.config.documentation": ("configuration.md",),
     "response_generator.config.json_schema": ("definitions.json", "dpo.json", "chat.json"),
-    "response_generator.demo.pair_classifiers": (
-        "pair_emotion_classifier/model.safetensors",
-        "pair_gibberish_classifier/model.safetensors",
-    ),
 }
 # Of commands that name no folder.
 OUTPUT_FOLDERS = {
     "response_generator.preferences": "preference_report",
     "response_generator.config.documentation": ".",
     "response_generator.config.json_schema": "schemas",
-    "response_generator.demo.pair_classifiers": "assets",
 }
 
 
