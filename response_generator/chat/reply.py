@@ -34,8 +34,8 @@ class Choice:
     score: float
 
     def describe(self) -> str:
-        by = "target probability" if self.choose_by == BY_PROBABILITY else "reward"
-        return f"best of {self.samples}, {by} by the choosing classifier {self.score:.2f}"
+        of_target = "target probability by the choosing classifier"
+        return f"best of {self.samples}, {of_target if self.choose_by == BY_PROBABILITY else 'reward'} {self.score:.2f}"
 
 
 @dataclass(frozen=True)

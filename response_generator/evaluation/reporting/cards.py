@@ -43,7 +43,7 @@ def build_card(metric: Metric, comparison: Comparison) -> Card:
     if not others:
         return Card(metric.card, values[first] + unit, format_bounds(estimates[first], metric.in_percent).strip(), gold)
     differences = {model: comparison.differences[model][metric.name] for model in others}
-    if len(others) == 1:
+    if len(comparison.models) == 2:
         note = describe_difference(differences[others[0]], metric)
         return Card(metric.card, f"{values[first]} → {values[others[0]]}{unit}", note, gold)
     rows = [(first, values[first] + unit)]
