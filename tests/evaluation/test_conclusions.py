@@ -124,13 +124,12 @@ def test_an_undecided_preference_is_reported_as_chance():
 
 
 def test_the_best_of_several_replies_is_a_model_but_the_pairs_are_the_adapters():
-    rows = {"baseline": rows_of(BASELINE), "adapter": rows_of(ADAPTER), "baseline best of 6": rows_of(ADAPTER)}
+    rows = {"baseline": rows_of(BASELINE), "adapter": rows_of(ADAPTER), "baseline best of 6": rows_of([True] * 60)}
     margins = np.linspace(0.1, 2, 30)
     found = compare_models(rows, EMOTION_LABELS, LABELS, RESAMPLES, seed=1, margins=margins)
     said = draw_conclusions(found)
-    assert any(
-        each.startswith("The baseline best of 6 follows the target emotion more often than the b") for each in said
-    )
+    better = "The baseline best of 6 follows the target emotion more often than the baseline: "
+    assert any(each.startswith(better) for each in said)
     assert any("the adapter prefers the chosen reply" in each for each in said)
     assert "gold_perplexity" in found.differences["adapter"]
     assert "gold_perplexity" not in {**found.differences["baseline best of 6"], **found.estimates["baseline best of 6"]}
