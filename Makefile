@@ -50,7 +50,6 @@ compare = $(PYTHON) evaluate.py --compare SFT=$(RUNS)/$(1)_sft DPO=$(call list_r
 
 # Each step resumes if it was interrupted, and does nothing if it is finished.
 daily_dialog: $(INSTALLED) assets
-	$(PYTHON) -m response_generator.demo.pair_classifiers
 	$(PYTHON) -m response_generator.classifier --json_file $(ARGS)/pair_emotion_classifier_arg.json $(HELD_OUT_TEXTS) \
 	  --set datasets.0.path=$(EMOTION_TEXTS)/goemotions_train.jsonl
 	$(PYTHON) -m response_generator.classifier --json_file $(ARGS)/emotion_classifier_arg.json $(HELD_OUT_TEXTS) \
@@ -82,7 +81,6 @@ test-gpu: $(INSTALLED)
 
 bench: $(INSTALLED) assets
 	$(PYTHON) -m pip install --quiet -r benchmarks/requirements.txt
-	$(PYTHON) -m response_generator.demo.pair_classifiers
 	$(PYTHON) benchmarks/generation.py
 	$(PYTHON) benchmarks/preferences.py
 	$(PYTHON) benchmarks/dpo.py

@@ -5,8 +5,7 @@
 The original's way: one prompt after the other, the candidates of an attempt in one `generate`, and the classifiers
 reply by reply. Both sample with the demo's base model, adapter, classifiers and rules (args/demo/preference_arg.json),
 real dialogues where they are, and few attempts a prompt. Loading is not timed. Writes preferences.json and
-preferences.md into this folder. Needs the models of `make demo` and of
-`python -m response_generator.demo.pair_classifiers`, and an idle machine.
+preferences.md into this folder. Needs the models of `make demo`, and an idle machine.
 """
 
 import argparse

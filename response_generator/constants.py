@@ -10,9 +10,11 @@ REFERENCE_ADAPTER = "ref"
 
 # Names of the two models of an evaluation, in predictions.jsonl and metrics.json.
 ADAPTER, BASELINE = "adapter", "baseline"
+BEST_OF = " best of "  # between the name of a model and a number: a row with the best of so many replies
 
 # Files of an evaluation's run folder.
 PREDICTIONS_FILE = "predictions.jsonl"
+CANDIDATES_FILE = "candidates.jsonl"
 PAIR_LOGPS_FILE = "pair_logps.jsonl"
 THROUGHPUT_FILE = "throughput.jsonl"
 

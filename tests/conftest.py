@@ -211,6 +211,7 @@ def tiny(tmp_path_factory) -> Tiny:
     write_tiny_adapter(folder / "base", folder / "adapter")
     write_tiny_adapter(folder / "base", folder / "other_adapter", seed=3)
     write_tiny_classifier(folder / "emotion", folder / "base", EMOTION_LABELS.names)
+    write_tiny_classifier(folder / "choosing", folder / "base", EMOTION_LABELS.names[::-1])  # says something else
     write_tiny_classifier(folder / "gibberish", folder / "base", ("clean", "noise"))
     write_rows(folder / "pairs.jsonl", demo_rows("written_pairs_train", 12))
     write_rows(folder / "dialogues.jsonl", demo_rows("dialogues_test", 6))

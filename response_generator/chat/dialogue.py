@@ -48,6 +48,7 @@ class Conversation:
         self.writer, self.first_seed = writer, seed
         self.labels: Labels = writer.label_set
         self.adapters: tuple[str, ...] = writer.names
+        self.wait_note: str = writer.wait_note
         self.adapter = self.adapters[0]
         self.emotion, self.user_emotion = emotion or self.labels.default, user_emotion
         self.turns: tuple[Turn, ...] = ()

@@ -46,6 +46,7 @@ def describe_dialogue(name: str, dialogue: Conversation) -> dict[str, Any]:
         "adapter": dialogue.adapter,
         "emotion": dialogue.emotion,
         "user_emotion": dialogue.user_emotion or AUTO_EMOTION,
+        "wait_note": dialogue.wait_note,
         "turns": [
             {
                 "emotion": turn.emotion,

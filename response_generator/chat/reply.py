@@ -4,6 +4,8 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from response_generator.config.scoring_schema import BY_PROBABILITY
+
 # Called with the name of the adapter and the next part of its reply, while this is written.
 ShowText = Callable[[str, str], None]
 
@@ -24,12 +26,25 @@ class FoundLabels:
 
 
 @dataclass(frozen=True)
+class Choice:
+    """Why a reply is the best of several: `score` is the greatest of `samples`, by the section best_of of the args."""
+
+    samples: int
+    choose_by: str
+    score: float
+
+    def describe(self) -> str:
+        of_target = "target probability by the choosing classifier"
+        return f"best of {self.samples}, {of_target if self.choose_by == BY_PROBABILITY else 'reward'} {self.score:.2f}"
+
+
+@dataclass(frozen=True)
 class Reply:
     """A finished reply.
 
     seed: the reply is the same again with the same dialogue, adapter, target emotion and seed. left_out_turns: turns at
     the start of the dialogue that the model did not see, because its context is too short. labels: None without
-    classifiers. target_emotion: None without labels of the run.
+    classifiers. target_emotion: None without labels of the run. choice: None where no other reply was sampled.
     """
 
     adapter: str
@@ -40,6 +55,7 @@ class Reply:
     hit_max_new_tokens: bool
     left_out_turns: int
     labels: FoundLabels | None
+    choice: Choice | None = None
 
     @property
     def is_followed(self) -> bool | None:
@@ -62,6 +78,7 @@ class Reply:
             ]
         if labels and labels.gibberish_label is not None:
             facts.append(f"{labels.gibberish_label} ({labels.gibberish_score:.2f})")
+        facts += [self.choice.describe()] if self.choice else []
         facts += [f"{self.new_tokens} tokens", f"seed {self.seed}"]
         if self.hit_max_new_tokens:
             facts.append("cut off by max_new_tokens")
@@ -72,5 +89,5 @@ class Reply:
     def to_record(self) -> dict[str, Any]:
         """The reply as JSON, with the labels beside its other fields."""
         record = asdict(self)
-        labels = record.pop("labels")
-        return record | (labels or {})
+        labels, choice = record.pop("labels"), record.pop("choice")
+        return record | (labels or {}) | ({"best_of": choice} if choice else {})

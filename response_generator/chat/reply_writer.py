@@ -1,23 +1,31 @@
 """Writes replies with any of the adapters, shows each while it is written, and labels it."""
 
+from collections.abc import Callable
+
 import torch
-from peft import PeftModel
 from transformers import GenerationConfig
 from transformers.generation.streamers import BaseStreamer
 
-from response_generator.chat.reply import FoundLabels, Reply, ShowText
+from response_generator.chat.best_of import BestOfWriter
+from response_generator.chat.reply import Choice, FoundLabels, Reply, ShowText
 from response_generator.config.chat_schema import ChatArguments
 from response_generator.data.chat_template import ChatFormatter
-from response_generator.data.datasets import Message
+from response_generator.data.datasets import Dialogue, Message
 from response_generator.data.prompt_tokens import tokenize_prompt
 from response_generator.errors import InputError
-from response_generator.generation.generation_requests import Tokens, build_generation_config, decode_reply
+from response_generator.generation.generation_requests import (
+    GenerationRequest,
+    Tokens,
+    build_generation_config,
+    decode_reply,
+)
 from response_generator.generation.oom import split_on_oom
-from response_generator.generation.with_generate import draw_seed, sample_tokens
+from response_generator.generation.with_generate import draw_seed, sample_tokens, set_generation_config
 from response_generator.modeling import inference
 from response_generator.modeling.cpu_inference import fast_cpu_inference
 from response_generator.modeling.shared_base import find_adapters, load_shared_tokenizer
 from response_generator.scoring import classifiers
+from response_generator.scoring.best_of import check_choosing_classifiers
 
 INCOMPLETE_CHARACTER = "\ufffd"  # at the end of a text: the next token completes it
 
@@ -57,6 +65,8 @@ class ReplyWriter:
         self.label_set = arguments.label_set
         if arguments.scoring:
             classifiers.check_classifiers(arguments.scoring, arguments.label_set)
+        if arguments.best_of:
+            check_choosing_classifiers(arguments.best_of, arguments.label_set)
         adapters = find_adapters(arguments, {f"adapters.{name}": source for name, source in arguments.adapters.items()})
         with_tokenizer = [key for key, adapter in adapters.items() if adapter and adapter.has_tokenizer]
         self.tokenizer = load_shared_tokenizer(arguments, adapters, [*with_tokenizer, *adapters][0])
@@ -69,13 +79,21 @@ class ReplyWriter:
                 f"generation.max_new_tokens: got {self.config.max_new_tokens}; the model's context of {self.context} "
                 f"tokens leaves no room for a prompt; set a smaller number"
             )
-        self.model = self.emotions = self.gibberish = None
+        self.model = self.emotions = self.gibberish = self.best_of = None
+
+    @property
+    def sample_emotion(self) -> str | None:
+        return self.arguments.target_emotion or self.label_set.default
 
     @property
     def sample_prompt(self) -> str:
-        return self.formatter.prompt(
-            self.formatter.sample_history, self.arguments.target_emotion or self.label_set.default
-        )
+        return self.formatter.prompt(self.formatter.sample_history, self.sample_emotion)
+
+    @property
+    def wait_note(self) -> str:
+        """What a user is told while a reply is written that is not shown on the way; empty where it is."""
+        best_of = self.arguments.best_of
+        return f"writing {best_of.samples} replies, of which the best one is shown" if best_of else ""
 
     @property
     def room(self) -> int:
@@ -85,14 +103,16 @@ class ReplyWriter:
     def load(self) -> None:
         # Not every name that may be shown can be an adapter's name in PEFT.
         model = inference.load_model(self.arguments, {self.peft_name(name): self.adapters[name] for name in self.names})
-        # Fields left empty would be filled from the model's own generation_config.json.
-        model.generation_config = self.config
-        if isinstance(model, PeftModel):
-            model.get_base_model().generation_config = self.config
+        set_generation_config(model, self.config)
         self.model = model
         if self.arguments.scoring:
             self.emotions = classifiers.load_emotion_classifier(self.arguments.scoring)
             self.gibberish = classifiers.load_gibberish_classifier(self.arguments.scoring)
+        if self.arguments.best_of:
+            history = self.formatter.sample_history
+            request = make_request(history, self.sample_emotion, self.fit(history, self.sample_emotion)[0])
+            with inference.use_adapter(model, self.adapters[self.names[0]], self.peft_name(self.names[0])):
+                self.best_of = BestOfWriter(model, self.arguments.best_of, self.config, self.tokenizer, request)
 
     def peft_name(self, name: str) -> str:
         return f"adapter_{self.names.index(name)}"
@@ -102,7 +122,7 @@ class ReplyWriter:
         return self.emotions.classify([text])[0].label if self.emotions else None
 
     def write(self, history: list[Message], emotion: str | None, name: str, seed: int, show: ShowText) -> Reply:
-        """Writes a reply with the adapter `name`.
+        """Writes a reply with the adapter `name`. The best of several is shown when it is chosen.
 
         Raises:
             InputError: when the last message does not fit into the model's context, or holds special tokens.
@@ -114,18 +134,36 @@ class ReplyWriter:
                 f"write it in another way"
             )
         prompt_ids, left_out = self.fit(history, emotion)
+        request = make_request(history, emotion, prompt_ids)
 
-        def sample(prompts: list[Tokens]) -> list[Tokens]:
-            torch.manual_seed(draw_seed(seed, 0, len(history)))
-            streamer = TextStreamer(self.tokenizer, lambda text: show(name, text))
-            return sample_tokens(self.model, prompts, self.config, streamer)
+        def show_part(text: str) -> None:
+            show(name, text)
 
         adapter = inference.use_adapter(self.model, self.adapters[name], self.peft_name(name))
         with adapter, fast_cpu_inference(self.model):
-            (tokens,) = split_on_oom(sample, [prompt_ids])
+            if self.best_of:
+                tokens, choice = self.write_best(request, seed, show_part)
+            else:
+                tokens, choice = self.write_one(request, seed, show_part), None
         text = decode_reply(tokens, self.tokenizer)
         is_cut = tokens[-1] != self.config.eos_token_id
-        return Reply(name, emotion, seed, text, len(tokens), is_cut, left_out, self.label(text, emotion))
+        return Reply(name, emotion, seed, text, len(tokens), is_cut, left_out, self.label(text, emotion), choice)
+
+    def write_one(self, request: GenerationRequest, seed: int, show: Callable[[str], None]) -> Tokens:
+        """Writes a reply with the active adapter, and shows each part of it."""
+
+        def sample(prompts: list[Tokens]) -> list[Tokens]:
+            torch.manual_seed(draw_seed(seed, 0, request.dialogue.index))
+            return sample_tokens(self.model, prompts, self.config, TextStreamer(self.tokenizer, show))
+
+        (tokens,) = split_on_oom(sample, [request.prompt_ids])
+        return tokens
+
+    def write_best(self, request: GenerationRequest, seed: int, show: Callable[[str], None]) -> tuple[Tokens, Choice]:
+        """Writes several replies and shows the best one; before, `show` gets empty texts, because it can stop this."""
+        tokens, choice = self.best_of.write(request, seed, lambda: show(""))
+        show(decode_reply(tokens, self.tokenizer))
+        return tokens, choice
 
     def fit(self, history: list[Message], emotion: str | None) -> tuple[Tokens, int]:
         """Tokenizes the prompt, without the oldest turns if it does not fit into the context together with a reply.
@@ -151,3 +189,8 @@ class ReplyWriter:
         emotions, gibberish = (classifiers.classify(each, [text])[0] for each in (self.emotions, self.gibberish))
         of_emotion = (emotions.label, emotions.score, emotions.probabilities[emotion]) if emotions else (None,) * 3
         return FoundLabels(*of_emotion, *((gibberish.label, gibberish.score) if gibberish else (None, None)))
+
+
+def make_request(history: list[Message], emotion: str | None, prompt_ids: Tokens) -> GenerationRequest:
+    """A prompt without a gold reply. Its index, from which random numbers are derived, is its number of messages."""
+    return GenerationRequest(Dialogue(len(history), history, emotion, ""), "", prompt_ids, [])

@@ -28,7 +28,7 @@ def chat_in_terminal(dialogue: Conversation) -> None:
     """Answers the user until /quit, Ctrl-D, SIGTERM or SIGHUP. A wrong line is answered by what is allowed."""
     for number in set(list_stop_signals()) - {signal.SIGINT}:
         signal.signal(number, leave)
-    view = TerminalView(PlainConsole(highlight=False))
+    view = TerminalView(PlainConsole(highlight=False), dialogue.wait_note)
     view.show_note(f"adapters: {', '.join(dialogue.adapters)}; /help lists the commands")
     while True:
         try:
@@ -71,12 +71,17 @@ def answer_pipe(dialogue: Conversation) -> None:
 
 
 class TerminalView:
-    """Shows replies in color while they are written, several of them side by side. Ctrl-C stops them."""
+    """Shows replies in color while they are written, several of them side by side. Ctrl-C stops them.
 
-    def __init__(self, console: Console):
-        self.console = console
+    Args:
+        wait_note: shown before replies that are not shown on the way; empty where they are.
+    """
+
+    def __init__(self, console: Console, wait_note: str = ""):
+        self.console, self.wait_note = console, wait_note
 
     def show_turn(self, request: Callable[[ShowText], Turn]) -> None:
+        self.show_wait_note()
         with stop_on_ctrl_c() as stopped:
 
             def show(name: str, text: str) -> None:
@@ -91,6 +96,7 @@ class TerminalView:
         self.show_facts(reply) if reply else self.show_note(STOPPED)
 
     def show_comparison(self, request: Callable[[ShowText], Turn]) -> None:
+        self.show_wait_note()
         texts: dict[str, str] = {}
         with stop_on_ctrl_c() as stopped, Live(console=self.console, refresh_per_second=10) as live:
 
@@ -112,6 +118,10 @@ class TerminalView:
 
     def show_facts(self, reply: Reply) -> None:
         self.console.print(format_facts(reply))
+
+    def show_wait_note(self) -> None:
+        if self.wait_note:
+            self.show_note(self.wait_note)
 
     def show_note(self, text: str) -> None:
         self.console.print(Text(text, "dim"))

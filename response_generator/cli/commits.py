@@ -2,13 +2,13 @@
 
 from collections.abc import Iterable
 
-from response_generator.config.hub_sources import find_cached_commit
 from response_generator.config.model_files import ADAPTER_CONFIG, CONFIG
-from response_generator.config.schema import ScoringArguments
+from response_generator.config.scoring_schema import ScoringArguments
 from response_generator.config.section import Section
 from response_generator.config.source_list import Source, list_sources
 from response_generator.config.sources import SourceKind, is_local
 from response_generator.data import dataset_library
+from response_generator.runs.hub_sources import find_cached_commit
 
 Commits = dict[str, str | None]  # by key in the args; None if the commit is unknown
 
@@ -23,8 +23,8 @@ def find_adapter_and_dataset_commits(arguments: Section) -> Commits:
     return find_commits(source for source in list_sources(arguments) if source.kind in kinds)
 
 
-def find_classifier_commits(scoring: ScoringArguments) -> Commits:
-    return find_commits(list_sources(scoring, "scoring."))
+def find_classifier_commits(scoring: ScoringArguments, prefix: str = "scoring.") -> Commits:
+    return find_commits(list_sources(scoring, prefix))
 
 
 def find_commits(sources: Iterable[Source]) -> Commits:

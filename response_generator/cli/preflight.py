@@ -5,7 +5,6 @@ from pathlib import Path
 from response_generator.cli import gpu_requirements
 from response_generator.config import model_files
 from response_generator.config.chat_schema import ChatArguments
-from response_generator.config.hub_sources import find_hub_errors
 from response_generator.config.preference_schema import DescriptionArguments
 from response_generator.config.schema import (
     EvaluateArguments,
@@ -30,6 +29,7 @@ from response_generator.errors import InputError
 from response_generator.labels import Labels
 from response_generator.modeling import merge
 from response_generator.runs import distributed, tracking, upload
+from response_generator.runs.hub_sources import find_hub_errors
 from response_generator.runs.run_folder import RunFolder
 from response_generator.scoring.emotion_words import find_word_errors
 from response_generator.training.checkpoints import checkpointing
@@ -57,7 +57,7 @@ def check_environment(
     Args:
         args_files: the files that the arguments come from, for environment.json.
         predictions: the file or run folder with the replies of a finished evaluation. With it, only what
-            scores them is checked; the other models and the data are not needed.
+            `scoring` names is checked; the other models and the data are not needed.
 
     Returns:
         The run folder, with nothing written to it yet.
@@ -67,7 +67,7 @@ def check_environment(
     """
     sources = list_sources(arguments)
     if predictions is not None:
-        sources = [source for source in sources if source.kind in SCORING_KINDS]
+        sources = [source for source in sources if source.key.startswith("scoring.")]
     is_description = isinstance(arguments, DescriptionArguments)  # is written again each time, whatever it read before
     run = RunFolder.of(arguments, {} if is_description else name_weights(sources), args_files)
     if predictions is not None and not run.holds(predictions):

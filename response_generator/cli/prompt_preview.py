@@ -14,6 +14,7 @@ from response_generator.config.schema import EvaluateArguments
 from response_generator.config.sources import is_local
 from response_generator.constants import BASELINE
 from response_generator.data.chat_template import ChatFormatter
+from response_generator.evaluation.best_of import count_candidates, list_best_of
 from response_generator.evaluation.pipeline import PreparedEvaluation
 from response_generator.evaluation.statistics.power import POWER, find_smallest_difference
 from response_generator.generation.generation_requests import GenerationRequest
@@ -30,7 +31,10 @@ def show_evaluation(args: EvaluateArguments, prepared: PreparedEvaluation) -> No
         dialogues = len({request.dialogue.index for request in prepared.requests})
         console.print(f"{dialogues} dialogues, each with {len(args.labels)} targets")
     replies = len(prepared.requests) * len(prepared.adapters) * args.samples_per_prompt
-    console.print(f"{replies} replies of up to {prepared.generation_config.max_new_tokens} new tokens")
+    rows = list_best_of(args, list(prepared.adapters))
+    candidates = len(prepared.requests) * len(rows) * count_candidates(args)
+    chosen = f" and {candidates} candidates for {', '.join(rows)}," if rows else ""
+    console.print(f"{replies} replies{chosen} of up to {prepared.generation_config.max_new_tokens} new tokens")
     if BASELINE in prepared.adapters:
         console.print(describe_power(len(prepared.requests), args.samples_per_prompt))
     show_template_warnings(prepared.formatter)

@@ -6,7 +6,8 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field
 
 from response_generator.config.library.key_rule import MAX_SEED
-from response_generator.config.schema import LoadingArguments, ScoringArguments
+from response_generator.config.schema import LoadingArguments
+from response_generator.config.scoring_schema import BestOfArguments, ScoringArguments
 from response_generator.config.section import AdapterOrBaseName
 
 AUTO_EMOTION = "auto"  # in place of the label of a message: what the emotion classifier finds
@@ -33,3 +34,5 @@ class ChatArguments(LoadingArguments):
     """Fields of transformers' GenerationConfig. The pad and EOS ids are the tokenizer's."""
     scoring: ScoringArguments | None = None
     """The emotion classifier and the gibberish classifier, which label every reply; null: none."""
+    best_of: BestOfArguments | None = None
+    """Each reply is the best of several; null: of one. It is shown when it is chosen."""

@@ -34,6 +34,10 @@ def find_conflicts(model: type[Section], values: dict[str, Any]) -> Iterator[str
         if model is ChatArguments and values["generation"].get("num_beams", 1) != 1:
             beams = values["generation"]["num_beams"]
             yield f"generation.num_beams: got {beams}; allowed: 1; replies are shown token by token"
+    if isinstance(values.get("best_of"), dict) and isinstance(values["best_of"].get("reward"), dict):
+        yield from find_order_conflicts(
+            "best_of.reward", values["best_of"]["reward"], "min_characters", "max_characters"
+        )
     yield from find_label_conflicts(model, values)
     for path, section in list_filters(values):
         yield from find_filter_conflicts(path, section, has_labels=values.get("labels") != [])

@@ -5,41 +5,10 @@ from typing import Literal
 from pydantic import Field
 
 from response_generator.config.dataset_schema import FilterArguments, FilteredPairDatasetArguments
-from response_generator.config.library.key_rule import MAX_COUNT, MAX_NUMBER
-from response_generator.config.schema import (
-    MAX_SAMPLES_PER_PROMPT,
-    GenerationArguments,
-    HubArguments,
-    LabelArguments,
-    ScoringArguments,
-)
-from response_generator.config.section import AdapterName, LocalPath, Section
-
-
-class RewardArguments(Section):
-    """The reward of a reply: emotion_weight x emotion + length_weight x length + gibberish_weight x gibberish + bias.
-
-    The defaults are those of the original recipe's code.
-    """
-
-    emotion_weight: float = Field(default=0.4, ge=-MAX_NUMBER, le=MAX_NUMBER)
-    """Weight of the emotion's part: `confidence_scale` x confidence if the label is the target emotion, else 0."""
-    length_weight: float = Field(default=0.25, ge=-MAX_NUMBER, le=MAX_NUMBER)
-    """Weight of the length's part."""
-    gibberish_weight: float = Field(default=0.35, ge=-MAX_NUMBER, le=MAX_NUMBER)
-    """Weight of the gibberish label's part: `confidence_scale` x confidence for `clean`."""
-    bias: float = Field(default=0.001, ge=-MAX_NUMBER, le=MAX_NUMBER)
-    """Constant part."""
-    confidence_scale: float = Field(default=10.0, ge=-MAX_NUMBER, le=MAX_NUMBER)
-    """What a classifier's confidence is multiplied by."""
-    mild_gibberish_scale: float = Field(default=0.5, ge=-MAX_NUMBER, le=MAX_NUMBER)
-    """The same for the label `mild gibberish`: 0.5 in the original's code, 5 in its description."""
-    other_gibberish_offset: float = Field(default=-2.0, ge=-MAX_NUMBER, le=MAX_NUMBER)
-    """Added to the confidence of every other gibberish label."""
-    min_characters: int = Field(default=5, ge=1, le=MAX_COUNT)
-    """Length that a reply should have at least; the length's part is about 0 up to twice as many characters."""
-    max_characters: int = Field(default=20, ge=1, le=MAX_COUNT)
-    """Length that a reply should have at most; the length's part grows up to twice as many characters, then falls."""
+from response_generator.config.library.key_rule import MAX_COUNT, MAX_SAMPLES_PER_PROMPT
+from response_generator.config.schema import GenerationArguments, HubArguments, LabelArguments
+from response_generator.config.scoring_schema import RewardArguments, ScoringArguments
+from response_generator.config.section import AdapterName, LocalPath
 
 
 class PreferenceDataArguments(GenerationArguments):

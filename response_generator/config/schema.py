@@ -7,23 +7,25 @@ The docstring below each field is its description in `--help` and in docs/config
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from response_generator.config.dataset_schema import DatasetArguments, EvaluationDatasetArguments, PairDatasetArguments
-from response_generator.config.library.key_rule import MAX_NUMBER, MAX_SEED
+from response_generator.config.library.key_rule import MAX_NUMBER, MAX_SAMPLES_PER_PROMPT, MAX_SEED
+from response_generator.config.scoring_schema import (
+    EvaluationBestOfArguments,
+    EvaluationScoringArguments,
+    ScoringArguments,
+)
 from response_generator.config.section import (
     AdapterName,
     AdapterOrBaseName,
     BaseModelName,
-    ClassifierName,
-    LanguageModelName,
     LocalPath,
     Section,
 )
 from response_generator.labels import DAILY_DIALOG_EMOTIONS, Labels
 
-LABELS_BY_ID, LABELS_BY_NAME = "by id", "by name"
-MAX_SAMPLES_PER_PROMPT, MAX_RESAMPLES, MAX_FIT_DIALOGUES = 1000, 1_000_000, 1000
+MAX_RESAMPLES = 1_000_000
 MAX_LABELS, MAX_LABEL_CHARACTERS = 100, 40
 AUTO_BATCH_SIZE = "auto"
 
@@ -87,47 +89,6 @@ class WandbArguments(Section):
     """Description of the run."""
     tags: list[str] = []
     """Tags of the run."""
-
-
-# With the tags pydantic validates, and reports errors for, only the form that is given: list or object.
-EmotionLabels = Annotated[
-    Annotated[list[str], Tag(LABELS_BY_ID)] | Annotated[dict[str, str], Tag(LABELS_BY_NAME)],
-    Discriminator(lambda labels: LABELS_BY_NAME if isinstance(labels, dict) else LABELS_BY_ID),
-]
-
-
-class ScoringArguments(Section):
-    emotion_model: ClassifierName | None = None
-    """Text-classification model (hub id or folder) that predicts which of `labels` a reply has; null: none."""
-    emotion_labels: EmotionLabels | None = None
-    """Which of `labels` the classifier's labels are: an object `{label: emotion}` for those with another name, or a
-    list in the order of the label ids; null: all have the same names."""
-    gibberish_model: ClassifierName | None = None
-    """Text-classification model (hub id or folder) that tells clean text from gibberish; null: none."""
-    batch_size: int = Field(default=32, ge=1)
-    """Replies per batch of the classifiers."""
-    clean_up_tokenization_spaces: bool = False
-    """Remove the space before punctuation before classifying (`fine .` becomes `fine.`), as the authors did.
-    predictions.jsonl keeps the text as it was generated."""
-
-
-class EvaluationScoringArguments(ScoringArguments):
-    """What evaluate.py also measures of the replies."""
-
-    second_emotion_model: ClassifierName | None = None
-    """evaluate.py: another text-classification model (hub id or folder) that predicts which of `labels` a reply has. It
-    is only reported, beside `emotion_model`; null: none."""
-    second_emotion_labels: EmotionLabels | None = None
-    """evaluate.py: what `emotion_labels` is, for `second_emotion_model`."""
-    emotion_words: LocalPath | None = None
-    """evaluate.py: JSON file of the words that name each of `labels` but the neutral one, an object `{label: [word or
-    phrase, …]}`; null: the program's own, `response_generator/scoring/emotion_words.json`, for the seven emotions."""
-    fit_model: LanguageModelName | None = None
-    """evaluate.py: causal language model (hub id or folder) that tells how well a reply fits its own dialogue; null:
-    none."""
-    fit_dialogues: int = Field(default=7, ge=1, le=MAX_FIT_DIALOGUES)
-    """evaluate.py: other dialogues with the same target in which `fit_model` also tries a reply. They are drawn with
-    `seed`."""
 
 
 class LoadingArguments(LabelArguments):
@@ -195,6 +156,8 @@ class EvaluateArguments(GenerationArguments):
     """Model to compare with: an adapter (hub id or folder), or "none" for the bare base model; null: none."""
     samples_per_prompt: int = Field(default=1, ge=1, le=MAX_SAMPLES_PER_PROMPT)
     """Replies sampled for each prompt and target. More than 1 needs `generation.do_sample: true`."""
+    best_of: EvaluationBestOfArguments | None = None
+    """What a user could do instead of training: sample several replies and keep the best one. null: no such row."""
     heldout_pairs: HeldOutPairArguments | None = None
     """Held-out pairs for the reward accuracy of the adapter against the baseline; null: none."""
     scoring: EvaluationScoringArguments = EvaluationScoringArguments()

@@ -1,10 +1,13 @@
-"""Conflicts between the classifiers of the section scoring, the labels of a run, and what needs a classifier."""
+"""Conflicts between the classifiers that judge or choose replies, the labels of a run, and what needs a classifier."""
 
 from collections.abc import Iterator
 from typing import Any
 
-from response_generator.config.preference_schema import PreferenceDataArguments, RewardArguments
+from response_generator.config.preference_schema import PreferenceDataArguments
+from response_generator.config.scoring_schema import BY_PROBABILITY, BY_REWARD, RewardArguments
 from response_generator.config.section import Section
+from response_generator.config.sources import locate_source
+from response_generator.constants import BASELINE
 from response_generator.labels import DAILY_DIALOG_EMOTIONS
 
 WEIGHTS = {"emotion_weight": "emotion_model", "gibberish_weight": "gibberish_model"}
@@ -18,6 +21,8 @@ def find_scoring_conflicts(model: type[Section], values: dict[str, Any]) -> Iter
         return
     if scoring is not None:
         yield from find_classifier_conflicts(scoring, values.get("labels", list(DAILY_DIALOG_EMOTIONS)))
+    if "best_of" in model.model_fields and isinstance(values.get("best_of"), dict):
+        yield from find_best_of_conflicts(values["best_of"], values)
     if model is PreferenceDataArguments and isinstance(values.get("reward", {}), dict):
         yield from find_weight_conflicts(values.get("reward", {}), scoring or {})
     # Without the section, training and describing read the labels that the pairs have.
@@ -34,12 +39,12 @@ def list_filters(values: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]
             yield f"{path}filters", section["filters"]
 
 
-def find_classifier_conflicts(scoring: dict[str, Any], labels: Any) -> Iterator[str]:
+def find_classifier_conflicts(scoring: dict[str, Any], labels: Any, section: str = "scoring") -> Iterator[str]:
     emotion_model = scoring.get("emotion_model")
     if emotion_model == scoring.get("gibberish_model") is not None:
         yield (
-            f"scoring.gibberish_model: got {emotion_model!r}, which is also the emotion_model; name a classifier that "
-            f"tells clean text from gibberish"
+            f"{section}.gibberish_model: got {emotion_model!r}, which is also the emotion_model; name a classifier "
+            f"that tells clean text from gibberish"
         )
     second = scoring.get("second_emotion_model")
     if second is not None and second in (emotion_model, scoring.get("gibberish_model")):
@@ -56,30 +61,85 @@ def find_classifier_conflicts(scoring: dict[str, Any], labels: Any) -> Iterator[
     if words is not None and labels == []:
         yield f"scoring.emotion_words: got {words!r}, but labels is []; name labels, or remove the key"
     for name in ("emotion", "second_emotion"):
-        yield from find_mapping_conflicts(name, scoring.get(f"{name}_model"), scoring.get(f"{name}_labels"), labels)
+        yield from find_mapping_conflicts(
+            f"{section}.{name}", scoring.get(f"{name}_model"), scoring.get(f"{name}_labels"), labels
+        )
 
 
 def find_mapping_conflicts(name: str, classifier: Any, mapping: Any, labels: Any) -> Iterator[str]:
-    """Conflicts of an emotion classifier and the mapping of its labels with those of the run."""
+    """Conflicts of an emotion classifier and the mapping of its labels with those of the run.
+
+    Args:
+        name: the start of its keys, such as "scoring.second_emotion".
+    """
     if classifier is not None and labels == []:
-        yield f"scoring.{name}_model: got {classifier!r}, but labels is []; name labels, or remove the classifier"
+        yield f"{name}_model: got {classifier!r}, but labels is []; name labels, or remove the classifier"
     if classifier is None and mapping is not None:
-        yield f"scoring.{name}_labels: maps the labels of scoring.{name}_model, which is missing; remove the key"
+        yield f"{name}_labels: maps the labels of {name}_model, which is missing; remove the key"
     places = mapping.items() if isinstance(mapping, dict) else enumerate(mapping if isinstance(mapping, list) else [])
     for place, label in places:
         if isinstance(labels, list) and isinstance(label, str) and labels and label not in labels:
             allowed = ", ".join(map(str, labels))
-            yield f"scoring.{name}_labels.{place}: got {label!r}; allowed: those of labels, {allowed}"
+            yield f"{name}_labels.{place}: got {label!r}; allowed: those of labels, {allowed}"
 
 
-def find_weight_conflicts(reward: dict[str, Any], scoring: dict[str, Any]) -> Iterator[str]:
+def find_weight_conflicts(reward: dict[str, Any], scoring: dict[str, Any], prefix: str = "") -> Iterator[str]:
     for key, classifier in WEIGHTS.items():
         weight = reward.get(key, RewardArguments.model_fields[key].default)
         if weight and scoring.get(classifier) is None:
-            yield f"scoring.{classifier}: missing; reward.{key} is {weight}; name a classifier, or set the weight to 0"
+            yield (
+                f"{prefix}scoring.{classifier}: missing; {prefix}reward.{key} is {weight}; name a classifier, or set "
+                f"the weight to 0"
+            )
 
 
 def find_missing_classifiers(path: str, filters: dict[str, Any], scoring: dict[str, Any]) -> Iterator[str]:
     for key, classifier in FILTERS.items():
         if filters.get(key) and scoring.get(classifier) is None:
             yield f"scoring.{classifier}: missing; {path}.{key} needs it; name a classifier, or remove the filter"
+
+
+def find_best_of_conflicts(best_of: dict[str, Any], values: dict[str, Any]) -> Iterator[str]:
+    """Conflicts of the section best_of, and of its classifiers with those that judge the replies."""
+    labels, choosing = values.get("labels", list(DAILY_DIALOG_EMOTIONS)), best_of.get("scoring", {})
+    if isinstance(values.get("generation"), dict) and not values["generation"].get("do_sample"):
+        yield "best_of: without sampling all replies to a prompt are the same; set generation.do_sample: true"
+    models = best_of.get("models")
+    if isinstance(models, list) and BASELINE in models and values.get("baseline_adapter") is None:
+        yield f'best_of.models: got "{BASELINE}", but there is no baseline_adapter; name one, or remove the model'
+    if not isinstance(choosing, dict) or not isinstance(best_of.get("reward", {}), dict):
+        return
+    yield from find_classifier_conflicts(choosing, labels, "best_of.scoring")
+    if best_of.get("choose_by", BY_PROBABILITY) == BY_PROBABILITY:
+        yield from find_probability_conflicts(best_of, choosing, labels)
+    elif best_of["choose_by"] == BY_REWARD:
+        yield from find_weight_conflicts(best_of.get("reward", {}), choosing, "best_of.")
+    if isinstance(values.get("scoring", {}), dict):
+        yield from find_shared_classifiers(values.get("scoring", {}), choosing)
+
+
+def find_probability_conflicts(best_of: dict[str, Any], choosing: dict[str, Any], labels: Any) -> Iterator[str]:
+    if labels == []:
+        yield f'best_of.choose_by: "{BY_PROBABILITY}" needs labels; got labels: []; choose by "{BY_REWARD}"'
+    elif choosing.get("emotion_model") is None:
+        yield f'best_of.scoring.emotion_model: missing; best_of.choose_by is "{BY_PROBABILITY}"; name a classifier'
+    for key, value in (("reward", best_of.get("reward")), ("scoring.gibberish_model", choosing.get("gibberish_model"))):
+        if value is not None:
+            yield f'best_of.{key}: only for choose_by "{BY_REWARD}"; remove it'
+
+
+def find_shared_classifiers(judging: dict[str, Any], choosing: dict[str, Any]) -> Iterator[str]:
+    """Classifiers that would judge what they have chosen themselves."""
+    for key in WEIGHTS.values():
+        if is_same_model(judging.get(key), choosing.get(key)):
+            yield (
+                f"best_of.scoring.{key}: got {choosing[key]!r}, which is also scoring.{key}: it would judge the "
+                f"replies that it has chosen, its errors among them; name another classifier in one of the two"
+            )
+
+
+def is_same_model(one: Any, other: Any) -> bool:
+    try:
+        return isinstance(one, str) and isinstance(other, str) and locate_source(one) == locate_source(other)
+    except ValueError:  # no name of a file; the schema reports it
+        return False

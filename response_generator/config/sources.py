@@ -1,6 +1,6 @@
 """Names of models, adapters and data sets in the args: a local path, or a hub repository as `owner/name[@revision]`.
 
-Local paths are checked here, before anything is loaded; hub repositories are checked in `hub_sources.py`.
+Local paths are checked here, before anything is loaded; hub repositories are checked in `runs/hub_sources.py`.
 """
 
 import os
@@ -85,6 +85,16 @@ def find_hub_revision(name: str) -> tuple[str, str | None]:
     return (found["repository"].replace("--", "/"), found["commit"]) if found else split_revision(name)
 
 
+def locate_source(name: str) -> str:
+    """What a name leads to, however it is written: the real path, or the repository of whatever revision.
+
+    Raises:
+        ValueError: when it is no name of a file or a repository; see `resolve_source`.
+    """
+    repository, _ = find_hub_revision(resolve_source(name))
+    return os.path.realpath(repository) if is_local(repository) else repository
+
+
 def is_commit(revision: str | None) -> bool:
     return revision is not None and re.fullmatch("[0-9a-f]{40}", revision) is not None
 
@@ -160,7 +170,6 @@ def describe_missing(name: str) -> str:
         if local_path != name and Path(local_path).exists():
             return f"{local_path} is a local path and has no revision; remove {name.removeprefix(local_path)}"
         if path.parent.absolute() == Path(DEMO_MODELS_FOLDER).absolute():  # not another folder of this name
-            command = "python -m response_generator.demo.pair_classifiers" if "pair_" in path.name else "make assets"
-            return f"no such file or folder; {command} writes it"
+            return "no such file or folder; make assets writes it"
         return "no such file or folder"
     return "is a folder with other content" if path.is_dir() else "is a file"

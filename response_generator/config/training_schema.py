@@ -12,7 +12,8 @@ from response_generator.config.dataset_schema import (
     WeightedDatasetArguments,
 )
 from response_generator.config.library.key_rule import MAX_COUNT, MAX_SEED
-from response_generator.config.schema import HubArguments, LabelArguments, ModelArguments, ScoringArguments
+from response_generator.config.schema import HubArguments, LabelArguments, ModelArguments
+from response_generator.config.scoring_schema import ScoringArguments
 from response_generator.config.section import AdapterName, LocalPath, Section, SourceName
 from response_generator.config.sources import SourceKind
 

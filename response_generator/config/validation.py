@@ -12,7 +12,7 @@ from pydantic.fields import FieldInfo
 from response_generator.config import conflicts, strict_json
 from response_generator.config.library import library_keywords
 from response_generator.config.library.key_rule import KeyRule
-from response_generator.config.schema import LABELS_BY_ID, LABELS_BY_NAME
+from response_generator.config.scoring_schema import LABELS_BY_ID, LABELS_BY_NAME
 from response_generator.config.section import Section
 from response_generator.errors import InputError
 

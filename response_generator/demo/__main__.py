@@ -1,7 +1,7 @@
 """Prepares the demo's models, once: `python -m response_generator.demo`.
 
-Writes the base model, the encoder of the classifiers, the emotion classifier and the gibberish classifier into assets/.
-Models that are already there are kept; one that was interrupted is made again.
+Writes into assets/: the base model, the encoder of the classifiers, the two classifiers that evaluate, and the two that
+choose pairs and replies. Models that are already there are kept; one that was interrupted is made again.
 """
 
 import sys

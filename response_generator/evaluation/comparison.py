@@ -7,6 +7,7 @@ from itertools import chain
 
 import numpy as np
 
+from response_generator.constants import BEST_OF
 from response_generator.evaluation.measured_models import estimate_model, measure_models, subtract_models
 from response_generator.evaluation.metric import Metric
 from response_generator.evaluation.metrics import list_metrics
@@ -173,6 +174,8 @@ def compare_models(
     if with_gold_target != rows:
         beside_gold, _ = measure_models(with_gold_target | gold, labels, of_one_model, resamples, seed)
     estimates = {model: estimate_model(of_one_model, each) for model, each in measured.items()}
+    for model in (model for model in rows if BEST_OF in model):
+        estimates[model] = {name: each for name, each in estimates[model].items() if not metrics[name].of_model}
     estimates[GOLD] = {name: estimate for name, estimate in estimates[GOLD].items() if metrics[name].on_gold}
 
     def subtract(model: str, other: str, found: dict[str, Measurements]) -> dict[str, Estimate]:

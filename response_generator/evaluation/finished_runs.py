@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from response_generator.config import paths, strict_json, validation
-from response_generator.config.schema import EvaluateArguments, EvaluationScoringArguments
+from response_generator.config.schema import EvaluateArguments
+from response_generator.config.scoring_schema import EvaluationScoringArguments
 from response_generator.config.validation import validate_arguments
-from response_generator.constants import ADAPTER
+from response_generator.constants import ADAPTER, BEST_OF
 from response_generator.errors import InputError
 from response_generator.evaluation import predictions_file
 from response_generator.evaluation.comparison import RESERVED_NAMES
@@ -32,7 +33,7 @@ class ComparedModel:
     """
 
     name: str | None
-    folders: list[Path]
+    folders: tuple[Path, ...]
 
     def describe(self) -> str:
         """The model with absolute paths, for args.json."""
@@ -42,7 +43,8 @@ class ComparedModel:
 
 @dataclass(frozen=True)
 class FinishedRuns:
-    """The adapters' predictions by model, and the args of every run by its short name."""
+    """The adapters' predictions by model, then the best of several ones where a model's runs have them, and the args of
+    every run by its short name."""
 
     rows: dict[str, list[Prediction]]
     arguments: dict[str, dict[str, Any]]
@@ -83,7 +85,7 @@ def parse_model(text: str) -> ComparedModel:
     if name in RESERVED_NAMES:
         name = f"./{name}"  # metrics.json uses it for something else
     try:
-        return ComparedModel(name, [Path(paths.expand_path(folder)) for folder in folders.split(",")])
+        return ComparedModel(name, tuple(Path(paths.expand_path(folder)) for folder in folders.split(",")))
     except ValueError as error:
         raise InputError(f"--compare: {text}: {error}") from error
 
@@ -107,17 +109,21 @@ def read_runs(models: list[ComparedModel]) -> FinishedRuns:
     errors = [message for name in others for message in find_differing_labels(first, name, arguments)]
     if errors:
         raise InputError(*errors)
-    by_run = {str(folder): read_adapter_predictions(folder, arguments[str(folder)]) for folder in folders}
+    found = {str(folder): read_adapter_predictions(folder, arguments[str(folder)]) for folder in folders}
+    by_run = {run: rows.pop("") for run, rows in found.items()}
     for name in others:
         errors += find_differing_classifiers(first, name, arguments) + find_changed_classifiers(first, name, arguments)
         errors += find_differing_prompts(first, name, by_run)
     if errors:
         raise InputError(*errors)
     short = shorten_paths(folders, {*given_names, *RESERVED_NAMES})
-    rows = {}
-    for model in models:
-        name = model.name or ",".join(short[folder] for folder in model.folders)
-        rows[name] = join_runs([by_run[str(folder)] for folder in model.folders])
+    names = {model: model.name or ",".join(short[folder] for folder in model.folders) for model in models}
+    rows = {name: join_runs([by_run[str(folder)] for folder in model.folders]) for model, name in names.items()}
+    for model, name in names.items():
+        first, *others = [found[str(folder)] for folder in model.folders]
+        for best_of in first:
+            if all(best_of in each for each in others):
+                rows[name + best_of] = join_runs([each[best_of] for each in (first, *others)])
     return FinishedRuns(rows, {short[folder]: arguments[str(folder)] for folder in folders})
 
 
@@ -144,11 +150,14 @@ def read_predictions_by_model(folder: Path, arguments: dict[str, Any]) -> dict[s
     return predictions_file.group_by_model(rows, labels)
 
 
-def read_adapter_predictions(folder: Path, arguments: dict[str, Any]) -> list[Prediction]:
+def read_adapter_predictions(folder: Path, arguments: dict[str, Any]) -> dict[str, list[Prediction]]:
+    """The replies of the adapter under "", and the best of several ones under " best of 6"."""
     by_model = read_predictions_by_model(folder, arguments)
     if ADAPTER not in by_model:
         raise InputError(f"--compare: {folder}: holds predictions of {', '.join(by_model)}; needed: of {ADAPTER!r}")
-    return by_model[ADAPTER]
+    return {
+        model.removeprefix(ADAPTER): rows for model, rows in by_model.items() if model.partition(BEST_OF)[0] == ADAPTER
+    }
 
 
 def find_run_errors(folder: Path) -> list[str]:

@@ -32,6 +32,7 @@ class Metric:
         in_tokens: depends on how a tokenizer splits text, so it is left out where the models count tokens differently.
         paired_test: differences between two models also get the p-value of a test.
         on_gold: also computed for the gold replies.
+        of_model: of the model itself and not of its replies, so a row with the best of several replies has none.
         phrase: completes "The adapter … more often than the baseline" in the conclusions.
         card: title of its card at the top of the report; None: it has none.
         price: what the conclusions call a clear rise of it, as a price of a gain, where it is no flaw by itself.
@@ -53,6 +54,7 @@ class Metric:
     in_tokens: bool = False
     paired_test: bool = False
     on_gold: bool = False
+    of_model: bool = False
     phrase: str | None = None
     card: str | None = None
     price: str | None = None

@@ -185,6 +185,7 @@ METRICS = (
         columns.gold_tokens,
         beside_gold=True,
         transform=np.exp,
+        of_model=True,
         card="perplexity of the gold replies",
         higher_is_better=False,
         **TOKENS,

@@ -1,16 +1,17 @@
-"""The steps of an evaluation up to the replies: check and tokenize everything, find what is left to do, generate."""
+"""The steps of an evaluation up to the replies: check and tokenize everything, find what is left to do, generate and
+choose."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 from response_generator.config.schema import EvaluateArguments
-from response_generator.constants import ADAPTER, BASELINE
+from response_generator.constants import ADAPTER, BASELINE, CANDIDATES_FILE, PREDICTIONS_FILE
 from response_generator.data.chat_template import ChatFormatter
 from response_generator.data.datasets import Dialogue, Pair
 from response_generator.data.pair_tokenization import TokenizedPairs, tokenize_pairs
-from response_generator.evaluation import pair_logprobs, predictions
+from response_generator.evaluation import best_of, pair_logprobs, predictions
 from response_generator.evaluation.scorers import check_scorers
 from response_generator.generation import batch_limit, method
 from response_generator.generation.generation_requests import (
@@ -26,6 +27,7 @@ from response_generator.modeling import base_model, inference, shared_base
 from response_generator.modeling.cpu_inference import fast_cpu_inference
 from response_generator.modeling.tokenizer import load_tokenizer
 from response_generator.runs.run_folder import RunFolder
+from response_generator.scoring.best_of import check_choosing_classifiers
 
 
 @dataclass(frozen=True)
@@ -42,14 +44,17 @@ class PreparedEvaluation:
 
 @dataclass(frozen=True)
 class RemainingWork:
-    """Batches that are not in the run folder yet, by model."""
+    """Batches that are not in the run folder yet, by model. `candidates` and `choices` are by the name of the row with
+    the best of the candidates."""
 
     replies: dict[str, list[predictions.RequestBatch]]
+    candidates: dict[str, list[predictions.RequestBatch]]
+    choices: dict[str, list[predictions.RequestBatch]]
     pairs: dict[str, list[pair_logprobs.PairBatch]]
 
     @property
-    def is_empty(self) -> bool:
-        return not any([*self.replies.values(), *self.pairs.values()])
+    def needs_model(self) -> bool:
+        return any([*self.replies.values(), *self.candidates.values(), *self.pairs.values()])
 
 
 def prepare_evaluation(args: EvaluateArguments, dialogues: list[Dialogue], pairs: list[Pair]) -> PreparedEvaluation:
@@ -59,6 +64,8 @@ def prepare_evaluation(args: EvaluateArguments, dialogues: list[Dialogue], pairs
         InputError: with what is wrong.
     """
     check_scorers(args.scoring, args.label_set, ((dialogue.index, dialogue.history) for dialogue in dialogues))
+    if args.best_of:
+        check_choosing_classifiers(args.best_of, args.label_set)
     adapters = resolve_adapters(args)
     tokenizer = load_tokenizer(args, adapters[ADAPTER])
     formatter = ChatFormatter.of(tokenizer, args.chat_template, args.label_set)
@@ -87,19 +94,39 @@ def resolve_adapters(args: EvaluateArguments) -> inference.Adapters:
     return {models[key]: adapter for key, adapter in adapters.items()}
 
 
-def generate_missing(args: EvaluateArguments, run: RunFolder, prepared: PreparedEvaluation) -> bool:
-    """Generates the replies, and computes the log-probabilities of pairs, that an earlier start has not left in the run
-    folder. The model is loaded only if there are any.
+def write_missing(args: EvaluateArguments, run: RunFolder, prepared: PreparedEvaluation) -> bool:
+    """Generates the replies, chooses the best ones, and computes the log-probabilities of pairs, that an earlier start
+    has not left in the run folder. The model is loaded only if it is needed.
 
     Returns:
         Whether there were any.
     """
-    tokenizer = prepared.tokenizer
-    params = SamplingParams(prepared.generation_config, args.seed, args.samples_per_prompt)
     limit = batch_limit.read_batch_limit(run, args.batch_size)
     remaining = find_remaining_work(args, run, prepared, limit) if limit else None
-    if remaining and remaining.is_empty:
+    if remaining is None or remaining.needs_model:
+        remaining = generate_missing(args, run, prepared, limit, remaining)
+    elif not any(remaining.choices.values()):
         return False
+    best_of.choose_replies(args, run.path, remaining.choices)  # when the model's memory is free again
+    return True
+
+
+def generate_missing(
+    args: EvaluateArguments,
+    run: RunFolder,
+    prepared: PreparedEvaluation,
+    limit: BatchLimit | None,
+    remaining: RemainingWork | None,
+) -> RemainingWork:
+    """Does what needs the model, and returns what there was to do.
+
+    Args:
+        limit, remaining: None where the limit is to be measured first.
+    """
+    tokenizer = prepared.tokenizer
+    params = SamplingParams(prepared.generation_config, args.seed, args.samples_per_prompt)
+    # Their random numbers are others than those of the replies.
+    candidate_params = replace(params, samples=best_of.count_candidates(args), first_sample=params.samples)
     model = inference.load_model(args, prepared.adapters)
     run.note_environment(base_model.describe_model(model))
     if not limit:
@@ -110,28 +137,40 @@ def generate_missing(args: EvaluateArguments, run: RunFolder, prepared: Prepared
         chosen = method.choose_method(model, params.config, args.generation_method, prepared.requests)
     run.note_environment({"generation_method": chosen})
 
-    def generate_batch(batch: predictions.RequestBatch, report: predictions.Report) -> list[Replies]:
-        return method.generate(chosen, model, batch, params, limit, report)
+    def write(name: str, file_name: str, batches: list[predictions.RequestBatch], params: SamplingParams) -> None:
+        def generate(batch: predictions.RequestBatch, report: predictions.Report) -> list[Replies]:
+            return method.generate(chosen, model, batch, params, limit, report)
+
+        predictions.generate_predictions(run.path / file_name, name, generate, batches, params.samples, tokenizer)
 
     shares_prompts = chosen == method.CONTINUOUS_BATCHING
     compute_logps = pair_logprobs.compute_pair_logps if shares_prompts else pair_logprobs.compute_pair_logps_apart
     compute_logps = partial(compute_logps, model, tokenizer.pad_token_id)
+    rows = {model: row for row, model in best_of.list_best_of(args, list(prepared.adapters)).items()}
     for name, adapter in prepared.adapters.items():
         with inference.use_adapter(model, adapter, name), fast_cpu_inference(model):
-            batches = remaining.replies[name]
-            predictions.generate_predictions(run.path, name, generate_batch, batches, params.samples, tokenizer)
+            write(name, PREDICTIONS_FILE, remaining.replies[name], params)
+            if name in rows:
+                write(rows[name], CANDIDATES_FILE, remaining.candidates[rows[name]], candidate_params)
             pair_logprobs.write_pair_logps(run.path, name, compute_logps, remaining.pairs.get(name, []))
-    return True
+    return remaining
 
 
 def find_remaining_work(
     args: EvaluateArguments, run: RunFolder, prepared: PreparedEvaluation, limit: BatchLimit
 ) -> RemainingWork:
     """What an earlier start of the same run has not done yet; see `find_remaining_batches` for errors."""
+
+    def find(file_name: str, models: list[str], samples: int) -> dict[str, list[predictions.RequestBatch]]:
+        batches = split_requests(prepared.requests, prepared.generation_config, samples, limit)
+        return predictions.find_remaining_batches(run.path / file_name, models, batches, samples, args.label_set)
+
     names = list(prepared.adapters)
-    batches = split_requests(prepared.requests, prepared.generation_config, args.samples_per_prompt, limit)
-    replies = predictions.find_remaining_batches(run.path, names, batches, args.samples_per_prompt, args.label_set)
+    rows = list(best_of.list_best_of(args, names))
+    replies = find(PREDICTIONS_FILE, [*names, *rows], args.samples_per_prompt)
+    choices = {row: replies.pop(row) for row in rows}
+    candidates = find(CANDIDATES_FILE, rows, best_of.count_candidates(args)) if rows else {}
     pairs = {}
     if prepared.held_out:
         pairs = pair_logprobs.find_remaining_batches(run.path, names, prepared.held_out)
-    return RemainingWork(replies, pairs)
+    return RemainingWork(replies, candidates, choices, pairs)

@@ -1,4 +1,6 @@
-"""Writing predictions.jsonl: rows are appended batch by batch while a model generates, and classified at the end."""
+"""Writing predictions.jsonl: rows are appended batch by batch while a model generates, and classified at the end.
+
+candidates.jsonl, of which the best replies become rows of predictions.jsonl, has the same form."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -7,8 +9,8 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from response_generator.config.schema import EvaluationScoringArguments
-from response_generator.constants import PREDICTIONS_FILE, THROUGHPUT_FILE
+from response_generator.config.scoring_schema import EvaluationScoringArguments
+from response_generator.constants import CANDIDATES_FILE, THROUGHPUT_FILE
 from response_generator.errors import InputError, RunError
 from response_generator.evaluation.predictions_file import (
     Prediction,
@@ -32,20 +34,22 @@ def row_key(row: Prediction) -> tuple:
     return row.get("model"), row.get("index"), row.get("target_emotion"), row.get("sample")
 
 
+def list_keys(model: str, batch: RequestBatch, samples: int) -> list[tuple]:
+    """The keys of the rows of a batch."""
+    return [(model, *request.key, sample) for request in batch for sample in range(samples)]
+
+
 def find_remaining_batches(
-    folder: Path, models: Sequence[str], batches: list[RequestBatch], samples: int, labels: Labels
+    file: Path, models: Sequence[str], batches: list[RequestBatch], samples: int, labels: Labels
 ) -> dict[str, list[RequestBatch]]:
-    """The batches that each model still has to generate, given what an earlier start has left in `folder`.
+    """The batches that each model still has to generate, given what an earlier start has left in the file.
 
     Raises:
         InputError: when the rows there are of other prompts.
     """
-
-    def list_keys(model: str, batch: RequestBatch) -> list[tuple]:
-        return [(model, *request.key, sample) for request in batch for sample in range(samples)]
-
-    file = folder / PREDICTIONS_FILE
-    rows, remaining = batch_rows.find_remaining(file, models, batches, list_keys, row_key)
+    rows, remaining = batch_rows.find_remaining(
+        file, models, batches, lambda model, batch: list_keys(model, batch, samples), row_key
+    )
     requests = {request.key: request for batch in batches for request in batch}
     for line, row in enumerate(map(add_gold_target, rows), 1):
         message = find_row_error(row, list_generated_fields(labels), labels)
@@ -60,50 +64,80 @@ def find_remaining_batches(
         print(f"{file}: {len(rows)} replies are already there")
     if distributed.is_main_process():
         # A full disk may have cut off the last line.
-        entries = json_lines.read_jsonl(folder / THROUGHPUT_FILE, allow_truncated_tail=True)
-        json_lines.write_jsonl(folder / THROUGHPUT_FILE, entries)
+        throughput = file.with_name(THROUGHPUT_FILE)
+        json_lines.write_jsonl(throughput, json_lines.read_jsonl(throughput, allow_truncated_tail=True))
     return remaining
 
 
 def generate_predictions(
-    folder: Path,
+    file: Path,
     model_name: str,
     generate: Callable[[RequestBatch, Report], list[Replies]],
     batches: list[RequestBatch],
     samples: int,
     tokenizer: PreTrainedTokenizerBase,
 ) -> None:
-    """Generates for `batches`, appends the rows of each to predictions.jsonl and its speed to throughput.jsonl.
+    """Generates for `batches`, appends the rows of each to the file and its speed to throughput.jsonl.
 
     Args:
+        file: predictions.jsonl or candidates.jsonl.
         generate: returns the replies to the requests of a batch, and reports those that are finished on the way.
 
     Raises:
         KeyboardInterrupt: with a message that says how to continue.
         RunError: when the model computes no finite number.
     """
+    is_candidate = file.name == CANDIDATES_FILE
+
+    def predict(batch: RequestBatch, report: Callable[[int], Any]) -> list[Prediction]:
+        replies = generate(batch, lambda finished: report(len(finished) * samples))
+        check_gold_logps(replies)
+        return [row for each in replies for row in to_records(model_name, each, tokenizer)]
+
+    def measure(rows: list[Prediction]) -> dict[str, int]:
+        # A candidate is no reply of the model yet: its tokens and its time are what the chosen reply costs.
+        return {"replies": 0 if is_candidate else len(rows), "new_tokens": sum(row["new_tokens"] for row in rows)}
+
+    task = f"{model_name}: generating"
+    write_batches(file, model_name, task, batches, samples, predict, measure)
+
+
+def write_batches(
+    file: Path,
+    model_name: str,
+    task: str,
+    batches: list[RequestBatch],
+    samples: int,
+    predict: Callable[[RequestBatch, Callable[[int], Any]], list[Prediction]],
+    measure: Callable[[list[Prediction]], dict[str, int]],
+) -> None:
+    """Appends the rows of each batch to the file, and to throughput.jsonl what they count and the seconds they took.
+
+    Args:
+        task: the title of the progress bar.
+        samples: rows of each prompt.
+        predict: returns the rows of a batch; it may report how many more it has.
+        measure: what the rows count as, `{"replies", "new_tokens"}`.
+
+    Raises:
+        KeyboardInterrupt: with a message that says how to continue.
+    """
     if not batches:
         return
     written = 0
-    with batch_rows.progress_bar(f"{model_name}: generating", sum(map(len, batches)) * samples, "reply") as bar:
-
-        def predict(batch: RequestBatch) -> list[Prediction]:
-            replies = generate(batch, lambda finished: bar.update(len(finished) * samples))
-            check_gold_logps(replies)
-            return [row for each in replies for row in to_records(model_name, each, tokenizer)]
+    with batch_rows.progress_bar(task, sum(map(len, batches)) * samples, "reply") as bar:
 
         def log_speed(rows: list[Prediction], seconds: float) -> None:
             nonlocal written
             written += len(rows)
             bar.update(written - bar.n)  # of all processes
-            new_tokens = sum(row["new_tokens"] for row in rows)
-            speed = {"model": model_name, "replies": len(rows), "new_tokens": new_tokens, "seconds": round(seconds, 3)}
-            json_lines.append_jsonl(folder / THROUGHPUT_FILE, [speed])
+            speed = {"model": model_name, **measure(rows), "seconds": round(seconds, 3)}
+            json_lines.append_jsonl(file.with_name(THROUGHPUT_FILE), [speed])
 
         try:
-            batch_rows.map_batches(folder / PREDICTIONS_FILE, batches, predict, log_speed)
+            batch_rows.map_batches(file, batches, lambda batch: predict(batch, bar.update), log_speed)
         except KeyboardInterrupt as interruption:
-            message = f"the finished batches are in {folder / PREDICTIONS_FILE}; run the same command again to continue"
+            message = f"the finished batches are in {file}; run the same command again to continue"
             raise KeyboardInterrupt(message) from interruption
 
 
@@ -151,7 +185,8 @@ def to_records(model: str, replies: Replies, tokenizer: PreTrainedTokenizerBase)
 
 
 def read_throughput(folder: Path) -> dict[str, dict[str, float]]:
-    """`{model: {"replies_per_second", "new_tokens_per_second"}}` over all starts of a run; empty without a file."""
+    """`{model: {"replies_per_second", "new_tokens_per_second", "generated_tokens_per_reply"}}` over all starts of a
+    run; empty without a file. Of the best of several replies, all tokens that were generated count."""
     totals: dict[str, dict[str, float]] = {}
     for entry in json_lines.read_jsonl(folder / THROUGHPUT_FILE, allow_truncated_tail=True):
         total = totals.setdefault(entry["model"], dict.fromkeys(("replies", "new_tokens", "seconds"), 0.0))
@@ -159,8 +194,9 @@ def read_throughput(folder: Path) -> dict[str, dict[str, float]]:
             total[name] += entry[name]
     return {
         model: {f"{name}_per_second": total[name] / total["seconds"] for name in ("replies", "new_tokens")}
+        | {"generated_tokens_per_reply": total["new_tokens"] / total["replies"]}
         for model, total in totals.items()
-        if total["seconds"]
+        if total["seconds"] and total["replies"]
     }
 
 

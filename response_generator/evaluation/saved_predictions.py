@@ -8,6 +8,7 @@ from typing import Any
 
 from response_generator.config import strict_json
 from response_generator.config.schema import EvaluateArguments
+from response_generator.config.scoring_conflicts import find_shared_classifiers
 from response_generator.constants import PAIR_LOGPS_FILE, THROUGHPUT_FILE
 from response_generator.data.pair_tokenization import DROPPED_PAIRS
 from response_generator.data.reading import SKIPPED_ROWS
@@ -92,6 +93,17 @@ class SavedPredictions:
         if measured is not None and measured != wanted:
             raise InputError(f"heldout_pairs.dataset: {self.folder} measured the pairs of {measured}; name these")
         pair_logprobs.read_reward_margins(self.folder, arguments.heldout_pairs)  # before the replies are classified
+
+    def check_classifiers(self, arguments: EvaluateArguments) -> None:
+        """Checks that no classifier judges replies that it has chosen.
+
+        Raises:
+            InputError: when one of `scoring` chose the best replies of the earlier run.
+        """
+        judging, choosing = arguments.scoring.model_dump(), (self.arguments.get("best_of") or {}).get("scoring", {})
+        errors = [f"{self.place}: {message}" for message in find_shared_classifiers(judging, choosing)]
+        if errors:
+            raise InputError(*errors)
 
     def left_out(self) -> dict[str, int]:
         """Counts of skipped rows and dropped pairs, from the earlier run's metrics.json."""

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from itertools import chain
 from typing import Any
 
-from response_generator.config.schema import EvaluationScoringArguments
+from response_generator.config.scoring_schema import EvaluationScoringArguments
 from response_generator.evaluation.predictions_file import Prediction
 from response_generator.evaluation.scores import list_scorers
 from response_generator.labels import Labels

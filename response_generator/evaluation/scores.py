@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from response_generator.config.schema import EvaluationScoringArguments
+from response_generator.config.scoring_schema import EvaluationScoringArguments
 from response_generator.config.source_list import list_sources
 from response_generator.evaluation.predictions_file import EMOTION_LIST, Prediction, has_gold_target
 from response_generator.labels import Labels

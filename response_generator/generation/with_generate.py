@@ -20,8 +20,7 @@ def generate_replies(model: PeftModel, requests: Sequence[GenerationRequest], pa
     Each draw has a seed of its own, made of the run's seed, the sample and the first request. So a reply depends on the
     other requests of its batch, but neither on what was drawn before it nor on the process that draws it.
     """
-    # Fields left empty would be filled from the model's own generation_config.json.
-    model.generation_config = model.get_base_model().generation_config = params.config
+    set_generation_config(model, params.config)
     texts = [(request.prompt_ids, request.gold_ids) for request in requests]
     has_gold = any(request.gold_ids for request in requests)
     logps = completion_logps(model, texts, params.config.pad_token_id) if has_gold else [0.0] * len(requests)
@@ -34,6 +33,13 @@ def generate_replies(model: PeftModel, requests: Sequence[GenerationRequest], pa
         Replies(request, list(samples), logp)
         for request, samples, logp in zip(requests, zip(*drawn, strict=True), logps, strict=True)
     ]
+
+
+def set_generation_config(model: PeftModel | PreTrainedModel, config: GenerationConfig) -> None:
+    """Fields left empty would be filled from the model's own generation_config.json."""
+    model.generation_config = config
+    if isinstance(model, PeftModel):
+        model.get_base_model().generation_config = config
 
 
 def draw_seed(seed: int, sample: int, row: int) -> int:

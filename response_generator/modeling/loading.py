@@ -11,7 +11,6 @@ from transformers import (
     set_seed,
 )
 
-from response_generator.config.hub_sources import fetch_adapter
 from response_generator.config.library import library_keywords
 from response_generator.config.schema import LoadingArguments
 from response_generator.config.sources import find_hub_revision, strip_local_folders
@@ -25,6 +24,7 @@ from response_generator.modeling.base_config import build_meta_model, check_load
 from response_generator.modeling.base_model import load_base
 from response_generator.modeling.module_patterns import find_pattern_errors
 from response_generator.modeling.tokenizer import load_tokenizer
+from response_generator.runs.hub_sources import fetch_adapter
 
 
 def find_adapter(key: str, name: str, arguments: LoadingArguments) -> AdapterFile:

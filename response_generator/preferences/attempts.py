@@ -4,11 +4,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from response_generator.config.preference_schema import PreferenceDataArguments, RewardArguments
+from response_generator.config.preference_schema import PreferenceDataArguments
+from response_generator.config.scoring_schema import RewardArguments
 from response_generator.data.datasets import Dialogue, Pair, ReplyLabels
 from response_generator.preferences.filters import find_failed_filter
-from response_generator.preferences.reward import compute_reward
 from response_generator.scoring.classifiers import LabelProbs
+from response_generator.scoring.reward import compute_reward
 from response_generator.scoring.rules import ends_with_punctuation
 
 SAME_REPLIES = "all replies are the same"

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from response_generator.config.dataset_schema import FilterArguments, FilteredPairDatasetArguments
-from response_generator.config.schema import ScoringArguments
+from response_generator.config.scoring_schema import ScoringArguments
 from response_generator.data.datasets import Pair, ReplyLabels, Skipped
 from response_generator.data.pair_text import get_reply_text
 from response_generator.data.reading import count_skipped

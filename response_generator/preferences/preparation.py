@@ -6,7 +6,7 @@ from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 from response_generator.config.dataset_schema import FilterArguments
 from response_generator.config.preference_schema import PreferenceDataArguments
-from response_generator.config.schema import ScoringArguments
+from response_generator.config.scoring_schema import ScoringArguments
 from response_generator.constants import ADAPTER, CLEAN
 from response_generator.data.chat_template import ChatFormatter
 from response_generator.data.datasets import Dialogue

@@ -41,8 +41,10 @@ def evaluate(args: EvaluateArguments, run: RunFolder, rows: Rows, dry_run: bool)
 
     run.start()
     tracker = Tracker.start(args.wandb, run.path, run.arguments)
-    if pipeline.generate_missing(args, run, prepared):
+    if pipeline.write_missing(args, run, prepared):
         run.note_commits(commits.find_adapter_and_dataset_commits(args))
+        if args.best_of:
+            run.note_commits(commits.find_classifier_commits(args.best_of.scoring, "best_of.scoring."))
     batch_rows.shutdown_distributed()
     if not distributed.is_main_process():
         return
@@ -66,6 +68,7 @@ def score_again(args: EvaluateArguments, run: RunFolder, place: Path, dry_run: b
     generated = source.rows(args.label_set)
     scorers.check_scorers(args.scoring, args.label_set, ((row["index"], row["history"]) for row in generated))
     source.check_preferences(args)
+    source.check_classifiers(args)
     quality = read_quality_of(args)
     print(f"{place}: {len(generated)} replies of {', '.join({row['model']: 1 for row in generated})}")
     if dry_run or not distributed.is_main_process():

@@ -112,6 +112,12 @@ def map_batches(
         report(rows, time.monotonic() - start_seconds)
 
 
+def read_rows(file: Path) -> list[Row]:
+    """The rows of a file that the main process has written, in every process."""
+    (rows,) = broadcast_object_list([json_lines.read_jsonl(file) if distributed.is_main_process() else None])
+    return rows
+
+
 def progress_bar(task: str, total: int, unit: str) -> tqdm:
     """Returns a progress bar that only the main process shows."""
     return tqdm(total=total, desc=task, unit=unit, dynamic_ncols=True, disable=not distributed.is_main_process())

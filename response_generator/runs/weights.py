@@ -12,8 +12,8 @@ from pathlib import Path
 import xxhash
 
 from response_generator.config import model_files
-from response_generator.config.hub_sources import find_cached_commit
 from response_generator.config.sources import is_commit, is_local, split_revision
+from response_generator.runs.hub_sources import find_cached_commit
 
 Identity = dict[str, str]  # {file: digest} of a local folder, {"commit": commit} of a hub repository
 

@@ -7,7 +7,7 @@ import torch
 from tqdm.auto import tqdm
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
-from response_generator.config.schema import EvaluationScoringArguments, ScoringArguments
+from response_generator.config.scoring_schema import EvaluationScoringArguments, ScoringArguments
 from response_generator.config.source_list import list_sources
 from response_generator.config.sources import SourceKind, from_pretrained_keywords
 from response_generator.errors import InputError

@@ -9,7 +9,7 @@ import numpy as np
 from tqdm.auto import tqdm
 from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 
-from response_generator.config.schema import EvaluationScoringArguments
+from response_generator.config.scoring_schema import EvaluationScoringArguments
 from response_generator.config.sources import from_pretrained_keywords
 from response_generator.data.datasets import Message
 from response_generator.data.pair_text import get_reply_text

@@ -12,6 +12,7 @@ class StubWriter:
     in messages, and finds the second label in every reply."""
 
     names = ("SFT", "DPO", "base")
+    wait_note = ""
 
     def __init__(self, labels: Labels = EMOTION_LABELS):
         self.label_set = labels

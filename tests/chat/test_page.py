@@ -2,9 +2,11 @@
 
 import json
 import re
+from threading import Event
 
 import pytest
 from browser_pages import watch_page
+from script_process import HANG_SECONDS
 from stub_writer import StubWriter
 from test_server import serve
 from tiny_models import EMOTION_LABELS
@@ -105,6 +107,36 @@ def test_a_reply_is_shown_while_it_is_written_and_can_be_stopped(page, chat_writ
     say(page, "Tell me more .")
     assert page.locator(".said").count() == 2
     assert page.locator("#error").is_hidden()
+
+
+class WaitingWriter(StubWriter):
+    """Writes a reply that is not shown on the way, once `goes_on` is set."""
+
+    wait_note = "writing 6 replies"
+
+    def __init__(self):
+        super().__init__()
+        self.goes_on = Event()
+
+    def write(self, history, emotion, name, seed, show):
+        show(name, "")
+        assert self.goes_on.wait(HANG_SECONDS)
+        return super().write(history, emotion, name, seed, show)
+
+
+def test_while_the_best_of_several_replies_is_chosen_the_page_says_so(browser):
+    writer = WaitingWriter()
+    with serve(writer) as server:
+        address = f"http://127.0.0.1:{server.server_address[1]}/"
+        with watch_page(browser, address) as (page, _):
+            page.locator("[name=adapter] option").nth(2).wait_for(state="attached")
+            page.locator("[name=text]").fill(MESSAGE)
+            page.locator("[name=text]").press("Enter")
+            page.locator(".answer .labels", has_text="writing 6 replies").wait_for()
+            writer.goes_on.set()
+            wait_for_reply(page)
+            assert page.locator(".answer p").inner_text() == "SFT with seed 42 after 1"
+            assert "writing" not in page.locator("#turns").inner_text()
 
 
 def test_a_reload_keeps_the_dialogue_and_another_tab_has_its_own(page, address):

@@ -11,8 +11,9 @@ from conftest import ROOT, read_args, read_json
 from response_generator.config.chat_schema import ChatArguments
 from response_generator.config.dataset_schema import FilterArguments
 from response_generator.config.library import library_keywords
-from response_generator.config.preference_schema import PreferenceDataArguments, RewardArguments
+from response_generator.config.preference_schema import PreferenceDataArguments
 from response_generator.config.schema import EvaluateArguments
+from response_generator.config.scoring_schema import RewardArguments
 from response_generator.config.training_schema import ClassifierArguments, DPOArguments
 from response_generator.config.validation import add_defaults, validate_arguments
 from response_generator.errors import InputError

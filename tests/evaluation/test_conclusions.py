@@ -7,6 +7,7 @@ from test_metrics import LABELS, row
 from tiny_models import EMOTION_LABELS
 
 from response_generator.evaluation.comparison import GOLD, compare_models
+from response_generator.evaluation.reporting.cards import build_cards
 from response_generator.evaluation.reporting.conclusions import draw_conclusions, explain_noise, is_clear_change
 from response_generator.evaluation.statistics.estimates import Estimate
 
@@ -180,3 +181,17 @@ def test_an_undecided_preference_is_reported_as_chance():
     assert undecided.endswith("mean margin 0.10; 1 margin(s) of exactly 0; this could be chance (50 %).")
     decided = draw_conclusions(evaluated(BASELINE, ADAPTER, margins=np.linspace(0.1, 2, 30)))[-2]
     assert decided.endswith("mean margin 1.05.")
+
+
+def test_the_best_of_several_replies_is_a_model_but_the_pairs_are_the_adapters():
+    rows = {"baseline": rows_of(BASELINE), "adapter": rows_of(ADAPTER), "baseline best of 6": rows_of([True] * 60)}
+    margins = np.linspace(0.1, 2, 30)
+    found = compare_models(rows, EMOTION_LABELS, LABELS, RESAMPLES, seed=1, margins=margins)
+    said = draw_conclusions(found)
+    better = "The baseline best of 6 follows the target emotion more often than the baseline: "
+    assert any(each.startswith(better) for each in said)
+    assert any("the adapter prefers the chosen reply" in each for each in said)
+    assert "gold_perplexity" in found.differences["adapter"]
+    assert "gold_perplexity" not in {**found.differences["baseline best of 6"], **found.estimates["baseline best of 6"]}
+    (card,) = [card for card in build_cards(found) if card.title == "perplexity of the gold replies"]
+    assert [name for name, _ in card.rows] == ["baseline", "adapter"]

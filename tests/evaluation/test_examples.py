@@ -50,6 +50,13 @@ def test_equal_replies_are_said_to_be_equal_and_other_numbers_of_models_show_non
     assert show(capsys, a=rows, b=make_rows(["x", "y"]), c=rows) == ""
 
 
+def test_of_more_models_baseline_and_adapter_are_shown(capsys):
+    replies = {"baseline": "x", "adapter": "y", "baseline best of 3": "z"}
+    shown = show(capsys, **{model: make_rows([reply, reply + reply]) for model, reply in replies.items()})
+    assert "the first 2 of 2 prompts" in shown
+    assert re.findall(r"\b[xyz]+\b", shown) == ["x", "y", "xx", "yy"]
+
+
 def test_control_characters_do_not_reach_the_terminal(capsys):
     shown = show(capsys, baseline=make_rows(["plain"]), adapter=make_rows(["\x1b]0;title\x07 red\n[bold]text"]))
     assert "\x1b" not in shown and "\x07" not in shown

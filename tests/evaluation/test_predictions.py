@@ -59,15 +59,17 @@ def test_an_interrupted_run_says_where_it_stands(tmp_path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt, match="predictions.jsonl; run the same command again to continue"):
-        predictions.generate_predictions(tmp_path, "adapter", stop, [[None]], 1, None)
+        predictions.generate_predictions(tmp_path / "predictions.jsonl", "adapter", stop, [[None]], 1, None)
 
 
 def test_a_speed_that_was_cut_off_does_not_end_the_run(tmp_path):
     """A full disk leaves half a line, and the next start would write behind it."""
     speed = {"model": "adapter", "replies": 4, "new_tokens": 40, "seconds": 2.0}
     (tmp_path / "throughput.jsonl").write_text(json.dumps(speed) + '\n{"model": "ada', encoding="utf-8")
-    predictions.find_remaining_batches(tmp_path, ["adapter"], [], 1, EMOTION_LABELS)
-    predictions.generate_predictions(tmp_path, "adapter", lambda batch, report: [], [[None]], 1, None)
+    predictions.find_remaining_batches(tmp_path / "predictions.jsonl", ["adapter"], [], 1, EMOTION_LABELS)
+    predictions.generate_predictions(
+        tmp_path / "predictions.jsonl", "adapter", lambda batch, report: [], [[None]], 1, None
+    )
     assert predictions.read_throughput(tmp_path)["adapter"]["replies_per_second"] == pytest.approx(2, rel=0.1)
 
 
@@ -78,7 +80,9 @@ def predict(model, formatter, requests, name: str, folder: Path) -> list[dict]:
         params = SamplingParams(config, seed=0, samples=1)
         return method.generate(name, model, batch, params, BatchLimit(6), report)
 
-    predictions.generate_predictions(folder, "adapter", generate, [requests], 1, formatter.tokenizer)
+    predictions.generate_predictions(
+        folder / "predictions.jsonl", "adapter", generate, [requests], 1, formatter.tokenizer
+    )
     return read_lines(folder / "predictions.jsonl")
 
 

@@ -125,11 +125,12 @@ def test_the_metrics_of_the_conclusions_are_shown_and_the_others_are_in_the_repo
     (lines,) = render(found, 150)
     titles = [re.split(r"  +", line)[0] for line in lines[2:] if re.search(r"  +[\d–]", line)]
     assert titles == ON_TERMINAL
-    terminal_table.show_table(found, {"adapter": {"replies_per_second": 4.5, "new_tokens_per_second": 95.0}})
+    speed = {"replies_per_second": 4.5, "new_tokens_per_second": 95.0, "generated_tokens_per_reply": 21.1}
+    terminal_table.show_table(found, {"adapter": speed})
     printed = capsys.readouterr().out
     assert "evaluation of 70 prompts; rates in %, differences in points, [95 % interval]\n" in printed
     assert "All metrics, also those of each emotion, are in report.html.\n" in printed
-    assert "adapter: 4.50 replies/s, 95.0 new tokens/s\n" in printed
+    assert "adapter: 4.50 replies/s, 95.0 new tokens/s, 21.1 generated tokens per reply\n" in printed
     sentences = [line for line in printed.splitlines() if line.startswith("- ")]
     assert [f"- {conclusion}" for conclusion in draw_conclusions(found)] == sentences
     assert max(map(len, sentences)) > LOG_WIDTH  # in a file a sentence is one line

@@ -6,7 +6,7 @@ import pytest
 from tiny_models import EMOTION_LABELS
 
 from response_generator.config.dataset_schema import FilterArguments
-from response_generator.config.preference_schema import RewardArguments
+from response_generator.config.scoring_schema import RewardArguments
 from response_generator.data.datasets import Dialogue
 from response_generator.preferences.attempts import Attempt, find_early_failure, score_attempt, select_pairs
 from response_generator.scoring.classifiers import LabelProbs

@@ -9,7 +9,7 @@ from conftest import read_json
 from sklearn.linear_model import LogisticRegression
 from tiny_models import EMOTION_LABELS, write_tiny_classifier
 
-from response_generator.config.schema import ScoringArguments
+from response_generator.config.scoring_schema import ScoringArguments
 from response_generator.errors import InputError
 from response_generator.runs import weights
 from response_generator.scoring.calibration import Calibration, fit_calibration, read_calibration, write_calibration

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from tiny_models import EMOTION_LABELS, write_tiny_classifier
 
-from response_generator.config.schema import EvaluationScoringArguments, ScoringArguments
+from response_generator.config.scoring_schema import EvaluationScoringArguments, ScoringArguments
 from response_generator.errors import InputError
 from response_generator.labels import DAILY_DIALOG_EMOTIONS, Labels
 from response_generator.scoring.classifiers import (

@@ -9,7 +9,7 @@ import torch
 from tiny_models import demo_rows
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from response_generator.config.schema import EvaluationScoringArguments
+from response_generator.config.scoring_schema import EvaluationScoringArguments
 from response_generator.errors import InputError
 from response_generator.scoring import fit
 from response_generator.scoring.fit import Reply

@@ -15,7 +15,7 @@ from test_interruptions import once
 from tiny_models import EMOTION_LABELS, demo_rows
 
 from response_generator import classifier
-from response_generator.config.schema import ScoringArguments
+from response_generator.config.scoring_schema import ScoringArguments
 from response_generator.programs import classifier_run
 from response_generator.scoring.classifiers import load_emotion_classifier
 from response_generator.scoring.quality import ClassifierQuality, measure_dataset, read_quality

@@ -18,6 +18,7 @@ from response_generator.labels import DAILY_DIALOG_EMOTIONS
 from response_generator.modeling.adapter_file import AdapterFile
 from response_generator.preferences import __main__ as preferences
 from response_generator.preferences.filters import filter_pairs
+from response_generator.programs import demo_run
 
 SPLITS = ("train", "validation", "test")
 
@@ -80,6 +81,14 @@ def test_the_classifiers_of_pairs_and_evaluation_share_no_texts():
     evaluation = {text for text, _ in classifiers.collect_utterances(("train",))}
     assert len({text for text, _ in train} & evaluation) <= 3  # the same everyday sentence in two dialogues
     assert len({text for text, _ in train} & {text for text, _ in held_out}) <= 3
+
+
+def test_make_assets_writes_every_model_that_the_args_of_the_demo_name():
+    files = (ROOT / "args" / "demo").glob("*.json")
+    named = {name for file in files for name in re.findall(r'"assets/(\w+)"', file.read_text(encoding="utf-8"))}
+    named |= set(re.findall(r'"assets/(\w+)"', (ROOT / "args" / "models" / "smollm2.json").read_text(encoding="utf-8")))
+    assert named >= {"base_model", "emotion_classifier", "pair_emotion_classifier"}
+    assert named <= set(demo_run.WRITERS)
 
 
 @pytest.mark.slow

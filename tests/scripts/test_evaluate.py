@@ -16,7 +16,7 @@ from test_processes import ACCELERATE, launched
 from tiny_models import demo_rows
 
 import evaluate
-from response_generator.config.schema import ScoringArguments
+from response_generator.config.scoring_schema import ScoringArguments
 from response_generator.evaluation.predictions_file import GENERATED_FIELDS
 from response_generator.scoring.classifiers import load_emotion_classifier
 

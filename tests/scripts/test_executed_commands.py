@@ -81,7 +81,6 @@ SHOWN_ROWS = {
 }
 # What is removed before the commands that contain these words.
 REMOVED = {
-    "demo.pair_classifiers": ("assets/pair_emotion_classifier", "assets/pair_gibberish_classifier"),
     # A reader has run these either with the rows of the hub or with rows of their own.
     "qwen3/sft_arg.json --set dataset.path=my_data": ("runs/qwen3/sft",),
     "qwen3/preference_arg.json --set dataset.path=my_data": ("runs/qwen3/preferences",),
@@ -98,10 +97,6 @@ WRITTEN = {
     "response_generator.blind_test": ("blind_test.html", "key.json"),
     "response_generator.config.documentation": ("configuration.md",),
     "response_generator.config.json_schema": ("definitions.json", "dpo.json", "chat.json"),
-    "response_generator.demo.pair_classifiers": (
-        "pair_emotion_classifier/model.safetensors",
-        "pair_gibberish_classifier/model.safetensors",
-    ),
 }
 # Of commands that name no folder.
 OUTPUT_FOLDERS = {
@@ -109,7 +104,6 @@ OUTPUT_FOLDERS = {
     "response_generator.blind_test": "evaluation/blind_test",
     "response_generator.config.documentation": ".",
     "response_generator.config.json_schema": "schemas",
-    "response_generator.demo.pair_classifiers": "assets",
 }
 
 

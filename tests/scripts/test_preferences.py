@@ -13,11 +13,11 @@ from tiny_models import EMOTION_LABELS, demo_rows, write_tiny_classifier
 import fine_tune_dpo
 from response_generator.cli import command_line
 from response_generator.config.dataset_schema import DatasetArguments
-from response_generator.config.preference_schema import RewardArguments
+from response_generator.config.scoring_schema import RewardArguments
 from response_generator.data.reading import read_pairs
 from response_generator.preferences import __main__ as preferences
-from response_generator.preferences.reward import compute_reward
 from response_generator.scoring.classifiers import LabelProbs
+from response_generator.scoring.reward import compute_reward
 
 SCRIPT = "response_generator/preferences/__main__.py"
 PROMPTS = 24

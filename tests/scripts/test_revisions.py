@@ -11,7 +11,6 @@ from local_hub import LocalHub
 from script_runs import run_new_interpreter, script_environment
 from tiny_models import demo_rows
 
-from response_generator.config.hub_sources import find_hub_errors
 from response_generator.config.source_list import Source
 from response_generator.config.sources import (
     SourceKind,
@@ -23,6 +22,7 @@ from response_generator.config.sources import (
     split_revision,
 )
 from response_generator.evaluation.saved_predictions import SavedPredictions
+from response_generator.runs.hub_sources import find_hub_errors
 
 OLD, NEW = "1" * 40, "2" * 40
 REPOSITORIES = ("base", "adapter", "emotion", "gibberish")

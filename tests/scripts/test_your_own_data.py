@@ -28,7 +28,6 @@ DATA = ("dataset", "eval_dataset", "datasets", "eval_datasets", "calibration")
 LABELS = ["polite", "rude"]
 OWN_LABELS = dict.fromkeys(("neutral", "fear", "sadness", "surprise"), LABELS[0])
 OWN_LABELS |= dict.fromkeys(("anger", "disgust", "happiness"), LABELS[1])
-PAIR_CLASSIFIERS = ".venv/bin/python -m response_generator.demo.pair_classifiers"  # executed for docs/demo.md
 
 
 @pytest.fixture
@@ -76,7 +75,7 @@ def test_the_page_leads_to_an_aligned_adapter(folder, monkeypatch, capfd):
     variables, counts = {}, {"sh": 0, "python": 0, "rows": 0}
     for kind, text in list_steps():
         if kind == "sh":
-            if text not in {*NOT_EXECUTED, PAIR_CLASSIFIERS}:
+            if text not in NOT_EXECUTED:
                 run_command(text, monkeypatch)
         elif kind == "python":
             exec(compile(name_own_labels(text), "docs/your-own-data.md", "exec"), variables)

@@ -9,6 +9,7 @@ const NO_ANSWER = "the server does not answer";
 const ID_KEY = "dialogue"; // in the session storage, which a reload of this tab keeps
 let state = null;
 let running = null; // the AbortController of the request that is being answered
+let requests = 0; // sent so far
 
 function post(action, values = {}, signal = undefined) {
   const body = JSON.stringify({ dialogue: state ? state.dialogue : "", ...values });
@@ -32,23 +33,27 @@ async function readLines(response, receive) {
   }
 }
 
-// Sends an action that writes no reply, and shows the dialogue after it. Returns whether it succeeded.
+// Sends an action that writes no reply, and shows the dialogue after it, unless another request was sent meanwhile,
+// whose answer is newer. Returns whether it succeeded.
 async function change(action, values = {}) {
+  const number = ++requests;
   let message = "";
   try {
     const response = await post(action, values);
-    if (response.ok) state = await response.json();
-    else message = await readError(response);
+    const answer = response.ok ? await response.json() : null;
+    if (!answer) message = await readError(response);
+    else if (number === requests) state = answer;
   } catch {
     message = NO_ANSWER;
   }
-  showDialogue();
+  if (number === requests) showDialogue();
   showError(message);
   return !message;
 }
 
 // Sends an action that writes replies, and shows their parts as they arrive. Returns whether it succeeded.
 async function write(action, values = {}) {
+  requests += 1;
   running = new AbortController();
   showError("");
   showBusy(true);
@@ -113,7 +118,7 @@ function showParts(text) {
   turns.append(answers);
   return (adapter, part) => {
     if (!paragraphs[adapter]) {
-      const answer = createReply(adapter, "", "", "");
+      const answer = createReply(adapter, "", state.wait_note, "");
       paragraphs[adapter] = answer.querySelector("p");
       answers.append(answer);
     }

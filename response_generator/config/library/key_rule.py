@@ -6,6 +6,7 @@ from typing import Any
 MAX_COUNT = 2**31 - 1  # torch and its C libraries store many counts in 32 bits
 MAX_SEED = 2**32 - 1  # limit of numpy, which set_seed of transformers seeds too
 MAX_WORKERS = 256
+MAX_SAMPLES_PER_PROMPT = 1000
 MAX_BEAMS = 100
 MAX_NUMBER = 1e6
 

@@ -39,10 +39,11 @@ def build_card(metric: Metric, comparison: Comparison) -> Card:
     values = {model: format_number(each.value, metric.in_percent) for model, each in estimates.items() if each}
     unit = " %" if metric.in_percent else ""
     gold = [(GOLD_TITLE, values[GOLD] + unit)] if GOLD in values else []
+    others = [model for model in others if model in values]
     if not others:
         return Card(metric.card, values[first] + unit, format_bounds(estimates[first], metric.in_percent).strip(), gold)
     differences = {model: comparison.differences[model][metric.name] for model in others}
-    if len(others) == 1:
+    if len(comparison.models) == 2:
         note = describe_difference(differences[others[0]], metric)
         return Card(metric.card, f"{values[first]} → {values[others[0]]}{unit}", note, gold)
     rows = [(first, values[first] + unit)]

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 
-from response_generator.constants import ADAPTER, BASELINE
+from response_generator.constants import ADAPTER, BASELINE, BEST_OF
 from response_generator.evaluation.comparison import GOLD, Comparison
 from response_generator.evaluation.metric import Metric
 from response_generator.evaluation.reporting.formats import (
@@ -156,8 +156,10 @@ def excludes_zero(difference: Estimate) -> bool:
 
 
 def name_model(model: str, capital: bool = True) -> str:
-    """The two models of one run are "the adapter" and "the baseline"; compared runs are named by their folders."""
-    return f"{'The' if capital else 'the'} {model}" if model in (ADAPTER, BASELINE) else model
+    """The models of one run are "the adapter", "the baseline" and "the baseline best of 6"; compared runs are named by
+    their folders."""
+    own = model.partition(BEST_OF)[0] in (ADAPTER, BASELINE)
+    return f"{'The' if capital else 'the'} {model}" if own else model
 
 
 def describe_sample_size(comparison: Comparison, models: Sequence[str], metric: Metric) -> str:
@@ -195,7 +197,7 @@ def describe_preference(comparison: Comparison) -> str:
     if accuracy.low is None or accuracy.low <= 0.5 <= accuracy.high:
         tail += "; this could be chance (50 %)"
     return (
-        f"By its implicit reward against {name_model(comparison.models[0], False)}, the {comparison.models[-1]} "
+        f"By its implicit reward against {name_model(BASELINE, False)}, {name_model(ADAPTER, False)} "
         f"prefers the chosen reply in {format_percent(accuracy.value)} of "
         f"{comparison.preference['pairs'].value:,} held-out pairs{describe_interval(accuracy)}; mean margin "
         f"{mean.value:.2f}{tail}."

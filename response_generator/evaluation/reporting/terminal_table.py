@@ -42,7 +42,8 @@ def show_table(comparison: Comparison, throughput: dict[str, dict[str, float]]) 
     console.print(f"All metrics{by_label} are in report.html.")
     for model, speed in throughput.items():
         console.print(
-            f"{model}: {speed['replies_per_second']:.2f} replies/s, {speed['new_tokens_per_second']:.1f} new tokens/s"
+            f"{model}: {speed['replies_per_second']:.2f} replies/s, {speed['new_tokens_per_second']:.1f} new tokens/s, "
+            f"{speed['generated_tokens_per_reply']:.1f} generated tokens per reply"
         )
     console.print()
     for conclusion in draw_conclusions(comparison):

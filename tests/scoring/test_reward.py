@@ -2,9 +2,9 @@
 
 import pytest
 
-from response_generator.config.preference_schema import RewardArguments
-from response_generator.preferences.reward import compute_reward, score_length
+from response_generator.config.scoring_schema import RewardArguments
 from response_generator.scoring.classifiers import LabelProbs
+from response_generator.scoring.reward import compute_reward, score_length
 
 HAPPY = LabelProbs({"happiness": 0.9, "anger": 0.1})
 

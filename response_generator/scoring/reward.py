@@ -1,6 +1,6 @@
 """The reward of a reply, by which the candidates of a prompt are compared: the formula of the original recipe."""
 
-from response_generator.config.preference_schema import RewardArguments
+from response_generator.config.scoring_schema import RewardArguments
 from response_generator.constants import CLEAN
 from response_generator.scoring.classifiers import LabelProbs
 
