@@ -85,5 +85,5 @@ def read_run(folder: Path) -> tuple[Labels, dict[str, list[Prediction]]]:
 
 
 def read_runs(folders: Sequence[Path]) -> tuple[Labels, dict[str, list[Prediction]]]:
-    runs = finished_runs.read_runs([ComparedModel(None, [folder]) for folder in folders])
+    runs = finished_runs.read_runs([ComparedModel(None, (folder,)) for folder in folders])
     return runs.labels, runs.rows

@@ -1,7 +1,7 @@
 """How often replies have their target label: in the view of raters, of the classifier, and corrected."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -11,6 +11,7 @@ from response_generator.evaluation.columns import follows_target
 from response_generator.evaluation.statistics import intervals
 from response_generator.evaluation.statistics.estimates import Estimate
 from response_generator.evaluation.statistics.prediction_powered import estimate_prediction_powered, weigh_strata
+from response_generator.evaluation.statistics.training_seeds import clip_bounds
 
 DIFFERENCE = "difference"
 Weights = dict[int, int]  # of the models in a figure, by number: {1: 1}, or {0: -1, 1: 1} for the difference
@@ -70,10 +71,9 @@ class Classified:
         first = np.flatnonzero(is_rated)
         order = np.concatenate([first, np.setdiff1d(np.arange(len(of_prompts)), first)])
         of_prompts, strata = of_prompts[order], self.strata[order]
-        found = estimate_prediction_powered(of_prompts, of_rated, rated, strata)
         least = min(0, *weights.values())
-        bounds = None if found.low is None else intervals.clip_interval((found.low, found.high), least, 1)
-        corrected = Estimate.of(np.clip(found.value, least, 1), bounds)
+        found = clip_bounds(estimate_prediction_powered(of_prompts, of_rated, rated, strata), least)
+        corrected = replace(found, value=float(np.clip(found.value, least, 1)))
         return float(of_rated.mean()), float(weigh_strata(strata, len(rated)) @ of_prompts), corrected
 
 

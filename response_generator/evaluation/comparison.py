@@ -179,7 +179,8 @@ def compare_models(
     estimates[GOLD] = {name: estimate for name, estimate in estimates[GOLD].items() if metrics[name].on_gold}
 
     def subtract(model: str, other: str, found: dict[str, Measurements]) -> dict[str, Estimate]:
-        shared = [metrics[name] for name in estimates[other] if np.isfinite(found[model].mean_over_runs(name))]
+        names = [name for name in estimates[other] if name in estimates[model]]
+        shared = [metrics[name] for name in names if np.isfinite(found[model].mean_over_runs(name))]
         return {metric.name: subtract_models(metric, found[other], found[model], seed) for metric in shared}
 
     first, *others = rows

@@ -14,6 +14,7 @@ from response_generator.blind_test.answers import RaterAnswers
 from response_generator.blind_test.compared_replies import ComparedReplies, find_place
 from response_generator.blind_test.sheet import Sheet
 from response_generator.cli import command_line
+from response_generator.evaluation.predictions_file import TARGET_FIELDS
 from response_generator.labels import Labels
 
 FIRST, SECOND = "baseline", "adapter"
@@ -30,6 +31,7 @@ def made_rows(prompts: int = 21, samples: int = 1, targets=EMOTION_LABELS.names)
             sample,
             model=model,
             prompt="text",
+            emotion_at_words=[targets[(index + (model == FIRST and index % 2)) % len(targets)]],
             gibberish_score=0.9,
             history=[{"role": "user", "content": {"emotion": "neutral", "dialog": f"Dialogue {index} ."}}],
             response=f"{'One' if model == FIRST else 'Two'} says {index} , {sample} .",
@@ -43,7 +45,7 @@ def made_rows(prompts: int = 21, samples: int = 1, targets=EMOTION_LABELS.names)
 def to_plain_rows(rows: list[dict]) -> list[dict]:
     """As a run without labels and classifiers has them."""
     history = [{"role": "user", "content": "Is it raining ?"}]
-    return [each | {"history": history} for each in drop_scores(rows, "target_emotion")]
+    return [each | {"history": history} for each in drop_scores(rows, *TARGET_FIELDS)]
 
 
 def write_run(folder: Path, rows: list[dict], **changes) -> Path:
@@ -53,7 +55,9 @@ def write_run(folder: Path, rows: list[dict], **changes) -> Path:
         changes: of the args of the demo's evaluation.
     """
     folder.mkdir()
-    values = read_args("demo/evaluate_arg.json") | {"output_dir": str(folder)} | changes
+    values = read_args("demo/evaluate_arg.json") | {"output_dir": str(folder), "best_of": None}
+    values["scoring"] = values["scoring"] | {"fit_model": None}
+    values |= changes
     (folder / "args.json").write_text(json.dumps(values | {"$schema": None}), encoding="utf-8")
     (folder / "metrics.json").write_text("{}", encoding="utf-8")
     write_rows(folder / "predictions.jsonl", rows)

@@ -155,7 +155,7 @@ def test_pairs_without_labels_have_no_targets(changes, words):
 
 
 def test_without_labels_a_dialogue_cannot_be_asked_for_all_of_them():
-    values = read_args("demo/evaluate_arg.json") | {"scoring": None}
+    values = read_args("demo/evaluate_arg.json") | {"scoring": None, "best_of": None}
     values["dataset"] = values["dataset"] | {"target_emotions": "all"}
     assert_refused(EvaluateArguments, values, None)
     assert_refused(EvaluateArguments, values | {"labels": []}, 'dataset.target_emotions: "all" needs labels')
