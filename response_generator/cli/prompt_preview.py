@@ -47,7 +47,7 @@ def describe_power(prompts: int, samples: int) -> str:
     """What difference of a share, such as that of the followed targets, the run can show."""
     smallest = find_smallest_difference(prompts, ASSUMED_DIFFERING)
     assumption = f"if the models differ on {ASSUMED_DIFFERING:.0%} of the prompts".replace("%", " %")
-    runs = f"{POWER:.0%} of such runs (p < 0.05 of one test, uncorrected)".replace("%", " %")
+    runs = f"{POWER:.0%} of such runs".replace("%", " %")
     if smallest is None:
         return f"{prompts} prompts are too few to show any difference in {runs}, {assumption}"
     more = "; several replies to a prompt lower that" if samples > 1 else ""

@@ -59,7 +59,7 @@ METRICS = (
         follows_target,
         needs=(EMOTION_LIST,),
         paired_test=True,
-        phrase="follows the target {noun} with replies cut to equal length",
+        phrase="follows the target {noun}, with replies cut to equal length,",
         is_pairwise=True,
     ),
     Metric(
@@ -68,7 +68,7 @@ METRICS = (
         LABEL,
         needs=NEEDS_EMOTION,
         is_proportion=False,
-        phrase="follows the target {noun} at equal length by regression",
+        phrase="follows the target {noun}, controlled for length,",
         is_pairwise=True,
     ),
     Metric(

@@ -121,7 +121,7 @@ def score_and_report(
     contents = name_adapters({model: adapter for model, adapter in adapters.items() if adapter})
     title = build_page_title("Evaluation", run.path, contents)
     environment = run.flatten_environment()
-    pictures = report.write_report(comparison, title, flatten(settings), environment, run.path, quality)
+    pictures = report.write_report(comparison, title, flatten(settings), environment, run.path, quality, throughput)
     metrics = comparison.flatten() | counts
     metrics |= {f"{model}/{key}": value for model, speed in throughput.items() for key, value in speed.items()}
     tracker.log_table("predictions", *predictions_file.to_tracker_table(scored))

@@ -153,13 +153,15 @@ def test_the_figures_at_equal_length_follow_the_gain():
     }
     said = draw_conclusions(compare_models(rows, EMOTION_LABELS, LABELS, RESAMPLES, seed=1))
     assert said[0].startswith("The adapter follows the target emotion more often than the baseline: +100.0 points")
-    cut = "The adapter follows the target emotion with replies cut to equal length more often than the baseline: +100.0"
+    cut = (
+        "The adapter follows the target emotion, with replies cut to equal length, more often than the baseline: +100.0"
+    )
     assert said[1].startswith(cut)
     # All 60 prompts gain, so there is no interval of a regression, and no sentence.
-    assert not any("by regression" in each for each in said)
+    assert not any("controlled for length" in each for each in said)
     rows["adapter"][0] |= {"predicted_emotion": "fear"}
     said = draw_conclusions(compare_models(rows, EMOTION_LABELS, LABELS, RESAMPLES, seed=1))
-    assert said[2].startswith("The adapter follows the target emotion at equal length by regression more often than")
+    assert said[2].startswith("The adapter follows the target emotion, controlled for length, more often than")
 
 
 def test_the_classifiers_own_error_stands_beside_the_claim():
@@ -189,7 +191,8 @@ def test_the_best_of_several_replies_is_a_model_but_the_pairs_are_the_adapters()
     found = compare_models(rows, EMOTION_LABELS, LABELS, RESAMPLES, seed=1, margins=margins)
     said = draw_conclusions(found)
     better = "The baseline best of 6 follows the target emotion more often than the baseline: "
-    assert any(each.startswith(better) for each in said)
+    (price,) = [each for each in said if each.startswith(better)]
+    assert "pays with: 6 sampled replies for each that is kept" in price
     assert any("the adapter prefers the chosen reply" in each for each in said)
     assert "gold_perplexity" in found.differences["adapter"]
     assert "gold_perplexity" not in {**found.differences["baseline best of 6"], **found.estimates["baseline best of 6"]}

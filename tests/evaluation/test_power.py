@@ -26,7 +26,7 @@ def test_it_is_the_formula():
 
 def test_the_sentence_before_a_run():
     assert describe_power(126, samples=1) == (
-        "126 prompts show a difference of 14 points or more in 80 % of such runs (p < 0.05 of one test, uncorrected), "
+        "126 prompts show a difference of 14 points or more in 80 % of such runs, "
         "if the models differ on 30 % of the prompts"
     )
     assert describe_power(126, samples=3).endswith("; several replies to a prompt lower that")

@@ -156,3 +156,11 @@ def test_the_summary_is_a_table_of_markdown(written):
     assert {line.count("|") for line in table[:gold]} == {6}
     assert {line.count("|") for line in table[gold:pairs]} == {4}
     assert "| reward accuracy (chosen preferred) | 66.7 [" in "\n".join(table)
+
+
+def test_what_replies_cost_stands_in_the_report_and_in_the_summary(tmp_path):
+    speed = {"replies_per_second": 1.5, "new_tokens_per_second": 30.0, "generated_tokens_per_reply": 120.0}
+    report.write_report(compare_made_rows(), TITLE, SETTINGS, ENVIRONMENT, tmp_path, throughput={"best of 6": speed})
+    line = "best of 6: 1.50 replies/s, 30.0 new tokens/s, 120.0 generated tokens per reply"
+    assert line in (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert f"- {line}" in (tmp_path / "summary.md").read_text(encoding="utf-8")

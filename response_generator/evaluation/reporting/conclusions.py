@@ -87,8 +87,9 @@ def is_gain(metric: Metric, difference: Estimate) -> bool:
 
 
 def describe_price(model: str, first: str, comparison: Comparison) -> str:
-    """What a gain is paid with: longer replies, and all that is clearly worse."""
-    prices = []
+    """What a gain is paid with: longer replies, all that is clearly worse, and replies that are not kept."""
+    sampled = model.partition(BEST_OF)[2]
+    prices = [f"{sampled} sampled replies for each that is kept"] if sampled else []
     for name, metric in comparison.metrics.items():
         difference = comparison.differences[model].get(name)
         if difference is None or not is_clear_change(difference):

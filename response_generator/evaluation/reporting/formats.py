@@ -1,7 +1,11 @@
 """Numbers, intervals and p-values as text."""
 
+from collections.abc import Mapping
+
 from response_generator.evaluation.comparison import Comparison
 from response_generator.evaluation.statistics.estimates import Estimate
+
+Throughput = Mapping[str, Mapping[str, float]]  # that of `predictions.read_throughput`
 
 
 def describe_replies(comparison: Comparison) -> str:
@@ -9,6 +13,15 @@ def describe_replies(comparison: Comparison) -> str:
     replies = comparison.replies // comparison.prompts
     targets = f", for all {comparison.targets} {comparison.labels.noun}s" if comparison.targets > 1 else ""
     return f" with {replies} replies each{targets}" if replies > 1 else ""
+
+
+def describe_speed(throughput: Throughput) -> list[str]:
+    """What the replies of each model cost: one line a model."""
+    return [
+        f"{model}: {speed['replies_per_second']:.2f} replies/s, {speed['new_tokens_per_second']:.1f} new tokens/s, "
+        f"{speed['generated_tokens_per_reply']:.1f} generated tokens per reply"
+        for model, speed in throughput.items()
+    ]
 
 
 def format_number(number: float, in_percent: bool, signed: bool = False) -> str:

@@ -9,7 +9,7 @@ from response_generator.evaluation.comparison import Comparison
 from response_generator.evaluation.reporting import cards, plots, table
 from response_generator.evaluation.reporting.classifier_block import build_classifier_section
 from response_generator.evaluation.reporting.conclusions import UNBROKEN, draw_conclusions
-from response_generator.evaluation.reporting.formats import describe_replies
+from response_generator.evaluation.reporting.formats import Throughput, describe_replies, describe_speed
 from response_generator.evaluation.reporting.reply_browser import build_browser
 from response_generator.reporting.blocks import Cards, Paragraph, Pictures, Section, Sentences, Table, list_settings
 from response_generator.reporting.markdown import escape, escape_cell
@@ -26,6 +26,7 @@ def write_report(
     environment: dict[str, str],
     folder: Path,
     quality: ClassifierQuality | None = None,
+    throughput: Throughput | None = None,
 ) -> list[Path]:
     """Writes report.html, summary.md and the PNG files, and returns the PNG files.
 
@@ -33,6 +34,7 @@ def write_report(
         title: of the page; it names the run and the adapters.
         settings, environment: `{key: value}` of the args and of environment.json, shown in the report.
         quality: how good the emotion classifier is, as far as it is known.
+        throughput: of the models whose replies this run has generated.
     """
     pictures = write_pictures(plots.draw_plots(comparison), folder)
     first, *conclusions = [keep_unbroken(conclusion) for conclusion in draw_conclusions(comparison)]
@@ -42,6 +44,8 @@ def write_report(
     pairs = table.format_preference(comparison)
     of_pairs = [Table({"": pairs}, title="Held-out preference pairs", style=table.STYLE)] if pairs else []
     target = "" if comparison.targets == 1 else f" with the same target {noun}"
+    speed = [Paragraph("; ".join(lines))] if (lines := describe_speed(throughput or {})) else []
+    how_to_read = Paragraph(table.describe_cells(comparison))
     gold_note = Paragraph(f"On the same prompts{target}, with 95 % intervals.")
     blocks = [
         Paragraph(first, "conclusion"),
@@ -49,7 +53,7 @@ def write_report(
         Paragraph(cards.describe_cards(comparison)),
         Pictures(pictures[:1]),
         Section("Conclusions", [Sentences(conclusions)]),
-        Section("Metrics", [Paragraph(table.describe_cells(comparison)), of_all_replies, *of_pairs], "on phones"),
+        Section("Metrics", [how_to_read, of_all_replies, *speed, *of_pairs], "on phones"),
         *([build_classifier_section(comparison, quality)] if comparison.has_emotions else []),
         *([Section(f"Metrics by {noun}", [by_label], "always")] if comparison.has_emotions else []),
         Section("Differences from the gold replies", [gold_note, table.build_gold_table(comparison)], "always"),
@@ -59,7 +63,7 @@ def write_report(
         list_settings("Environment", environment),
     ]
     write_page(folder / "report.html", title, blocks)
-    atomic_files.atomic_write(folder / "summary.md", format_summary(comparison).encode("utf-8"))
+    atomic_files.atomic_write(folder / "summary.md", format_summary(comparison, throughput or {}).encode("utf-8"))
     return [folder / f"{picture.name}.png" for picture in pictures]
 
 
@@ -73,7 +77,7 @@ def keep_unbroken(text: str) -> Markup:
     return marked + text[end:]
 
 
-def format_summary(comparison: Comparison) -> str:
+def format_summary(comparison: Comparison, throughput: Throughput) -> str:
     """The conclusions and the table in Markdown, for a README or a pull request."""
     size = f"{comparison.prompts} prompts{describe_replies(comparison)}"
     first, *others = map(escape, draw_conclusions(comparison))
@@ -84,6 +88,7 @@ def format_summary(comparison: Comparison) -> str:
         lines += ["", "| held-out preference pairs | |", "|---|--:|"]
         lines += [f"| {title} | {value} |" for title, value in table.format_preference(comparison)]
     lines += ["", f"Rates in %, differences in points, [95 % interval]; {size}.", ""]
+    lines += [f"- {line}" for line in map(escape, describe_speed(throughput))]
     return "\n".join(lines)
 
 

@@ -9,7 +9,13 @@ from rich.text import Text
 
 from response_generator.evaluation.comparison import Comparison
 from response_generator.evaluation.reporting.conclusions import UNBROKEN, draw_conclusions
-from response_generator.evaluation.reporting.formats import describe_replies, format_interval, format_number
+from response_generator.evaluation.reporting.formats import (
+    Throughput,
+    describe_replies,
+    describe_speed,
+    format_interval,
+    format_number,
+)
 from response_generator.evaluation.reporting.table import (
     Groups,
     build_header,
@@ -28,7 +34,7 @@ MIN_TITLE_WIDTH = 14  # characters, the longest word in the title of a row; titl
 MIN_HEADING_WIDTH = 12  # characters; a longer word of a heading, such as a path, is broken where it does not fit
 
 
-def show_table(comparison: Comparison, throughput: dict[str, dict[str, float]]) -> None:
+def show_table(comparison: Comparison, throughput: Throughput) -> None:
     """Prints the table and the conclusions."""
     console = open_console()
     size = f"{comparison.prompts} prompts{describe_replies(comparison)}"
@@ -40,11 +46,8 @@ def show_table(comparison: Comparison, throughput: dict[str, dict[str, float]]) 
         console.print(f"With fewer than {MIN_PROMPTS} prompts only shares and their differences have intervals.")
     by_label = f", also those of each {comparison.labels.noun}," if comparison.has_emotions else ""
     console.print(f"All metrics{by_label} are in report.html.")
-    for model, speed in throughput.items():
-        console.print(
-            f"{model}: {speed['replies_per_second']:.2f} replies/s, {speed['new_tokens_per_second']:.1f} new tokens/s, "
-            f"{speed['generated_tokens_per_reply']:.1f} generated tokens per reply"
-        )
+    for line in describe_speed(throughput):
+        console.print(line)
     console.print()
     for conclusion in draw_conclusions(comparison):
         # In a file a sentence is one line, which can be searched for.
