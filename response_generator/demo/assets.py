@@ -1,12 +1,12 @@
 """Makes folders in assets/, each complete or absent."""
 
-import json
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 from response_generator.config.sources import DEMO_MODELS_FOLDER
 from response_generator.runs.atomic_folder import atomic_folder
+from response_generator.scoring.quality import read_quality
 
 ASSETS = Path(DEMO_MODELS_FOLDER)
 
@@ -27,8 +27,9 @@ def prepare_asset(name: str, write: Callable[[Path], None]) -> Path:
 
 
 def show_accuracy(folder: Path) -> None:
-    metrics = json.loads((folder / "accuracy.json").read_text(encoding="utf-8"))
-    print(
-        f"{folder}: accuracy {metrics['accuracy'] * 100:.1f} % on {metrics['held_out']} held-out texts, "
-        f"macro F1 {metrics['macro_f1']:.3f}"
-    )
+    quality = read_quality(str(folder))
+    for data in quality.data_sets.values():
+        print(
+            f"{folder}: accuracy {data.accuracy[0] * 100:.1f} % on {data.texts} held-out texts, "
+            f"macro F1 {data.macro_f1[0]:.3f}"
+        )

@@ -18,7 +18,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from response_generator.data.labeled_texts import Example
 from response_generator.labels import DAILY_DIALOG_EMOTIONS
-from response_generator.scoring.quality import measure_dataset
+from response_generator.scoring.quality import ClassifierQuality, measure_dataset, write_quality
 from response_generator.training.text_classifier import (
     build_training_arguments,
     compute_logits,
@@ -34,6 +34,7 @@ ENCODER_FILES = ("config.json", "model.safetensors", "tokenizer.json", "tokenize
 SEED = 42
 NUM_GIBBERISH_TEXTS = 300  # each gives four examples
 NUM_FROZEN_LAYERS = 2  # of six
+HELD_OUT = "the demo's held-out dialogues"  # in quality.json
 
 
 def read_demo_rows(name: str) -> list[dict]:
@@ -113,7 +114,7 @@ def load_encoder(labels: tuple[str, ...], frozen_layers: int = 0) -> tuple[PreTr
 def train_classifier(
     train: list[Example], held_out: list[Example], labels: tuple[str, ...], folder: Path, epochs: int
 ) -> None:
-    """Fine-tunes the encoder with a linear head, and writes model, tokenizer and `accuracy.json` into `folder`."""
+    """Fine-tunes the encoder with a linear head, and writes model, tokenizer and `quality.json` into `folder`."""
     model, tokenizer = load_encoder(labels, NUM_FROZEN_LAYERS)
     model.bert.embeddings.requires_grad_(False)  # those of positions, too; all are half of the weights
     settings = {"num_train_epochs": epochs, "learning_rate": 4e-4, "per_device_train_batch_size": 64}
@@ -130,7 +131,7 @@ def fit_and_measure(
     settings: dict[str, Any],
     folder: Path,
 ) -> None:
-    """Trains one of the demo's classifiers, and writes `accuracy.json` into `folder`.
+    """Trains one of the demo's classifiers, and writes `quality.json` into `folder`.
 
     Args:
         settings: fields of TrainingArguments in which the demo's classifiers differ.
@@ -140,9 +141,9 @@ def fit_and_measure(
     gold = np.array(list_class_ids(held_out, model))
     probabilities = softmax(compute_logits(trainer, tokenizer, held_out), axis=1)
     quality = measure_dataset(gold, probabilities, np.arange(len(gold)), SEED)
-    metrics = {"accuracy": quality.accuracy[0], "macro_f1": quality.macro_f1[0], "held_out": quality.texts}
+    labels = tuple(model.config.id2label.values())
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "accuracy.json").write_text(json.dumps(metrics, indent=1) + "\n", encoding="utf-8")
+    write_quality(ClassifierQuality(labels, {HELD_OUT: quality}), folder)
 
 
 def write_emotion_classifier(folder: Path) -> None:

@@ -28,6 +28,7 @@ from response_generator.demo.classifiers import (
 from response_generator.labels import DAILY_DIALOG_EMOTIONS
 from response_generator.modeling.backend import import_backend
 from response_generator.runs import library_output
+from response_generator.scoring.quality import QUALITY_FILE
 from response_generator.training.text_classifier import hide_warnings
 
 NAMES = {"pair_emotion_classifier": DAILY_DIALOG_EMOTIONS, "pair_gibberish_classifier": GIBBERISH_LABELS}
@@ -91,7 +92,7 @@ def write_classifier(name: str, folder: Path) -> None:
     model, tokenizer = load_encoder(NAMES[name])
     PeftModel.from_pretrained(model, adapter).merge_and_unload().save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    (folder / "accuracy.json").write_bytes((adapter / "accuracy.json").read_bytes())
+    (folder / QUALITY_FILE).write_bytes((adapter / QUALITY_FILE).read_bytes())
 
 
 if __name__ == "__main__":

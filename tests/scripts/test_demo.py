@@ -5,7 +5,7 @@ import random
 import re
 
 import pytest
-from conftest import ROOT, read_args, read_json, read_lines
+from conftest import ROOT, read_args, read_lines
 from script_runs import run_here
 from sklearn.feature_extraction.text import CountVectorizer
 from tiny_models import DEMO_DATA, EMOTION_LABELS
@@ -19,6 +19,7 @@ from response_generator.modeling.adapter_file import AdapterFile
 from response_generator.preferences import __main__ as preferences
 from response_generator.preferences.filters import filter_pairs
 from response_generator.programs import demo_run
+from response_generator.scoring.quality import read_quality
 
 SPLITS = ("train", "validation", "test")
 
@@ -157,8 +158,8 @@ def test_a_classifier_is_an_ordinary_folder_and_learns(tmp_path):
     examples = [(text, "happiness") for text in happy] + [(text, "anger") for text in angry]
     classifiers.train_classifier(examples * 16, examples, ("anger", "happiness"), tmp_path, epochs=3)
     assert AutoConfig.from_pretrained(tmp_path).id2label == {0: "anger", 1: "happiness"}
-    figures = read_json(tmp_path / "accuracy.json")
-    assert (figures["accuracy"], figures["held_out"]) == (1, 12)
+    (data,) = read_quality(str(tmp_path)).data_sets.values()
+    assert data.confusion == [[6, 0], [0, 6]]
 
 
 @pytest.mark.parametrize("split", SPLITS)
