@@ -43,10 +43,8 @@ RUNS := runs/daily_dialog
 comma := ,
 empty :=
 space := $(empty) $(empty)
-# The evaluations of one recipe with all seeds, as --compare takes them
-list_runs = $(subst $(space),$(comma),$(foreach seed,$(SEEDS),$(RUNS)/$(1)-$(seed)))
-compare = $(PYTHON) evaluate.py --compare SFT=$(RUNS)/$(1)_sft DPO=$(call list_runs,$(1)_dpo) \
-  --output_dir $(RUNS)/comparison_$(1)
+# The evaluations with all seeds, as --compare takes them
+DPO_EVALUATIONS = $(subst $(space),$(comma),$(foreach seed,$(SEEDS),$(RUNS)/evaluate_dpo-$(seed)))
 
 # Each step resumes if it was interrupted, and does nothing if it is finished.
 daily_dialog: $(INSTALLED) assets
@@ -60,15 +58,12 @@ daily_dialog: $(INSTALLED) assets
 	for seed in $(SEEDS); do \
 	  $(PYTHON) fine_tune_dpo.py --json_file $(ARGS)/dpo_arg.json --set seed=$$seed \
 	    --set output_dir=$(RUNS)/dpo-$$seed || exit; done
-# The reporting half, and its replies with the labels of the classifier that chose the pairs.
-	for model in sft $(SEEDS:%=dpo-%); do \
+# Dialogues of the reporting half, each asked for every emotion; of the SFT adapter also the best of six replies
+	$(PYTHON) evaluate.py --json_file $(ARGS)/evaluate_best_of_arg.json --set dataset.path=$(DAILY_DIALOG)
+	for seed in $(SEEDS); do \
 	  $(PYTHON) evaluate.py --json_file $(ARGS)/evaluate_arg.json --set dataset.path=$(DAILY_DIALOG) \
-	    --set adapter=$(RUNS)/$$model/adapter --set output_dir=$(RUNS)/evaluate_$$model || exit; \
-	  $(PYTHON) evaluate.py --json_file $(ARGS)/evaluate_arg.json --from_predictions $(RUNS)/evaluate_$$model \
-	    --set scoring.emotion_model=$(RUNS)/pair_emotion_classifier/classifier \
-	    --set output_dir=$(RUNS)/pair_classifier_$$model || exit; done
-	$(call compare,evaluate)
-	$(call compare,pair_classifier)
+	    --set adapter=$(RUNS)/dpo-$$seed/adapter --set output_dir=$(RUNS)/evaluate_dpo-$$seed || exit; done
+	$(PYTHON) evaluate.py --compare SFT=$(RUNS)/evaluate_sft DPO=$(DPO_EVALUATIONS) --output_dir $(RUNS)/comparison
 
 test: $(INSTALLED) chromium
 	$(PYTHON) -m pytest -q -n 2 --dist loadfile -m "not gpu" tests

@@ -131,11 +131,12 @@ def find_probability_conflicts(best_of: dict[str, Any], choosing: dict[str, Any]
 def find_shared_classifiers(judging: dict[str, Any], choosing: dict[str, Any]) -> Iterator[str]:
     """Classifiers that would judge what they have chosen themselves."""
     for key in WEIGHTS.values():
-        if is_same_model(judging.get(key), choosing.get(key)):
-            yield (
-                f"best_of.scoring.{key}: got {choosing[key]!r}, which is also scoring.{key}: it would judge the "
-                f"replies that it has chosen, its errors among them; name another classifier in one of the two"
-            )
+        for other in (key, f"second_{key}"):
+            if is_same_model(judging.get(other), choosing.get(key)):
+                yield (
+                    f"best_of.scoring.{key}: got {choosing[key]!r}, which is also scoring.{other}: it would judge the "
+                    f"replies that it has chosen, its errors among them; name another classifier in one of the two"
+                )
 
 
 def is_same_model(one: Any, other: Any) -> bool:

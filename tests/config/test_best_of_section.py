@@ -118,6 +118,12 @@ def test_what_is_refused(program, best_of, changes, words):
         validate(program, best_of, **changes)
 
 
+def test_the_second_classifier_of_the_evaluation_has_not_chosen_either():
+    judging = {"emotion_model": "owner/judges", "second_emotion_model": CHOOSING["emotion_model"]}
+    with pytest.raises(InputError, match="which is also scoring.second_emotion_model"):
+        validate("evaluation", {"scoring": CHOOSING}, scoring=judging)
+
+
 def test_a_classifier_is_the_same_under_another_spelling_of_its_path(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "classifier").mkdir()
