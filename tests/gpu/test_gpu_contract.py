@@ -90,7 +90,7 @@ def on_gpu_code(contract_args, tmp_path_factory) -> dict:
 
 
 def test_the_trainer_under_ours_is_unsloths_compiled_one(on_gpu_code):
-    assert on_gpu_code["trainers"][2:4] == ["UnslothDPOTrainer", "_UnslothDPOTrainer"]
+    assert on_gpu_code["trainers"][2:5] == ["CheckpointedTrainer", "UnslothDPOTrainer", "_UnslothDPOTrainer"]
 
 
 def test_what_a_card_runs_in_place_of_peft_and_trl_ran(on_gpu_code):
@@ -170,7 +170,7 @@ def test_a_stopped_run_resumes_to_the_same_bytes(on_gpu_code):
 
 
 def test_sft_has_unsloths_trainer_and_kernels_with_the_settings_of_the_args(on_gpu_code, contract_args):
-    assert on_gpu_code["sft_trainers"][2:4] == ["UnslothSFTTrainer", "_UnslothSFTTrainer"]
+    assert on_gpu_code["sft_trainers"][2:5] == ["CheckpointedTrainer", "UnslothSFTTrainer", "_UnslothSFTTrainer"]
     report = on_gpu_code["sft"]
     assert report["mlp"] == "apply_lora_mlp_swiglu"
     expected = trainer_config.build_sft_config(

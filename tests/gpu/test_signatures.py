@@ -54,6 +54,7 @@ PASSED_ON = {
     "decode": {"clean_up_tokenization_spaces"},  # the tokenizer's backend
     "SFTTrainer": {"model", "processing_class", "train_dataset"},  # which unsloth has wrapped
     "generate": {"input_ids", "attention_mask"},  # the model's inputs
+    "PreTrainedTokenizerFast": {"tokenizer_object"},  # read from its keywords
     "GenerationConfig": {"pad_token_id", "eos_token_id"},  # its attributes
 }
 
