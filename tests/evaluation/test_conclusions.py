@@ -198,3 +198,11 @@ def test_the_best_of_several_replies_is_a_model_but_the_pairs_are_the_adapters()
     assert "gold_perplexity" not in {**found.differences["baseline best of 6"], **found.estimates["baseline best of 6"]}
     (card,) = [card for card in build_cards(found) if card.title == "perplexity of the gold replies"]
     assert [name for name, _ in card.rows] == ["baseline", "adapter"]
+
+
+def test_what_is_not_clear_besides_the_emotion_is_one_sentence():
+    said = draw_conclusions(evaluated(BASELINE, ADAPTER))
+    (unclear,) = [each for each in said if each.startswith("It is not clear whether the adapter, more or less often")]
+    assert unclear.count("corrected p = ") == 2 and unclear.endswith(": this could be noise.")
+    assert "ends its replies with punctuation (+0.0 points, 95 % CI [-6.0, 6.0], corrected p = 1.0000)" in unclear
+    assert "; writes clean replies (" in unclear

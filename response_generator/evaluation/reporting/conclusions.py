@@ -23,17 +23,16 @@ UNBROKEN = re.compile(
 
 def draw_conclusions(comparison: Comparison) -> list[str]:
     """Sentences: the difference in emotion accuracy first, with its price where there is a clear gain, then the same at
-    equal length, the other tested metrics, other clear changes, the held-out pairs, and the error of the emotion
-    classifier itself. Without an emotion classifier the pairs come first."""
+    equal length, the other tested metrics, those that are not clear in one sentence, other clear changes, the held-out
+    pairs, and the error of the emotion classifier itself. Without an emotion classifier the pairs come first."""
     first, *others = comparison.models
     of_pairs = [describe_preference(comparison)] if comparison.preference else []
     found = [] if comparison.has_emotions else [*of_pairs]
     for model in others:
-        for name, metric in comparison.metrics.items():
-            difference = comparison.differences[model].get(name)
-            # Without an interval and without a test there is nothing to say.
-            if metric.phrase and difference and difference.p_corrected is not None:
-                found.append(describe_difference(model, first, metric, comparison))
+        main, *rest = list_stated(model, comparison)
+        clear = [metric for metric in rest if is_clear_change(comparison.differences[model][metric.name])]
+        found += [describe_difference(model, first, metric, comparison) for metric in (main, *clear)]
+        found += describe_unclear(model, first, [metric for metric in rest if metric not in clear], comparison)
         found += describe_other_changes(model, first, comparison)
     if others:
         found.append(describe_correction(comparison))
@@ -52,6 +51,25 @@ def draw_conclusions(comparison: Comparison) -> list[str]:
             "differently, because their tokenizers or chat templates differ."
         )
     return [*found, *of_pairs, describe_classifier_ceiling(comparison)] if comparison.has_emotions else found
+
+
+def list_stated(model: str, comparison: Comparison) -> list[Metric]:
+    """The metrics with a phrase in which a difference can be stated: without an interval and a test it cannot."""
+    differences = comparison.differences[model]
+    known = {name for name, difference in differences.items() if difference.p_corrected is not None}
+    return [metric for name, metric in comparison.metrics.items() if metric.phrase and name in known]
+
+
+def describe_unclear(model: str, first: str, metrics: Sequence[Metric], comparison: Comparison) -> list[str]:
+    """One sentence on all metrics whose difference could be noise; none without such metrics."""
+    parts = []
+    for metric in metrics:
+        difference = comparison.differences[model][metric.name]
+        note = ", although the interval excludes 0" if excludes_zero(difference) else ""
+        numbers = f"{format_points(difference)}, {format_corrected_p(difference)}"
+        parts.append(f"{metric.phrase.rstrip(',')} ({numbers}{note})")
+    models = f"{name_model(model, False)}, more or less often than {name_model(first, False)},"
+    return [f"It is not clear whether {models} {'; '.join(parts)}: this could be noise."] if parts else []
 
 
 def describe_correction(comparison: Comparison) -> str:
