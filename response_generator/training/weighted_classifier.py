@@ -27,9 +27,8 @@ class WeightedClassifierTrainer(CheckpointedTrainer, Trainer):
         super().__init__(*args, compute_loss_func=self.compute_weighted_loss, **kwargs)
 
     def compute_loss(self, model, inputs, *args, **kwargs):
-        self.weights = inputs.pop(
-            "weights"
-        )  # no argument of the model; transformers gives the labels alone to the loss
+        # They are no argument of the model, and transformers gives the labels alone to the loss.
+        self.weights = inputs.pop("weights")
         return super().compute_loss(model, inputs, *args, **kwargs)
 
     def compute_weighted_loss(
