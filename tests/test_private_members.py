@@ -13,6 +13,7 @@ PRIVATE_MEMBERS = {
     "_globalstep_last_logged",
     "_load_optimizer_and_scheduler",
     "_metrics",
+    "_n_gpu",
     "_prepare_dataset",
     "_total_loss_scalar",
     "_total_train_tokens",

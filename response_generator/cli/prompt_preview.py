@@ -27,30 +27,35 @@ ASSUMED_DIFFERING = 0.3  # share of prompts in which one model follows the targe
 def show_evaluation(args: EvaluateArguments, prepared: PreparedEvaluation) -> None:
     """Prints the first prompt as the model gets it, the prompt lengths and the number of replies to generate."""
     show_prompts(prepared.requests, prepared.formatter)
-    if args.dataset.target_emotions == "all":
-        dialogues = len({request.dialogue.index for request in prepared.requests})
-        console.print(f"{dialogues} dialogues, each with {len(args.labels)} targets")
+    dialogues = len({request.dialogue.index for request in prepared.requests})
+    targets = len(prepared.requests) // dialogues
+    if targets > 1:
+        console.print(f"{dialogues} dialogues, each with {targets} targets")
     replies = len(prepared.requests) * len(prepared.adapters) * args.samples_per_prompt
     rows = list_best_of(args, list(prepared.adapters))
     candidates = len(prepared.requests) * len(rows) * count_candidates(args)
     chosen = f" and {candidates} candidates for {', '.join(rows)}," if rows else ""
     console.print(f"{replies} replies{chosen} of up to {prepared.generation_config.max_new_tokens} new tokens")
     if BASELINE in prepared.adapters:
-        console.print(describe_power(len(prepared.requests), args.samples_per_prompt))
+        console.print(describe_power(dialogues, targets * args.samples_per_prompt))
     show_template_warnings(prepared.formatter)
     show_shared_classifier(args)
     if prepared.held_out:
         show_counts("heldout_pairs", prepared.held_out, prepared.formatter)
 
 
-def describe_power(prompts: int, samples: int) -> str:
-    """What difference of a share, such as that of the followed targets, the run can show."""
+def describe_power(prompts: int, replies: int) -> str:
+    """What difference of a share, such as that of the followed targets, the run can show.
+
+    Args:
+        replies: to each prompt.
+    """
     smallest = find_smallest_difference(prompts, ASSUMED_DIFFERING)
     assumption = f"if the models differ on {ASSUMED_DIFFERING:.0%} of the prompts".replace("%", " %")
     runs = f"{POWER:.0%} of such runs".replace("%", " %")
     if smallest is None:
         return f"{prompts} prompts are too few to show any difference in {runs}, {assumption}"
-    more = "; several replies to a prompt lower that" if samples > 1 else ""
+    more = "; several replies to a prompt lower that" if replies > 1 else ""
     points = math.ceil(smallest * 100)
     return f"{prompts} prompts show a difference of {points} points or more in {runs}, {assumption}{more}"
 

@@ -33,6 +33,7 @@ RENAMED_KEYS = {  # of the args file, by their earlier names
     "extra_dataset": "datasets",
     "eval_dataset": "eval_datasets",
 }
+NEW_FORMS = {"datasets": "a list of data sets", "eval_datasets": "an object of data sets by name"}
 MAX_UNKNOWN_KEYS = 30  # of one section, that are named
 MAX_EXACT_INTEGER = 2**53  # a float represents every integer up to this one exactly
 
@@ -132,7 +133,8 @@ def describe_pydantic_error(model: type[BaseModel], error: dict) -> str:
     if error["type"] == "extra_forbidden":
         section = find_section(model, error["loc"])
         if section is model and RENAMED_KEYS.get(key) in model.model_fields:
-            return f"{key}: renamed to {RENAMED_KEYS[key]}"
+            form = NEW_FORMS.get(RENAMED_KEYS[key])
+            return f"{key}: renamed to {RENAMED_KEYS[key]}{', ' + form if form else ''}"
         if section is model and (places := find_in_sections(model, key)):
             return f"{key}: unknown key; did you mean {' or '.join(places)}?"
         return describe_unknown_key(key, list(section.model_fields))

@@ -47,7 +47,7 @@ def normalize_dialogue(row: Any, columns: Mapping[str, str]) -> dict[str, Any]:
 def normalize_text(row: Any, columns: Mapping[str, str]) -> dict[str, Any]:
     """Returns a row with `text` and `emotion` alone. See `normalize_pair`."""
     row = rename_columns(row, columns, ", ".join(TEXT_COLUMNS))
-    check_present(row, TEXT_COLUMNS)
+    check_present(row, TEXT_COLUMNS, "columns takes other names; the first row decides what all rows of a data set are")
     return {name: row[name] for name in TEXT_COLUMNS}
 
 
@@ -59,12 +59,12 @@ def holds_texts(row: Any, columns: Mapping[str, str]) -> bool:
     """
     needed = '"text" and "emotion", or a dialogue in "prompt" or "messages"'
     row = rename_columns(row, columns, needed)
-    if any(row.get(name) is not None for name in DIALOGUE_COLUMNS):
-        return False
-    if any(row.get(name) is None for name in TEXT_COLUMNS):
+    if all(row.get(name) is not None for name in TEXT_COLUMNS):
+        return not any(isinstance(row.get(name), list) and row[name] for name in DIALOGUE_COLUMNS)
+    if all(row.get(name) is None for name in DIALOGUE_COLUMNS):
         found = ", ".join(row) or "none"
         raise BadRow(f"has neither form; needed: {needed}; its columns: {found}; columns takes other names")
-    return True
+    return False
 
 
 def rename_columns(row: Any, columns: Mapping[str, str], needed: str) -> dict[str, Any]:
@@ -76,11 +76,11 @@ def rename_columns(row: Any, columns: Mapping[str, str], needed: str) -> dict[st
     return row | {name: row[source] for name, source in columns.items()}
 
 
-def check_present(row: dict[str, Any], names: Sequence[str]) -> None:
+def check_present(row: dict[str, Any], names: Sequence[str], advice: str = "columns takes other names") -> None:
     missing = sorted(name for name in names if row.get(name) is None)
     if missing:
         found = ", ".join(row) or "none"
-        raise BadRow(f"has no {', '.join(missing)}; its columns: {found}; dataset.columns takes other names")
+        raise BadRow(f"has no {', '.join(missing)}; its columns: {found}; {advice}")
 
 
 def has_shared_start(row: dict[str, Any]) -> bool:

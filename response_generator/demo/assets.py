@@ -1,19 +1,23 @@
 """Makes folders in assets/, each complete or absent."""
 
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 from response_generator.config.sources import DEMO_MODELS_FOLDER
 from response_generator.runs.atomic_folder import atomic_folder
-from response_generator.scoring.quality import read_quality
+from response_generator.scoring.quality import QUALITY_FILE, read_quality
 
 ASSETS = Path(DEMO_MODELS_FOLDER)
 
 
 def prepare_asset(name: str, write: Callable[[Path], None]) -> Path:
-    """Makes `assets/name`, which is complete or absent."""
+    """Makes `assets/name`, which is complete or absent. A classifier of an earlier version, of unknown quality, is made
+    again."""
     folder = ASSETS / name
+    if name.endswith("classifier") and folder.exists() and not (folder / QUALITY_FILE).exists():
+        shutil.rmtree(folder)
     if folder.exists():
         print(f"{folder}: already there")
         return folder

@@ -7,7 +7,7 @@ from itertools import chain
 
 import numpy as np
 
-from response_generator.constants import BEST_OF
+from response_generator.constants import BEST_OF_NAME
 from response_generator.evaluation.measured_models import estimate_model, measure_models, subtract_models
 from response_generator.evaluation.metric import Metric
 from response_generator.evaluation.metrics import list_metrics
@@ -37,8 +37,8 @@ class Comparison:
     recipe that was trained several times, those of all its runs. estimates: `{model or "gold": {metric: Estimate}}`.
     differences: `{model: {metric: Estimate}}` for all models but the first. gold_differences: the same for each model
     minus the gold replies, of its replies with their targets. ngrams: `{metric: number}`, of n-grams at which
-    distinct-n is compared. margins: reward margins of held-out pairs, (pairs,). preference: statistics of the margins;
-    empty where no pairs were measured.
+    distinct-n is compared. gold_ngrams: the same of `gold_differences`. margins: reward margins of held-out pairs,
+    (pairs,). preference: statistics of the margins; empty where no pairs were measured.
     """
 
     labels: Labels
@@ -48,6 +48,7 @@ class Comparison:
     differences: dict[str, dict[str, Estimate]]
     gold_differences: dict[str, dict[str, Estimate]]
     ngrams: dict[str, int]
+    gold_ngrams: dict[str, int]
     margins: np.ndarray
     preference: dict[str, Estimate]
 
@@ -104,8 +105,7 @@ class Comparison:
         return len({row["index"] for row, counts in zip(rows, metric.denominator(rows), strict=True) if counts})
 
     def num_prompts_with_target(self, emotion: str) -> int:
-        rows = self.rows[self.models[0]]
-        return len({row["index"] for row in rows if row["target_emotion"] == emotion})
+        return count_prompts_with_target(self.rows[self.models[0]], emotion)
 
     @cached_property
     def uncorrected(self) -> list[str]:
@@ -170,11 +170,11 @@ def compare_models(
     gold = {GOLD: gold_as_predictions(next(iter(rows.values())))}
     measured, ngrams = measure_models(rows | gold, labels, of_one_model, resamples, seed)
     with_gold_target = {model: [row for row in each if has_gold_target(row)] for model, each in rows.items()}
-    beside_gold = measured
+    beside_gold, gold_ngrams = measured, ngrams
     if with_gold_target != rows:
-        beside_gold, _ = measure_models(with_gold_target | gold, labels, of_one_model, resamples, seed)
+        beside_gold, gold_ngrams = measure_models(with_gold_target | gold, labels, of_one_model, resamples, seed)
     estimates = {model: estimate_model(of_one_model, each) for model, each in measured.items()}
-    for model in (model for model in rows if BEST_OF in model):
+    for model in filter(BEST_OF_NAME.fullmatch, rows):
         estimates[model] = {name: each for name, each in estimates[model].items() if not metrics[name].of_model}
     estimates[GOLD] = {name: estimate for name, estimate in estimates[GOLD].items() if metrics[name].on_gold}
 
@@ -202,7 +202,9 @@ def compare_models(
     differences = correct_differences(differences, metrics)
     margins = np.array([]) if margins is None else margins
     preference = estimate_preference(margins, resamples, seed)
-    return Comparison(labels, metrics, rows, estimates, differences, gold_differences, ngrams, margins, preference)
+    return Comparison(
+        labels, metrics, rows, estimates, differences, gold_differences, ngrams, gold_ngrams, margins, preference
+    )
 
 
 def select_metrics(
@@ -216,6 +218,10 @@ def select_metrics(
     if not count_tokens_alike(rows):
         metrics = {name: metric for name, metric in metrics.items() if not metric.in_tokens}
     return metrics
+
+
+def count_prompts_with_target(rows: Sequence[Prediction], emotion: str) -> int:
+    return len({row["index"] for row in rows if row["target_emotion"] == emotion})
 
 
 def count_tokens_alike(rows: dict[str, list[Prediction]]) -> bool:

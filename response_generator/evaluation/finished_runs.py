@@ -9,11 +9,11 @@ from response_generator.config import paths, strict_json, validation
 from response_generator.config.schema import EvaluateArguments
 from response_generator.config.scoring_schema import EvaluationScoringArguments
 from response_generator.config.validation import validate_arguments
-from response_generator.constants import ADAPTER, BEST_OF
+from response_generator.constants import ADAPTER, BEST_OF, BEST_OF_NAME
 from response_generator.errors import InputError
 from response_generator.evaluation import predictions_file
 from response_generator.evaluation.comparison import RESERVED_NAMES
-from response_generator.evaluation.predictions_file import Prediction, list_generated_fields, read_labels
+from response_generator.evaluation.predictions_file import PROMPT_FIELDS, Prediction, list_generated_fields, read_labels
 from response_generator.evaluation.scores import list_scored_fields, list_scorers
 from response_generator.labels import Labels
 from response_generator.runs import run_folder
@@ -82,6 +82,8 @@ def parse_model(text: str) -> ComparedModel:
     name, equals, folders = text.partition("=")
     if not equals or os.path.exists(text):  # Path.exists() fails with a name of more than 255 bytes
         name, folders = None, text
+    if name and BEST_OF_NAME.fullmatch(name):
+        raise InputError(f"--compare: {name}: only a row with the best replies may end so; take another name")
     if name in RESERVED_NAMES:
         name = f"./{name}"  # metrics.json uses it for something else
     try:
@@ -223,9 +225,7 @@ def find_differing_prompts(first: str, name: str, rows: dict[str, list[Predictio
         ]
     one, other = (
         {
-            (row["index"], row.get("target_emotion"), row["sample"]): [
-                row.get(field) for field in predictions_file.PROMPT_FIELDS
-            ]
+            (row["index"], row.get("target_emotion"), row["sample"]): [row.get(field) for field in PROMPT_FIELDS]
             for row in rows[run]
         }
         for run in (first, name)

@@ -69,6 +69,13 @@ class SavedPredictions:
         file = self.folder / "args.json"
         return strict_json.read_object(file) if file.is_file() else {}
 
+    @property
+    def generating_run(self) -> "SavedPredictions":
+        """The run that generated the replies, where this one has scored them again and that one is still there."""
+        source = self.arguments.get("from_predictions")
+        is_other = source is not None and Path(source).exists() and Path(source) != self.place
+        return SavedPredictions(Path(source)).generating_run if is_other else self
+
     def settings(self, resolved: dict[str, Any]) -> dict[str, Any]:
         """The generating run's args, with SCORING_KEYS from this run's `resolved` args."""
         return {key: value for key, value in self.arguments.items() if key not in SCORING_KEYS} | {
@@ -100,8 +107,9 @@ class SavedPredictions:
         Raises:
             InputError: when one of `scoring` chose the best replies of the earlier run.
         """
-        judging, choosing = arguments.scoring.model_dump(), (self.arguments.get("best_of") or {}).get("scoring", {})
-        errors = [f"{self.place}: {message}" for message in find_shared_classifiers(judging, choosing)]
+        choosing = (self.generating_run.arguments.get("best_of") or {}).get("scoring", {})
+        errors = find_shared_classifiers(arguments.scoring.model_dump(), choosing)
+        errors = [f"{self.place}: {message}" for message in errors]
         if errors:
             raise InputError(*errors)
 

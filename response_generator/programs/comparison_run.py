@@ -24,8 +24,7 @@ def compare(names: list[str], folder: Path) -> None:
     run = RunFolder(folder, {"compare": [model.describe() for model in models]})
     finished_runs.check_output_folder(run)
     found = comparison.compare_models(runs.rows, runs.labels, [], runs.bootstrap_resamples, runs.seed)
-    emotion_model = runs.first["scoring"]["emotion_model"]
-    quality = read_quality(emotion_model) if emotion_model else None
+    quality = read_quality(str(models[0].folders[0]))  # of the classifier as it was then
     run.start()
     title = build_page_title("Evaluation", run.path, found.models)
     report.write_report(found, title, runs.settings(), run.flatten_environment(), run.path, quality)

@@ -16,7 +16,7 @@ from response_generator.runs.run_folder import RunFolder, flatten
 from response_generator.runs.short_names import build_page_title, name_adapters
 from response_generator.runs.tracking import Tracker
 from response_generator.scoring import classifiers
-from response_generator.scoring.quality import ClassifierQuality, read_quality
+from response_generator.scoring.quality import ClassifierQuality, keep_quality, read_quality
 
 Rows = tuple[tuple[list[Dialogue], Skipped], tuple[list[Pair], Skipped]]
 
@@ -108,6 +108,7 @@ def score_and_report(
     run.note_commits(commits.find_classifier_commits(args.scoring))
     scored = predictions.score_predictions(generated, args.scoring, args.label_set, args.seed)
     json_lines.write_jsonl(run.path / PREDICTIONS_FILE, scored)
+    keep_quality(quality, run.path)
     comparison = compare_models(
         predictions_file.group_by_model(scored, args.label_set),
         args.label_set,

@@ -193,6 +193,14 @@ def write_quality(quality: ClassifierQuality, folder: Path) -> None:
     atomic_files.atomic_write(folder / QUALITY_FILE, f"{text}\n".encode())
 
 
+def keep_quality(quality: ClassifierQuality | None, folder: Path) -> None:
+    """Writes it beside what the classifier has labeled; without it, removes that of an earlier classifier."""
+    if quality is None:
+        (folder / QUALITY_FILE).unlink(missing_ok=True)
+    else:
+        write_quality(quality, folder)
+
+
 def read_quality(model: str) -> ClassifierQuality | None:
     """What was measured when a classifier was trained; None where nothing is known of it.
 

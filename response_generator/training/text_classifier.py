@@ -53,7 +53,9 @@ def build_training_arguments(trainer: dict[str, Any], output_dir: str, seed: int
         "disable_tqdm": True,
     }
     try:
-        return TrainingArguments(**settings)
+        arguments = TrainingArguments(**settings)
+        arguments._n_gpu = min(arguments.n_gpu, 1)  # several would share a batch, whose loss has no weights then
+        return arguments
     except Exception as error:  # each setting is checked in another place, with another exception
         raise InputError(f"trainer: {error}") from error
 
@@ -147,7 +149,8 @@ def compute_logits(trainer: Trainer, tokenizer: PreTrainedTokenizerBase, example
     columns = encode_texts(examples, tokenizer)
     order = sorted(range(len(examples)), key=lambda number: -len(columns["input_ids"][number]))  # little padding
     dataset = Dataset.from_dict(columns).select(order)
-    trainer.args.train_sampling_strategy = "random"  # or `predict` would return the rows in another order
+    # Settings of the training with which `predict` would return other rows, or in another order
+    trainer.args.train_sampling_strategy, trainer.args.dataloader_drop_last = "random", False
     logits = np.empty((len(examples), trainer.model.config.num_labels), dtype=np.float64)
     logits[order] = trainer.predict(dataset).predictions
     return logits

@@ -25,7 +25,7 @@ def test_errors_of_all_data_sets_come_together(tmp_path):
         read_datasets(EMOTION_LABELS, empty, good, bad)
     assert raised.value.messages == [
         f"{empty.path} (split train): holds no rows",
-        f"{bad.path}, line 1: has no chosen, rejected; its columns: prompt; dataset.columns takes other names",
+        f"{bad.path}, line 1: has no chosen, rejected; its columns: prompt; columns takes other names",
     ]
 
 
@@ -52,6 +52,11 @@ def test_texts_with_labels_are_rows_of_their_own_and_the_turns_of_a_dialogue_one
     assert read_texts(tmp_path, [{"prompt": turns, "text": "x", "emotion": "anger"}]) == expected  # as everywhere else
 
 
+def test_a_text_may_have_a_column_that_dialogues_have(tmp_path):
+    row = {"text": "No .", "emotion": "anger", "prompt": "source 3", "messages": []}
+    assert read_texts(tmp_path, [row]) == [(("No .", "anger"),)]
+
+
 def test_the_first_row_of_either_form_decides_for_the_data_set(tmp_path):
     dialogue, text = demo_rows("dialogues_test", 1)[0], {"text": "No .", "emotion": "neutral"}
     rows = [{"text": "No label ."}, text, dialogue]
@@ -61,7 +66,8 @@ def test_the_first_row_of_either_form_decides_for_the_data_set(tmp_path):
     assert error.value.messages == [
         f'{file}, line 1: has neither form; needed: "text" and "emotion", or a dialogue in "prompt" or "messages"; its '
         f"columns: text; columns takes other names",
-        f"{file}, line 3: has no emotion, text; its columns: {', '.join(dialogue)}; dataset.columns takes other names",
+        f"{file}, line 3: has no emotion, text; its columns: {', '.join(dialogue)}; columns takes other names; the "
+        f"first row decides what all rows of a data set are",
     ]
     assert read_texts(tmp_path, rows, skip_bad_rows=True) == [(("No .", "neutral"),)]
     assert len(read_texts(tmp_path, [dialogue, text], skip_bad_rows=True)) == 1

@@ -8,7 +8,8 @@ from tiny_models import EMOTION_LABELS
 
 from response_generator.evaluation.comparison import GOLD, compare_models
 from response_generator.evaluation.reporting.cards import build_cards
-from response_generator.evaluation.reporting.conclusions import draw_conclusions, explain_noise, is_clear_change
+from response_generator.evaluation.reporting.clear_changes import explain_noise, is_clear_change
+from response_generator.evaluation.reporting.conclusions import draw_conclusions
 from response_generator.evaluation.statistics.estimates import Estimate
 
 NOISE = "the difference could be noise, because "
@@ -206,3 +207,10 @@ def test_what_is_not_clear_besides_the_emotion_is_one_sentence():
     assert unclear.count("corrected p = ") == 2 and unclear.endswith(": this could be noise.")
     assert "ends its replies with punctuation (+0.0 points, 95 % CI [-6.0, 6.0], corrected p = 1.0000)" in unclear
     assert "; writes clean replies (" in unclear
+
+
+def test_a_length_that_was_not_tested_is_no_missing_price():
+    shorter = [each | {"new_tokens": 5} for each in rows_of([False] * 20)]
+    rows = {"baseline": shorter, "adapter": rows_of([True] * 20)}
+    few = draw_conclusions(compare_models(rows, EMOTION_LABELS, LABELS, RESAMPLES, seed=1))[0]
+    assert few.endswith("at no price that is clear here; the length could not be tested.")

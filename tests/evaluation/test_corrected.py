@@ -139,3 +139,9 @@ def test_in_simulated_evaluations_the_intervals_hold_the_true_value_as_often_as_
         assert 0.93 <= np.mean([each.is_held for each in found[name]]) <= 0.98, name
     errors = [each.value - each.accuracy for each in found["first model"]]
     assert abs(np.mean(errors)) < 0.03
+
+
+def test_the_false_positive_rate_needs_gold_replies_without_the_target_too():
+    gold = np.array([[28, 2], [1, 8]])
+    assert find_correctable(gold).tolist() == [False, False]  # nine others; nine of its own
+    assert find_correctable(gold + [[0, 0], [0, 1]]).tolist() == [True, True]

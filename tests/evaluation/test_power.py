@@ -25,11 +25,11 @@ def test_it_is_the_formula():
 
 
 def test_the_sentence_before_a_run():
-    assert describe_power(126, samples=1) == (
+    assert describe_power(126, replies=1) == (
         "126 prompts show a difference of 14 points or more in 80 % of such runs, "
         "if the models differ on 30 % of the prompts"
     )
-    assert describe_power(126, samples=3).endswith("; several replies to a prompt lower that")
-    assert describe_power(20, samples=1).startswith(
+    assert describe_power(126, replies=3).endswith("; several replies to a prompt lower that")
+    assert describe_power(20, replies=1).startswith(
         "20 prompts are too few to show any difference in 80 % of such runs"
     )

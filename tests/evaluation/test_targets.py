@@ -12,7 +12,7 @@ from response_generator.errors import InputError
 from response_generator.evaluation import columns, finished_runs, predictions_file
 from response_generator.evaluation.comparison import Comparison, compare_models
 from response_generator.evaluation.predictions_file import GENERATED_FIELDS, group_by_model, has_gold_target
-from response_generator.evaluation.reporting import report
+from response_generator.evaluation.reporting import report, table
 from response_generator.evaluation.reporting.conclusions import draw_conclusions
 from response_generator.evaluation.scores import gold_as_predictions
 from response_generator.evaluation.statistics.distinct import Text
@@ -98,6 +98,16 @@ def test_what_is_set_beside_the_gold_reply_is_of_its_target_alone(found, of_gold
 def test_differences_from_the_gold_replies_are_of_replies_with_their_targets(found, of_gold_targets):
     assert found.gold_differences == of_gold_targets.gold_differences
     assert "to the same prompts with the same target emotion" in draw_conclusions(found)[-1]
+
+
+def test_the_table_beside_the_gold_replies_counts_replies_with_their_targets(found, of_gold_targets):
+    assert found.gold_ngrams == of_gold_targets.ngrams
+    of_gold, of_all = (
+        [row[0] for rows in build(found).groups.values() for row in rows]
+        for build in (table.build_gold_table, table.build_table)
+    )
+    prompts = sum(each["target_emotion"] == "anger" for each in found.gold_predictions)
+    assert f"anger (n = {prompts})" in of_gold and f"anger (n = {found.prompts})" in of_all
 
 
 def test_what_only_replies_with_other_targets_have_is_not_compared_with_the_gold_replies():

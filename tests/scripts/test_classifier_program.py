@@ -277,7 +277,7 @@ def test_wrong_texts_and_paths_are_reported_together(tiny, tmp_path, capsys):
         f"{first}: labels that are not in the args: 'joy' (rows: 1); add them to labels, or change the rows",
         f"{first}, line 1: emotion is 'joy'; allowed: neutral, anger",
         f"{first}, line 2: text is blank; needed: text",
-        f"{first}, line 3: has no emotion, text; its columns: words; dataset.columns takes other names",
+        f"{first}, line 3: has no emotion, text; its columns: words; columns takes other names; the first row",
         f'{second}, line 1: has neither form; needed: "text" and "emotion", or a dialogue in "prompt" or "messages"; '
         f"its columns: words, emotion; columns takes other names",
     ):

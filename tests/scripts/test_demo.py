@@ -159,7 +159,7 @@ def test_a_classifier_is_an_ordinary_folder_and_learns(tmp_path):
     classifiers.train_classifier(examples * 16, examples, ("anger", "happiness"), tmp_path, epochs=3)
     assert AutoConfig.from_pretrained(tmp_path).id2label == {0: "anger", 1: "happiness"}
     (data,) = read_quality(str(tmp_path)).data_sets.values()
-    assert data.confusion == [[6, 0], [0, 6]]
+    assert data.confusion == ((6, 0), (0, 6))
 
 
 @pytest.mark.parametrize("split", SPLITS)

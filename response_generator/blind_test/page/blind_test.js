@@ -33,6 +33,15 @@ function readAnswers(kept) {
   });
 }
 
+// The same sheet in another tab: what is answered there counts here, too.
+function follow(event) {
+  if (event.key !== STORE) return;
+  const here = at;
+  restore();
+  at = here;
+  showPair();
+}
+
 function restore() {
   try {
     const kept = JSON.parse(localStorage.getItem(STORE));
@@ -120,7 +129,7 @@ function pressNumber(digit) {
 
 function pressKey(event) {
   const isTyping = event.target.matches("input:not([type=radio])");
-  if (isTyping || event.ctrlKey || event.metaKey || event.altKey) return;
+  if (event.repeat || isTyping || event.ctrlKey || event.metaKey || event.altKey) return;
   if (/^\d$/.test(event.key)) pressNumber(Number(event.key));
   else if (event.key === "n") goTo(at + 1);
   else if (event.key === "p") goTo(at - 1);
@@ -138,7 +147,7 @@ function save() {
   link.href = URL.createObjectURL(new Blob([content], { type: "application/json" }));
   link.download = `answers-${name.replace(/[^\p{L}\p{N}_-]+/gu, "_")}.json`;
   link.click();
-  URL.revokeObjectURL(link.href);
+  setTimeout(() => URL.revokeObjectURL(link.href), 60_000); // some browsers begin to read it later
   showMessage(`Saved ${link.download}: ${countComplete()} of ${sheet.pairs.length} dialogues are answered.`);
 }
 
@@ -168,6 +177,7 @@ function clearAnswers() {
 }
 
 document.addEventListener("keydown", pressKey);
+addEventListener("storage", follow);
 find("previous").addEventListener("click", () => goTo(at - 1));
 find("next").addEventListener("click", () => goTo(at + 1));
 find("unanswered").addEventListener("click", goToUnanswered);

@@ -10,6 +10,7 @@ const ID_KEY = "dialogue"; // in the session storage, which a reload of this tab
 let state = null;
 let running = null; // the AbortController of the request that is being answered
 let requests = 0; // sent so far
+let applied = 0; // number of the request whose answer is shown
 
 function post(action, values = {}, signal = undefined) {
   const body = JSON.stringify({ dialogue: state ? state.dialogue : "", ...values });
@@ -33,8 +34,7 @@ async function readLines(response, receive) {
   }
 }
 
-// Sends an action that writes no reply, and shows the dialogue after it, unless another request was sent meanwhile,
-// whose answer is newer. Returns whether it succeeded.
+// Sends an action that writes no reply, and shows the dialogue after it, unless a newer answer is there already. Returns whether it succeeded.
 async function change(action, values = {}) {
   const number = ++requests;
   let message = "";
@@ -42,18 +42,18 @@ async function change(action, values = {}) {
     const response = await post(action, values);
     const answer = response.ok ? await response.json() : null;
     if (!answer) message = await readError(response);
-    else if (number === requests) state = answer;
+    else if (number > applied) [state, applied] = [answer, number];
   } catch {
     message = NO_ANSWER;
   }
-  if (number === requests) showDialogue();
+  if (!running) showDialogue();
   showError(message);
   return !message;
 }
 
 // Sends an action that writes replies, and shows their parts as they arrive. Returns whether it succeeded.
 async function write(action, values = {}) {
-  requests += 1;
+  const number = ++requests;
   running = new AbortController();
   showError("");
   showBusy(true);
@@ -74,7 +74,7 @@ async function write(action, values = {}) {
     message = error.name === "AbortError" ? "stopped; the dialogue is as it was before" : NO_ANSWER;
   }
   running = null;
-  if (answer) state = answer;
+  if (answer) [state, applied] = [answer, number];
   showDialogue();
   showBusy(false);
   showError(message);
@@ -180,7 +180,7 @@ async function download() {
   link.href = URL.createObjectURL(await response.blob());
   link.download = "chat.jsonl";
   link.click();
-  URL.revokeObjectURL(link.href);
+  setTimeout(() => URL.revokeObjectURL(link.href), 60_000); // some browsers begin to read it later
 }
 
 function askAgain() {

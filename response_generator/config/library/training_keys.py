@@ -154,8 +154,8 @@ SFT_KEYS = dict.fromkeys(SFT_EXCLUDED, EXCLUDED) | {
     "padding_free": KeyRule(only_false="each dialogue is a row of its own"),
 }
 CLASSIFIER_EXCLUDED = (
-    "eval_on_start eval_strategy label_names load_best_model_at_end logging_steps logging_strategy "
-    "remove_unused_columns use_cpu"
+    "batch_eval_metrics eval_do_concat_batches eval_on_start eval_strategy label_names load_best_model_at_end "
+    "logging_steps logging_strategy prediction_loss_only remove_unused_columns use_cpu"
 ).split()
 CLASSIFIER_KEYS = dict.fromkeys(CLASSIFIER_EXCLUDED, EXCLUDED) | {  # of the section trainer
     "save_strategy": KeyRule(values=("epoch", "steps", "no"), default="epoch"),

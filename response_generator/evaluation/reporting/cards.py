@@ -2,12 +2,8 @@
 
 from response_generator.evaluation.comparison import GOLD, GOLD_TITLE, Comparison
 from response_generator.evaluation.metric import Metric
-from response_generator.evaluation.reporting.conclusions import (
-    excludes_zero,
-    explain_noise,
-    format_corrected_p,
-    is_clear_change,
-)
+from response_generator.evaluation.reporting.clear_changes import excludes_zero, explain_noise, is_clear_change
+from response_generator.evaluation.reporting.conclusions import format_corrected_p
 from response_generator.evaluation.reporting.formats import format_interval, format_number
 from response_generator.evaluation.reporting.table import format_bounds
 from response_generator.evaluation.statistics.estimates import Estimate

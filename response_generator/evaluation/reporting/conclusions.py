@@ -3,9 +3,10 @@
 import re
 from collections.abc import Sequence
 
-from response_generator.constants import ADAPTER, BASELINE, BEST_OF
+from response_generator.constants import ADAPTER, BASELINE, BEST_OF_NAME
 from response_generator.evaluation.comparison import GOLD, Comparison
 from response_generator.evaluation.metric import Metric
+from response_generator.evaluation.reporting.clear_changes import excludes_zero, explain_noise, is_clear_change
 from response_generator.evaluation.reporting.formats import (
     describe_replies,
     format_interval,
@@ -14,7 +15,6 @@ from response_generator.evaluation.reporting.formats import (
 )
 from response_generator.evaluation.statistics.estimates import Estimate
 
-SIGNIFICANCE_LEVEL = 0.05
 # Where a page or a terminal breaks no line: intervals, p-values, percentages and numbers of prompts.
 UNBROKEN = re.compile(
     r"\[[-.\d]+, [-.\d]+\]|\bp (?:= )?\d[-.\de]*|\d[.\d]* -> \d[.\d]*(?: %)?|\d[.\d]* %(?: CI)?|\bn = [\d,]*\d"
@@ -62,12 +62,12 @@ def list_stated(model: str, comparison: Comparison) -> list[Metric]:
 
 def describe_unclear(model: str, first: str, metrics: Sequence[Metric], comparison: Comparison) -> list[str]:
     """One sentence on all metrics whose difference could be noise; none without such metrics."""
-    parts = []
-    for metric in metrics:
-        difference = comparison.differences[model][metric.name]
-        note = ", although the interval excludes 0" if excludes_zero(difference) else ""
-        numbers = f"{format_points(difference)}, {format_corrected_p(difference)}"
-        parts.append(f"{metric.phrase.rstrip(',')} ({numbers}{note})")
+    parts = [
+        f"{metric.phrase.rstrip(',')} ({format_points(difference)}, {format_corrected_p(difference)}"
+        f"{', although the interval excludes 0' if excludes_zero(difference) else ''})"
+        for metric in metrics
+        for difference in [comparison.differences[model][metric.name]]
+    ]
     models = f"{name_model(model, False)}, more or less often than {name_model(first, False)},"
     return [f"It is not clear whether {models} {'; '.join(parts)}: this could be noise."] if parts else []
 
@@ -105,18 +105,21 @@ def is_gain(metric: Metric, difference: Estimate) -> bool:
 
 
 def describe_price(model: str, first: str, comparison: Comparison) -> str:
-    """What a gain is paid with: longer replies, all that is clearly worse, and replies that are not kept."""
-    sampled = model.partition(BEST_OF)[2]
-    prices = [f"{sampled} sampled replies for each that is kept"] if sampled else []
+    """What a gain is paid with: longer replies, what is clearly worse, and replies that are not kept."""
+    best_of = BEST_OF_NAME.fullmatch(model)
+    prices = [f"{best_of[2]} sampled replies for each that is kept"] if best_of else []
     for name, metric in comparison.metrics.items():
         difference = comparison.differences[model].get(name)
-        if difference is None or not is_clear_change(difference):
+        if not difference or not is_clear_change(difference):
             continue
         if metric.price and difference.value > 0:
             prices.append(f"{metric.price} ({format_values(model, first, metric, comparison)} {metric.title})")
         elif is_worse(metric, difference):
             prices.append(f"{metric.card or metric.title} ({format_values(model, first, metric, comparison)})")
-    return f", and pays with: {', '.join(prices)}" if prices else ", at no price that is clear here"
+    length = comparison.differences[model].get("mean_new_tokens")
+    is_tested = length and (length.p_corrected is not None or length.value <= 0)
+    price = f", and pays with: {', '.join(prices)}" if prices else ", at no price that is clear here"
+    return price if is_tested else f"{price}; the length could not be tested"
 
 
 def is_worse(metric: Metric, difference: Estimate) -> bool:
@@ -152,32 +155,11 @@ def describe_other_changes(model: str, first: str, comparison: Comparison) -> li
     ]
 
 
-def is_clear_change(difference: Estimate) -> bool:
-    """Whether both the interval and the corrected p-value exclude "no difference"."""
-    corrected = difference.p_corrected
-    return excludes_zero(difference) and corrected is not None and corrected < SIGNIFICANCE_LEVEL
-
-
-def explain_noise(difference: Estimate) -> str:
-    """Why a difference is no clear change: which of the interval and the p-value does not exclude "no difference"."""
-    interval = "there is no interval" if difference.low is None else "the interval includes 0"
-    if difference.p_corrected is None:
-        return interval
-    if excludes_zero(difference):
-        return f"the corrected p is not below {SIGNIFICANCE_LEVEL}, although the interval excludes 0"
-    if difference.p_corrected < SIGNIFICANCE_LEVEL:
-        return f"{interval}, although the corrected p is below {SIGNIFICANCE_LEVEL}"
-    return f"{interval} and the corrected p is not below {SIGNIFICANCE_LEVEL}"
-
-
-def excludes_zero(difference: Estimate) -> bool:
-    return difference.low is not None and (difference.low > 0 or difference.high < 0)
-
-
 def name_model(model: str, capital: bool = True) -> str:
     """The models of one run are "the adapter", "the baseline" and "the baseline best of 6"; compared runs are named by
     their folders."""
-    own = model.partition(BEST_OF)[0] in (ADAPTER, BASELINE)
+    best_of = BEST_OF_NAME.fullmatch(model)
+    own = (best_of[1] if best_of else model) in (ADAPTER, BASELINE)
     return f"{'The' if capital else 'the'} {model}" if own else model
 
 

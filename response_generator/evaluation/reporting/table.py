@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-from response_generator.evaluation.comparison import GOLD, GOLD_TITLE, Comparison
+from response_generator.evaluation.comparison import GOLD, GOLD_TITLE, Comparison, count_prompts_with_target
 from response_generator.evaluation.metric import Metric
 from response_generator.evaluation.metrics import name_label_sections
 from response_generator.evaluation.reporting.formats import (
@@ -73,16 +73,29 @@ def build_gold_table(comparison: Comparison) -> Table:
     """The differences of each model from the gold replies to the same prompts."""
     metrics = [metric for metric in comparison.metrics.values() if metric.on_gold]
     header = ["", *(f"{model} − {GOLD_TITLE}" for model in comparison.models)]
-    return Table(group_rows(comparison, metrics, format_cell, format_gold_cells), header, style=STYLE)
+    groups = group_rows(comparison, metrics, format_cell, format_gold_cells, beside_gold=True)
+    return Table(groups, header, style=STYLE)
 
 
-def group_rows(comparison: Comparison, metrics: Iterable[Metric], form: CellFormat, format_row: RowFormat) -> Groups:
+def group_rows(
+    comparison: Comparison,
+    metrics: Iterable[Metric],
+    form: CellFormat,
+    format_row: RowFormat,
+    beside_gold: bool = False,
+) -> Groups:
+    """
+    Args:
+        beside_gold: the cells are of the replies that have the target of their gold reply alone.
+    """
+    rows = comparison.gold_predictions if beside_gold else comparison.rows[comparison.models[0]]
+    ngrams = comparison.gold_ngrams if beside_gold else comparison.ngrams
     groups: Groups = {}
     of_labels = name_label_sections(comparison.labels)
     for metric in metrics:
         title = metric.title
         if metric.section in of_labels:
-            prompts = comparison.num_prompts_with_target(title)
+            prompts = count_prompts_with_target(rows, title)
             if not prompts:
                 continue
             title = f"{title} (n = {prompts})"
@@ -90,8 +103,8 @@ def group_rows(comparison: Comparison, metrics: Iterable[Metric], form: CellForm
             if metric.name not in comparison.estimates[comparison.models[0]]:
                 continue
             title += f", of other targets than {', '.join(comparison.uncorrected)}" if comparison.uncorrected else ""
-        elif metric.name in comparison.ngrams:
-            title = f"{title} in {comparison.ngrams[metric.name]:,} n-grams"
+        elif metric.name in ngrams:
+            title = f"{title} in {ngrams[metric.name]:,} n-grams"
         groups.setdefault(metric.section, []).append([title, *format_row(metric, comparison, form)])
     return groups
 

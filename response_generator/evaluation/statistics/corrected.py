@@ -15,7 +15,7 @@ import numpy as np
 from response_generator.evaluation.statistics.intervals import MIN_PROMPTS, Jackknifed
 
 CORRECTED = "emotion_accuracy_corrected"
-MIN_GOLD_REPLIES = 10  # with a target; with fewer, its sensitivity is hardly known
+MIN_GOLD_REPLIES = 10  # with a target, and without it; with fewer, its error rates are hardly known
 MIN_YOUDEN_INDEX = 0.2  # sensitivity - false positive rate; dividing by less multiplies every error
 
 
@@ -33,8 +33,8 @@ def measure_corrected(runs: list[np.ndarray], gold: np.ndarray) -> Jackknifed:
 
 
 def find_correctable(gold: np.ndarray) -> np.ndarray:
-    """Which targets have enough gold replies, and are found in these often enough; none if all of them together have
-    fewer than MIN_PROMPTS.
+    """Which targets have enough gold replies, leave enough others, and are found in them often enough; none if all of
+    them together have fewer than MIN_PROMPTS.
 
     Args:
         gold: gold replies by target and predicted emotion, (labels, labels).
@@ -45,7 +45,8 @@ def find_correctable(gold: np.ndarray) -> np.ndarray:
     support = gold.sum(1)
     with np.errstate(divide="ignore", invalid="ignore"):
         sensitivity, false_positives = measure_error_rates(gold)
-        found = (support >= MIN_GOLD_REPLIES) & (sensitivity - false_positives >= MIN_YOUDEN_INDEX)
+        found = sensitivity - false_positives >= MIN_YOUDEN_INDEX
+    found &= (support >= MIN_GOLD_REPLIES) & (support.sum() - support >= MIN_GOLD_REPLIES)
     return found & (support[found].sum() >= MIN_PROMPTS)
 
 

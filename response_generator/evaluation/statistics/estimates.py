@@ -105,7 +105,7 @@ def estimate_difference(metric: Metric, first: Measurements, second: Measurement
         p = intervals.interval_p_value(value, interval) if metric.carries_conclusions else None
         return Estimate.of(value, interval, p)
     gained = second.totals.numerators[name] - first.totals.numerators[name]
-    by_prompt = gained[counted > 0] / counted[counted > 0]
+    by_prompt = (gained[counted > 0] / counted[counted > 0]).round(9)  # equal means differ in the last digit
     if is_small:
         interval = intervals.score_difference_interval(by_prompt)
     p = intervals.paired_p_value(by_prompt, seed) if metric.paired_test else None

@@ -78,10 +78,10 @@ class MetricTotals:
     def count_differing_prompts(self, other: "MetricTotals", name: str) -> int:
         """Prompts in which two models differ in what a ratio or an F1 is computed from."""
         if name in self.numerators:
-            differs = self.numerators[name] != other.numerators[name]
-            differs |= self.denominators[name] != other.denominators[name]
+            differs = find_differing(self.numerators[name], other.numerators[name])
+            differs |= find_differing(self.denominators[name], other.denominators[name])
         else:
-            differs = (self.confusion != other.confusion).any((1, 2))
+            differs = find_differing(self.confusion, other.confusion).any((1, 2))
         return int(differs.sum())
 
     def compute(self, weights: np.ndarray) -> dict[str, np.ndarray]:
@@ -99,6 +99,11 @@ class MetricTotals:
                 confusions = weights @ self.confusion.reshape(self.prompts, -1)
                 found |= compute_f1(confusions.reshape(-1, *self.confusion.shape[1:]), self.labels)
         return found
+
+
+def find_differing(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Where two means differ; those of the same replies in another order do so in the last digit."""
+    return ~np.isclose(one, other, rtol=0, atol=1e-9)
 
 
 def compute_f1(confusions: np.ndarray, labels: Labels) -> dict[str, np.ndarray]:
