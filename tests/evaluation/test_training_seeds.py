@@ -153,3 +153,18 @@ def test_in_a_simulation_the_interval_holds_the_true_mean_as_often_as_it_says(mo
         covered_by_prompts_alone += found.low <= TRUE_MEAN <= found.high
     assert 0.92 <= covered / SIMULATIONS <= 0.99
     assert covered_by_prompts_alone / SIMULATIONS < 0.8
+
+
+def test_the_same_runs_in_another_order_differ_in_no_prompt():
+    random = np.random.default_rng(0)
+    targets = [EMOTION_LABELS.names[place % 7] for place in range(60)]
+    predictions = [[EMOTION_LABELS.names[place] for place in random.integers(7, size=60)] for _ in range(3)]
+    one, other = (make_runs(order, targets, [-8.0] * 3) for order in (predictions, predictions[::-1]))
+    metrics = list_metrics(EMOTION_LABELS, one[0], [])
+    totals = [
+        MetricTotals.mean([MetricTotals.of(run, EMOTION_LABELS, metrics) for run in group_by_run(rows)])
+        for rows in (one, other)
+    ]
+    assert not any(totals[0].count_differing_prompts(totals[1], name) for name in metrics)
+    difference = compare_models({"one": one, "other": other}, EMOTION_LABELS, [], 100, seed=1).differences["other"]
+    assert (difference["emotion_accuracy"].value, difference["emotion_accuracy"].p) == (pytest.approx(0), 1)

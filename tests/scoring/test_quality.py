@@ -12,6 +12,7 @@ from response_generator.scoring.quality import (
     QUALITY_FILE,
     ClassifierQuality,
     compute_calibration_error,
+    keep_quality,
     list_metrics,
     measure_dataset,
     read_quality,
@@ -97,6 +98,15 @@ def test_metrics_leave_out_what_has_no_value(drawn):
     assert metrics["a test/recall/anger"] == data.confusion[1][1] / sum(data.confusion[1])
     assert metrics["a test/count/joy"] == 0 and "a test/recall/joy" not in metrics
     assert "a test/precision/fear" not in metrics and metrics["a test/f1/fear"] == 0
+
+
+def test_a_run_keeps_the_quality_of_the_classifier_that_labeled_its_replies(drawn, tmp_path):
+    quality = ClassifierQuality(LABELS, {"a test": measure_dataset(*drawn, np.arange(200), seed=0)})
+    keep_quality(quality, tmp_path)
+    assert read_quality(str(tmp_path)) == quality
+    keep_quality(None, tmp_path)
+    keep_quality(None, tmp_path)
+    assert read_quality(str(tmp_path)) is None
 
 
 def test_the_file_is_read_as_it_was_written(drawn, tmp_path):

@@ -167,6 +167,8 @@ def test_the_rows_are_scored_again_without_the_classifiers_that_chose_them(run, 
     assert evaluated_here(judged, tmp_path / "judged", "--from_predictions", str(run)) == 2
     said = capsys.readouterr().err
     assert f"{run}: best_of.scoring.emotion_model" in said and "it would judge the replies that it has chosen" in said
+    # The same of what scored the replies in between, whatever its args say of best_of.
+    assert evaluated_here(judged, tmp_path / "judged", "--from_predictions", str(tmp_path / "run")) == 2
     assert not (tmp_path / "judged").exists()
 
 

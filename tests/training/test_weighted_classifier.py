@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn.utils.class_weight import compute_class_weight
+from transformers import TrainingArguments
 
 from response_generator.errors import RunError
 from response_generator.training import text_classifier, weighted_classifier
@@ -67,8 +68,14 @@ def test_a_loss_that_is_not_finite_stops_the_run(tiny, tmp_path):
         trainer.train()
 
 
+def test_several_gpus_share_no_batch(tmp_path, monkeypatch):
+    monkeypatch.setattr(TrainingArguments, "n_gpu", property(lambda self: 1 if self._n_gpu == 1 else 2))
+    assert text_classifier.build_training_arguments({"bf16": False}, str(tmp_path), seed=1).n_gpu == 1
+
+
 def test_logits_are_in_the_order_of_the_texts(tiny, tmp_path):
-    trainer = build_trainer(tiny, tmp_path, train_sampling_strategy="group_by_length")
+    settings = {"train_sampling_strategy": "group_by_length", "dataloader_drop_last": True}
+    trainer = build_trainer(tiny, tmp_path, per_device_eval_batch_size=2, **settings)
     tokenizer = text_classifier.load_for_training(tiny.base, LABELS, seed=1)[1]
     logits = text_classifier.compute_logits(trainer, tokenizer, TEXTS)
     for (text, _), row in zip(TEXTS, logits, strict=True):
