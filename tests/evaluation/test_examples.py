@@ -31,6 +31,20 @@ def test_the_first_three_prompts_whose_replies_differ_are_shown(capsys):
     assert "Is it raining ?" in shown
 
 
+def test_a_dialogue_that_was_asked_for_all_labels_is_shown_once(capsys):
+    before, after = (
+        [
+            row(index, target, gold_target="anger", response=f"{name} {target} {index}")
+            for index in range(2)
+            for target in EMOTION_LABELS.names
+        ]
+        for name in ("before", "after")
+    )
+    shown = show(capsys, baseline=before, adapter=after)
+    assert "the first 2 of 2 prompts whose replies differ" in shown and "before anger 1" in shown
+    assert "fear" not in shown
+
+
 def test_of_several_samples_and_training_runs_the_first_reply_is_shown(capsys):
     before = [row(index, sample=sample, response=f"b{index}{sample}") for index in (0, 1) for sample in (0, 1)]
     after = [

@@ -8,7 +8,7 @@ from rich.text import Text
 from response_generator.constants import ADAPTER, BASELINE
 from response_generator.data.pair_text import get_reply_text
 from response_generator.evaluation.comparison import Comparison
-from response_generator.evaluation.predictions_file import Prediction, group_by_run
+from response_generator.evaluation.predictions_file import Prediction, group_by_run, has_gold_target
 from response_generator.runs.terminal import open_console, to_one_line
 
 MAX_EXAMPLES = 3
@@ -44,9 +44,12 @@ def show_examples(comparison: Comparison) -> None:
 
 
 def list_pairs(comparison: Comparison, models: Sequence[str]) -> list[tuple[Prediction, Prediction]]:
-    """Both models' first replies to each prompt, in the order of the data. Of a recipe that was trained several times,
-    the replies of the first run."""
-    one, other = ([row for row in group_by_run(comparison.rows[model])[0] if not row["sample"]] for model in models)
+    """Both models' first replies to each prompt, to the target of its gold reply, in the order of the data. Of a recipe
+    that was trained several times, the replies of the first run."""
+    one, other = (
+        [row for row in group_by_run(comparison.rows[model])[0] if not row["sample"] and has_gold_target(row)]
+        for model in models
+    )
     return list(zip(one, other, strict=True))
 
 
