@@ -42,7 +42,6 @@ HEADS = {
     SourceKind.LANGUAGE_MODEL: model_files.CAUSAL_LM,
     SourceKind.PRETRAINED_MODEL: model_files.ANY_MODEL,
 }
-SCORING_KINDS = (SourceKind.CLASSIFIER, SourceKind.LANGUAGE_MODEL)
 WANDB_KEY_MISSING = (
     "wandb.mode: got 'online', but there is no API key; set WANDB_API_KEY, or run `wandb login` once, or pass "
     "--set wandb.mode=offline"

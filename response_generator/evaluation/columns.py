@@ -23,6 +23,10 @@ def has_other_value(name: str, value: str) -> Column:
     return lambda rows: read_column(name)(rows) != value
 
 
+def are_equal(name: str, other: str) -> Column:
+    return lambda rows: read_column(name)(rows) == read_column(other)(rows)
+
+
 def both(one: Column, other: Column) -> Column:
     """Their product: whether both are true, or the number of `one` where `other` is true, and else 0."""
     return lambda rows: one(rows) * other(rows)
@@ -39,20 +43,13 @@ def length_ratio(rows: list[Prediction]) -> np.ndarray:
     return new_tokens(rows) / gold_tokens(rows)
 
 
-def follows_target(rows: list[Prediction]) -> np.ndarray:
-    return read_column("target_emotion")(rows) == read_column("predicted_emotion")(rows)
+follows_target = are_equal("target_emotion", "predicted_emotion")
+follows_target_by_second = are_equal("target_emotion", "second_emotion")
+classifiers_agree = are_equal("predicted_emotion", "second_emotion")
 
 
 def follows_target_unnamed(rows: list[Prediction]) -> np.ndarray:
     return follows_target(rows) & ~read_column("names_emotion")(rows)
-
-
-def follows_target_by_second(rows: list[Prediction]) -> np.ndarray:
-    return read_column("target_emotion")(rows) == read_column("second_emotion")(rows)
-
-
-def classifiers_agree(rows: list[Prediction]) -> np.ndarray:
-    return read_column("predicted_emotion")(rows) == read_column("second_emotion")(rows)
 
 
 def repeats_another_reply(rows: list[Prediction]) -> np.ndarray:

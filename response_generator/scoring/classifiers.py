@@ -2,12 +2,13 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from tqdm.auto import tqdm
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
-from response_generator.config.scoring_schema import EvaluationScoringArguments, ScoringArguments
+from response_generator.config.scoring_schema import ScoringArguments
 from response_generator.config.source_list import list_sources
 from response_generator.config.sources import SourceKind, from_pretrained_keywords
 from response_generator.errors import InputError
@@ -203,11 +204,10 @@ def to_label_probs(names: list[str], probabilities: list[float]) -> LabelProbs:
     return LabelProbs(label_probabilities)
 
 
-def load_emotion_classifier(scoring: ScoringArguments) -> TextClassifier | None:
+def load_emotion_classifier(scoring: ScoringArguments, key: str = "emotion_model") -> TextClassifier | None:
     """None where the args name none; the same below."""
-    if scoring.emotion_model is None:
-        return None
-    return TextClassifier(scoring.emotion_model, map_emotion_labels(scoring), scoring)
+    model = getattr(scoring, key)
+    return None if model is None else TextClassifier(model, map_emotion_labels(scoring, key), scoring)
 
 
 def load_gibberish_classifier(scoring: ScoringArguments) -> TextClassifier | None:
@@ -216,14 +216,8 @@ def load_gibberish_classifier(scoring: ScoringArguments) -> TextClassifier | Non
     return TextClassifier(scoring.gibberish_model, read_label_names(scoring.gibberish_model), scoring)
 
 
-def load_second_emotion_classifier(scoring: EvaluationScoringArguments) -> TextClassifier:
-    """Of args that name one."""
-    key = "second_emotion_model"
-    return TextClassifier(scoring.second_emotion_model, map_emotion_labels(scoring, key), scoring)
-
-
 CLASSIFIERS = {  # by their keys
     "emotion_model": load_emotion_classifier,
     "gibberish_model": load_gibberish_classifier,
-    "second_emotion_model": load_second_emotion_classifier,
+    "second_emotion_model": partial(load_emotion_classifier, key="second_emotion_model"),
 }
