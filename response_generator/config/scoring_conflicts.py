@@ -1,4 +1,4 @@
-"""Conflicts between the classifiers that judge or choose replies, the labels of a run, and what needs a classifier."""
+"""Conflicts between the classifiers that evaluate or choose, the labels of a run, and what needs a classifier."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -100,7 +100,7 @@ def find_missing_classifiers(path: str, filters: dict[str, Any], scoring: dict[s
 
 
 def find_best_of_conflicts(best_of: dict[str, Any], values: dict[str, Any]) -> Iterator[str]:
-    """Conflicts of the section best_of, and of its classifiers with those that judge the replies."""
+    """Conflicts of the section best_of, and of its classifiers with those that evaluate the replies."""
     labels, choosing = values.get("labels", list(DAILY_DIALOG_EMOTIONS)), best_of.get("scoring", {})
     if isinstance(values.get("generation"), dict) and not values["generation"].get("do_sample"):
         yield "best_of: without sampling all replies to a prompt are the same; set generation.do_sample: true"
@@ -128,14 +128,14 @@ def find_probability_conflicts(best_of: dict[str, Any], choosing: dict[str, Any]
             yield f'best_of.{key}: only for choose_by "{BY_REWARD}"; remove it'
 
 
-def find_shared_classifiers(judging: dict[str, Any], choosing: dict[str, Any]) -> Iterator[str]:
-    """Classifiers that would judge what they have chosen themselves."""
+def find_shared_classifiers(evaluating: dict[str, Any], choosing: dict[str, Any]) -> Iterator[str]:
+    """Classifiers that would evaluate what they have chosen themselves."""
     for key in WEIGHTS.values():
         for other in (key, f"second_{key}"):
-            if is_same_model(judging.get(other), choosing.get(key)):
+            if is_same_model(evaluating.get(other), choosing.get(key)):
                 yield (
-                    f"best_of.scoring.{key}: got {choosing[key]!r}, which is also scoring.{other}: it would judge the "
-                    f"replies that it has chosen, its errors among them; name another classifier in one of the two"
+                    f"best_of.scoring.{key}: got {choosing[key]!r}, which is also scoring.{other}: it would evaluate "
+                    f"the replies that it has chosen, its errors among them; name another classifier in one of the two"
                 )
 
 

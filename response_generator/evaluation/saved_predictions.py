@@ -102,7 +102,7 @@ class SavedPredictions:
         pair_logprobs.read_reward_margins(self.folder, arguments.heldout_pairs)  # before the replies are classified
 
     def check_classifiers(self, arguments: EvaluateArguments) -> None:
-        """Checks that no classifier judges replies that it has chosen.
+        """Checks that no classifier evaluates replies that it has chosen.
 
         Raises:
             InputError: when one of `scoring` chose the best replies of the earlier run.

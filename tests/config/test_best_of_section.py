@@ -8,7 +8,7 @@ from response_generator.config.source_list import list_sources
 from response_generator.config.validation import validate_arguments
 from response_generator.errors import InputError
 
-JUDGING = {"emotion_model": "owner/judges", "gibberish_model": "owner/tells_noise"}
+EVALUATING = {"emotion_model": "owner/evaluates", "gibberish_model": "owner/tells_noise"}
 CHOOSING = {"emotion_model": "owner/chooses"}
 GENERATION = {"max_new_tokens": 8, "do_sample": True}
 COMMON = {
@@ -18,7 +18,7 @@ COMMON = {
     "from_pretrained": {},
     "chat_template": {},
     "generation": GENERATION,
-    "scoring": JUDGING,
+    "scoring": EVALUATING,
 }
 PROGRAMS = {
     "evaluation": (
@@ -72,11 +72,11 @@ def test_what_is_allowed(program, best_of):
             "best_of: without sampling all replies to a prompt are the same; set generation.do_sample: true",
         ),
         (
-            {"scoring": {"emotion_model": "owner/judges"}},
+            {"scoring": {"emotion_model": "owner/evaluates"}},
             {},
-            "best_of.scoring.emotion_model: got 'owner/judges', which is also scoring.emotion_model",
+            "best_of.scoring.emotion_model: got 'owner/evaluates', which is also scoring.emotion_model",
         ),
-        ({"scoring": {"emotion_model": "owner/judges@v2"}}, {}, "which is also scoring.emotion_model"),
+        ({"scoring": {"emotion_model": "owner/evaluates@v2"}}, {}, "which is also scoring.emotion_model"),
         (
             {"choose_by": "reward", "scoring": CHOOSING | {"gibberish_model": "owner/tells_noise"}},
             {},
@@ -119,9 +119,9 @@ def test_what_is_refused(program, best_of, changes, words):
 
 
 def test_the_second_classifier_of_the_evaluation_has_not_chosen_either():
-    judging = {"emotion_model": "owner/judges", "second_emotion_model": CHOOSING["emotion_model"]}
+    evaluating = {"emotion_model": "owner/evaluates", "second_emotion_model": CHOOSING["emotion_model"]}
     with pytest.raises(InputError, match="which is also scoring.second_emotion_model"):
-        validate("evaluation", {"scoring": CHOOSING}, scoring=judging)
+        validate("evaluation", {"scoring": CHOOSING}, scoring=evaluating)
 
 
 def test_a_classifier_is_the_same_under_another_spelling_of_its_path(tmp_path, monkeypatch):

@@ -162,14 +162,16 @@ def test_the_rows_are_scored_again_without_the_classifiers_that_chose_them(run, 
     assert (tmp_path / "run" / "predictions.jsonl").read_bytes() == (run / "predictions.jsonl").read_bytes()
     assert without_speed(tmp_path / "run")[f"{ROWS[0]}/generated_tokens_per_reply"] > 0
     scoring = values["scoring"] | {"emotion_model": values["best_of"]["scoring"]["emotion_model"]}
-    judged = {**values, "best_of": None, "scoring": scoring}
+    evaluated = {**values, "best_of": None, "scoring": scoring}
     capsys.readouterr()
-    assert evaluated_here(judged, tmp_path / "judged", "--from_predictions", str(run)) == 2
+    assert evaluated_here(evaluated, tmp_path / "evaluated", "--from_predictions", str(run)) == 2
     said = capsys.readouterr().err
-    assert f"{run}: best_of.scoring.emotion_model" in said and "it would judge the replies that it has chosen" in said
+    assert (
+        f"{run}: best_of.scoring.emotion_model" in said and "it would evaluate the replies that it has chosen" in said
+    )
     # The same of what scored the replies in between, whatever its args say of best_of.
-    assert evaluated_here(judged, tmp_path / "judged", "--from_predictions", str(tmp_path / "run")) == 2
-    assert not (tmp_path / "judged").exists()
+    assert evaluated_here(evaluated, tmp_path / "evaluated", "--from_predictions", str(tmp_path / "run")) == 2
+    assert not (tmp_path / "evaluated").exists()
 
 
 def test_compared_runs_keep_the_best_replies_of_their_adapters(run, values, tmp_path, monkeypatch, capsys):
@@ -204,8 +206,8 @@ def test_classifiers_that_cannot_choose_are_refused_before_anything_is_loaded(
     values, tiny, tmp_path, capsys, scoring, words
 ):
     scoring = {key: str(tiny.folder / name) for key, name in scoring.items()}
-    judging = {"emotion_model": values["scoring"]["emotion_model"]}
-    changed = {**values, "best_of": {"scoring": scoring}, "scoring": judging}
+    evaluating = {"emotion_model": values["scoring"]["emotion_model"]}
+    changed = {**values, "best_of": {"scoring": scoring}, "scoring": evaluating}
     assert evaluated_here(changed, tmp_path / "run") == 2
     assert re.search(words, capsys.readouterr().err)
     assert not (tmp_path / "run").exists()
