@@ -1,6 +1,7 @@
 """How the page looks on a wide and on a narrow screen, and its cards."""
 
 import re
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -173,6 +174,19 @@ def test_names_of_many_labels_do_not_touch_in_the_plots():
             size = max(label.get_fontsize() for label in axes.get_xticklabels()) / 72 * figure.dpi
             places = axes.transData.transform([(place, 0) for place in axes.get_xticks()])[:, 0]
             assert np.diff(places).min() > size
+
+
+def test_titles_of_the_form_do_not_touch_in_the_plot():
+    rows = {
+        model: [row | {"names_emotion": False, "gold_names_emotion": False} for row in each]
+        for model, each in made_rows(70).items()
+    }
+    classes = ["clean", "mild gibberish", "word salad", "noise"]
+    figure = plots.plot_form(compare_models(rows, EMOTION_LABELS, classes, 100, seed=1))
+    figure.draw_without_rendering()
+    extents = [label.get_window_extent() for label in figure.axes[0].get_xticklabels()]
+    assert len(extents) == 9
+    assert all(left.x1 < right.x0 for left, right in pairwise(extents))
 
 
 def test_of_too_many_labels_the_most_frequent_ones_are_plotted():

@@ -88,7 +88,7 @@ def plot_form(comparison: Comparison) -> Figure:
     ]
     plot_bars(axes, comparison, [metric.name for metric in shown])
     labels = [textwrap.fill(metric.title, TICK_LABEL_WIDTH) for metric in shown]
-    axes.set_xticks(range(len(shown)), labels, fontsize=9)  # points; in the default size, neighbors touch
+    axes.set_xticks(range(len(shown)), labels, fontsize=8)  # points; in a larger size, neighbors touch
     has_gibberish = any(metric.section == GIBBERISH for metric in shown)
     labels = ", and labels of the gibberish classifier" if has_gibberish else ""
     axes.set_title(f"form of the replies{labels} (%, 95 % interval)", loc="left")
