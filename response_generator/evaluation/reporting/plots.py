@@ -13,7 +13,7 @@ from response_generator.evaluation.statistics.estimates import Estimate
 from response_generator.evaluation.statistics.metric_totals import count_confusion
 from response_generator.reporting.pictures import COLORS, DARK_COLOR, WIDTH, Plot, escape_mathtext
 
-TICK_LABEL_WIDTH = 14  # characters
+TICK_LABEL_WIDTH = 13  # characters
 MAX_MATRICES_IN_A_ROW = 3
 MAX_UPRIGHT_LABELS = 10  # names of more labels would touch, and are turned
 MAX_LABELS = 30  # in a plot; of more labels, the most frequent ones are shown
@@ -88,7 +88,7 @@ def plot_form(comparison: Comparison) -> Figure:
     ]
     plot_bars(axes, comparison, [metric.name for metric in shown])
     labels = [textwrap.fill(metric.title, TICK_LABEL_WIDTH) for metric in shown]
-    axes.set_xticks(range(len(shown)), labels, fontsize=8)  # points; in a larger size, neighbors touch
+    axes.set_xticks(range(len(shown)), labels, fontsize=9)  # points; in the default size, neighbors touch
     has_gibberish = any(metric.section == GIBBERISH for metric in shown)
     labels = ", and labels of the gibberish classifier" if has_gibberish else ""
     axes.set_title(f"form of the replies{labels} (%, 95 % interval)", loc="left")
