@@ -87,8 +87,9 @@ def plot_form(comparison: Comparison) -> Figure:
         metric for metric in comparison.metrics.values() if metric.section in (FORM, GIBBERISH) and metric.is_proportion
     ]
     plot_bars(axes, comparison, [metric.name for metric in shown])
-    labels = [textwrap.fill(metric.title, TICK_LABEL_WIDTH) for metric in shown]
+    labels = [textwrap.fill(metric.title, TICK_LABEL_WIDTH, break_long_words=False) for metric in shown]
     axes.set_xticks(range(len(shown)), labels, fontsize=9)  # points; in the default size, neighbors touch
+    axes.set_xlim(-0.5, len(shown) - 0.5)  # with wider margins, they do so as well
     has_gibberish = any(metric.section == GIBBERISH for metric in shown)
     labels = ", and labels of the gibberish classifier" if has_gibberish else ""
     axes.set_title(f"form of the replies{labels} (%, 95 % interval)", loc="left")
