@@ -14,6 +14,7 @@ from response_generator.config.section import Section
 from response_generator.config.training_schema import ClassifierArguments
 from response_generator.labels import DAILY_DIALOG_EMOTIONS
 
+EMOTIONS = set(DAILY_DIALOG_EMOTIONS)
 LOSSES_WITH_F_DIVERGENCE = {"sigmoid", "sigmoid_norm", "hinge", "ipo", "exo_pair", "robust", "discopop", "sft"}
 
 
@@ -40,7 +41,7 @@ def find_conflicts(model: type[Section], values: dict[str, Any]) -> Iterator[str
         )
     yield from find_label_conflicts(model, values)
     for path, section in list_filters(values):
-        yield from find_filter_conflicts(path, section, has_labels=values.get("labels") != [])
+        yield from find_filter_conflicts(path, section, values.get("labels", list(DAILY_DIALOG_EMOTIONS)))
 
 
 def find_label_conflicts(model: type[Section], values: dict[str, Any]) -> Iterator[str]:
@@ -97,9 +98,14 @@ def find_preference_conflicts(values: dict[str, Any]) -> Iterator[str]:
         yield from find_order_conflicts("reward", values["reward"], "min_characters", "max_characters")
 
 
-def find_filter_conflicts(section: str, filters: dict[str, Any], has_labels: bool) -> Iterator[str]:
-    if filters.get("chosen_has_target_emotion") and not has_labels:
+def find_filter_conflicts(section: str, filters: dict[str, Any], labels: Any) -> Iterator[str]:
+    if filters.get("chosen_has_target_emotion") and labels == []:
         yield f"{section}.chosen_has_target_emotion: needs labels; got labels: []"
+    if filters.get("equal_naming") and isinstance(labels, list) and not EMOTIONS >= set(map(str, labels)) > set():
+        yield (
+            f"{section}.equal_naming: its words are for the emotions {', '.join(DAILY_DIALOG_EMOTIONS)}; "
+            f"got labels: {labels}; remove it"
+        )
     yield from find_order_conflicts(section, filters, "min_characters", "max_characters")
     if filters.get("min_chosen_gibberish_score") is not None and filters.get("chosen_gibberish_labels") is None:
         yield f'{section}.min_chosen_gibberish_score: needs {section}.chosen_gibberish_labels, for example ["clean"]'

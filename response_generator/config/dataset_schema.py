@@ -86,6 +86,9 @@ class FilterArguments(Section):
     max_length_difference: int | None = Field(default=None, ge=0, le=MAX_COUNT)
     """Greatest number of words by which one reply may be longer than the other, so that the pairs do not teach a
     length; null: any."""
+    equal_naming: bool = False
+    """Keep only pairs whose replies both have a word that names their target emotion, such as "happy", or both have
+    none, so that the pairs do not teach to name it. For the seven emotions."""
     chosen_ends_with_punctuation: bool = False
     """Keep only pairs whose chosen reply ends with `.`, `!` or `?`, that is, is not cut off."""
     chosen_has_target_emotion: bool = False

@@ -9,10 +9,12 @@ from response_generator.data.pair_text import find_target_emotion, get_prompt_te
 from response_generator.errors import InputError, raise_row_errors
 from response_generator.labels import Labels
 from response_generator.preferences.duplicates import find_exact_duplicates, find_near_duplicates
+from response_generator.scoring.emotion_words import names_emotion, read_emotion_words
 from response_generator.scoring.rules import ends_with_punctuation
 
 FILTERED = "filtered"  # part of metric names
 SCORE_FILTERS = {"min_margin", "min_chosen_score", "max_rejected_score"}
+TARGET_FILTERS = {"chosen_has_target_emotion", "equal_naming"}
 LABEL_FILTERS = {"chosen_has_target_emotion", "chosen_gibberish_labels", "min_chosen_gibberish_score"}
 
 
@@ -33,6 +35,12 @@ def has_like_lengths(pair: Pair, most: int, _: Labels) -> bool:
     return abs(chosen - rejected) <= most
 
 
+def has_equal_naming(pair: Pair, _: bool, labels: Labels) -> bool:
+    words, target = read_emotion_words(None, labels) or {}, find_target_emotion(pair, labels)
+    chosen, rejected = (names_emotion(words, get_reply_text(reply), target) for reply in (pair.chosen, pair.rejected))
+    return chosen == rejected
+
+
 # By the key in the args, in the order of their application: whether a pair passes, given the value of the key and the
 # run's labels.
 PAIR_FILTERS: dict[str, Callable[[Pair, Any, Labels], bool]] = {
@@ -42,6 +50,7 @@ PAIR_FILTERS: dict[str, Callable[[Pair, Any, Labels], bool]] = {
     "min_characters": is_long_enough,
     "max_characters": is_short_enough,
     "max_length_difference": has_like_lengths,
+    "equal_naming": has_equal_naming,
     "chosen_ends_with_punctuation": lambda pair, _, __: ends_with_punctuation(get_reply_text(pair.chosen)),
     "chosen_has_target_emotion": has_target_emotion,
     "chosen_gibberish_labels": lambda pair, allowed, _: pair.chosen_labels.gibberish_label in allowed,
@@ -136,18 +145,16 @@ def check_columns(place: str, pairs: Sequence[Pair], filters: FilterArguments, l
     active = set(list_active(filters))
     errors = []
     for pair in pairs:
-        keys = []
-        if pair.margin is None:
-            keys += sorted(active & SCORE_FILTERS)
-        if pair.chosen_labels is None:
-            keys += sorted(active & LABEL_FILTERS)
-        if find_target_emotion(pair, labels) is None:
-            keys += sorted(active & {"chosen_has_target_emotion"})
-        if keys:
-            needs = "scores" if keys[0] in SCORE_FILTERS else "labels of the classifiers and a target emotion"
-            errors.append(
-                f"{place}, row {pair.index}: has no {needs}, which filters.{keys[0]} needs; remove the filter"
-            )
+        needs = (
+            (SCORE_FILTERS, pair.margin, "scores"),
+            (LABEL_FILTERS, pair.chosen_labels, "labels of the classifiers"),
+            (TARGET_FILTERS, find_target_emotion(pair, labels), "target emotion"),
+        )
+        for filters_with_need, found, noun in needs:
+            if found is None and active & filters_with_need:
+                key = min(active & filters_with_need)
+                errors.append(f"{place}, row {pair.index}: has no {noun}, which filters.{key} needs; remove the filter")
+                break
     raise_row_errors(place, errors)
 
 

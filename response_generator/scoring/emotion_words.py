@@ -6,6 +6,7 @@ The program's own list, emotion_words.json, has the lemmas of each emotion's nam
 """
 
 import re
+from functools import cache
 from pathlib import Path
 
 from response_generator.config import strict_json
@@ -29,10 +30,10 @@ def read_emotion_words(file: str | None, labels: Labels) -> EmotionWords | None:
     Raises:
         InputError: with everything that is wrong with the file.
     """
-    named = [name for name in labels.names if name != labels.neutral]
-    lists = strict_json.read_object(OWN_FILE if file is None else Path(file))
     if file is None:
-        return {name: compile_words(lists[name]) for name in named} if named and lists.keys() >= set(named) else None
+        return read_own_words(labels)
+    named = [name for name in labels.names if name != labels.neutral]
+    lists = strict_json.read_object(Path(file))
     errors = [f"no words for {name}; add them" for name in named if name not in lists]
     for name, words in lists.items():
         if name not in named:
@@ -42,6 +43,13 @@ def read_emotion_words(file: str | None, labels: Labels) -> EmotionWords | None:
     if errors:
         raise InputError(*(f"{file}: {message}" for message in errors))
     return {name: compile_words(lists[name]) for name in named}
+
+
+@cache
+def read_own_words(labels: Labels) -> EmotionWords | None:
+    named = [name for name in labels.names if name != labels.neutral]
+    lists = strict_json.read_object(OWN_FILE)
+    return {name: compile_words(lists[name]) for name in named} if named and lists.keys() >= set(named) else None
 
 
 def is_word_list(words: object) -> bool:

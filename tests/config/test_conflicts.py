@@ -155,6 +155,7 @@ def test_labels_of_a_chat_are_those_of_the_run(changes, words):
     [
         ({"target_emotions": "balanced"}, 'target_emotions: "balanced" needs labels'),
         ({"filters": {"chosen_has_target_emotion": True}}, "filters.chosen_has_target_emotion: needs labels"),
+        ({"filters": {"equal_naming": True}}, "filters.equal_naming: its words are for the emotions"),
     ],
 )
 def test_pairs_without_labels_have_no_targets(changes, words):

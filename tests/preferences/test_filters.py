@@ -39,6 +39,7 @@ filter_settings = st.builds(
     min_characters=st.none() | st.integers(1, 10),
     max_characters=st.none() | st.integers(5, 30),
     max_length_difference=st.none() | st.integers(0, 4),
+    equal_naming=st.booleans(),
     chosen_ends_with_punctuation=st.booleans(),
     chosen_has_target_emotion=st.booleans(),
     chosen_gibberish_labels=st.none() | st.just(["clean"]),
@@ -70,6 +71,8 @@ def test_no_filter_lets_through_what_it_forbids(pairs, filters):
         if filters.max_length_difference is not None:
             longer, shorter = sorted((len(chosen.split(" ")), len(rejected.split(" "))), reverse=True)
             assert longer <= shorter + filters.max_length_difference
+        if filters.equal_naming:  # of these texts, all targets are happiness
+            assert ("glad" in chosen) == ("glad" in rejected)
         if filters.chosen_ends_with_punctuation:
             assert chosen[-1] in ".!?"
         if filters.chosen_has_target_emotion:
@@ -124,6 +127,20 @@ def test_bounds_are_allowed():
     assert find_failed_filter(make_pair(rejected_score=2.001), filters, EMOTION_LABELS) == "min_margin"
 
 
+@pytest.mark.parametrize(
+    ("chosen", "rejected", "failure"),
+    [
+        ("I am happy !", "No .", "equal_naming"),
+        ("Great !", "Not happy at all .", "equal_naming"),
+        ("I am happy !", "You do not seem happy .", None),
+        ("Great !", "I am angry .", None),  # it names another emotion than the target
+    ],
+)
+def test_pairs_that_would_teach_to_name_the_emotion_fail(chosen, rejected, failure):
+    found = find_failed_filter(make_pair(0, chosen, rejected), FilterArguments(equal_naming=True), EMOTION_LABELS)
+    assert found == failure
+
+
 def test_the_pairs_with_the_greatest_margins_of_a_prompt_are_kept():
     pairs = [make_pair(0, rejected_score=score) for score in (5.0, 1.0, 3.0)] + [make_pair(1)]
     kept, _ = filter_pairs("dataset", pairs, FilterArguments(max_pairs_per_prompt=2), EMOTION_LABELS)
@@ -135,7 +152,8 @@ def test_the_pairs_with_the_greatest_margins_of_a_prompt_are_kept():
     [
         (make_pair(chosen_score=None), {"min_margin": 1.0}, "row 0: has no scores, which filters.min_margin needs"),
         (make_pair(chosen_labels=None), {"chosen_gibberish_labels": ["clean"]}, "has no labels of the classifiers"),
-        (make_pair(prompt="Hello"), {"chosen_has_target_emotion": True}, "a target emotion"),
+        (make_pair(prompt="Hello"), {"chosen_has_target_emotion": True}, "has no target emotion, which"),
+        (make_pair(prompt="Hello"), {"equal_naming": True}, "has no target emotion, which filters.equal_naming needs"),
         (make_pair(), {"min_margin": 9.0}, r"dataset.filters: no pair passes \(min_margin dropped 1\)"),
     ],
 )
