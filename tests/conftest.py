@@ -24,6 +24,7 @@ os.environ.setdefault(BF16_VARIABLE, "0")
 import_backend(os.environ.get("TEST_BACKEND", "unsloth"))  # before any test module imports transformers, trl or peft
 
 import torch  # noqa: E402
+from model_server import ModelServer  # noqa: E402
 from published_models import (  # noqa: E402
     MARKERS,
     SPECIAL_TOKENS,
@@ -333,6 +334,22 @@ def chat_writer(tiny) -> ReplyWriter:
     writer = ReplyWriter(validate_arguments(ChatArguments, tiny.chat(), "args.json"))
     writer.load()
     return writer
+
+
+@pytest.fixture(scope="session")
+def started_model_server(tiny) -> Iterator[ModelServer]:
+    server = ModelServer(tiny.base, {"sft": tiny.adapter, "dpo": str(tiny.folder / "other_adapter")})
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def model_server(started_model_server) -> ModelServer:
+    """A running server with the tiny base and two adapters, without faults."""
+    started_model_server.stop()
+    started_model_server.reset()
+    started_model_server.start()
+    return started_model_server
 
 
 @pytest.fixture(scope="session")
