@@ -1,4 +1,4 @@
-"""A small OpenAI-compatible server for tests: real models with adapters, and this program's own decoding behind them. It
+"""A small OpenAI-compatible server for tests, with real models, adapters, and this program's own decoding behind it. It
 understands what vLLM does of the fields that are sent, and can be told to fail."""
 
 import itertools
@@ -31,8 +31,8 @@ class ModelServer:
 
     What it can be told: `faults`, one for each of the next completions, None for none; `applies_adapters`;
     `has_logprobs`, `has_echo`, `has_tokenize`, `returns_ids`, `keeps_seed`, `lists_parents`; `context`; `key`, which it
-    then asks for; `gate`, which completions wait for. What it counts: `asked`, the bodies of all completions; `at_once`,
-    the most that it worked on at once; `connections`.
+    then asks for; `gate`, which completions wait for. What it counts: `asked`, the bodies of all completions;
+    `at_once`, the most that it worked on at once; `connections`.
     """
 
     def __init__(self, base: str, adapters: dict[str, str], dtype: torch.dtype = torch.float32):

@@ -3,7 +3,7 @@
 import pytest
 from conftest import read_json, read_lines
 from script_runs import run_here
-from server_runs import IN_FLOAT32, evaluate_by_server
+from server_runs import evaluate_by_server
 
 import evaluate
 from response_generator.constants import PREDICTIONS_FILE
