@@ -1,7 +1,5 @@
 """Preference pairs from candidates of a server."""
 
-import pytest
-from conftest import read_json, read_lines
 from script_runs import run_here
 from server_runs import IN_FLOAT32
 

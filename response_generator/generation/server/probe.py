@@ -221,6 +221,11 @@ def describe_server(facts: dict[str, Any]) -> list[str]:
     return lines
 
 
+def describe_noted(environment: dict[str, Any]) -> list[str]:
+    """The same from environment.json; nothing where no server wrote the replies."""
+    return describe_server(environment[SERVER]) if SERVER in environment else []
+
+
 def show_server(facts: dict[str, Any]) -> None:
     for line in describe_server(facts):
         tqdm.write(line, sys.stderr)
