@@ -24,15 +24,19 @@ from response_generator.modeling.adapters import add_adapter
 BASE = "base"
 REFUSED, ERROR, BUSY, CUT, BROKEN, ABORTED = "refused", "error", "busy", "cut", "broken", "aborted"  # faults
 DEAD = "dead"  # the server ends at this request, and does not come back by itself
+HELD = "held"  # waits until the gate is opened
 
 
 class ModelServer:
     """Serves the base model and the adapters by their names, on the same port whenever it is started.
 
-    What it can be told: `faults`, one for each of the next completions, None for none; `applies_adapters`;
-    `has_logprobs`, `has_echo`, `has_tokenize`, `returns_ids`, `keeps_seed`, `lists_parents`; `context`; `key`, which it
-    then asks for; `gate`, which completions wait for. What it counts: `asked`, the bodies of all completions;
-    `at_once`, the most that it worked on at once; `connections`.
+    What it can be told: `faults`, one for each of the next completions, None for none; `gate`, for which those with
+    the fault HELD wait; `key`, which it then asks for; `context`; `shift`, added to each id of /tokenize;
+    `counts_wrongly`, its prompt_tokens; and what it does and has: `applies_adapters`, `has_logprobs`, `has_echo`,
+    `has_tokenize`, `returns_ids`, `keeps_seed`, `lists_parents`.
+
+    What it counts: `asked`, the bodies of all completions; `at_once`, the most that it worked on at once;
+    `connections`.
     """
 
     def __init__(self, base: str, adapters: dict[str, str], dtype: torch.dtype = torch.float32):
@@ -49,10 +53,9 @@ class ModelServer:
     def reset(self) -> None:
         self.applies_adapters = self.has_logprobs = self.has_echo = self.has_tokenize = True
         self.returns_ids = self.keeps_seed = self.lists_parents = True
-        self.shift, self.context, self.key = 0, 512, None
+        self.shift, self.context, self.key, self.counts_wrongly = 0, 512, None, False
         self.faults: deque[str | None] = deque()
         self.gate = threading.Event()
-        self.gate.set()
         self.asked: list[dict[str, Any]] = []
         self.working = self.at_once = self.connections = 0
         self.draws = itertools.count(1000)
@@ -98,7 +101,7 @@ class ModelServer:
                 ]
             if body.get("echo") and self.has_echo:
                 choices[0]["logprobs"] = {"token_logprobs": [*self.compute_logps(ids), -1.0]}
-        return {"choices": choices, "usage": {"prompt_tokens": len(ids)}}
+        return {"choices": choices, "usage": {"prompt_tokens": len(ids) + self.counts_wrongly}}
 
     @contextmanager
     def use(self, name: str) -> Iterator[None]:
@@ -176,7 +179,8 @@ class Handler(BaseHTTPRequestHandler):
             server.at_once = max(server.at_once, server.working)
             fault = server.faults.popleft() if server.faults else None
         try:
-            server.gate.wait()
+            if fault == HELD:
+                server.gate.wait()
             if not self.fail(fault):
                 answer = server.complete(body)
                 if fault == ABORTED:

@@ -135,7 +135,10 @@ class ServerClient:
         try:
             yield
         except httpx.ReadTimeout as error:
-            raise Failure(f"no answer within {self.timeout} seconds (server.timeout)", counts=True) from error
+            reason = (
+                f"nothing within {self.timeout} seconds: set a longer server.timeout, or a smaller server.concurrency"
+            )
+            raise Failure(reason, counts=True) from error
         except httpx.TransportError as error:
             raise Failure(str(error) or type(error).__name__, counts=False) from error
 
