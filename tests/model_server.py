@@ -3,6 +3,7 @@ understands what vLLM does of the fields that are sent, and can be told to fail.
 
 import itertools
 import json
+import sys
 import threading
 from collections import deque
 from collections.abc import Iterator
@@ -31,7 +32,7 @@ class ModelServer:
     """Serves the base model and the adapters by their names, on the same port whenever it is started.
 
     What it can be told: `faults`, one for each of the next completions, None for none; `gate`, for which those with
-    the fault HELD wait; `key`, which it then asks for; `context`; `shift`, added to each id of /tokenize;
+    the fault HELD wait, and which opens by itself when `opens_at` completions are at work; `key`, which it then asks for; `context`; `shift`, added to each id of /tokenize;
     `counts_wrongly`, its prompt_tokens; and what it does and has: `applies_adapters`, `has_logprobs`, `has_echo`,
     `has_tokenize`, `returns_ids`, `keeps_seed`, `lists_parents`.
 
@@ -55,7 +56,7 @@ class ModelServer:
         self.returns_ids = self.keeps_seed = self.lists_parents = True
         self.shift, self.context, self.key, self.counts_wrongly = 0, 512, None, False
         self.faults: deque[str | None] = deque()
-        self.gate = threading.Event()
+        self.gate, self.opens_at = threading.Event(), 0
         self.asked: list[dict[str, Any]] = []
         self.working = self.at_once = self.connections = 0
         self.draws = itertools.count(1000)
@@ -66,9 +67,7 @@ class ModelServer:
 
     def start(self) -> None:
         handler = type("Handler", (Handler,), {"server_of_test": self})
-        ThreadingHTTPServer.allow_reuse_address = True
-        self.http = ThreadingHTTPServer(("127.0.0.1", self.port), handler)
-        self.http.daemon_threads = True
+        self.http = HTTPServer(("127.0.0.1", self.port), handler)
         self.port = self.http.server_address[1]
         threading.Thread(target=self.http.serve_forever, args=(0.01,), daemon=True).start()
 
@@ -133,6 +132,14 @@ class ModelServer:
         return [None, *logps.gather(-1, torch.tensor(ids)[1:, None])[:, 0].tolist()]
 
 
+class HTTPServer(ThreadingHTTPServer):
+    daemon_threads = allow_reuse_address = True
+
+    def handle_error(self, request, client_address) -> None:
+        if not isinstance(sys.exception(), ConnectionError):  # the client has gone
+            super().handle_error(request, client_address)
+
+
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server_of_test: ModelServer
@@ -177,6 +184,8 @@ class Handler(BaseHTTPRequestHandler):
             server.asked.append(body)
             server.working += 1
             server.at_once = max(server.at_once, server.working)
+            if server.working == server.opens_at:
+                server.gate.set()
             fault = server.faults.popleft() if server.faults else None
         try:
             if fault == HELD:
