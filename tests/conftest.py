@@ -63,8 +63,11 @@ SLOW_FOLDERS = {"scripts", "gpu"}
 SLOW_FIXTURES = {"tiny", "published", "browser", "written"}  # models, a browser, a whole report
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks tests that use a model, a browser or a whole script as slow; others that are slow are marked themselves."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Marks tests that use a model, a browser or a whole script as slow; others that are slow are marked themselves.
+    Leaves out those that need vLLM, unless they are asked for."""
+    if "vllm" not in config.option.markexpr:
+        items[:] = [item for item in items if not item.get_closest_marker("vllm")]
     for item in items:
         if item.path.parent.name in SLOW_FOLDERS or SLOW_FIXTURES & set(item.fixturenames):
             item.add_marker("slow")

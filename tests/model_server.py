@@ -32,9 +32,9 @@ class ModelServer:
     """Serves the base model and the adapters by their names, on the same port whenever it is started.
 
     What it can be told: `faults`, one for each of the next completions, None for none; `gate`, for which those with
-    the fault HELD wait, and which opens by itself when `opens_at` completions are at work; `key`, which it then asks for; `context`; `shift`, added to each id of /tokenize;
-    `counts_wrongly`, its prompt_tokens; and what it does and has: `applies_adapters`, `has_logprobs`, `has_echo`,
-    `has_tokenize`, `returns_ids`, `keeps_seed`, `lists_parents`.
+    the fault HELD wait, and which opens by itself when `opens_at` completions are at work; `key`, which it then asks
+    for; `context`; `shift`, added to each id of /tokenize; `counts_wrongly`, its prompt_tokens; and what it does and
+    has: `applies_adapters`, `has_logprobs`, `has_echo`, `has_tokenize`, `returns_ids`, `keeps_seed`, `lists_parents`.
 
     What it counts: `asked`, the bodies of all completions; `at_once`, the most that it worked on at once;
     `connections`.
