@@ -102,12 +102,13 @@ def find_input_errors(arguments: Section, sources: list[Source], predictions: Pa
     errors = []
     loads_base_model = predictions is None and isinstance(arguments, LoadingArguments)
     trains_adapter = isinstance(arguments, AdapterTrainingArguments)
-    server = getattr(arguments, "server", None)  # then the base model is loaded there alone
+    server = getattr(arguments, "server", None)
+    loads_base = not server or getattr(server, "compare_with_local", False)  # else a server has it
     if loads_base_model and arguments.chat_template.file:
         errors += find_file_errors("chat_template.file", arguments.chat_template.file)
     if predictions is not None:
         errors += find_predictions_errors(predictions)
-    errors += [message for source in sources for message in find_source_errors(source, loads_base=not server)]
+    errors += [message for source in sources for message in find_source_errors(source, loads_base)]
     if isinstance(arguments, EvaluateArguments):
         errors += find_word_errors(arguments.scoring.emotion_words, arguments.label_set)
     if isinstance(arguments, ModelArguments):

@@ -153,6 +153,9 @@ class ServerArguments(Section):
 class GenerationServerArguments(ServerArguments):
     model: str = Field(min_length=1)
     """What the server calls the model with the adapter."""
+    compare_with_local: bool = False
+    """true: load the model here, too, before the first reply, and note how far the server's log-probabilities are from
+    it. Needs the memory of the model."""
 
 
 class EvaluationServerArguments(GenerationServerArguments):

@@ -21,6 +21,7 @@ from response_generator.generation.generation_requests import GenerationRequest,
 from response_generator.generation.server import probe
 from response_generator.generation.server.client import ServerClient
 from response_generator.generation.server.completions import ServedModel
+from response_generator.generation.server.local_model import compare_with_local
 from response_generator.generation.server.side_by_side import ask_side_by_side
 from response_generator.runs import batch_rows, json_lines
 from response_generator.runs.run_folder import RunFolder
@@ -53,8 +54,17 @@ def check_server(args: EvaluateArguments, prepared: PreparedEvaluation, generate
         if generate:
             params = SamplingParams(prepared.generation_config, args.seed, args.samples_per_prompt)
             facts |= probe.probe_server(client, args.server, models, requests, params)
+        if generate and args.server.compare_with_local:
+            served = {name: serve_model(args, client, name, facts["logprobs"]) for name in prepared.adapters}
+            facts["local_model"] = compare_with_local(args, prepared.adapters, served, requests)
     probe.show_server(facts)
     return facts
+
+
+def serve_model(args: EvaluateArguments, client: ServerClient, model: str, logprobs: str | None) -> ServedModel:
+    """One of the models of an evaluation, ADAPTER or BASELINE, as the server has it."""
+    name = args.server.model if model == ADAPTER else args.server.baseline_model
+    return ServedModel(client, name, args.server.send_seed, logprobs)
 
 
 def write_missing(
@@ -102,8 +112,7 @@ def write_remaining(
     rows = {model: row for row, model in best_of.list_best_of(args, list(prepared.adapters)).items()}
     with ServerClient(args.server) as client:
         for model in prepared.adapters:
-            name = args.server.model if model == ADAPTER else args.server.baseline_model
-            writer = ServerWriter(run.path, prepared, ServedModel(client, name, args.server.send_seed, logprobs))
+            writer = ServerWriter(run.path, prepared, serve_model(args, client, model, logprobs))
             writer.write_replies(model, PREDICTIONS_FILE, remaining.replies[model], params)
             if model in rows:
                 writer.write_replies(rows[model], CANDIDATES_FILE, remaining.candidates[rows[model]], candidate_params)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from response_generator.config.preference_schema import PreferenceDataArguments
+from response_generator.constants import ADAPTER
 from response_generator.generation.generation_requests import (
     BatchLimit,
     GenerationRequest,
@@ -21,6 +22,7 @@ from response_generator.generation.generation_requests import (
 from response_generator.generation.server import probe
 from response_generator.generation.server.client import ServerClient
 from response_generator.generation.server.completions import ServedModel
+from response_generator.generation.server.local_model import compare_with_local
 from response_generator.generation.server.side_by_side import ask_side_by_side
 from response_generator.preferences.candidate_scorer import CandidateScorer
 from response_generator.preferences.preparation import PreparedBuilding
@@ -49,6 +51,9 @@ def check_server(args: PreferenceDataArguments, prepared: PreparedBuilding, gene
         if generate:
             params = SamplingParams(config, args.seed, args.candidates)
             facts |= probe.probe_server(client, args.server, models, requests, params)
+        if generate and args.server.compare_with_local:
+            served = {ADAPTER: ServedModel(client, args.server.model, send_seed=False, logprobs=facts["logprobs"])}
+            facts["local_model"] = compare_with_local(args, {ADAPTER: prepared.adapter}, served, requests)
     probe.show_server(facts)
     return facts
 

@@ -1,5 +1,7 @@
 """What is found out about a server before its first reply."""
 
+import re
+
 import pytest
 from conftest import read_json, read_lines
 from server_runs import GREEDY, evaluate_by_server, evaluated_here, wait_briefly
@@ -137,3 +139,15 @@ def test_without_log_probabilities_their_metrics_are_left_out(values, model_serv
     assert all("gold_logp" not in row for row in read_lines(tmp_path / "run" / PREDICTIONS_FILE))
     report = (tmp_path / "run" / "report.html").read_text("utf-8")
     assert "the perplexity of the gold replies and the reward of held-out pairs are left out" in report
+
+
+def test_the_distance_from_the_model_here_is_noted(values, tmp_path):
+    """Both compute in float32, so it is next to nothing."""
+    assert evaluated_here(change_server(values, compare_with_local=True), tmp_path / "run") == 0
+    noted = read_json(tmp_path / "run" / "environment.json")["server"]["local_model"]
+    found = re.search(
+        r"of 4 texts of ([\d.]+) nats .* \(weights in float32\) by [+-]([\d.]+) .* at most ([\d.]+)$", noted
+    )
+    average, mean, most = map(float, found.groups())
+    assert average > 10 and mean <= most < 0.01
+    assert noted in (tmp_path / "run" / "report.html").read_text("utf-8")

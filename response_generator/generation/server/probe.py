@@ -168,9 +168,16 @@ def measure_model(model: ServedModel, requests: Sequence[GenerationRequest], par
     config.do_sample, config.max_new_tokens, config.min_new_tokens = False, PROBE_TOKENS, 1
     greedy = SamplingParams(config, params.seed, samples=1)
     replies = [model.sample(request, greedy)[0] for request in requests]
-    halves = [(request.prompt_ids, request.length // 2) for request in requests]
-    logps = [model.compute_logp(ids[:half], ids[half:]) for ids, half in halves] if model.logprobs else []
+    logps = [model.compute_logp(*halves) for halves in split_prompts(requests)] if model.logprobs else []
     return Measured(replies, logps)
+
+
+def split_prompts(requests: Sequence[GenerationRequest]) -> list[tuple[Tokens, Tokens]]:
+    """Both halves of each prompt, as a text whose log-probability is known whatever the run is about."""
+    lengths = [request.length // 2 for request in requests]
+    return [
+        (request.prompt_ids[:half], request.prompt_ids[half:]) for request, half in zip(requests, lengths, strict=True)
+    ]
 
 
 def find_seed_use(model: ServedModel, request: GenerationRequest, params: SamplingParams) -> str:
@@ -207,6 +214,8 @@ def describe_server(facts: dict[str, Any]) -> list[str]:
     if "seed" not in facts:  # it was not asked for replies
         return lines
     lines.append(f"The seed: {facts['seed']}.")
+    if "local_model" in facts:
+        lines.append(f"Its {facts['local_model']}.")
     if not facts["logprobs"]:
         lines.append(
             "The server has no log-probabilities of given tokens: the perplexity of the gold replies and the reward of "
