@@ -48,7 +48,7 @@ class ModelServer:
         self.model.eval()
         self.tokenizer = AutoTokenizer.from_pretrained(base)
         self.computing, self.counting = threading.Lock(), threading.Lock()
-        self.port, self.http = 0, None
+        self.port, self.http, self.working = 0, None, 0
         self.reset()
 
     def reset(self) -> None:
@@ -58,7 +58,7 @@ class ModelServer:
         self.faults: deque[str | None] = deque()
         self.gate, self.opens_at = threading.Event(), 0
         self.asked: list[dict[str, Any]] = []
-        self.working = self.at_once = self.connections = 0
+        self.at_once = self.connections = 0
         self.draws = itertools.count(1000)
 
     @property
@@ -184,7 +184,7 @@ class Handler(BaseHTTPRequestHandler):
             server.asked.append(body)
             server.working += 1
             server.at_once = max(server.at_once, server.working)
-            if server.working == server.opens_at:
+            if server.working >= server.opens_at > 0:
                 server.gate.set()
             fault = server.faults.popleft() if server.faults else None
         try:

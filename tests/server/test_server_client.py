@@ -164,7 +164,7 @@ def test_the_sampling_settings_are_those_of_the_run(client, model_server, tiny_r
         "top_p": 0.8,
     }
     ids = {"pad_token_id": tokenizer.pad_token_id, "eos_token_id": tokenizer.eos_token_id}
-    config = GenerationConfig(**settings, do_sample=True, repetition_penalty=1.1, **ids)
+    config = GenerationConfig(**settings, repetition_penalty=1.1, **ids)
     samples = ServedModel(client, "sft", send_seed=False).sample(tiny_requests[1], SamplingParams(config, 1, samples=3))
     assert len(samples) == 3 and all(2 <= len(each) <= 5 for each in samples)
     (body,) = model_server.asked

@@ -85,9 +85,8 @@ def test_a_server_without_token_ids(values, model_server, tmp_path, capsys):
     assert_refused(values, tmp_path, capsys, "returns no token_ids of its replies")
 
 
-@pytest.mark.parametrize("key", ["num_beams", "length_penalty"])
-def test_settings_that_a_server_does_not_know(key, values, tmp_path, capsys):
-    value = {"num_beams": 2, "length_penalty": 0.5}[key]
+@pytest.mark.parametrize(("key", "value"), [("num_beams", 2), ("min_p", 0.01)])
+def test_settings_that_a_server_does_not_know(key, value, values, tmp_path, capsys):
     wrong = values | {"generation": values["generation"] | {key: value}}
     assert_refused(wrong, tmp_path, capsys, f'generation.{key}: cannot be used with generation_method "server"')
 
