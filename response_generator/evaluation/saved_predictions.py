@@ -15,7 +15,7 @@ from response_generator.data.reading import SKIPPED_ROWS
 from response_generator.errors import InputError
 from response_generator.evaluation import pair_logprobs, predictions_file
 from response_generator.evaluation.comparison import RESERVED_NAMES
-from response_generator.generation.server.probe import SERVER
+from response_generator.generation.server.facts import SERVER
 from response_generator.labels import Labels
 from response_generator.runs import environment
 

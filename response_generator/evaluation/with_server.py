@@ -21,6 +21,7 @@ from response_generator.generation.generation_requests import GenerationRequest,
 from response_generator.generation.server import probe
 from response_generator.generation.server.client import ServerClient
 from response_generator.generation.server.completions import ServedModel
+from response_generator.generation.server.facts import SERVER, follow_earlier_start
 from response_generator.generation.server.local_model import compare_with_local
 from response_generator.generation.server.side_by_side import ask_side_by_side
 from response_generator.runs import batch_rows, json_lines
@@ -48,23 +49,18 @@ def check_server(args: EvaluateArguments, prepared: PreparedEvaluation, generate
     # One token more than a gold reply has: a server tells log-probabilities of a prompt, after which it writes a token.
     lengths = [each.length + max(longest_reply, len(each.gold_ids) + 1) for each in prepared.requests]
     lengths += [length + 1 for length in prepared.held_out.lengths()["whole"]] if prepared.held_out else []
+    params = SamplingParams(prepared.generation_config, args.seed, args.samples_per_prompt) if generate else None
     models, requests = name_models(args, prepared), prepared.requests
-    with ServerClient(args.server) as client:
-        facts = probe.check_server(client, models, requests, lengths, prepared.formatter)
-        if generate:
-            params = SamplingParams(prepared.generation_config, args.seed, args.samples_per_prompt)
-            facts |= probe.probe_server(client, args.server, models, requests, params)
-        if generate and args.server.compare_with_local:
-            served = {name: serve_model(args, client, name, facts["logprobs"]) for name in prepared.adapters}
-            facts["local_model"] = compare_with_local(args, prepared.adapters, served, requests)
-    probe.show_server(facts)
+    facts = probe.examine_server(args.server, models, requests, lengths, prepared.formatter, params)
+    if generate and args.server.compare_with_local:
+        served = {name: name_served(args, name) for name in prepared.adapters}
+        facts["local_model"] = compare_with_local(args, prepared.adapters, served, facts["logprobs"], requests)
     return facts
 
 
-def serve_model(args: EvaluateArguments, client: ServerClient, model: str, logprobs: str | None) -> ServedModel:
-    """One of the models of an evaluation, ADAPTER or BASELINE, as the server has it."""
-    name = args.server.model if model == ADAPTER else args.server.baseline_model
-    return ServedModel(client, name, args.server.send_seed, logprobs)
+def name_served(args: EvaluateArguments, model: str) -> str:
+    """What the server calls ADAPTER or BASELINE."""
+    return args.server.model if model == ADAPTER else args.server.baseline_model
 
 
 def write_missing(
@@ -80,13 +76,13 @@ def write_missing(
         return make_batches(prepared.requests, 1, lambda request: request.length)
 
     remaining = find_remaining_work(args, run, prepared, split, pairs_per_batch=1)
-    earlier = run.read_environment().get(probe.SERVER)
+    earlier = run.read_environment().get(SERVER)
     if earlier and not earlier["logprobs"]:
         remaining = replace(remaining, pairs={})
     if remaining.needs_model:
         facts = facts or check_server(args, prepared, generate=True)
-        probe.check_earlier_start(earlier, facts)
-        run.note_environment({"generation_method": args.generation_method, probe.SERVER: facts})
+        facts = follow_earlier_start(earlier, facts)
+        run.note_environment({"generation_method": args.generation_method, SERVER: facts})
         write_remaining(args, run, prepared, remaining, facts["logprobs"])
     elif not any(remaining.choices.values()):
         return False
@@ -112,7 +108,8 @@ def write_remaining(
     rows = {model: row for row, model in best_of.list_best_of(args, list(prepared.adapters)).items()}
     with ServerClient(args.server) as client:
         for model in prepared.adapters:
-            writer = ServerWriter(run.path, prepared, serve_model(args, client, model, logprobs))
+            served = ServedModel(client, name_served(args, model), args.server.send_seed, logprobs)
+            writer = ServerWriter(run.path, prepared, served)
             writer.write_replies(model, PREDICTIONS_FILE, remaining.replies[model], params)
             if model in rows:
                 writer.write_replies(rows[model], CANDIDATES_FILE, remaining.candidates[rows[model]], candidate_params)

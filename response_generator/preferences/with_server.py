@@ -22,6 +22,7 @@ from response_generator.generation.generation_requests import (
 from response_generator.generation.server import probe
 from response_generator.generation.server.client import ServerClient
 from response_generator.generation.server.completions import ServedModel
+from response_generator.generation.server.facts import SERVER, follow_earlier_start
 from response_generator.generation.server.local_model import compare_with_local
 from response_generator.generation.server.side_by_side import ask_side_by_side
 from response_generator.preferences.candidate_scorer import CandidateScorer
@@ -45,16 +46,12 @@ def check_server(args: PreferenceDataArguments, prepared: PreparedBuilding, gene
     """
     requests, config = prepared.requests, prepared.generation_config
     models = probe.ServerModels({"server.model": args.server.model}, frozenset())
-    with ServerClient(args.server) as client:
-        lengths = [request.length + config.max_new_tokens for request in requests]
-        facts = probe.check_server(client, models, requests, lengths, prepared.formatter)
-        if generate:
-            params = SamplingParams(config, args.seed, args.candidates)
-            facts |= probe.probe_server(client, args.server, models, requests, params)
-        if generate and args.server.compare_with_local:
-            served = {ADAPTER: ServedModel(client, args.server.model, send_seed=False, logprobs=facts["logprobs"])}
-            facts["local_model"] = compare_with_local(args, {ADAPTER: prepared.adapter}, served, requests)
-    probe.show_server(facts)
+    lengths = [request.length + config.max_new_tokens for request in requests]
+    params = SamplingParams(config, args.seed, args.candidates) if generate else None
+    facts = probe.examine_server(args.server, models, requests, lengths, prepared.formatter, params)
+    if generate and args.server.compare_with_local:
+        adapters, served = {ADAPTER: prepared.adapter}, {ADAPTER: args.server.model}
+        facts["local_model"] = compare_with_local(args, adapters, served, facts["logprobs"], requests)
     return facts
 
 
@@ -92,8 +89,8 @@ class ServerSampler:
         if self.has_begun:
             return
         facts = self.facts or check_server(self.args, self.prepared, generate=True)
-        probe.check_earlier_start(self.run.read_environment().get(probe.SERVER), facts)
-        self.run.note_environment({"generation_method": self.args.generation_method, probe.SERVER: facts})
+        facts = follow_earlier_start(self.run.read_environment().get(SERVER), facts)
+        self.run.note_environment({"generation_method": self.args.generation_method, SERVER: facts})
         self.has_begun = True
 
     def sample_round(

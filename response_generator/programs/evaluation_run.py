@@ -11,7 +11,7 @@ from response_generator.evaluation import pair_logprobs, pipeline, predictions, 
 from response_generator.evaluation.comparison import compare_models
 from response_generator.evaluation.reporting import examples, report, terminal_table
 from response_generator.evaluation.saved_predictions import SavedPredictions
-from response_generator.generation.server import probe
+from response_generator.generation.server.facts import describe_noted
 from response_generator.runs import batch_rows, distributed, json_lines
 from response_generator.runs.run_folder import RunFolder, flatten
 from response_generator.runs.short_names import build_page_title, name_adapters
@@ -130,7 +130,7 @@ def score_and_report(
     adapters = {ADAPTER: settings.get("adapter"), BASELINE: settings.get("baseline_adapter")}
     contents = name_adapters({model: adapter for model, adapter in adapters.items() if adapter})
     title = build_page_title("Evaluation", run.path, contents)
-    environment, notes = run.flatten_environment(), probe.describe_noted(run.read_environment())
+    environment, notes = run.flatten_environment(), describe_noted(run.read_environment())
     pictures = report.write_report(
         comparison, title, flatten(settings), environment, run.path, quality, throughput, notes
     )

@@ -2,13 +2,10 @@
 whether it has log-probabilities, and whether it keeps a seed."""
 
 import copy
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
-
-from tqdm.auto import tqdm
 
 from response_generator.config.schema import ServerArguments
 from response_generator.data.chat_template import ChatFormatter
@@ -17,8 +14,8 @@ from response_generator.generation.generation_requests import GenerationRequest,
 from response_generator.generation.server import served_models
 from response_generator.generation.server.client import ServerClient
 from response_generator.generation.server.completions import LOGPROBS, ServedModel
+from response_generator.generation.server.facts import show_server
 
-SERVER = "server"  # the facts in environment.json
 PROBE_REQUESTS, PROBE_TOKENS = 4, 16
 MIN_LOGP_GAP = 0.001  # nats, besides twice what the same model differs by when it is asked again
 
@@ -45,6 +42,23 @@ class Measured:
 
     def count_other_replies(self, other: "Measured") -> int:
         return sum(one != two for one, two in zip(self.replies, other.replies, strict=True))
+
+
+def examine_server(
+    server: ServerArguments,
+    models: ServerModels,
+    requests: Sequence[GenerationRequest],
+    lengths: Sequence[int],
+    formatter: ChatFormatter,
+    params: SamplingParams | None,
+) -> dict[str, Any]:
+    """What `check_server` finds and, with the settings of the run, `probe_server`; it is also printed."""
+    with ServerClient(server) as client:
+        facts = check_server(client, models, requests, lengths, formatter)
+        if params:
+            facts |= probe_server(client, server, models, requests, params)
+    show_server(facts)
+    return facts
 
 
 def check_server(
@@ -186,55 +200,3 @@ def find_seed_use(model: ServedModel, request: GenerationRequest, params: Sampli
         return "not sent: the replies cannot be written again"
     one, two = (model.sample(request, params) for _ in range(2))
     return "kept" if one == two else "not kept: the replies cannot be written again"
-
-
-def check_earlier_start(earlier: dict[str, Any] | None, facts: dict[str, Any]) -> None:
-    """Says what the server does differently from that of an earlier start of the run.
-
-    Raises:
-        InputError: when the results of both do not fit together.
-    """
-    if not earlier:
-        return
-    if earlier["logprobs"] and not facts["logprobs"]:
-        raise InputError(
-            "server.url: this server has no log-probabilities of given tokens, but the one that this run began with "
-            "had them; use a server as before, or name another output_dir"
-        )
-    for key in ("version", "models", "context"):
-        if earlier.get(key) != facts[key]:
-            tqdm.write(f"changed since the last start of this run: server, {key}: {earlier.get(key)} -> {facts[key]}")
-
-
-def describe_server(facts: dict[str, Any]) -> list[str]:
-    """What a reader of the results has to know, in sentences."""
-    version = f", version {facts['version']}" if facts.get("version") else ""
-    models = ", ".join(f"{name} ({root})" if root else name for name, root in facts["models"].items())
-    lines = [f"A server writes the replies{version}: {models}; the same tokens by {facts['same_tokens_by']}."]
-    if "seed" not in facts:  # it was not asked for replies
-        return lines
-    lines.append(f"The seed: {facts['seed']}.")
-    if "local_model" in facts:
-        lines.append(f"Its {facts['local_model']}.")
-    if not facts["logprobs"]:
-        lines.append(
-            "The server has no log-probabilities of given tokens: the perplexity of the gold replies and the reward of "
-            "held-out pairs are left out."
-        )
-    applied = "; ".join(f"{names}: {found}" for names, found in facts["adapters_applied"].items())
-    lines.append(
-        f"Before the first reply, models were compared: {applied}."
-        if applied
-        else "The server has no other model to compare with, so that its adapter is applied could not be checked."
-    )
-    return lines
-
-
-def describe_noted(environment: dict[str, Any]) -> list[str]:
-    """The same from environment.json; nothing where no server wrote the replies."""
-    return describe_server(environment[SERVER]) if SERVER in environment else []
-
-
-def show_server(facts: dict[str, Any]) -> None:
-    for line in describe_server(facts):
-        tqdm.write(line, sys.stderr)

@@ -8,6 +8,8 @@ from typing import TypeVar
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+END = object()  # in place of an item where there are no more
+
 
 def ask_side_by_side(
     ask: Callable[[Item], Result], items: Sequence[Item], concurrency: int
@@ -58,6 +60,3 @@ def ask_side_by_side(
         stopped.set()
         for _ in range(threads):
             places.release()
-
-
-END = object()
