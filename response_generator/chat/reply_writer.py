@@ -1,13 +1,10 @@
 """Writes replies with any of the adapters, shows each while it is written, and labels it."""
 
-from collections.abc import Callable
-
-import torch
 from transformers import GenerationConfig
-from transformers.generation.streamers import BaseStreamer
 
-from response_generator.chat.best_of import BestOfWriter
-from response_generator.chat.reply import Choice, FoundLabels, Reply, ShowText
+from response_generator.chat.local_model import LocalModel
+from response_generator.chat.reply import FoundLabels, Reply, ShowText
+from response_generator.chat.server_model import ServerModel
 from response_generator.config.chat_schema import ChatArguments
 from response_generator.data.chat_template import ChatFormatter
 from response_generator.data.datasets import Dialogue, Message
@@ -19,37 +16,9 @@ from response_generator.generation.generation_requests import (
     build_generation_config,
     decode_reply,
 )
-from response_generator.generation.oom import split_on_oom
-from response_generator.generation.with_generate import draw_seed, sample_tokens, set_generation_config
-from response_generator.modeling import inference
-from response_generator.modeling.cpu_inference import fast_cpu_inference
 from response_generator.modeling.shared_base import find_adapters, load_shared_tokenizer
 from response_generator.scoring import classifiers
-from response_generator.scoring.best_of import ReplyScorer, check_choosing_classifiers
-
-INCOMPLETE_CHARACTER = "\ufffd"  # at the end of a text: the next token completes it
-
-
-class TextStreamer(BaseStreamer):
-    """Passes on the text of each new token. `generate` calls it, first with the prompt."""
-
-    def __init__(self, tokenizer, show):
-        self.tokenizer, self.show = tokenizer, show
-        self.has_prompt, self.tokens, self.shown = False, [], ""
-
-    def put(self, value: torch.Tensor) -> None:
-        if not self.has_prompt:
-            self.has_prompt = True
-            return
-        self.tokens += value.tolist()
-        text = decode_reply(self.tokens, self.tokenizer)
-        if text.startswith(self.shown) and not text.endswith(INCOMPLETE_CHARACTER):
-            # Also without new text, because `show` can stop the reply.
-            self.show(text[len(self.shown) :])
-            self.shown = text
-
-    def end(self) -> None:
-        """What was held back, such as an incomplete character, is part of the finished reply."""
+from response_generator.scoring.best_of import check_choosing_classifiers
 
 
 class ReplyWriter:
@@ -73,13 +42,15 @@ class ReplyWriter:
         self.adapters = dict(zip(self.names, adapters.values(), strict=True))
         self.formatter = ChatFormatter.of(self.tokenizer, arguments.chat_template, arguments.label_set)
         self.config: GenerationConfig = build_generation_config(arguments.generation, self.tokenizer)
-        self.context = inference.context_length(arguments)
+        model_class = ServerModel if arguments.server else LocalModel
+        self.model = model_class(arguments, self.adapters, self.config, self.formatter, self.sample_request)
+        self.context = self.model.context
         if len(tokenize_prompt(self.sample_prompt, self.formatter)) > self.room:
             raise InputError(
                 f"generation.max_new_tokens: got {self.config.max_new_tokens}; the model's context of {self.context} "
                 f"tokens leaves no room for a prompt; set a smaller number"
             )
-        self.model = self.emotions = self.gibberish = self.best_of = None
+        self.emotions = self.gibberish = None
 
     @property
     def sample_emotion(self) -> str | None:
@@ -88,6 +59,11 @@ class ReplyWriter:
     @property
     def sample_prompt(self) -> str:
         return self.formatter.prompt(self.formatter.sample_history, self.sample_emotion)
+
+    @property
+    def sample_request(self) -> GenerationRequest:
+        ids = tokenize_prompt(self.sample_prompt, self.formatter)
+        return make_request(self.formatter.sample_history, self.sample_emotion, ids, self.sample_prompt)
 
     @property
     def wait_note(self) -> str:
@@ -101,22 +77,10 @@ class ReplyWriter:
         return self.context - self.config.max_new_tokens
 
     def load(self) -> None:
-        # Not every name that may be shown can be an adapter's name in PEFT.
-        model = inference.load_model(self.arguments, {self.peft_name(name): self.adapters[name] for name in self.names})
-        set_generation_config(model, self.config)
-        self.model = model
+        self.model.load()
         if self.arguments.scoring:
             self.emotions = classifiers.load_emotion_classifier(self.arguments.scoring)
             self.gibberish = classifiers.load_gibberish_classifier(self.arguments.scoring)
-        if self.arguments.best_of:
-            history = self.formatter.sample_history
-            request = make_request(history, self.sample_emotion, self.fit(history, self.sample_emotion)[0])
-            scorer = ReplyScorer(self.arguments.best_of, self.arguments.label_set)
-            with inference.use_adapter(model, self.adapters[self.names[0]], self.peft_name(self.names[0])):
-                self.best_of = BestOfWriter(model, scorer, self.config, self.tokenizer, request)
-
-    def peft_name(self, name: str) -> str:
-        return f"adapter_{self.names.index(name)}"
 
     def find_emotion(self, text: str) -> str | None:
         """The emotion of a message; None without a classifier."""
@@ -127,7 +91,7 @@ class ReplyWriter:
 
         Raises:
             InputError: when the last message does not fit into the model's context, or holds special tokens.
-            RunError: when memory is not enough.
+            RunError: when memory is not enough, or the server gives no answer.
         """
         if special := self.formatter.special_tokens_in(history[-1:]):
             raise InputError(
@@ -136,35 +100,10 @@ class ReplyWriter:
             )
         prompt_ids, left_out = self.fit(history, emotion)
         request = make_request(history, emotion, prompt_ids)
-
-        def show_part(text: str) -> None:
-            show(name, text)
-
-        adapter = inference.use_adapter(self.model, self.adapters[name], self.peft_name(name))
-        with adapter, fast_cpu_inference(self.model):
-            if self.best_of:
-                tokens, choice = self.write_best(request, seed, show_part)
-            else:
-                tokens, choice = self.write_one(request, seed, show_part), None
+        tokens, choice = self.model.write(name, request, seed, lambda text: show(name, text))
         text = decode_reply(tokens, self.tokenizer)
         is_cut = tokens[-1] != self.config.eos_token_id
         return Reply(name, emotion, seed, text, len(tokens), is_cut, left_out, self.label(text, emotion), choice)
-
-    def write_one(self, request: GenerationRequest, seed: int, show: Callable[[str], None]) -> Tokens:
-        """Writes a reply with the active adapter, and shows each part of it."""
-
-        def sample(prompts: list[Tokens]) -> list[Tokens]:
-            torch.manual_seed(draw_seed(seed, 0, request.dialogue.index))
-            return sample_tokens(self.model, prompts, self.config, TextStreamer(self.tokenizer, show))
-
-        (tokens,) = split_on_oom(sample, [request.prompt_ids])
-        return tokens
-
-    def write_best(self, request: GenerationRequest, seed: int, show: Callable[[str], None]) -> tuple[Tokens, Choice]:
-        """Writes several replies and shows the best one; before, `show` gets empty texts, because it can stop this."""
-        tokens, choice = self.best_of.write(request, seed, lambda: show(""))
-        show(decode_reply(tokens, self.tokenizer))
-        return tokens, choice
 
     def fit(self, history: list[Message], emotion: str | None) -> tuple[Tokens, int]:
         """Tokenizes the prompt, without the oldest turns if it does not fit into the context together with a reply.
@@ -192,6 +131,8 @@ class ReplyWriter:
         return FoundLabels(*of_emotion, *((gibberish.label, gibberish.score) if gibberish else (None, None)))
 
 
-def make_request(history: list[Message], emotion: str | None, prompt_ids: Tokens) -> GenerationRequest:
+def make_request(
+    history: list[Message], emotion: str | None, prompt_ids: Tokens, prompt: str = ""
+) -> GenerationRequest:
     """A prompt without a gold reply. Its index, from which random numbers are derived, is its number of messages."""
-    return GenerationRequest(Dialogue(len(history), history, emotion, ""), "", prompt_ids, [])
+    return GenerationRequest(Dialogue(len(history), history, emotion, ""), prompt, prompt_ids, [])

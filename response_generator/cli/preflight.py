@@ -1,5 +1,6 @@
 """Checks everything that a run needs besides its args file, in under a second, and reports all errors together."""
 
+import os
 from pathlib import Path
 
 from response_generator.cli import gpu_requirements
@@ -11,6 +12,7 @@ from response_generator.config.schema import (
     LabelArguments,
     LoadingArguments,
     ModelArguments,
+    ServerArguments,
     WandbArguments,
 )
 from response_generator.config.scoring_schema import RewardArguments
@@ -101,11 +103,13 @@ def find_input_errors(arguments: Section, sources: list[Source], predictions: Pa
     errors = []
     loads_base_model = predictions is None and isinstance(arguments, LoadingArguments)
     trains_adapter = isinstance(arguments, AdapterTrainingArguments)
+    server = getattr(arguments, "server", None)
+    loads_base = not server or getattr(server, "compare_with_local", False)  # else a server has it
     if loads_base_model and arguments.chat_template.file:
         errors += find_file_errors("chat_template.file", arguments.chat_template.file)
     if predictions is not None:
         errors += find_predictions_errors(predictions)
-    errors += [message for source in sources for message in find_source_errors(source)]
+    errors += [message for source in sources for message in find_source_errors(source, loads_base)]
     if isinstance(arguments, EvaluateArguments):
         errors += find_word_errors("scoring.emotion_words", arguments.scoring.emotion_words, arguments.label_set)
     for key, reward in list_rewards(arguments):
@@ -114,7 +118,8 @@ def find_input_errors(arguments: Section, sources: list[Source], predictions: Pa
             errors += find_word_errors(words, reward.emotion_words, arguments.label_set, needed=True)
     if isinstance(arguments, ModelArguments):
         errors += find_wandb_errors(arguments.wandb)
-    if loads_base_model and (trains_adapter or arguments.backend == "unsloth"):
+    errors += find_server_errors(server) if server and predictions is None else []
+    if loads_base_model and not server and (trains_adapter or arguments.backend == "unsloth"):
         errors += gpu_requirements.find_gpu_errors()  # TRL's loss and unsloth's kernels use Triton
     if trains_adapter:
         errors += find_process_count_errors(Path(arguments.output_dir))
@@ -132,14 +137,34 @@ def list_rewards(arguments: Section) -> list[tuple[str, RewardArguments]]:
     return [(key, reward) for key, reward in found.items() if reward]
 
 
-def find_source_errors(source: Source) -> list[str]:
-    """Checks the files of a local source."""
+def find_server_errors(server: ServerArguments) -> list[str]:
+    errors = []
+    if server.api_key_env and not os.environ.get(server.api_key_env):
+        errors.append(
+            "server.api_key_env: there is no such environment variable, or it is empty; set it to the key: "
+            "export NAME=KEY"
+        )
+    if distributed.world_size() > 1:
+        errors.append(
+            f"server: got {distributed.world_size()} processes; start one: it is the server that runs on several GPUs "
+            f"or machines"
+        )
+    return errors
+
+
+def find_source_errors(source: Source, loads_base: bool = True) -> list[str]:
+    """Checks the files of a local source.
+
+    Args:
+        loads_base: whether the base model needs its weights.
+    """
     if source.data:
         data = source.data
         return find_dataset_source_errors(source.key, data.path, data.revision, data.name)
     if source.kind is SourceKind.ADAPTER:
         return find_adapter_source_errors(source.key, source.name)
-    return find_model_source_errors(source.key, source.name, HEADS[source.kind])
+    needs_weights = loads_base or source.kind is not SourceKind.BASE_MODEL
+    return find_model_source_errors(source.key, source.name, HEADS[source.kind], needs_weights)
 
 
 def find_row_errors(sources: list[Source], labels: Labels) -> list[str]:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field
 
 from response_generator.config.library.key_rule import MAX_SEED
-from response_generator.config.schema import LoadingArguments
+from response_generator.config.schema import LoadingArguments, ServerArguments
 from response_generator.config.scoring_schema import BestOfArguments, ScoringArguments
 from response_generator.config.section import AdapterOrBaseName
 
@@ -17,6 +17,11 @@ def check_adapter_names(adapters: dict[str, str]) -> dict[str, str]:
     if not adapters or not all(re.fullmatch(r"[\w-]{1,40}", name) for name in adapters):
         raise ValueError("needed: one or more adapters; allowed in a name: up to 40 letters, digits, _ and -")
     return adapters
+
+
+class ChatServerArguments(ServerArguments):
+    models: dict[str, str]
+    """What the server calls each of `adapters`, an object `{name: model}` with the same names."""
 
 
 class ChatArguments(LoadingArguments):
@@ -30,6 +35,8 @@ class ChatArguments(LoadingArguments):
     user_emotion: str | None = None
     """Label of the user's messages; null: what the emotion classifier finds; without one, the neutral label or the
     first of `labels`."""
+    server: ChatServerArguments | None = None
+    """A server that writes the replies; null: the base model is loaded here."""
     generation: dict[str, Any]
     """Fields of transformers' GenerationConfig. The pad and EOS ids are the tokenizer's."""
     scoring: ScoringArguments | None = None

@@ -1,17 +1,18 @@
 """Values of an args file that contradict each other or are not supported. The libraries would report them late or not
 at all. JSON types and single values are checked in `validation`."""
 
+import re
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
-from response_generator.config.chat_schema import AUTO_EMOTION, ChatArguments
+from response_generator.config.chat_schema import ChatArguments
 from response_generator.config.library.library_keywords import read_default
 from response_generator.config.library.training_keys import F_DIVERGENCES, LOSS_TYPES
 from response_generator.config.preference_schema import PreferenceDataArguments
-from response_generator.config.schema import EvaluateArguments, LabelArguments
-from response_generator.config.scoring_conflicts import find_scoring_conflicts, list_filters
+from response_generator.config.schema import BY_SERVER, EvaluateArguments
+from response_generator.config.scoring_conflicts import find_label_conflicts, find_scoring_conflicts, list_filters
 from response_generator.config.section import Section
-from response_generator.config.training_schema import ClassifierArguments
 from response_generator.labels import DAILY_DIALOG_EMOTIONS
 
 EMOTIONS = set(DAILY_DIALOG_EMOTIONS)
@@ -35,6 +36,7 @@ def find_conflicts(model: type[Section], values: dict[str, Any]) -> Iterator[str
         if model is ChatArguments and values["generation"].get("num_beams", 1) != 1:
             beams = values["generation"]["num_beams"]
             yield f"generation.num_beams: got {beams}; allowed: 1; replies are shown token by token"
+    yield from find_server_conflicts(model, values)
     if isinstance(values.get("best_of"), dict) and isinstance(values["best_of"].get("reward"), dict):
         yield from find_order_conflicts(
             "best_of.reward", values["best_of"]["reward"], "min_characters", "max_characters"
@@ -44,25 +46,52 @@ def find_conflicts(model: type[Section], values: dict[str, Any]) -> Iterator[str
         yield from find_filter_conflicts(path, section, values.get("labels", list(DAILY_DIALOG_EMOTIONS)))
 
 
-def find_label_conflicts(model: type[Section], values: dict[str, Any]) -> Iterator[str]:
-    labels, neutral = values.get("labels", list(DAILY_DIALOG_EMOTIONS)), values.get("neutral_label")
-    is_default = neutral in (None, LabelArguments.model_fields["neutral_label"].default)  # as args.json has it
-    if isinstance(labels, list) and not is_default and neutral not in labels:
-        yield f"neutral_label: got {neutral!r}; allowed: one of labels, {', '.join(map(str, labels))}; or null"
-    if labels == [] and model is ClassifierArguments:
-        yield "labels: got []; a classifier needs the labels that it is to tell apart"
-    if labels == [] and values.get("target_emotions") == "balanced":
-        yield 'target_emotions: "balanced" needs labels; got labels: []'
-    dataset = values.get("dataset")
-    if labels == [] and isinstance(dataset, dict) and dataset.get("target_emotions") == "all":
-        yield 'dataset.target_emotions: "all" needs labels; got labels: []'
-    if model is ChatArguments and isinstance(labels, list):
-        allowed = ", ".join(map(str, labels)) or "null, because labels is []"
-        for key in ("target_emotion", "user_emotion"):
-            if isinstance(values.get(key), str) and values[key] not in labels:
-                yield f"{key}: got {values[key]!r}; allowed: {allowed}"
-        if AUTO_EMOTION in labels:
-            yield f"labels: in a chat, {AUTO_EMOTION!r} is the label that the classifier finds; rename this label"
+def find_server_conflicts(model: type[Section], values: dict[str, Any]) -> Iterator[str]:
+    """Values that may hold a secret are not shown."""
+    server, method = values.get("server"), values.get("generation_method")
+    if method == BY_SERVER and server is None:
+        yield f'generation_method: "{BY_SERVER}" needs the section server, with url and model'
+    if not isinstance(server, dict) or "server" not in model.model_fields:
+        return
+    if model is not ChatArguments and method != BY_SERVER:
+        yield f'server: only for generation_method "{BY_SERVER}"; set generation_method, or remove the section'
+    url, variable = server.get("url"), server.get("api_key_env")
+    if isinstance(url, str) and not is_plain_url(url):
+        yield "server.url: allowed: http://HOST:PORT or https://HOST/PATH, without a user name, password or query"
+    if isinstance(variable, str) and not re.fullmatch(r"[A-Za-z_]\w*", variable):
+        yield (
+            "server.api_key_env: is no name of an environment variable; name the variable that holds the key, such as "
+            "VLLM_API_KEY, and not the key"
+        )
+    if model is EvaluateArguments:
+        yield from find_baseline_model_conflicts(server, values.get("baseline_adapter"))
+    if model is ChatArguments and isinstance(server.get("models"), dict) and isinstance(values.get("adapters"), dict):
+        names, adapters = server["models"].keys(), values["adapters"].keys()
+        if names != adapters:
+            yield f"server.models: got {', '.join(names) or 'none'}; needed: a model for each of {', '.join(adapters)}"
+
+
+def is_plain_url(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        parts.port  # noqa: B018 (raises ValueError where it is no port)
+    except ValueError:
+        return False
+    is_complete = parts.scheme in ("http", "https") and bool(parts.hostname)
+    return is_complete and url.isprintable() and not any(mark in url for mark in " @?#")
+
+
+def find_baseline_model_conflicts(server: dict[str, Any], baseline_adapter: Any) -> Iterator[str]:
+    baseline = server.get("baseline_model")
+    if baseline_adapter is not None and baseline is None:
+        yield (
+            f"server.baseline_model: missing; baseline_adapter is {baseline_adapter!r}; name what the server calls "
+            f"this model"
+        )
+    if baseline_adapter is None and baseline is not None:
+        yield f"server.baseline_model: got {baseline!r}, but there is no baseline_adapter; name it, or remove the key"
+    if baseline is not None and baseline == server.get("model"):
+        yield f"server.baseline_model: got {baseline!r}, which is also server.model; name another model"
 
 
 def find_generation_conflicts(values: dict[str, Any]) -> Iterator[str]:

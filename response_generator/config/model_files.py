@@ -46,11 +46,12 @@ def read_shapes(file: Path) -> dict[str, tuple[int, ...]]:
         raise InputError(f"{file}: is damaged or cut short ({error}); download or write it again") from error
 
 
-def find_model_errors(folder: Path, heads: tuple[str, ...]) -> list[str]:
+def find_model_errors(folder: Path, heads: tuple[str, ...], needs_weights: bool = True) -> list[str]:
     """Checks configuration, tokenizer and weights of the model in `folder`.
 
     Args:
         heads: allowed endings of the model's class name: CAUSAL_LM or CLASSIFIER.
+        needs_weights: False for a model that is loaded elsewhere.
     """
     errors = []
     try:
@@ -70,7 +71,7 @@ def find_model_errors(folder: Path, heads: tuple[str, ...]) -> list[str]:
     if not any((folder / name).is_file() for name in TOKENIZER_FILES):
         errors.append(f"{folder}: holds no tokenizer ({', '.join(TOKENIZER_FILES[:2])} …); download the model again")
     try:
-        for file in find_weights(folder):
+        for file in find_weights(folder) if needs_weights else ():
             read_shapes(file)
     except InputError as error:
         errors.append(str(error))

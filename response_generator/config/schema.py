@@ -27,7 +27,9 @@ from response_generator.labels import DAILY_DIALOG_EMOTIONS, Labels
 
 MAX_RESAMPLES = 1_000_000
 MAX_LABELS, MAX_LABEL_CHARACTERS = 100, 40
+MAX_CONCURRENCY, MAX_TIMEOUT_SECONDS = 4096, 86_400
 AUTO_BATCH_SIZE = "auto"
+BY_SERVER = "server"  # the generation_method
 
 
 def check_batch_size(size: Any) -> Any:
@@ -131,6 +133,37 @@ class HeldOutPairArguments(Section):
     """Scale of the implicit reward, which is beta times (log-probability under the adapter - under the baseline)."""
 
 
+class ServerArguments(Section):
+    """An OpenAI-compatible server, such as vLLM, that writes the replies."""
+
+    url: str
+    """Address of the server, such as `http://localhost:8000`."""
+    concurrency: int = Field(default=64, ge=1, le=MAX_CONCURRENCY)
+    """Prompts that the server works on at once, each with all of its replies."""
+    timeout: int = Field(default=600, ge=1, le=MAX_TIMEOUT_SECONDS)
+    """Seconds after which a prompt that the server has not answered is sent again."""
+    api_key_env: str | None = None
+    """Name of the environment variable that holds the server's API key, such as `VLLM_API_KEY`; null: it needs none.
+    The key itself is written nowhere."""
+    send_seed: bool = False
+    """true: send a seed made of `seed` with each prompt, so that a server that keeps it writes the same reply again.
+    vLLM without a GPU ends at a seed."""
+
+
+class GenerationServerArguments(ServerArguments):
+    model: str = Field(min_length=1)
+    """What the server calls the model with the adapter."""
+    compare_with_local: bool = False
+    """true: load the model here, too, before the first reply, and note how far the server's log-probabilities are from
+    it. Needs the memory of the model."""
+
+
+class EvaluationServerArguments(GenerationServerArguments):
+    baseline_model: str | None = Field(default=None, min_length=1)
+    """evaluate.py: what the server calls the model with `baseline_adapter`, or the base model for "none"; null: there
+    is no baseline."""
+
+
 class GenerationArguments(ModelArguments):
     dataset: DatasetArguments
     """The dialogues."""
@@ -139,10 +172,14 @@ class GenerationArguments(ModelArguments):
         BeforeValidator(check_batch_size),
         WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1}, {"type": "string", "enum": [AUTO_BATCH_SIZE]}]}),
     ]
-    """Replies that are generated at once; "auto": as many tokens as the run finds to be fastest within memory."""
-    generation_method: Literal["auto", "generate"] = "auto"
+    """Replies that are generated at once; "auto": as many tokens as the run finds to be fastest within memory. A server
+    decides that itself."""
+    generation_method: Literal["auto", "generate", BY_SERVER] = "auto"
     """`auto`: a prompt is computed once, and the replies are independent of their batch; `generate`: transformers' or
-    unsloth's own `generate`, which `auto` also uses where the settings or the model need it."""
+    unsloth's own `generate`, which `auto` also uses where the settings or the model need it; `server`: the server of
+    the section `server` writes them, and the base model is not loaded here."""
+    server: GenerationServerArguments | None = None
+    """The server for `generation_method: "server"`; null: none."""
     generation: dict[str, Any]
     """Fields of transformers' GenerationConfig. The pad and EOS ids are the tokenizer's."""
     scoring: ScoringArguments = ScoringArguments()
@@ -152,6 +189,8 @@ class GenerationArguments(ModelArguments):
 class EvaluateArguments(GenerationArguments):
     dataset: EvaluationDatasetArguments
     """The dialogues."""
+    server: EvaluationServerArguments | None = None
+    """The server for `generation_method: "server"`; null: none."""
     baseline_adapter: AdapterOrBaseName | None = None
     """Model to compare with: an adapter (hub id or folder), or "none" for the bare base model; null: none."""
     samples_per_prompt: int = Field(default=1, ge=1, le=MAX_SAMPLES_PER_PROMPT)

@@ -3,10 +3,13 @@
 from collections.abc import Iterator
 from typing import Any
 
+from response_generator.config.chat_schema import AUTO_EMOTION, ChatArguments
 from response_generator.config.preference_schema import PreferenceDataArguments
+from response_generator.config.schema import LabelArguments
 from response_generator.config.scoring_schema import BY_PROBABILITY, BY_REWARD, RewardArguments
 from response_generator.config.section import Section
 from response_generator.config.sources import locate_source
+from response_generator.config.training_schema import ClassifierArguments
 from response_generator.constants import BASELINE
 from response_generator.labels import DAILY_DIALOG_EMOTIONS
 
@@ -30,6 +33,27 @@ def find_scoring_conflicts(model: type[Section], values: dict[str, Any]) -> Iter
     if scoring is not None or model is PreferenceDataArguments:
         for path, filters in list_filters(values):
             yield from find_missing_classifiers(path, filters, scoring or {})
+
+
+def find_label_conflicts(model: type[Section], values: dict[str, Any]) -> Iterator[str]:
+    labels, neutral = values.get("labels", list(DAILY_DIALOG_EMOTIONS)), values.get("neutral_label")
+    is_default = neutral in (None, LabelArguments.model_fields["neutral_label"].default)  # as args.json has it
+    if isinstance(labels, list) and not is_default and neutral not in labels:
+        yield f"neutral_label: got {neutral!r}; allowed: one of labels, {', '.join(map(str, labels))}; or null"
+    if labels == [] and model is ClassifierArguments:
+        yield "labels: got []; a classifier needs the labels that it is to tell apart"
+    if labels == [] and values.get("target_emotions") == "balanced":
+        yield 'target_emotions: "balanced" needs labels; got labels: []'
+    dataset = values.get("dataset")
+    if labels == [] and isinstance(dataset, dict) and dataset.get("target_emotions") == "all":
+        yield 'dataset.target_emotions: "all" needs labels; got labels: []'
+    if model is ChatArguments and isinstance(labels, list):
+        allowed = ", ".join(map(str, labels)) or "null, because labels is []"
+        for key in ("target_emotion", "user_emotion"):
+            if isinstance(values.get(key), str) and values[key] not in labels:
+                yield f"{key}: got {values[key]!r}; allowed: {allowed}"
+        if AUTO_EMOTION in labels:
+            yield f"labels: in a chat, {AUTO_EMOTION!r} is the label that the classifier finds; rename this label"
 
 
 def list_filters(values: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:

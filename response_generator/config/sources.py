@@ -115,13 +115,15 @@ def join_dataset_revision(path: str, revision: str | None) -> str:
     return path if revision is None or is_local(path) or "@" in path else f"{path}@{revision}"
 
 
-def find_model_source_errors(key: str, name: str, heads: tuple[str, ...] = model_files.CAUSAL_LM) -> list[str]:
-    """Checks the configuration, tokenizer and weights of a local model; see `find_model_errors` for `heads`."""
+def find_model_source_errors(
+    key: str, name: str, heads: tuple[str, ...] = model_files.CAUSAL_LM, needs_weights: bool = True
+) -> list[str]:
+    """Checks the configuration, tokenizer and weights of a local model; see `find_model_errors`."""
     if not is_local(name):
         return []  # `find_hub_errors` checks it
     if not Path(name, model_files.CONFIG).is_file():
         return [f"{key}: {name}: {describe_missing(name)}; needed: a folder with config.json, or a hub id"]
-    return [f"{key}: {error}" for error in model_files.find_model_errors(Path(name), heads)]
+    return [f"{key}: {error}" for error in model_files.find_model_errors(Path(name), heads, needs_weights)]
 
 
 def find_adapter_source_errors(key: str, name: str) -> list[str]:

@@ -183,6 +183,7 @@ METRICS = (
         FORM,
         lambda rows: -read_column("gold_logp")(rows),
         columns.gold_tokens,
+        needs=("gold_logp",),
         beside_gold=True,
         transform=np.exp,
         of_model=True,

@@ -31,15 +31,17 @@ def row_key(row: dict[str, Any]) -> tuple:
     return row.get("model"), row.get("index")
 
 
-def find_remaining_batches(folder: Path, models: Sequence[str], pairs: TokenizedPairs) -> dict[str, list[PairBatch]]:
-    """The batches of pairs that each model still has to compute, the longest first.
+def find_remaining_batches(
+    folder: Path, models: Sequence[str], pairs: TokenizedPairs, size: int = PAIRS_PER_BATCH
+) -> dict[str, list[PairBatch]]:
+    """The batches of `size` pairs that each model still has to compute, the longest first.
 
     Raises:
         InputError: when the rows of an earlier start are of other pairs.
     """
     lengths = pairs.lengths()["whole"]
     numbered = list(enumerate(pairs.rows))
-    batches = make_batches(numbered, PAIRS_PER_BATCH, lambda pair: lengths[pair[0]])
+    batches = make_batches(numbered, size, lambda pair: lengths[pair[0]])
     file = folder / PAIR_LOGPS_FILE
     rows, remaining = batch_rows.find_remaining(
         file, models, batches, lambda model, batch: [(model, number) for number, _ in batch], row_key
@@ -63,15 +65,20 @@ def write_pair_logps(folder: Path, model_name: str, compute_logps: ComputeLogps,
     def compute_rows(batch: PairBatch) -> list[dict[str, Any]]:
         logps = split_on_oom(compute_logps, [tokens for _, tokens in batch])
         return [
-            {"index": number, "model": model_name, "tokens": hash_pair(tokens)}
-            | {f"{side}_logp": round(logp, 4) for side, logp in zip(SIDES, of_pair, strict=True)}
-            for (number, tokens), of_pair in zip(batch, logps, strict=True)
+            to_row(model_name, number, tokens, of_pair) for (number, tokens), of_pair in zip(batch, logps, strict=True)
         ]
 
     with batch_rows.progress_bar(f"{model_name}: preference pairs", sum(map(len, batches)), "pair") as bar:
         batch_rows.map_batches(
             folder / PAIR_LOGPS_FILE, batches, compute_rows, lambda rows, seconds: bar.update(len(rows))
         )
+
+
+def to_row(model_name: str, number: int, tokens: PairTokens, logps: Sequence[float]) -> dict[str, Any]:
+    """A row of the file; `logps` in the order of SIDES."""
+    return {"index": number, "model": model_name, "tokens": hash_pair(tokens)} | {
+        f"{side}_logp": round(logp, 4) for side, logp in zip(SIDES, logps, strict=True)
+    }
 
 
 def compute_pair_logps(model: PeftModel, pad_token_id: int, pairs: Sequence[PairTokens]) -> list[tuple[float, float]]:

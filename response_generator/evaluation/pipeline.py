@@ -1,6 +1,7 @@
 """The steps of an evaluation up to the replies: check and tokenize everything, find what is left to do, generate and
 choose."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -23,6 +24,7 @@ from response_generator.generation.generation_requests import (
     check_context,
     split_requests,
 )
+from response_generator.generation.server.completions import check_settings_of_server
 from response_generator.modeling import base_model, inference, shared_base
 from response_generator.modeling.cpu_inference import fast_cpu_inference
 from response_generator.modeling.tokenizer import load_tokenizer
@@ -70,6 +72,8 @@ def prepare_evaluation(args: EvaluateArguments, dialogues: list[Dialogue], pairs
     tokenizer = load_tokenizer(args, adapters[ADAPTER])
     formatter = ChatFormatter.of(tokenizer, args.chat_template, args.label_set)
     config = build_generation_config(args.generation, tokenizer)
+    if args.server:
+        check_settings_of_server(config)
     context = inference.context_length(args)
     if args.dataset.target_emotions == "all":
         dialogues = [dialogue.ask_for(label) for dialogue in dialogues for label in args.labels]
@@ -102,7 +106,7 @@ def write_missing(args: EvaluateArguments, run: RunFolder, prepared: PreparedEva
         Whether there were any.
     """
     limit = batch_limit.read_batch_limit(run, args.batch_size)
-    remaining = find_remaining_work(args, run, prepared, limit) if limit else None
+    remaining = find_remaining_batches(args, run, prepared, limit) if limit else None
     if remaining is None or remaining.needs_model:
         remaining = generate_missing(args, run, prepared, limit, remaining)
     elif not any(remaining.choices.values()):
@@ -132,7 +136,7 @@ def generate_missing(
     if not limit:
         with inference.use_adapter(model, prepared.adapters[ADAPTER], ADAPTER), fast_cpu_inference(model):
             limit = batch_limit.measure_batch_limit(run, model, prepared.requests, params)
-        remaining = find_remaining_work(args, run, prepared, limit)
+        remaining = find_remaining_batches(args, run, prepared, limit)
     with inference.use_adapter(model, prepared.adapters[ADAPTER], ADAPTER):
         chosen = method.choose_method(model, params.config, args.generation_method, prepared.requests)
     run.note_environment({"generation_method": chosen})
@@ -156,14 +160,31 @@ def generate_missing(
     return remaining
 
 
-def find_remaining_work(
+def find_remaining_batches(
     args: EvaluateArguments, run: RunFolder, prepared: PreparedEvaluation, limit: BatchLimit
 ) -> RemainingWork:
-    """What an earlier start of the same run has not done yet; see `find_remaining_batches` for errors."""
+    def split(samples: int) -> list[predictions.RequestBatch]:
+        return split_requests(prepared.requests, prepared.generation_config, samples, limit)
+
+    return find_remaining_work(args, run, prepared, split, pair_logprobs.PAIRS_PER_BATCH)
+
+
+def find_remaining_work(
+    args: EvaluateArguments,
+    run: RunFolder,
+    prepared: PreparedEvaluation,
+    split: Callable[[int], list[predictions.RequestBatch]],
+    pairs_per_batch: int,
+) -> RemainingWork:
+    """What an earlier start of the same run has not done yet; see `predictions.find_remaining_batches` for errors.
+
+    Args:
+        split: the requests in batches, given the samples of each.
+    """
 
     def find(file_name: str, models: list[str], samples: int) -> dict[str, list[predictions.RequestBatch]]:
-        batches = split_requests(prepared.requests, prepared.generation_config, samples, limit)
-        return predictions.find_remaining_batches(run.path / file_name, models, batches, samples, args.label_set)
+        file = run.path / file_name
+        return predictions.find_remaining_batches(file, models, split(samples), samples, args.label_set)
 
     names = list(prepared.adapters)
     rows = list(best_of.list_best_of(args, names))
@@ -172,5 +193,5 @@ def find_remaining_work(
     candidates = find(CANDIDATES_FILE, rows, best_of.count_candidates(args)) if rows else {}
     pairs = {}
     if prepared.held_out:
-        pairs = pair_logprobs.find_remaining_batches(run.path, names, prepared.held_out)
+        pairs = pair_logprobs.find_remaining_batches(run.path, names, prepared.held_out, pairs_per_batch)
     return RemainingWork(replies, candidates, choices, pairs)

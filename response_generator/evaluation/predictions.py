@@ -87,19 +87,27 @@ def generate_predictions(
         KeyboardInterrupt: with a message that says how to continue.
         RunError: when the model computes no finite number.
     """
-    is_candidate = file.name == CANDIDATES_FILE
 
     def predict(batch: RequestBatch, report: Callable[[int], Any]) -> list[Prediction]:
         replies = generate(batch, lambda finished: report(len(finished) * samples))
         check_gold_logps(replies)
         return [row for each in replies for row in to_records(model_name, each, tokenizer)]
 
-    def measure(rows: list[Prediction]) -> dict[str, int]:
-        # A candidate is no reply of the model yet: its tokens and its time are what the chosen reply costs.
-        return {"replies": 0 if is_candidate else len(rows), "new_tokens": sum(row["new_tokens"] for row in rows)}
-
     task = f"{model_name}: generating"
-    write_batches(file, model_name, task, batches, samples, predict, measure)
+    write_batches(file, model_name, task, batches, samples, predict, lambda rows: count_tokens(rows, file))
+
+
+def count_tokens(rows: list[Prediction], file: Path) -> dict[str, int]:
+    """What generated rows count as. A candidate is no reply of the model yet: its tokens and its time are what the
+    chosen reply costs."""
+    replies = 0 if file.name == CANDIDATES_FILE else len(rows)
+    return {"replies": replies, "new_tokens": sum(row["new_tokens"] for row in rows)}
+
+
+def append_speed(file: Path, model_name: str, counts: dict[str, int], seconds: float) -> None:
+    """Appends to throughput.jsonl how many rows were added to `file` in how many seconds."""
+    speed = {"model": model_name, **counts, "seconds": round(seconds, 3)}
+    json_lines.append_jsonl(file.with_name(THROUGHPUT_FILE), [speed])
 
 
 def write_batches(
@@ -131,8 +139,7 @@ def write_batches(
             nonlocal written
             written += len(rows)
             bar.update(written - bar.n)  # of all processes
-            speed = {"model": model_name, **measure(rows), "seconds": round(seconds, 3)}
-            json_lines.append_jsonl(file.with_name(THROUGHPUT_FILE), [speed])
+            append_speed(file, model_name, measure(rows), seconds)
 
         try:
             batch_rows.map_batches(file, batches, lambda batch: predict(batch, bar.update), log_speed)
@@ -148,7 +155,7 @@ def check_gold_logps(replies: Sequence[Replies]) -> None:
         RunError: when one is not finite.
     """
     for each in replies:
-        if not math.isfinite(each.gold_logp):
+        if each.gold_logp is not None and not math.isfinite(each.gold_logp):
             raise RunError(
                 f"row {each.request.dialogue.index}: the log-probability of its gold reply is {each.gold_logp}: the "
                 f"model computes no valid numbers; is its adapter damaged, or its dtype float16?"
@@ -180,7 +187,7 @@ def to_records(model: str, replies: Replies, tokenizer: PreTrainedTokenizerBase)
             "new_tokens": len(tokens),
             "hit_max_new_tokens": tokens[-1] != tokenizer.eos_token_id,
             "gold_tokens": len(request.gold_ids),
-            "gold_logp": round(replies.gold_logp, 4),
+            **({} if replies.gold_logp is None else {"gold_logp": round(replies.gold_logp, 4)}),
         }
 
 
@@ -214,6 +221,6 @@ def score_predictions(
     of_gold = dict(zip(gold, found_of_gold, strict=True))
     fields = list_generated_fields(labels)
     return [
-        {name: row[name] for name in fields} | read_scores(row, of_reply, of_gold[row["index"]])
+        {name: row[name] for name in fields if name in row} | read_scores(row, of_reply, of_gold[row["index"]])
         for row, of_reply in zip(rows, found, strict=True)
     ]

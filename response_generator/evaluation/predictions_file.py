@@ -12,6 +12,7 @@ from response_generator.errors import InputError, raise_row_errors
 from response_generator.labels import Labels
 from response_generator.runs import json_lines
 
+GOLD_LOGP = "gold_logp"  # left out where the server that wrote the replies tells no log-probabilities
 GENERATED_FIELDS = {
     "index": int,
     "sample": int,
@@ -25,7 +26,7 @@ GENERATED_FIELDS = {
     "new_tokens": int,
     "hit_max_new_tokens": bool,
     "gold_tokens": int,
-    "gold_logp": float,
+    GOLD_LOGP: float,
 }
 TARGET_FIELDS = ("target_emotion", "gold_target")
 EMOTION_FIELDS = (*TARGET_FIELDS, "predicted_emotion", "gold_emotion", "second_emotion", "gold_second_emotion")
@@ -100,6 +101,9 @@ def read_predictions(place: Path, fields: dict[str, type], labels: Labels) -> li
         if (message := find_row_error(row, fields, labels))
     ]
     raise_row_errors(str(file), errors, "lines")
+    without = sum(GOLD_LOGP not in row for row in rows)
+    if 0 < without < len(rows):
+        raise InputError(f"{file}: {without} of {len(rows)} rows have no {GOLD_LOGP}; needed: in all rows, or in none")
     check_same_prompts(file, rows)
     check_targets(file, rows, labels)
     return rows
@@ -107,13 +111,15 @@ def read_predictions(place: Path, fields: dict[str, type], labels: Labels) -> li
 
 def find_row_error(row: Prediction, fields: dict[str, type], labels: Labels) -> str | None:
     """Why a row is not one of predictions.jsonl; None when it is."""
-    absent = [name for name in fields if name not in row]
+    absent = [name for name in fields if name not in row and name != GOLD_LOGP]
     if absent:
         remedy = "" if GENERATED_FIELDS.keys() & set(absent) else "; score that run again with --from_predictions"
         return f"has no {', '.join(absent)}; needed: a file written by evaluate.py{remedy}"
     if not labels and "target_emotion" in row:
         return f"has the target_emotion {row['target_emotion']!r:.40}, but labels is []; name the labels"
     for name, needed in fields.items():
+        if name not in row:
+            continue
         value = row[name]
         allowed = (int, float) if needed is float else needed
         if not isinstance(value, allowed) or isinstance(value, bool) != (needed is bool):

@@ -15,7 +15,9 @@ from response_generator.data.reading import SKIPPED_ROWS
 from response_generator.errors import InputError
 from response_generator.evaluation import pair_logprobs, predictions_file
 from response_generator.evaluation.comparison import RESERVED_NAMES
+from response_generator.generation.server.facts import SERVER
 from response_generator.labels import Labels
+from response_generator.runs import environment
 
 # Keys of the args that decide how replies are scored; all others decided how they were generated.
 SCORING_KEYS = (
@@ -120,6 +122,11 @@ class SavedPredictions:
         return {
             name: count for name, count in metrics.items() if f"/{SKIPPED_ROWS}" in name or f"/{DROPPED_PAIRS}" in name
         }
+
+    def describe_server(self) -> dict[str, Any]:
+        """What is known of the server that wrote the replies, as in environment.json; empty without one."""
+        noted = environment.read_environment(self.folder)
+        return {SERVER: noted[SERVER]} if SERVER in noted else {}
 
     def copy_artifacts(self, folder: Path) -> None:
         """Copies throughput and log-probabilities of pairs into this run's folder."""

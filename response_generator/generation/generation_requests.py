@@ -51,11 +51,11 @@ class GenerationRequest:
 @dataclass(frozen=True)
 class Replies:
     """What a model wrote to a request: the token ids of each sample, with the EOS if it has one, and the gold reply's
-    log-probability (nats)."""
+    log-probability (nats); None where the server that wrote them tells none."""
 
     request: GenerationRequest
     samples: list[Tokens]
-    gold_logp: float
+    gold_logp: float | None
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,8 @@ def context_length(arguments: LoadingArguments) -> int:
     """Maximum number of tokens of prompt and reply together in the loaded model."""
     own = load_config(arguments).max_position_embeddings
     positions = arguments.from_pretrained.get("max_position_embeddings", own)
-    if arguments.backend != "unsloth":
-        return positions
+    if arguments.backend != "unsloth" or getattr(arguments, "server", None):
+        return positions  # a server's own context is compared when it is asked
     loaded = arguments.from_pretrained.get("max_seq_length") or read_default("from_pretrained", "max_seq_length")
     # unsloth's GPU code extends a model's positions to max_seq_length, its CPU backend does not.
     return loaded if has_unsloth_gpu_code() else min(loaded, positions)

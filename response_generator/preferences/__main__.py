@@ -40,7 +40,8 @@ def main() -> None:
         return
     dialogues, skipped = read_dialogues(args.dataset, args.label_set)
 
-    import_backend(args.backend)  # unsloth has to be imported before transformers, trl and peft
+    # unsloth has to be imported before transformers, trl and peft; with a server no base model is loaded
+    import_backend("transformers" if args.server else args.backend)
     from response_generator.programs import pair_building_run
 
     pair_building_run.build(args, run, dialogues, skipped, options.dry_run)

@@ -12,6 +12,7 @@ from response_generator.data.chat_template import ChatFormatter
 from response_generator.data.datasets import Dialogue
 from response_generator.errors import InputError
 from response_generator.generation.generation_requests import GenerationRequest, build_generation_config, check_context
+from response_generator.generation.server.completions import check_settings_of_server
 from response_generator.modeling import inference, loading
 from response_generator.modeling.adapter_file import AdapterFile
 from response_generator.modeling.base_config import check_loading
@@ -44,6 +45,8 @@ def prepare_building(args: PreferenceDataArguments, prompts: list[Dialogue]) -> 
     tokenizer = load_tokenizer(args, adapter)
     formatter = ChatFormatter.of(tokenizer, args.chat_template, args.label_set)
     config = build_generation_config(args.generation, tokenizer)
+    if args.server:
+        check_settings_of_server(config)
     requests = [GenerationRequest.of(prompt, formatter) for prompt in prompts]
     requests = [replace(request, gold_ids=[]) for request in requests]
     check_context(requests, config.max_new_tokens, inference.context_length(args))

@@ -1,5 +1,6 @@
 """Writes report.html and the plots of preference data."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ from response_generator.labels import Labels
 from response_generator.preferences.description_table import Rows
 from response_generator.preferences.pair_browser import build_browser
 from response_generator.preferences.plots import draw_plots
-from response_generator.reporting.blocks import Pictures, Section, Table, list_settings
+from response_generator.reporting.blocks import Paragraph, Pictures, Section, Table, list_settings
 from response_generator.reporting.page import write_page
 from response_generator.reporting.pictures import write_pictures
 
@@ -21,6 +22,7 @@ def write_report(
     settings: dict[str, str],
     labels: Labels,
     folder: Path,
+    notes: Sequence[str] = (),
 ) -> list[Path]:
     """Writes report.html and the PNG files, and returns the PNG files.
 
@@ -29,10 +31,12 @@ def write_report(
         rows: the table of the description.
         failed: prompts without a pair, with the reasons.
         settings: `{key: value}` of the args.
+        notes: sentences on how the replies were written.
     """
     pictures = write_pictures(draw_plots(pairs), folder)
     blocks = [
         Table({"": rows}),
+        *map(Paragraph, notes),
         Section("Plots", [Pictures(pictures)], "on phones"),
         build_browser(pairs, labels),
         list_settings("Settings", settings),

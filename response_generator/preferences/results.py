@@ -8,6 +8,7 @@ from response_generator.config.preference_schema import PreferenceDataArguments
 from response_generator.constants import FAILED_PROMPTS_FILE, PREFERENCES_FILE
 from response_generator.data.datasets import Pair
 from response_generator.errors import RunError
+from response_generator.generation.server.facts import describe_noted
 from response_generator.preferences import report
 from response_generator.preferences.attempts import Attempt
 from response_generator.preferences.description import describe_pairs
@@ -51,7 +52,8 @@ def write_results(
     metrics |= describe_pairs(pairs, [], args.label_set)
     rows = list_outcome_rows(metrics) + build_rows(metrics)
     title = build_page_title("Preference pairs", run.path, name_adapters({"adapter": args.adapter}))
-    pictures = report.write_report(title, pairs, rows, failed, flatten(run.arguments), args.label_set, run.path)
+    settings, notes = flatten(run.arguments), describe_noted(run.read_environment())
+    pictures = report.write_report(title, pairs, rows, failed, settings, args.label_set, run.path, notes)
     atomic_files.atomic_write(run.path / "README.md", format_card(args, rows).encode("utf-8"))
     for picture in pictures:
         tracker.log_image(picture.stem, picture)

@@ -29,6 +29,9 @@ from response_generator.runs import batch_rows, distributed
 
 PromptBatch = tuple[GenerationRequest, ...]
 Sample = Callable[[PromptBatch, SamplingParams], list[list[Attempt]]]
+AddRows = Callable[[list[dict[str, Any]], float], None]  # rows that were written, and the seconds they took
+# Writes the rows of all prompts of a round to its file, but for those that are there, and adds all of them.
+SampleRound = Callable[[Path, Sequence[GenerationRequest], SamplingParams, AddRows], None]
 
 
 @dataclass
@@ -51,14 +54,17 @@ class Outcome:
 
 
 def sample_pairs(
-    args: PreferenceDataArguments, folder: Path, prepared: PreparedBuilding, limit: BatchLimit, sample: Sample
+    args: PreferenceDataArguments,
+    folder: Path,
+    prepared: PreparedBuilding,
+    limit: BatchLimit,
+    sample_round: SampleRound,
 ) -> list[Outcome]:
     """Samples what an earlier start has not sampled yet.
 
     Args:
         folder: the run folder.
-        sample: samples and scores the attempts of each prompt of a batch, `params.samples / args.candidates` of them,
-            and returns them up to the first that gave a pair.
+        limit: the replies among which several attempts of few prompts are divided.
 
     Returns:
         The outcome of every prompt, in their order.
@@ -85,7 +91,7 @@ def sample_pairs(
                 show_progress(bar, list(outcomes.values()), args.max_attempts)
 
             try:
-                sample_round(file, waiting, params, limit, sample, add)
+                sample_round(file, waiting, params, add)
             except KeyboardInterrupt as interruption:
                 message = f"the finished batches are in {file.parent}; run the same command again to continue"
                 raise KeyboardInterrupt(message) from interruption
@@ -107,16 +113,27 @@ def count_attempts(
     return max(1, min(fitting, args.max_attempts - first_attempt))
 
 
-def sample_round(
+def sample_batches(
+    sample: Sample,
+    limit: BatchLimit,
     file: Path,
     waiting: Sequence[GenerationRequest],
     params: SamplingParams,
-    limit: BatchLimit,
-    sample: Sample,
-    add: Callable[[list[dict[str, Any]], float], None],
+    add: AddRows,
 ) -> None:
-    """Samples the batches of a round that are not in its file yet, and adds the rows of all to the outcomes."""
-    batches = split_requests(waiting, params.config, params.samples, limit)
+    """A SampleRound by batches.
+
+    Args:
+        sample: samples and scores the attempts of each prompt of a batch, `params.samples / args.candidates` of them,
+            and returns them up to the first that gave a pair.
+    """
+    rows, remaining = find_remaining(file, split_requests(waiting, params.config, params.samples, limit))
+    add(rows, 0.0)
+    batch_rows.map_batches(file, remaining, lambda batch: to_rows(batch, sample(batch, params)), add)
+
+
+def find_remaining(file: Path, batches: list[PromptBatch]) -> tuple[list[dict[str, Any]], list[PromptBatch]]:
+    """The rows of complete batches in a file of a round, and the other batches."""
     rows, remaining = batch_rows.find_remaining(
         file,
         [""],
@@ -124,16 +141,15 @@ def sample_round(
         lambda _, batch: [request.dialogue.index for request in batch],
         lambda row: row.get("index"),
     )
-    add(rows, 0.0)
+    return rows, remaining[""]
 
-    def compute(batch: PromptBatch) -> list[dict[str, Any]]:
-        tried = sample(batch, params)
-        return [
-            {"index": request.dialogue.index, "attempts": [attempt.to_record() for attempt in attempts]}
-            for request, attempts in zip(batch, tried, strict=True)
-        ]
 
-    batch_rows.map_batches(file, remaining[""], compute, add)
+def to_rows(batch: Sequence[GenerationRequest], tried: Sequence[list[Attempt]]) -> list[dict[str, Any]]:
+    """The rows of prompts with their attempts."""
+    return [
+        {"index": request.dialogue.index, "attempts": [attempt.to_record() for attempt in attempts]}
+        for request, attempts in zip(batch, tried, strict=True)
+    ]
 
 
 def show_progress(bar: tqdm, outcomes: Sequence[Outcome], max_attempts: int) -> None:

@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
+from response_generator.cli import data_preview
 from response_generator.evaluation import comparison, finished_runs
+from response_generator.evaluation.reply_methods import describe_methods
 from response_generator.evaluation.reporting import examples, report, terminal_table
 from response_generator.runs import distributed
 from response_generator.runs.run_folder import RunFolder
@@ -27,8 +29,12 @@ def compare(names: list[str], folder: Path) -> None:
     quality = read_quality(str(models[0].folders[0]))  # of the classifier as it was then
     run.start()
     title = build_page_title("Evaluation", run.path, found.models)
-    report.write_report(found, title, runs.settings(), run.flatten_environment(), run.path, quality)
+    folders = [folder for model in models for folder in model.folders]
+    notes = describe_methods(dict(zip(runs.arguments, folders, strict=True)))
+    report.write_report(found, title, runs.settings(), run.flatten_environment(), run.path, quality, notes=notes)
     run.write_json("metrics.json", found.flatten())
     terminal_table.show_table(found, {})
     examples.show_examples(found)
+    for note in notes:
+        data_preview.show_warning(note)
     print(f"done: open {run.path / 'report.html'}; metrics and pictures are beside it")

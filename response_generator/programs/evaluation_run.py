@@ -7,10 +7,11 @@ from response_generator.config.schema import EvaluateArguments
 from response_generator.constants import ADAPTER, BASELINE, PREDICTIONS_FILE
 from response_generator.data.datasets import Dialogue, Pair, Skipped
 from response_generator.data.reading import count_skipped
-from response_generator.evaluation import pair_logprobs, pipeline, predictions, predictions_file, scorers
+from response_generator.evaluation import pair_logprobs, pipeline, predictions, predictions_file, scorers, with_server
 from response_generator.evaluation.comparison import compare_models
 from response_generator.evaluation.reporting import examples, report, terminal_table
 from response_generator.evaluation.saved_predictions import SavedPredictions
+from response_generator.generation.server.facts import describe_noted
 from response_generator.runs import batch_rows, distributed, json_lines
 from response_generator.runs.run_folder import RunFolder, flatten
 from response_generator.runs.short_names import build_page_title, name_adapters
@@ -36,12 +37,19 @@ def evaluate(args: EvaluateArguments, run: RunFolder, rows: Rows, dry_run: bool)
     data_preview.show_skipped({"dataset": skipped, "heldout_pairs.dataset": skipped_pairs})
     data_preview.show_limits({"dataset": args.dataset, "heldout_pairs.dataset": pair_dataset})
     quality = read_quality_of(args)
+    facts = None
+    if args.server and (dry_run or not run.has_results):  # later it may have ended, with all replies in the run folder
+        facts = with_server.check_server(args, prepared, generate=not dry_run)
     if dry_run:
         return
 
     run.start()
     tracker = Tracker.start(args.wandb, run.path, run.arguments)
-    if pipeline.write_missing(args, run, prepared):
+    if args.server:
+        has_written = with_server.write_missing(args, run, prepared, facts)
+    else:
+        has_written = pipeline.write_missing(args, run, prepared)
+    if has_written:
         run.note_commits(commits.find_adapter_and_dataset_commits(args))
         if args.best_of:
             run.note_commits(commits.find_classifier_commits(args.best_of.scoring, "best_of.scoring."))
@@ -79,6 +87,7 @@ def score_again(args: EvaluateArguments, run: RunFolder, place: Path, dry_run: b
     else:
         run.start()
         source.copy_artifacts(run.path)
+        run.note_environment(source.describe_server())
     tracker = Tracker.start(args.wandb, run.path, run.arguments)
     score_and_report(args, run, generated, settings, source.left_out(), tracker, quality)
 
@@ -121,8 +130,10 @@ def score_and_report(
     adapters = {ADAPTER: settings.get("adapter"), BASELINE: settings.get("baseline_adapter")}
     contents = name_adapters({model: adapter for model, adapter in adapters.items() if adapter})
     title = build_page_title("Evaluation", run.path, contents)
-    environment = run.flatten_environment()
-    pictures = report.write_report(comparison, title, flatten(settings), environment, run.path, quality, throughput)
+    environment, notes = run.flatten_environment(), describe_noted(run.read_environment())
+    pictures = report.write_report(
+        comparison, title, flatten(settings), environment, run.path, quality, throughput, notes
+    )
     metrics = comparison.flatten() | counts
     metrics |= {f"{model}/{key}": value for model, speed in throughput.items() for key, value in speed.items()}
     tracker.log_table("predictions", *predictions_file.to_tracker_table(scored))

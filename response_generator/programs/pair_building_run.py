@@ -4,6 +4,7 @@ from response_generator.cli import commits, data_preview, prompt_preview
 from response_generator.config.preference_schema import PreferenceDataArguments
 from response_generator.data.datasets import Dialogue, Skipped
 from response_generator.data.reading import count_skipped
+from response_generator.preferences import with_server
 from response_generator.preferences.building import build_pairs
 from response_generator.preferences.preparation import prepare_building
 from response_generator.preferences.results import write_results
@@ -29,12 +30,15 @@ def build(
     prompt_preview.show_building(args, prepared)
     data_preview.show_skipped({"dataset": skipped})
     data_preview.show_limits({"dataset": args.dataset})
+    facts = None
+    if args.server and (dry_run or not run.has_results):  # later it may have ended, with all replies in the run folder
+        facts = with_server.check_server(args, prepared, generate=not dry_run)
     if dry_run:
         return
 
     run.start()
     tracker = Tracker.start(args.wandb, run.path, run.arguments)
-    outcomes = build_pairs(args, run, prepared)
+    outcomes = build_pairs(args, run, prepared, facts)
     run.note_commits(commits.find_adapter_and_dataset_commits(args) | commits.find_classifier_commits(args.scoring))
     batch_rows.shutdown_distributed()
     if not distributed.is_main_process():

@@ -4,6 +4,17 @@ import os
 from pathlib import Path
 from typing import Any
 
+# Keys of the section server that say how it is reached, and not what it writes.
+REACHING_KEYS = ("url", "concurrency", "timeout", "api_key_env")
+
+
+def follow_server(earlier: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
+    """Args of an earlier start with the address and the load of the server of `now`."""
+    before, after = earlier.get("server"), now.get("server")
+    if not isinstance(before, dict) or not isinstance(after, dict):
+        return earlier
+    return earlier | {"server": before | {key: after[key] for key in REACHING_KEYS if key in after}}
+
 
 def follow_move(earlier: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
     """Replaces the paths that moved together with the run folder in args that an earlier start has written.

@@ -145,7 +145,7 @@ class RunFolder:
 
     def follow_move(self, earlier: dict[str, Any]) -> dict[str, Any]:
         earlier = validation.add_defaults(self.schema, earlier) if self.schema else earlier
-        return earlier_start.follow_move(earlier, self.arguments)
+        return earlier_start.follow_move(earlier_start.follow_server(earlier, self.arguments), self.arguments)
 
     def identify_weights(self, downloaded: bool) -> dict[str, weights.Identity]:
         """Identifies all sources that are known, see `weights.identify`. Only the main process reads them."""

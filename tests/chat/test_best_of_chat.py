@@ -35,13 +35,13 @@ def writer(tiny, best_of) -> ReplyWriter:
 
 def watch_candidates(writer, monkeypatch) -> list[list[str]]:
     """The texts of the candidates of every reply that is written from now on."""
-    seen, score = [], writer.best_of.scorer.score
+    seen, score = [], writer.model.best_of.scorer.score
 
     def watch(texts, targets):
         seen.append(list(texts))
         return score(texts, targets)
 
-    monkeypatch.setattr(writer.best_of.scorer, "score", watch)
+    monkeypatch.setattr(writer.model.best_of.scorer, "score", watch)
     return seen
 
 
@@ -97,7 +97,7 @@ def test_a_reply_that_is_stopped_leaves_the_model_as_it_was(writer):
 def test_settings_that_only_generate_knows_and_a_model_without_adapter(tiny, best_of, capsys):
     generation = {"max_new_tokens": 8, "do_sample": True, "min_p": 0.01}
     alone = load_writer(tiny, best_of=best_of, generation=generation, adapters={"base": "none"})
-    assert alone.best_of.method == method.GENERATE
+    assert alone.model.best_of.method == method.GENERATE
     assert "only it knows generation.min_p" in capsys.readouterr().err
     first, again, other = (alone.write(HISTORY, "anger", "base", seed, ignore) for seed in (1, 1, 2))
     assert first == again and first.response != other.response

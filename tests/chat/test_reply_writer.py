@@ -4,7 +4,8 @@ import pytest
 from stub_writer import ignore
 
 from response_generator.chat.reply import ReplyStopped
-from response_generator.chat.reply_writer import ReplyWriter, TextStreamer
+from response_generator.chat.reply_writer import ReplyWriter
+from response_generator.chat.text_streamer import TextStreamer
 from response_generator.config.chat_schema import ChatArguments
 from response_generator.config.validation import validate_arguments
 from response_generator.errors import InputError

@@ -1,5 +1,6 @@
 """Writes report.html, summary.md and the plots of an evaluation. Needs no model."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,6 +28,7 @@ def write_report(
     folder: Path,
     quality: ClassifierQuality | None = None,
     throughput: Throughput | None = None,
+    notes: Sequence[str] = (),
 ) -> list[Path]:
     """Writes report.html, summary.md and the PNG files, and returns the PNG files.
 
@@ -35,6 +37,7 @@ def write_report(
         settings, environment: `{key: value}` of the args and of environment.json, shown in the report.
         quality: how good the emotion classifier is, as far as it is known.
         throughput: of the models whose replies this run has generated.
+        notes: sentences on how the replies were written.
     """
     pictures = write_pictures(plots.draw_plots(comparison), folder)
     first, *conclusions = [keep_unbroken(conclusion) for conclusion in draw_conclusions(comparison)]
@@ -53,7 +56,7 @@ def write_report(
         Paragraph(cards.describe_cards(comparison)),
         Pictures(pictures[:1]),
         Section("Conclusions", [Sentences(conclusions)]),
-        Section("Metrics", [how_to_read, of_all_replies, *speed, *of_pairs], "on phones"),
+        Section("Metrics", [how_to_read, of_all_replies, *speed, *map(Paragraph, notes), *of_pairs], "on phones"),
         *([build_classifier_section(comparison, quality)] if comparison.has_emotions else []),
         *([Section(f"Metrics by {noun}", [by_label], "always")] if comparison.has_emotions else []),
         Section("Differences from the gold replies", [gold_note, table.build_gold_table(comparison)], "always"),
@@ -63,7 +66,8 @@ def write_report(
         list_settings("Environment", environment),
     ]
     write_page(folder / "report.html", title, blocks)
-    atomic_files.atomic_write(folder / "summary.md", format_summary(comparison, throughput or {}).encode("utf-8"))
+    summary = format_summary(comparison, throughput or {}, notes)
+    atomic_files.atomic_write(folder / "summary.md", summary.encode("utf-8"))
     return [folder / f"{picture.name}.png" for picture in pictures]
 
 
@@ -77,7 +81,7 @@ def keep_unbroken(text: str) -> Markup:
     return marked + text[end:]
 
 
-def format_summary(comparison: Comparison, throughput: Throughput) -> str:
+def format_summary(comparison: Comparison, throughput: Throughput, notes: Sequence[str]) -> str:
     """The conclusions and the table in Markdown, for a README or a pull request."""
     size = f"{comparison.prompts} prompts{describe_replies(comparison)}"
     first, *others = map(escape, draw_conclusions(comparison))
@@ -88,7 +92,7 @@ def format_summary(comparison: Comparison, throughput: Throughput) -> str:
         lines += ["", "| held-out preference pairs | |", "|---|--:|"]
         lines += [f"| {title} | {value} |" for title, value in table.format_preference(comparison)]
     lines += ["", f"Rates in %, differences in points, [95 % interval]; {size}.", ""]
-    lines += [f"- {line}" for line in map(escape, describe_speed(throughput))]
+    lines += [f"- {line}" for line in map(escape, [*describe_speed(throughput), *notes])]
     return "\n".join(lines)
 
 
