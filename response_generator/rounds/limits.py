@@ -143,7 +143,7 @@ def choose_best(rounds: Sequence[Round], stop: StopArguments) -> Round | None:
 
 def format_comparison(price: Price, number: float) -> str:
     if price.form == RATIO:
-        return f"×{number:.2f}"
+        return f"×{number:.3f}"  # with two digits, a multiple just beyond a limit would look like the limit
     return f"{number * 100:+.1f} points" if price.in_percent else f"{number:+.2f}"
 
 
