@@ -25,6 +25,7 @@ from response_generator.cli import command_line
 from response_generator.config import documentation, json_schema
 from response_generator.demo import pair_classifiers
 from response_generator.preferences import __main__ as preferences
+from response_generator.rounds import __main__ as rounds
 
 NEXT_STEPS = ROOT / "response_generator" / "demo" / "next_steps.txt"  # printed by make demo
 LAUNCHERS = {"torchrun": build_torchrun_parser, "accelerate": launch_command_parser}
@@ -33,6 +34,7 @@ PROGRAMS = {
     "evaluate.py": evaluate.main,
     "response_generator.sft": sft.main,
     "response_generator.preferences": preferences.main,
+    "response_generator.rounds": rounds.main,
     "response_generator.classifier": classifier.main,
     "response_generator.export": export.main,
     "response_generator.chat": chat.main,

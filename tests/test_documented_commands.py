@@ -20,6 +20,7 @@ from response_generator.config.chat_schema import ChatArguments
 from response_generator.config.library import library_keywords
 from response_generator.config.preference_schema import PreferenceDataArguments
 from response_generator.config.programs import PROGRAMS
+from response_generator.config.rounds.rounds_schema import RoundsArguments
 from response_generator.config.schema import EvaluateArguments, LabelArguments
 from response_generator.config.training_schema import ClassifierArguments, DPOArguments, SFTArguments
 from response_generator.config.validation import validate_arguments
@@ -34,6 +35,7 @@ PUBLISHED_ARGS = {
     PreferenceDataArguments: ROOT / "args" / "preference_arg.json",
     ChatArguments: ROOT / "args" / "chat_arg.json",
     SFTArguments: ROOT / "args" / "sft_arg.json",
+    RoundsArguments: ROOT / "args" / "rounds_arg.json",
     ClassifierArguments: ROOT / "args" / "daily_dialog" / "emotion_classifier_arg.json",
 }
 ARGUMENTS = {program.schema_name: program.arguments for program in PROGRAMS}

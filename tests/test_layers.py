@@ -20,7 +20,7 @@ LAYERS = [
     {"scoring"},
     {"training", "evaluation", "preferences"},
     {"cli"},
-    {"chat", "demo", "blind_test"},
+    {"chat", "demo", "blind_test", "rounds"},
     {"programs"},
     {"export", "sft", "classifier", "explain", "library_reader"},
 ]
@@ -28,6 +28,8 @@ LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 HEAVY = {"torch", "transformers", "trl", "peft", "unsloth", "datasets", "accelerate"}
 WITHOUT_TORCH = [
     "config",
+    "config/rounds",
+    "rounds/checks.py",
     "blind_test",
     "cli/data_preview.py",
     "runs/run_folder.py",
@@ -39,7 +41,7 @@ WITHOUT_TORCH = [
 # Each checks its args first, and then imports one module of programs/
 SCRIPTS = [ROOT / "fine_tune_dpo.py", ROOT / "evaluate.py"]
 PROGRAMS = [*SCRIPTS, PACKAGE / "sft.py", PACKAGE / "classifier.py"]
-PROGRAMS += [PACKAGE / name / "__main__.py" for name in ("preferences", "chat", "demo", "blind_test")]
+PROGRAMS += [PACKAGE / name / "__main__.py" for name in ("preferences", "rounds", "chat", "demo", "blind_test")]
 FILES = sorted(PACKAGE.rglob("*.py"))
 MAX_LINES = 250
 MAX_FILES_IN_A_FOLDER = 20

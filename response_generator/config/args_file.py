@@ -11,6 +11,7 @@ from response_generator.errors import InputError
 EXTENDS_KEY = "extends"
 # Objects that describe one model or one choice of data: what another file has in them would be wrong beside its own.
 REPLACED_OBJECTS = ("special_tokens", "emotion_labels", "second_emotion_labels", "eval_datasets")
+PROGRAM_SECTIONS = ("preference_args", "dpo_args", "evaluate_args")  # each is an args file itself, so it may extend one
 
 
 @dataclass(frozen=True)
@@ -42,19 +43,27 @@ class ArgsFile:
             )
         try:
             own = strict_json.read_object(file)
-            bases = list_bases(file, own.pop(EXTENDS_KEY, None))
+            bases = [(None, base) for base in list_bases(file, own.pop(EXTENDS_KEY, None))]
+            for section in PROGRAM_SECTIONS:
+                if isinstance(own.get(section), dict):
+                    bases += [(section, base) for base in list_bases(file, own[section].pop(EXTENDS_KEY, None))]
         except InputError as error:
             raise InputError(f"{error}{described}") from error
         values, parts, errors = {}, (), []
-        for base in bases:
+        for section, base in bases:
             try:
                 extended = cls.read(base, chain)
+                extended = extended.put_into(section) if section else extended
                 values, parts = merge(values, extended.values), parts + extended.parts
             except InputError as error:
                 errors += error.messages
         if errors:
             raise InputError(*errors)
         return cls(merge(values, own), (*parts, (file, own)))
+
+    def put_into(self, section: str) -> "ArgsFile":
+        """The same values as those of a section of another args file."""
+        return ArgsFile({section: self.values}, tuple((file, {section: values}) for file, values in self.parts))
 
     def find_origin(self, path: str) -> Path:
         """The file that wrote the value of `section.key`, or else the section; the args file if none did."""

@@ -10,6 +10,8 @@ from response_generator.config.chat_schema import ChatArguments
 from response_generator.config.library.library_keywords import read_default
 from response_generator.config.library.training_keys import F_DIVERGENCES, LOSS_TYPES
 from response_generator.config.preference_schema import PreferenceDataArguments
+from response_generator.config.rounds.rounds_conflicts import find_round_conflicts
+from response_generator.config.rounds.rounds_schema import RoundsArguments
 from response_generator.config.schema import BY_SERVER, EvaluateArguments
 from response_generator.config.scoring_conflicts import find_label_conflicts, find_scoring_conflicts, list_filters
 from response_generator.config.section import Section
@@ -42,6 +44,8 @@ def find_conflicts(model: type[Section], values: dict[str, Any]) -> Iterator[str
             "best_of.reward", values["best_of"]["reward"], "min_characters", "max_characters"
         )
     yield from find_label_conflicts(model, values)
+    if model is RoundsArguments:
+        yield from find_round_conflicts(values)
     for path, section in list_filters(values):
         yield from find_filter_conflicts(path, section, values.get("labels", list(DAILY_DIALOG_EMOTIONS)))
 

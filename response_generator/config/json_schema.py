@@ -16,7 +16,7 @@ from response_generator.config.library import library_keywords
 from response_generator.config.library.key_rule import KeyRule, Range
 from response_generator.config.programs import PROGRAMS
 from response_generator.config.schema import LoadingArguments
-from response_generator.config.section import Section
+from response_generator.config.section import Section, find_program
 from response_generator.config.validation import KEYWORD_SECTIONS, SCHEMA_KEY
 
 FOLDER = Path(__file__).parents[2] / "args" / "schemas"
@@ -61,6 +61,10 @@ def build_part_schema(arguments: type[Section]) -> Schema:
     del schema["$defs"]
     allow_nulls(schema)
     del schema["required"]
+    names = {program.arguments: program.schema_name for program in PROGRAMS}
+    for key, field in arguments.model_fields.items():
+        if program := find_program(field):
+            schema["properties"][key]["allOf"] = [{"$ref": f"{names[program]}.json"}]
     schema["properties"] = FILE_KEYS | schema["properties"]
     return DRAFT | schema
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from response_generator.config.chat_schema import ChatArguments
 from response_generator.config.preference_schema import DescriptionArguments, PreferenceDataArguments
+from response_generator.config.rounds.rounds_schema import RoundsArguments
 from response_generator.config.schema import EvaluateArguments
 from response_generator.config.section import Section
 from response_generator.config.training_schema import ClassifierArguments, DPOArguments, SFTArguments
@@ -28,5 +29,6 @@ PROGRAMS = (
     ),
     Program("python -m response_generator.preferences", PreferenceDataArguments, "preference", "preference_arg.json"),
     Program("python -m response_generator.preferences --describe", DescriptionArguments),
+    Program("python -m response_generator.rounds", RoundsArguments, "rounds", "rounds_arg.json"),
     Program("python -m response_generator.chat", ChatArguments, "chat", "chat_arg.json"),
 )

@@ -13,7 +13,7 @@ from response_generator.config import conflicts, strict_json
 from response_generator.config.library import library_keywords
 from response_generator.config.library.key_rule import KeyRule
 from response_generator.config.scoring_schema import LABELS_BY_ID, LABELS_BY_NAME
-from response_generator.config.section import Section
+from response_generator.config.section import Section, find_program
 from response_generator.errors import InputError
 
 NO_KEYS = (LABELS_BY_ID, LABELS_BY_NAME, "[key]")  # parts of a place of pydantic
@@ -23,6 +23,7 @@ SCRIPT_OF_SECTION = {
     "dpo": "fine_tune_dpo.py",
     "sft": "python -m response_generator.sft",
     "generation": "evaluate.py",
+    "dpo_args": "python -m response_generator.rounds",
 }
 RENAMED_KEYS = {  # of the args file, by their earlier names
     "samples": "sample_replies",
@@ -64,9 +65,23 @@ def validate_arguments(model: type[Arguments], values: dict[str, Any], file: str
         if section in model.model_fields and isinstance(values.get(section), dict):
             errors += find_keyword_errors(section, values[section])
     errors += conflicts.find_conflicts(model, values)
+    errors += find_errors_of_programs(model, values)
     if errors:
         raise InputError(*(f"{file}: {message}" for message in errors))
     return arguments
+
+
+def find_errors_of_programs(model: type[BaseModel], values: dict[str, Any]) -> list[str]:
+    """The errors in sections that are args files of other programs."""
+    errors = []
+    for section, field in model.model_fields.items():
+        program = find_program(field)
+        if program and isinstance(values.get(section), dict):
+            try:
+                validate_arguments(program, values[section], section)
+            except InputError as error:
+                errors += [message.replace(": ", ".", 1) for message in error.messages]
+    return errors
 
 
 def drop_nulls(model: type[BaseModel], values: dict[str, Any]) -> dict[str, Any]:
@@ -176,7 +191,7 @@ def find_in_sections(model: type[BaseModel], key: str) -> list[str]:
 def get_section_class(field: FieldInfo) -> type[BaseModel] | None:
     """Returns the class of the section that a key holds; None when the key holds a plain value."""
     parts = () if get_origin(field.annotation) in (list, dict) else get_args(field.annotation)
-    return find_section_class(field.annotation, *parts)
+    return find_section_class(field.annotation, *parts) or find_program(field)
 
 
 def get_entry_class(field: FieldInfo) -> type[BaseModel] | None:

@@ -22,12 +22,13 @@ from response_generator.scoring.quality import ClassifierQuality, keep_quality, 
 Rows = tuple[tuple[list[Dialogue], Skipped], tuple[list[Pair], Skipped]]
 
 
-def evaluate(args: EvaluateArguments, run: RunFolder, rows: Rows, dry_run: bool) -> None:
+def evaluate(args: EvaluateArguments, run: RunFolder, rows: Rows, dry_run: bool, more_follows: bool = False) -> None:
     """Generates replies with the adapter and the baseline to the same prompts, classifies and compares them.
 
     Args:
         rows: of `dataset` and of `heldout_pairs.dataset`, as `read_datasets` returns them.
         dry_run: show the data, and write nothing.
+        more_follows: the processes stay connected, because they go on with another program.
     """
     (dialogues, skipped), (pairs, skipped_pairs) = rows
     pair_dataset = args.heldout_pairs.dataset if args.heldout_pairs else None
@@ -53,7 +54,8 @@ def evaluate(args: EvaluateArguments, run: RunFolder, rows: Rows, dry_run: bool)
         run.note_commits(commits.find_adapter_and_dataset_commits(args))
         if args.best_of:
             run.note_commits(commits.find_classifier_commits(args.best_of.scoring, "best_of.scoring."))
-    batch_rows.shutdown_distributed()
+    if not more_follows:
+        batch_rows.shutdown_distributed()
     if not distributed.is_main_process():
         return
     counts = count_skipped("dataset", args.dataset, skipped)

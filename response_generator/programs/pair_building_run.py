@@ -15,13 +15,19 @@ from response_generator.runs.tracking import Tracker
 
 
 def build(
-    args: PreferenceDataArguments, run: RunFolder, dialogues: list[Dialogue], skipped: Skipped, dry_run: bool
+    args: PreferenceDataArguments,
+    run: RunFolder,
+    dialogues: list[Dialogue],
+    skipped: Skipped,
+    dry_run: bool,
+    more_follows: bool = False,
 ) -> None:
     """Samples several replies to every prompt, classifies them, and pairs the best with the worst.
 
     Args:
         skipped: the bad rows of `dataset` that `skip_bad_rows` leaves out.
         dry_run: show the prompts, and write nothing.
+        more_follows: the processes stay connected, because they go on with another program.
     """
     prompts, too_short = cut_windows(dialogues, args)
     skipped = skipped + too_short
@@ -40,7 +46,8 @@ def build(
     tracker = Tracker.start(args.wandb, run.path, run.arguments)
     outcomes = build_pairs(args, run, prepared, facts)
     run.note_commits(commits.find_adapter_and_dataset_commits(args) | commits.find_classifier_commits(args.scoring))
-    batch_rows.shutdown_distributed()
+    if not more_follows:
+        batch_rows.shutdown_distributed()
     if not distributed.is_main_process():
         return
     write_results(args, run, outcomes, count_skipped("dataset", args.dataset, skipped), tracker)

@@ -2,8 +2,11 @@
 
 import os
 import sys
+import time
+from pathlib import Path
 from typing import Any
 
+WAIT_SECONDS = 0.5
 TRUE_VALUES = ("1", "true", "yes", "on")
 
 
@@ -19,6 +22,12 @@ def is_local_main_process() -> bool:
 
 def world_size() -> int:
     return int(os.environ.get("WORLD_SIZE", 1))
+
+
+def wait_for_main_process(file: Path) -> None:
+    """Waits until the main process has written a file. It may work alone for longer than a barrier waits."""
+    while not is_main_process() and not file.is_file():
+        time.sleep(WAIT_SECONDS)
 
 
 def silence_other_processes() -> None:

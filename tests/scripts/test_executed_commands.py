@@ -32,7 +32,7 @@ from tensorboard.program import TensorBoard
 from response_generator.chat.server import ChatServer
 from response_generator.cli import command_line
 from response_generator.config import documentation, json_schema
-from response_generator.config.args_file import ArgsFile
+from response_generator.config.args_file import PROGRAM_SECTIONS, ArgsFile
 from response_generator.modeling import merge
 
 FOLLOWED_ELSEWHERE = "your-own-data.md"
@@ -46,6 +46,16 @@ CHANGES = {
     "preference": NO_ACCOUNT | FEW_TOKENS | {"filters": {}, "candidates": 2, "max_attempts": 1},
     "evaluate": NO_ACCOUNT | FEW_TOKENS | {"bootstrap_resamples": 1000},
     "chat": FEW_TOKENS,
+    "rounds": {
+        **{f"{section}.wandb.mode": "disabled" for section in PROGRAM_SECTIONS},
+        **{f"{section}.generation.max_new_tokens": 8 for section in ("preference_args", "evaluate_args")},
+        "dialogues_per_round": 5,
+        "rounds": 2,
+        "preference_args.filters": {},
+        "preference_args.candidates": 2,
+        "preference_args.max_attempts": 1,
+        "evaluate_args.bootstrap_resamples": 1000,
+    },
     "classifier": {"frozen_layers": 1},  # the tiny base model has two layers
 }
 CHANGES_OF_ONE_FILE = {
@@ -92,6 +102,7 @@ WRITTEN = {
     "evaluate.py": ("metrics.json", "report.html"),
     "response_generator.sft": TRAINED,
     "response_generator.preferences": ("metrics.json", "report.html"),
+    "response_generator.rounds": ("metrics.json", "report.html", "rounds.png"),
     "response_generator.classifier": ("metrics.json", "classifier/model.safetensors"),
     "response_generator.export": ("model.safetensors", "tokenizer.json"),
     "response_generator.blind_test": ("blind_test.html", "key.json"),
@@ -129,7 +140,7 @@ def change_options(options: list[str]) -> list[str]:
         schema = Path(read_json(Path(args_file))["$schema"]).stem
         changes = CHANGES[schema] | CHANGES_OF_ONE_FILE.get(args_file, {})
         if "--dry_run" in options:  # the original recipe's, too, is to need no account
-            changes.pop("wandb.mode", None)
+            changes = {key: value for key, value in changes.items() if not key.endswith("wandb.mode")}
         options += to_options(changes)
     if "--dry_run" in options:
         options += ["--set", "output_dir=not_written"]  # of a finished run only its end would be reported

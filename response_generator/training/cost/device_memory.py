@@ -1,5 +1,6 @@
 """How much memory the device has, how much of it is free, and what this process uses. Sizes are bytes."""
 
+import contextlib
 import re
 import resource
 from pathlib import Path
@@ -9,6 +10,7 @@ import torch
 
 CGROUP_LIMIT_FILE = Path("/sys/fs/cgroup/memory.max")  # of a container; holds "max" where there is no limit
 PROCESS_STATUS_FILE = Path("/proc/self/status")
+PEAK_RESET_FILE, PEAK_RESET = Path("/proc/self/clear_refs"), "5"  # the value that resets VmHWM
 
 
 def describe_memory() -> tuple[str, int]:
@@ -38,6 +40,14 @@ def get_limit_bytes() -> int:
 def get_process_rss_bytes() -> int:
     """Resident memory of this process now; 0 where a GPU is used."""
     return 0 if torch.cuda.is_available() else psutil.Process().memory_info().rss
+
+
+def reset_peak() -> None:
+    """Lets the peak begin anew, for another run in the same process."""
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+    with contextlib.suppress(OSError):  # not Linux, or not permitted: the peak is then that of the whole process
+        PEAK_RESET_FILE.write_text(PEAK_RESET, encoding="ascii")
 
 
 def get_peak_bytes() -> int:
