@@ -47,7 +47,7 @@ CHANGES_THE_SYSTEM = "changes the system, and is not in the environment of the t
 RUNS_TESTS = "runs tests, as here"
 MAKES_ASSETS = "builds and trains the demo's models for minutes; test_demo.py covers the parts"
 NOT_EXECUTED = {  # with the reason
-    "make .venv/installed": INSTALLS,
+    "make install": INSTALLS,
     "python3 -m venv .venv": INSTALLS,
     ".venv/bin/pip install -e .": INSTALLS,
     ".venv/bin/pip install --no-deps -r requirements-no-deps.txt": INSTALLS,

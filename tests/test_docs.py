@@ -21,6 +21,7 @@ from response_generator.evaluation.predictions_file import GENERATED_FIELDS
 from response_generator.evaluation.scores import SCORES, list_scored_fields
 
 MAX_README_WORDS = 1100
+CARD_SECTIONS = ["Intended use", "Data", "Result", "Limits", "License"]
 CHECKED_PATHS = ("args/", "docs/", "notebooks/", "response_generator/", "tests/", "requirements")
 
 
@@ -131,10 +132,27 @@ def test_the_citation_has_what_its_format_requires():
     assert {"cff-version", "message", "title", "authors"} <= citation.keys()
     assert (citation["version"], citation["license"]) == (project["version"], project["license"])
     assert citation["authors"] == project["authors"]
-    assert len(citation["references"]) == 4
+    notice = (ROOT / "NOTICE").read_text(encoding="utf-8")
+    (original,) = (reference["url"] for reference in citation["references"] if reference["type"] == "software")
+    assert original in notice and original in TEXTS[ROOT / "README.md"]
     for reference in citation["references"]:
         assert {"type", "title", "authors", "year", "url"} <= reference.keys()
         assert all(author.keys() == {"family-names", "given-names"} for author in reference["authors"])
+
+
+def test_the_models_of_this_repository_have_cards():
+    """With their data, license, limits and intended use; a number of the classifiers is that of their quality.json."""
+    folders = [file.parent for file in (ROOT / "response_generator" / "demo").glob("*/adapter_config.json")]
+    assert len(folders) == 3
+    for folder in folders:
+        card = (folder / "README.md").read_text(encoding="utf-8")
+        _, head, text = card.split("---\n", 2)
+        assert yaml.safe_load(head)["license"] == "apache-2.0"
+        assert re.findall(r"^- \*\*(.+?)\*\*", text, re.MULTILINE) == CARD_SECTIONS
+        if (folder / "quality.json").exists():
+            (quality,) = read_json(folder / "quality.json")["data_sets"].values()
+            accuracy = [f"{100 * value:.1f}" for value in quality["accuracy"]]
+            assert "{} % [{}, {}]".format(*accuracy) in text
 
 
 def test_the_evaluation_page_defines_every_metric_and_field():
