@@ -84,7 +84,7 @@ class FilterArguments(Section):
     max_characters: int | None = Field(default=None, ge=1, le=MAX_COUNT)
     """Greatest length of either reply; null: any."""
     chosen_ends_with_punctuation: bool = False
-    """Keep only pairs whose chosen reply ends with `.`, `!` or `?`, that is, is not cut off."""
+    """Keep only pairs whose chosen reply ends with an end mark of English or Chinese, that is, is not cut off."""
     chosen_has_target_emotion: bool = False
     """Keep only pairs whose chosen reply has the target emotion according to the emotion classifier."""
     chosen_gibberish_labels: list[str] | None = None

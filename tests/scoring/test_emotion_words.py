@@ -54,6 +54,9 @@ def test_words_of_own_labels_are_read_from_a_file(tmp_path):
     assert names_emotion(words, "Would you  mind helping ?", "polite")
     assert not names_emotion(words, "Would you help ?", "polite")
     assert not names_emotion(words, "Please .", "rude") and not names_emotion(words, "Please .", "plain")
+    chinese = read_emotion_words(write_words(tmp_path, {"polite": ["請", "thanks"], "rude": ["閉嘴"]}), POLITENESS)
+    assert names_emotion(chinese, "你閉嘴！", "rude") and not names_emotion(chinese, "你好", "rude")
+    assert names_emotion(chinese, "好thanks。", "polite") and not names_emotion(chinese, "thanksgiving", "polite")
     escaped = read_emotion_words(write_words(tmp_path, WORDS | {"rude": ["d.mn"]}), POLITENESS)
     assert names_emotion(escaped, "d.mn it", "rude") and not names_emotion(escaped, "damn it", "rude")
 
