@@ -47,6 +47,8 @@ CHANGES_THE_SYSTEM = "changes the system, and is not in the environment of the t
 RUNS_TESTS = "runs tests, as here"
 MAKES_ASSETS = "builds and trains the demo's models for minutes; test_demo.py covers the parts"
 NOT_EXECUTED = {  # with the reason
+    "git clone PUT-THE-ADDRESS-OF-THIS-REPOSITORY-HERE response-generator": "needs the address",
+    "cd response-generator": "the tests run there",
     "make install": INSTALLS,
     "python3 -m venv .venv": INSTALLS,
     ".venv/bin/pip install -e .": INSTALLS,

@@ -20,7 +20,8 @@ from response_generator.evaluation.metrics import METRICS
 from response_generator.evaluation.predictions_file import GENERATED_FIELDS
 from response_generator.evaluation.scores import SCORES, list_scored_fields
 
-MAX_README_WORDS = 1100
+MAX_README_LINES = 70
+PARTS_OF_THE_INDEX = ["Start", "Do", "Understand", "Reference", "Develop"]
 CARD_SECTIONS = ["Intended use", "Data", "Result", "Limits", "License"]
 CHECKED_PATHS = ("args/", "docs/", "notebooks/", "response_generator/", "tests/", "requirements")
 
@@ -94,13 +95,20 @@ def test_every_test_that_a_document_names_exists():
     assert named <= {file.name for file in (ROOT / "tests").rglob("test_*.py")}
 
 
-def test_the_readme_is_short():
-    assert len(TEXTS[ROOT / "README.md"].split()) <= MAX_README_WORDS
+@pytest.mark.parametrize("name", ["README.md", "README.zh-TW.md"])
+def test_the_readme_is_short(name):
+    lines = (ROOT / name).read_text(encoding="utf-8").splitlines()
+    assert len(lines) <= MAX_README_LINES
+    assert all(len(line) <= 120 for line in lines if not line.startswith(("|", "!")))
 
 
-def test_the_readme_links_every_document():
-    for file in DOCUMENTS[1:]:
-        assert f"({file.relative_to(ROOT)})" in TEXTS[ROOT / "README.md"]
+def test_the_index_links_every_document_once_in_one_of_five_parts():
+    index = ROOT / "docs" / "README.md"
+    assert re.findall("^## (.+)$", TEXTS[index], re.MULTILINE) == PARTS_OF_THE_INDEX
+    linked = [(index.parent / path).resolve() for path in re.findall(r"\]\(([^)#]+)\)", TEXTS[index])]
+    assert len(linked) == len(set(linked))
+    assert {*DOCUMENTS, ROOT / "args" / "README.md", ROOT / "NOTICE"} - {index} <= set(linked)
+    assert "(docs/README.md)" in TEXTS[ROOT / "README.md"]
 
 
 def test_the_index_of_args_files_has_each_of_them_under_its_program():
@@ -155,8 +163,8 @@ def test_the_models_of_this_repository_have_cards():
             assert "{} % [{}, {}]".format(*accuracy) in text
 
 
-def test_the_evaluation_page_defines_every_metric_and_field():
-    page = TEXTS[ROOT / "docs" / "evaluation.md"]
+def test_the_pages_of_the_evaluation_define_every_metric_and_field():
+    page = TEXTS[ROOT / "docs" / "metrics.md"] + TEXTS[ROOT / "docs" / "files.md"]
     scored = list_scored_fields({score.scorer for score in SCORES.values()})
     for name in (*(metric.name for metric in METRICS), *GENERATED_FIELDS, *scored):
         assert f"`{name}`" in page, name
