@@ -1,6 +1,7 @@
 """Links, paths, keys and names in the documents must exist."""
 
 import ast
+import json
 import re
 import tomllib
 from pathlib import Path
@@ -8,8 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from conftest import ROOT, read_json
+from conftest import ROOT, read_json, read_lines
 from documents import BLOCKS, DOCUMENTS, TEXTS, list_inline_code, list_make_targets
+from jinja2 import Template
+from tiny_models import DEMO_DATA
 
 from response_generator.config.library import library_keywords
 from response_generator.config.programs import PROGRAMS
@@ -109,6 +112,32 @@ def test_the_index_links_every_document_once_in_one_of_five_parts():
     assert len(linked) == len(set(linked))
     assert {*DOCUMENTS, ROOT / "args" / "README.md", ROOT / "NOTICE"} - {index} <= set(linked)
     assert "(docs/README.md)" in TEXTS[ROOT / "README.md"]
+
+
+def test_the_figures_of_the_readme_are_among_the_results():
+    section = TEXTS[ROOT / "README.md"].partition("\n## Result, with its price\n")[2].partition("\n## ")[0]
+    figures = set(re.findall(r"\d+\.\d+", section))
+    assert len(figures) > 30
+    assert figures <= set(re.findall(r"\d+\.\d+", TEXTS[ROOT / "docs" / "results.md"]))
+
+
+def test_the_tutorial_follows_a_dialogue_of_the_demo():
+    """Its row, the prompt that the chat template makes of it, and the pair that was built from it."""
+    page = ROOT / "docs" / "tutorial.md"
+    (block,) = (block for block in BLOCKS if block.file == page and block.language == "jsonl")
+    *history, gold = json.loads(block.text)["prompt"]
+    place = read_lines(DEMO_DATA / "dialogues_train.jsonl").index(json.loads(block.text))
+    template = Template(
+        (ROOT / "response_generator" / "data" / "templates" / "chatml_emotion.jinja").read_text("utf-8")
+    )
+    target = gold["content"]["emotion"]
+    prompt = template.render(messages=history, add_generation_prompt=True, target_emotion=target)
+    assert f"```text\n{prompt}```" in TEXTS[page]
+    (pair,) = (pair for pair in read_lines(DEMO_DATA / "preferences_train.jsonl") if pair["index"] == place)
+    for side in ("chosen", "rejected"):
+        reply, label = pair[side][0]["content"]["dialog"], pair[f"{side}_emotion"]
+        share, score = 100 * pair[f"{side}_emotion_score"], pair[f"{side}_score"]
+        assert f"| {side} | {reply} | {label}, {share:.0f} % | {score:.2f} |" in TEXTS[page]
 
 
 def test_the_index_of_args_files_has_each_of_them_under_its_program():
