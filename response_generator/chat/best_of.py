@@ -8,7 +8,6 @@ from peft import PeftModel
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from response_generator.chat.reply import Choice
-from response_generator.config.scoring_schema import BestOfArguments
 from response_generator.generation import method
 from response_generator.generation.generation_requests import (
     BatchLimit,
@@ -30,14 +29,13 @@ class BestOfWriter:
     def __init__(
         self,
         model: PeftModel | PreTrainedModel,
-        best_of: BestOfArguments,
+        scorer: ReplyScorer,
         config: GenerationConfig,
         tokenizer: PreTrainedTokenizerBase,
         request: GenerationRequest,
     ):
-        self.model, self.best_of, self.config, self.tokenizer = model, best_of, config, tokenizer
+        self.model, self.scorer, self.config, self.tokenizer = model, scorer, config, tokenizer
         self.method = method.choose_method(model, config, "auto", [request])
-        self.scorer = ReplyScorer(best_of)
 
     def write(self, request: GenerationRequest, seed: int, check_stopped: Callable[[], Any]) -> tuple[Tokens, Choice]:
         """Samples replies with the active adapter, and returns the tokens of the best one.
@@ -45,7 +43,7 @@ class BestOfWriter:
         Args:
             check_stopped: called at every forward pass; it raises an exception to stop.
         """
-        samples = self.best_of.samples
+        samples = self.scorer.best_of.samples
         params = SamplingParams(self.config, seed, samples)
         with call_at_forward_passes(self.model, check_stopped):
             (replies,) = method.generate(
@@ -54,7 +52,7 @@ class BestOfWriter:
         texts = [decode_reply(tokens, self.tokenizer) for tokens in replies.samples]
         scores = self.scorer.score(texts, [request.dialogue.target_emotion] * samples)
         best = choose_best(texts, scores)
-        return replies.samples[best], Choice(samples, self.best_of.choose_by, scores[best])
+        return replies.samples[best], Choice(samples, self.scorer.best_of.choose_by, scores[best])
 
 
 @contextmanager

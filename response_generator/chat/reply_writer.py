@@ -25,7 +25,7 @@ from response_generator.modeling import inference
 from response_generator.modeling.cpu_inference import fast_cpu_inference
 from response_generator.modeling.shared_base import find_adapters, load_shared_tokenizer
 from response_generator.scoring import classifiers
-from response_generator.scoring.best_of import check_choosing_classifiers
+from response_generator.scoring.best_of import ReplyScorer, check_choosing_classifiers
 
 INCOMPLETE_CHARACTER = "\ufffd"  # at the end of a text: the next token completes it
 
@@ -111,8 +111,9 @@ class ReplyWriter:
         if self.arguments.best_of:
             history = self.formatter.sample_history
             request = make_request(history, self.sample_emotion, self.fit(history, self.sample_emotion)[0])
+            scorer = ReplyScorer(self.arguments.best_of, self.arguments.label_set)
             with inference.use_adapter(model, self.adapters[self.names[0]], self.peft_name(self.names[0])):
-                self.best_of = BestOfWriter(model, self.arguments.best_of, self.config, self.tokenizer, request)
+                self.best_of = BestOfWriter(model, scorer, self.config, self.tokenizer, request)
 
     def peft_name(self, name: str) -> str:
         return f"adapter_{self.names.index(name)}"

@@ -13,6 +13,7 @@ from response_generator.config.schema import (
     ModelArguments,
     WandbArguments,
 )
+from response_generator.config.scoring_schema import RewardArguments
 from response_generator.config.section import Section
 from response_generator.config.source_list import Source, list_sources
 from response_generator.config.sources import (
@@ -106,7 +107,11 @@ def find_input_errors(arguments: Section, sources: list[Source], predictions: Pa
         errors += find_predictions_errors(predictions)
     errors += [message for source in sources for message in find_source_errors(source)]
     if isinstance(arguments, EvaluateArguments):
-        errors += find_word_errors(arguments.scoring.emotion_words, arguments.label_set)
+        errors += find_word_errors("scoring.emotion_words", arguments.scoring.emotion_words, arguments.label_set)
+    for key, reward in list_rewards(arguments):
+        if reward.naming_penalty and arguments.labels:
+            words = f"{key}.emotion_words"
+            errors += find_word_errors(words, reward.emotion_words, arguments.label_set, needed=True)
     if isinstance(arguments, ModelArguments):
         errors += find_wandb_errors(arguments.wandb)
     if loads_base_model and (trains_adapter or arguments.backend == "unsloth"):
@@ -118,6 +123,13 @@ def find_input_errors(arguments: Section, sources: list[Source], predictions: Pa
         errors += merge.find_export_errors(arguments)
     errors += upload.find_upload_errors(getattr(arguments, "push_to_hub", None))
     return errors + find_hub_errors(sources)
+
+
+def list_rewards(arguments: Section) -> list[tuple[str, RewardArguments]]:
+    """The sections of the reward, each with its key."""
+    best_of = getattr(arguments, "best_of", None)
+    found = {"reward": getattr(arguments, "reward", None), "best_of.reward": best_of and best_of.reward}
+    return [(key, reward) for key, reward in found.items() if reward]
 
 
 def find_source_errors(source: Source) -> list[str]:

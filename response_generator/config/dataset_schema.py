@@ -83,6 +83,9 @@ class FilterArguments(Section):
     """Least length of either reply; null: any."""
     max_characters: int | None = Field(default=None, ge=1, le=MAX_COUNT)
     """Greatest length of either reply; null: any."""
+    max_length_difference: int | None = Field(default=None, ge=0, le=MAX_COUNT)
+    """Greatest number of words by which one reply may be longer than the other, so that the pairs do not teach a
+    length; null: any."""
     chosen_ends_with_punctuation: bool = False
     """Keep only pairs whose chosen reply ends with an end mark of English or Chinese, that is, is not cut off."""
     chosen_has_target_emotion: bool = False

@@ -68,10 +68,11 @@ are complete examples; `args/README.md` lists all args files. Another run is wri
 - An error about a value names the file that wrote it; one about a missing model or data file names the key alone.
   `args.json` in the run folder has the result, and `environment.json` the names of all files, under `starts`.
 
-In a terminal, each key explains itself:
+In a terminal, each key explains itself, and a section all of its keys:
 
 ```sh
 .venv/bin/python -m response_generator.explain dpo.beta
+.venv/bin/python -m response_generator.explain generation
 ```
 
 In an editor: every args file names a JSON Schema with `$schema`, from `args/schemas/`. Editors such as VS Code then
@@ -91,14 +92,8 @@ programs ignore the key.
 
 This page has the keys of this program, and {len(set().union(*MAIN_LIBRARY_KEYS.values()))} of the libraries, with the
 beginning of their own description. The sections `dpo`, `sft`, `trainer`, `lora`, `generation` and `from_pretrained`
-accept many more: the schema in an editor has all of them, and so has a terminal, by the name of the section:
-
-```sh
-.venv/bin/python -m response_generator.explain generation
-```
-
-Keys that the program sets itself are in neither, for example `dpo.output_dir` and `generation.eos_token_id`: the error
-message for such a key says where the value comes from.
+accept many more: an editor and `explain` have them all. Keys that the program sets itself are in neither, for example
+`dpo.output_dir` and `generation.eos_token_id`: the error message for such a key says where the value comes from.
 
 ## Command line
 

@@ -32,9 +32,9 @@ class PreferenceDataArguments(GenerationArguments):
     filters: FilterArguments = FilterArguments()
     """Filters that a pair has to pass, or else the prompt is tried again; `drop_duplicates` and `max_pairs_per_prompt`
     apply to the finished data."""
-    pair_selection: Literal["best_worst", "all"] = "best_worst"
-    """`best_worst`: the best and the worst candidate of an attempt; `all`: every two candidates that pass the
-    filters."""
+    pair_selection: Literal["best_worst", "best_passing", "all"] = "best_worst"
+    """`best_worst`: the best and the worst candidate of an attempt; `all`: every two candidates that pass the filters;
+    `best_passing`: of these the two with the greatest margin, so that a strict filter costs fewer attempts."""
     gold_as_chosen: bool = False
     """true: the dialogue's own reply is the chosen one, whatever the candidates' scores."""
     push_to_hub: HubArguments | None = None

@@ -25,6 +25,7 @@ def find_scoring_conflicts(model: type[Section], values: dict[str, Any]) -> Iter
         yield from find_best_of_conflicts(values["best_of"], values)
     if model is PreferenceDataArguments and isinstance(values.get("reward", {}), dict):
         yield from find_weight_conflicts(values.get("reward", {}), scoring or {})
+        yield from find_penalty_conflicts(values.get("reward", {}), values.get("labels"))
     # Without the section, training and describing read the labels that the pairs have.
     if scoring is not None or model is PreferenceDataArguments:
         for path, filters in list_filters(values):
@@ -93,6 +94,14 @@ def find_weight_conflicts(reward: dict[str, Any], scoring: dict[str, Any], prefi
             )
 
 
+def find_penalty_conflicts(reward: dict[str, Any], labels: Any, prefix: str = "") -> Iterator[str]:
+    penalty, words = reward.get("naming_penalty"), reward.get("emotion_words")
+    if penalty and labels == []:
+        yield f"{prefix}reward.naming_penalty: got {penalty}; needs labels, whose words it looks for; got labels: []"
+    if words is not None and not penalty:
+        yield f"{prefix}reward.emotion_words: got {words!r}, but naming_penalty is 0; set it, or remove the words"
+
+
 def find_missing_classifiers(path: str, filters: dict[str, Any], scoring: dict[str, Any]) -> Iterator[str]:
     for key, classifier in FILTERS.items():
         if filters.get(key) and scoring.get(classifier) is None:
@@ -114,6 +123,7 @@ def find_best_of_conflicts(best_of: dict[str, Any], values: dict[str, Any]) -> I
         yield from find_probability_conflicts(best_of, choosing, labels)
     elif best_of["choose_by"] == BY_REWARD:
         yield from find_weight_conflicts(best_of.get("reward", {}), choosing, "best_of.")
+        yield from find_penalty_conflicts(best_of.get("reward", {}), labels, "best_of.")
     if isinstance(values.get("scoring", {}), dict):
         yield from find_shared_classifiers(values.get("scoring", {}), choosing)
 

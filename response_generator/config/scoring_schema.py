@@ -54,9 +54,10 @@ class EvaluationScoringArguments(ScoringArguments):
 
 
 class RewardArguments(Section):
-    """The reward of a reply: emotion_weight x emotion + length_weight x length + gibberish_weight x gibberish + bias.
+    """The reward of a reply: emotion_weight x emotion + length_weight x length + gibberish_weight x gibberish + bias,
+    less naming_penalty if the reply names its emotion.
 
-    The defaults are those of the original recipe's code.
+    The defaults are those of the original recipe's code, which has no such penalty.
     """
 
     emotion_weight: float = Field(default=0.4, ge=-MAX_NUMBER, le=MAX_NUMBER)
@@ -67,6 +68,11 @@ class RewardArguments(Section):
     """Weight of the gibberish label's part: `confidence_scale` x confidence for `clean`."""
     bias: float = Field(default=0.001, ge=-MAX_NUMBER, le=MAX_NUMBER)
     """Constant part."""
+    naming_penalty: float = Field(default=0.0, ge=0, le=MAX_NUMBER)
+    """What is subtracted if the reply has a word that names its target emotion, such as "happy"; none names the neutral
+    one."""
+    emotion_words: LocalPath | None = None
+    """JSON file of these words, as in `scoring.emotion_words` of evaluate.py; null: the program's own."""
     confidence_scale: float = Field(default=10.0, ge=-MAX_NUMBER, le=MAX_NUMBER)
     """What a classifier's confidence is multiplied by."""
     mild_gibberish_scale: float = Field(default=0.5, ge=-MAX_NUMBER, le=MAX_NUMBER)

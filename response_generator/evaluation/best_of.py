@@ -36,7 +36,7 @@ def choose_replies(args: EvaluateArguments, folder: Path, remaining: dict[str, l
     """
     if not any(remaining.values()):
         return
-    scorer = ReplyScorer(args.best_of)
+    scorer = ReplyScorer(args.best_of, args.label_set)
     candidates = {row_key(row): row for row in batch_rows.read_rows(folder / CANDIDATES_FILE)}
     for name, batches in remaining.items():
         choose_row(args, folder, name, batches, candidates, scorer)

@@ -9,6 +9,7 @@ from response_generator.config.scoring_schema import RewardArguments
 from response_generator.data.datasets import Dialogue, Pair, ReplyLabels
 from response_generator.preferences.filters import find_failed_filter
 from response_generator.scoring.classifiers import LabelProbs
+from response_generator.scoring.emotion_words import EmotionWords
 from response_generator.scoring.reward import compute_reward
 from response_generator.scoring.rules import ends_with_punctuation
 
@@ -31,11 +32,13 @@ class Candidate:
     gibberish_score: float | None
 
     @classmethod
-    def of(cls, text: str, labels: LabelPair, target: str, reward: RewardArguments) -> "Candidate":
+    def of(
+        cls, text: str, labels: LabelPair, target: str, reward: RewardArguments, penalized: EmotionWords
+    ) -> "Candidate":
         emotion, gibberish = labels
         return cls(
             text,
-            round(compute_reward(text, emotion, gibberish, target, reward), DECIMALS),
+            round(compute_reward(text, emotion, gibberish, target, reward, penalized), DECIMALS),
             *describe_label(emotion),
             *describe_label(gibberish),
         )
@@ -85,18 +88,24 @@ def find_early_failure(texts: Sequence[str], args: PreferenceDataArguments) -> s
 
 
 def score_attempt(
-    dialogue: Dialogue, texts: Sequence[str], labels: dict[str, LabelPair], args: PreferenceDataArguments
+    dialogue: Dialogue,
+    texts: Sequence[str],
+    labels: dict[str, LabelPair],
+    args: PreferenceDataArguments,
+    penalized: EmotionWords,
 ) -> Attempt:
     """Scores the candidates of an attempt and finds out whether a pair of them passes the filters.
 
     Args:
         labels: by text; of all candidates and, with `gold_as_chosen`, of the gold reply.
+        penalized: see `reward.read_penalized_words`.
     """
-    target = dialogue.target_emotion
-    candidates = [Candidate.of(text, labels[text], target, args.reward) for text in texts if text]
-    gold = None
-    if args.gold_as_chosen:
-        gold = Candidate.of(dialogue.gold_response, labels[dialogue.gold_response], target, args.reward)
+
+    def score(text: str) -> Candidate:
+        return Candidate.of(text, labels[text], dialogue.target_emotion, args.reward, penalized)
+
+    candidates = [score(text) for text in texts if text]
+    gold = score(dialogue.gold_response) if args.gold_as_chosen else None
     attempt = Attempt(list(texts), candidates, gold, None)
     if select_pairs(dialogue, attempt, args):
         return attempt
@@ -106,7 +115,8 @@ def score_attempt(
 
 
 def select_pairs(dialogue: Dialogue, attempt: Attempt, args: PreferenceDataArguments) -> list[Pair]:
-    """The pairs of an attempt that pass the filters: of the best and the worst candidate, or of every two."""
+    """The pairs of an attempt that pass the filters: of the best and the worst candidate, or of every two, or of these
+    the one with the greatest margin, the first of equal ones."""
     if args.pair_selection == "best_worst":
         selected: Iterable[tuple[Candidate, Candidate]] = [find_best_and_worst(attempt)]
     else:
@@ -114,7 +124,8 @@ def select_pairs(dialogue: Dialogue, attempt: Attempt, args: PreferenceDataArgum
         chosen = [attempt.gold] if attempt.gold else distinct
         selected = [(one, other) for one in chosen for other in distinct if attempt.gold or one.reward > other.reward]
     pairs = [to_pair(dialogue, chosen, rejected) for chosen, rejected in selected if chosen.text != rejected.text]
-    return [pair for pair in pairs if find_failed_filter(pair, args.filters, args.label_set) is None]
+    passing = [pair for pair in pairs if find_failed_filter(pair, args.filters, args.label_set) is None]
+    return passing if args.pair_selection == "all" else sorted(passing, key=lambda pair: -pair.margin)[:1]
 
 
 def find_best_and_worst(attempt: Attempt) -> tuple[Candidate, Candidate]:

@@ -20,6 +20,7 @@ from response_generator.preferences.preparation import PreparedBuilding
 from response_generator.preferences.sampling_rounds import Outcome, PromptBatch, sample_pairs
 from response_generator.runs.run_folder import RunFolder
 from response_generator.scoring import classifiers
+from response_generator.scoring.reward import read_penalized_words
 
 PROMPTS_DIGEST = "prompts_sha256"  # in environment.json
 
@@ -55,6 +56,7 @@ class CandidateSampler:
 
     def __init__(self, args: PreferenceDataArguments, run: RunFolder, prepared: PreparedBuilding):
         self.args, self.run, self.prepared = args, run, prepared
+        self.penalized = read_penalized_words(args.reward, args.label_set)
         self.model: PeftModel | None = None
         self.contexts = ExitStack()
 
@@ -113,7 +115,9 @@ class CandidateSampler:
         for texts in attempts:
             failure = find_early_failure(texts, self.args)
             scored.append(
-                Attempt(texts, [], None, failure) if failure else score_attempt(prompt, texts, labels, self.args)
+                Attempt(texts, [], None, failure)
+                if failure
+                else score_attempt(prompt, texts, labels, self.args, self.penalized)
             )
             if not scored[-1].failure:
                 break

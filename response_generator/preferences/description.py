@@ -1,4 +1,5 @@
-"""Describes preference pairs in numbers: margins, scores, lengths, cut-off replies, duplicates, target emotions."""
+"""Describes preference pairs in numbers: margins, scores, lengths, cut-off replies, duplicates, target emotions and
+replies that name them."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -10,6 +11,7 @@ from response_generator.data.pair_text import find_target_emotion, get_prompt_te
 from response_generator.errors import raise_row_errors
 from response_generator.labels import Labels
 from response_generator.preferences.duplicates import find_exact_duplicates, find_near_duplicates
+from response_generator.scoring.emotion_words import names_emotion, read_emotion_words
 from response_generator.scoring.rules import ends_with_punctuation
 
 QUANTILES = (5, 25, 75, 95)
@@ -32,6 +34,7 @@ def describe_pairs(pairs: Sequence[Pair], required_markers: Sequence[str], label
     metrics["chosen_cut_off"] = float(np.mean([not ends_with_punctuation(text) for text in chosen]))
     metrics["rejected_cut_off"] = float(np.mean([not ends_with_punctuation(text) for text in rejected]))
     metrics |= describe_length_bias(pairs)
+    metrics |= describe_naming(pairs, labels)
     exact, near = find_exact_duplicates(pairs), find_near_duplicates(pairs)
     metrics |= {"exact_duplicates": len(exact), "near_duplicates": len(near - exact)}
     metrics["same_replies"] = sum(one == other for one, other in zip(chosen, rejected, strict=True))
@@ -85,6 +88,20 @@ def describe_length_bias(pairs: Sequence[Pair]) -> dict[str, float]:
     if len(margins) > 1 and np.std(margins) > 0 and np.std(leads) > 0:
         metrics["margin_length_correlation"] = float(np.corrcoef(margins, leads)[0, 1])
     return metrics
+
+
+def describe_naming(pairs: Sequence[Pair], labels: Labels) -> dict[str, float]:
+    """How often each reply has a word that names its target emotion, of the pairs whose target has such words; nothing
+    where there are none."""
+    words = read_emotion_words(None, labels) or {}
+    targets = [(pair, find_target_emotion(pair, labels)) for pair in pairs]
+    targets = [(pair, target) for pair, target in targets if target in words]
+    return {
+        f"{side}_names_emotion": float(
+            np.mean([names_emotion(words, get_reply_text(getattr(pair, side)), target) for pair, target in targets])
+        )
+        for side in (("chosen", "rejected") if targets else ())
+    }
 
 
 def count_targets(pairs: Sequence[Pair], labels: Labels) -> Iterator[tuple[str, int]]:

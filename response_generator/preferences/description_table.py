@@ -22,7 +22,12 @@ SHARES = {
     "chosen_cut_off": "chosen without punctuation at its end",
     "rejected_cut_off": "rejected without punctuation at its end",
     "chosen_longer": "chosen is the longer reply",
+    "chosen_names_emotion": "chosen names its emotion (targets other than neutral)",
+    "rejected_names_emotion": "rejected names its emotion (targets other than neutral)",
 }
+# Outside of these the pairs get a warning: shares of pairs.
+MIN_CHOSEN_LONGER, MAX_CHOSEN_LONGER = 0.4, 0.6
+MAX_NAMING_LEAD = 0.1
 COUNTS = {
     "exact_duplicates": "exact duplicates of an earlier pair",
     "near_duplicates": "near duplicates of an earlier pair",
@@ -52,7 +57,26 @@ def build_rows(metrics: dict[str, float]) -> Rows:
             for name, count in metrics.items()
             if name.startswith("missing_marker/") and count
         ),
+        *(("warning", text) for text in find_warnings(metrics)),
     ]
+
+
+def find_warnings(metrics: dict[str, float]) -> Iterator[str]:
+    """What the pairs also teach, and the setting that answers it."""
+    longer = metrics["chosen_longer"]
+    if not MIN_CHOSEN_LONGER <= longer <= MAX_CHOSEN_LONGER:
+        kind, share = ("longer", longer) if longer > MAX_CHOSEN_LONGER else ("shorter", 1 - longer)
+        yield (
+            f"the chosen reply is the {kind} one in {share:.0%} of the pairs, so DPO also teaches {kind} replies: set "
+            f"filters.max_length_difference (docs/preferences.md, What the pairs teach)"
+        )
+    chosen, rejected = (metrics.get(f"{side}_names_emotion", 0) for side in ("chosen", "rejected"))
+    if chosen - rejected > MAX_NAMING_LEAD:
+        yield (
+            f"chosen replies name their emotion more often than rejected ones (in {chosen:.0%} and {rejected:.0%} of "
+            f"the pairs), so DPO also teaches to name it: set reward.naming_penalty where the pairs are built "
+            f"(docs/preferences.md, What the pairs teach)"
+        )
 
 
 def list_summaries(metrics: dict[str, float]) -> Iterator[tuple[str, str]]:

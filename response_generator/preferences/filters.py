@@ -10,6 +10,7 @@ from response_generator.errors import InputError, raise_row_errors
 from response_generator.labels import Labels
 from response_generator.preferences.duplicates import find_exact_duplicates, find_near_duplicates
 from response_generator.scoring.rules import ends_with_punctuation
+from response_generator.scoring.words import list_words
 
 FILTERED = "filtered"  # part of metric names
 SCORE_FILTERS = {"min_margin", "min_chosen_score", "max_rejected_score"}
@@ -28,6 +29,11 @@ def is_short_enough(pair: Pair, most: int, _: Labels) -> bool:
     return max(len(get_reply_text(pair.chosen)), len(get_reply_text(pair.rejected))) <= most
 
 
+def has_like_lengths(pair: Pair, most: int, _: Labels) -> bool:
+    chosen, rejected = (len(list_words(get_reply_text(reply))) for reply in (pair.chosen, pair.rejected))
+    return abs(chosen - rejected) <= most
+
+
 # By the key in the args, in the order of their application: whether a pair passes, given the value of the key and the
 # run's labels.
 PAIR_FILTERS: dict[str, Callable[[Pair, Any, Labels], bool]] = {
@@ -36,6 +42,7 @@ PAIR_FILTERS: dict[str, Callable[[Pair, Any, Labels], bool]] = {
     "max_rejected_score": lambda pair, most, _: pair.rejected_score <= most,
     "min_characters": is_long_enough,
     "max_characters": is_short_enough,
+    "max_length_difference": has_like_lengths,
     "chosen_ends_with_punctuation": lambda pair, _, __: ends_with_punctuation(get_reply_text(pair.chosen)),
     "chosen_has_target_emotion": has_target_emotion,
     "chosen_gibberish_labels": lambda pair, allowed, _: pair.chosen_labels.gibberish_label in allowed,

@@ -8,7 +8,8 @@ from response_generator.errors import InputError
 from response_generator.labels import Labels
 from response_generator.scoring import classifiers
 from response_generator.scoring.classifiers import LabelProbs
-from response_generator.scoring.reward import compute_reward
+from response_generator.scoring.emotion_words import EmotionWords
+from response_generator.scoring.reward import compute_reward, read_penalized_words
 
 DECIMALS = 6  # of the scores that are compared: a batch of another size changes the last digits
 
@@ -25,8 +26,9 @@ def check_choosing_classifiers(best_of: BestOfArguments, labels: Labels) -> None
 class ReplyScorer:
     """The classifiers that choose, loaded once."""
 
-    def __init__(self, best_of: BestOfArguments):
+    def __init__(self, best_of: BestOfArguments, labels: Labels):
         self.best_of = best_of
+        self.penalized = read_penalized_words(best_of.reward or RewardArguments(), labels)
         self.emotions = classifiers.load_emotion_classifier(best_of.scoring)
         self.gibberish = classifiers.load_gibberish_classifier(best_of.scoring)
 
@@ -36,17 +38,28 @@ class ReplyScorer:
         found = (classifiers.classify(each, distinct) for each in (self.emotions, self.gibberish))
         labels = dict(zip(distinct, zip(*found, strict=True), strict=True))
         return [
-            score_reply(text, *labels[text], target, self.best_of) for text, target in zip(texts, targets, strict=True)
+            score_reply(text, *labels[text], target, self.best_of, self.penalized)
+            for text, target in zip(texts, targets, strict=True)
         ]
 
 
 def score_reply(
-    text: str, emotion: LabelProbs | None, gibberish: LabelProbs | None, target: str | None, best_of: BestOfArguments
+    text: str,
+    emotion: LabelProbs | None,
+    gibberish: LabelProbs | None,
+    target: str | None,
+    best_of: BestOfArguments,
+    penalized: EmotionWords,
 ) -> float:
-    """What the replies to a prompt are compared by."""
+    """What the replies to a prompt are compared by.
+
+    Args:
+        penalized: see `reward.read_penalized_words`.
+    """
     if best_of.choose_by == BY_PROBABILITY:
         return round(emotion.probabilities[target], DECIMALS)
-    return round(compute_reward(text, emotion, gibberish, target, best_of.reward or RewardArguments()), DECIMALS)
+    reward = best_of.reward or RewardArguments()
+    return round(compute_reward(text, emotion, gibberish, target, reward, penalized), DECIMALS)
 
 
 def choose_best(texts: Sequence[str], scores: Sequence[float]) -> int:

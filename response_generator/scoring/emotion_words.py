@@ -54,10 +54,16 @@ def names_emotion(words: EmotionWords, text: str, target: str) -> bool:
     return target in words and words[target].search(text) is not None
 
 
-def find_word_errors(file: str | None, labels: Labels) -> list[str]:
-    """Errors of the file that the args name; without labels, the conflicts of the args say that it has no use."""
+def find_word_errors(key: str, file: str | None, labels: Labels, needed: bool = False) -> list[str]:
+    """Errors of the file that the args name as `key`; without labels, the conflicts of the args say that it has no use.
+
+    Args:
+        needed: it is an error, too, if the program's own words are not for these labels.
+    """
     try:
-        read_emotion_words(file, labels)
+        words = read_emotion_words(file, labels)
     except InputError as error:
-        return [f"scoring.emotion_words: {message}" for message in error.messages]
+        return [f"{key}: {message}" for message in error.messages]
+    if words is None and needed:
+        return [f"{key}: missing; the program's own words are not for {', '.join(labels.names)}; name a file with them"]
     return []

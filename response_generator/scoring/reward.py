@@ -1,22 +1,41 @@
-"""The reward of a reply, by which the candidates of a prompt are compared: the formula of the original recipe."""
+"""The reward of a reply, by which the candidates of a prompt are compared: the formula of the original recipe, and a
+penalty for replies that name their emotion where they should show it."""
 
 from response_generator.config.scoring_schema import RewardArguments
 from response_generator.constants import CLEAN
+from response_generator.labels import Labels
 from response_generator.scoring.classifiers import LabelProbs
+from response_generator.scoring.emotion_words import EmotionWords, names_emotion, read_emotion_words
 
 MILD_GIBBERISH = "mild gibberish"
 SHORT_SCALE, FITTING_SCALE, LONG_SCALE = 0.0001, 10.0, 0.9  # of the length's part
 
 
+def read_penalized_words(reward: RewardArguments, labels: Labels) -> EmotionWords:
+    """The words that cost `naming_penalty`, by label; none without a penalty."""
+    return (read_emotion_words(reward.emotion_words, labels) or {}) if reward.naming_penalty else {}
+
+
 def compute_reward(
-    text: str, emotion: LabelProbs | None, gibberish: LabelProbs | None, target: str | None, reward: RewardArguments
+    text: str,
+    emotion: LabelProbs | None,
+    gibberish: LabelProbs | None,
+    target: str | None,
+    reward: RewardArguments,
+    penalized: EmotionWords,
 ) -> float:
-    """The weighted sum of the three parts; without a classifier, its part is 0."""
+    """The weighted sum of the three parts, less the penalty; without a classifier, its part is 0.
+
+    Args:
+        penalized: see `read_penalized_words`.
+    """
+    penalty = reward.naming_penalty if names_emotion(penalized, text, target) else 0.0
     return (
         reward.emotion_weight * score_emotion(emotion, target, reward)
         + reward.length_weight * score_length(len(text), reward.min_characters, reward.max_characters)
         + reward.gibberish_weight * score_gibberish(gibberish, reward)
         + reward.bias
+        - penalty
     )
 
 

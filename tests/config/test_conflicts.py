@@ -117,6 +117,16 @@ def test_building_needs_the_classifiers_that_its_reward_and_filters_use():
     assert "scoring.emotion_model: missing; filters.chosen_has_target_emotion needs it" in message
 
 
+def test_what_a_penalty_for_naming_needs():
+    assert find_building_errors(reward={"naming_penalty": 2.0, "emotion_words": "words.json"}) == []
+    (message,) = find_building_errors(reward={"emotion_words": "words.json"})
+    assert "reward.emotion_words: got 'words.json', but naming_penalty is 0" in message
+    without = {"labels": [], "scoring": None, "neutral_label": None}
+    only_naming = {"emotion_weight": 0.0, "gibberish_weight": 0.0, "naming_penalty": 2.0}
+    (message,) = find_building_errors(reward=only_naming, **without)
+    assert "reward.naming_penalty: got 2.0; needs labels" in message
+
+
 def test_filters_of_training_need_a_classifier_only_where_the_section_is_there():
     filters = {"dataset": {"path": "x", "filters": {"chosen_gibberish_labels": ["clean"]}}}
     validate_arguments(DPOArguments, read_json(ROOT / "args" / "dpo_arg.json") | filters, "args.json")

@@ -10,6 +10,7 @@ from response_generator.config.scoring_schema import RewardArguments
 from response_generator.data.datasets import Dialogue
 from response_generator.preferences.attempts import Attempt, find_early_failure, score_attempt, select_pairs
 from response_generator.scoring.classifiers import LabelProbs
+from response_generator.scoring.reward import read_penalized_words
 
 HISTORY = [{"role": "user", "content": {"emotion": "neutral", "dialog": "I got the job ."}}]
 PROMPT = Dialogue(3, HISTORY, "happiness", "Congratulations !")
@@ -43,7 +44,7 @@ ALL = ["So good .", "Go away .", "Wonderful news", "Great !"]
 
 
 def find_pairs(texts, args) -> list[tuple[str, str]]:
-    attempt = score_attempt(PROMPT, texts, LABELS, args)
+    attempt = score_attempt(PROMPT, texts, LABELS, args, {})
     pairs = select_pairs(PROMPT, attempt, args)
     assert (attempt.failure is None) == bool(pairs)
     return [(pair.chosen["dialog"], pair.rejected["dialog"]) for pair in pairs]
@@ -65,17 +66,39 @@ def test_every_two_candidates_above_a_margin():
     assert find_pairs(ALL, Args("all", gold_as_chosen=True, min_margin=1.5)) == [("Congratulations !", "Go away .")]
 
 
+def test_the_greatest_margin_of_all_that_pass():
+    # Words: Great 2, Wonderful 2, So good 3, Go away 3; rewards as above.
+    assert find_pairs(ALL, Args("best_passing")) == [("Great !", "Go away .")]
+    assert find_pairs(ALL, Args("best_passing", max_length_difference=0)) == [("So good .", "Go away .")]
+    assert find_pairs(ALL, Args("best_worst", max_length_difference=0)) == []
+    without = ["Great !", "So good .", "Wonderful news"]
+    assert find_pairs(without, Args("best_passing", max_length_difference=0)) == [("Great !", "Wonderful news")]
+    with_gold = Args("best_passing", gold_as_chosen=True, max_length_difference=1)
+    assert find_pairs(ALL, with_gold) == [("Congratulations !", "Go away .")]
+
+
+def test_a_penalty_makes_a_reply_that_names_its_emotion_the_worst():
+    args = Args()
+    args.reward = REWARD.model_copy(update={"naming_penalty": 9.5})
+    words = read_penalized_words(RewardArguments(naming_penalty=9.5, emotion_words=None), EMOTION_LABELS)
+    labels = LABELS | {"I am happy !": label(0.9)}  # 9 - 9.5
+    texts = ["I am happy !", "So good .", "Go away ."]
+    pairs = select_pairs(PROMPT, score_attempt(PROMPT, texts, labels, args, words), args)
+    assert [(pair.chosen["dialog"], pair.rejected["dialog"]) for pair in pairs] == [("So good .", "I am happy !")]
+
+
 @pytest.mark.parametrize(
     ("texts", "filters", "failure"),
     [
         (["Great !", "So good ."], {"min_margin": 4.0}, "min_margin"),
         (["So good .", "Go away ."], {"min_chosen_score": 8.0}, "min_chosen_score"),
         (["Wonderful news", "Go away ."], {"chosen_ends_with_punctuation": True}, "chosen_ends_with_punctuation"),
+        (["So good .", "Great !"], {"max_length_difference": 0}, "max_length_difference"),
         (["Go away .", "Great !"], {"chosen_gibberish_labels": ["noise"]}, "chosen_gibberish_labels"),
     ],
 )
 def test_the_first_failed_filter_is_named(texts, filters, failure):
-    assert score_attempt(PROMPT, texts, LABELS, Args(**filters)).failure == failure
+    assert score_attempt(PROMPT, texts, LABELS, Args(**filters), {}).failure == failure
 
 
 def test_only_pairs_of_all_that_pass_are_kept():
@@ -95,6 +118,9 @@ def test_what_cannot_pass_is_not_classified():
 @pytest.mark.parametrize("gold_as_chosen", [False, True])
 def test_an_attempt_survives_its_file(gold_as_chosen):
     args = Args(gold_as_chosen=gold_as_chosen)
-    for attempt in (score_attempt(PROMPT, ALL, LABELS, args), Attempt(["", ""], [], None, "all replies are the same")):
+    for attempt in (
+        score_attempt(PROMPT, ALL, LABELS, args, {}),
+        Attempt(["", ""], [], None, "all replies are the same"),
+    ):
         again = Attempt.from_record(json.loads(json.dumps(attempt.to_record())))
         assert again == attempt

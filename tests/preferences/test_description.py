@@ -1,10 +1,13 @@
 """The description of preference data, against numpy and against data with known answers."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from pairs import make_pair
 from tiny_models import EMOTION_LABELS
 
+from response_generator.data.datasets import Pair
 from response_generator.errors import InputError
 from response_generator.labels import Labels
 from response_generator.preferences.description import check_scores, describe_pairs
@@ -47,6 +50,35 @@ def test_counts_of_known_pairs():
     assert metrics["chosen_characters/max"] == 6
     assert not any(name.startswith("missing_marker") for name in metrics)  # the template writes them
     assert ("exact duplicates of an earlier pair", "1") in build_rows(metrics)
+
+
+def ask_for(target: str, pair: Pair) -> Pair:
+    return replace(pair, chosen=pair.chosen | {"emotion": target}, rejected=pair.rejected | {"emotion": target})
+
+
+def test_what_the_pairs_also_teach():
+    names, shows = "I am so happy !", "Great news !"
+    even = [make_pair(0, names, "Fine then , thanks ."), make_pair(1, "Fine then , thanks .", names)]
+    metrics = describe_pairs(even, [], EMOTION_LABELS)
+    assert (metrics["chosen_longer"], metrics["chosen_names_emotion"], metrics["rejected_names_emotion"]) == (0.5,) * 3
+    assert not any(title == "warning" for title, _ in build_rows(metrics))
+
+    naming = [make_pair(0, names, shows), make_pair(1, names, "So many good news today !")]  # longer and shorter
+    naming.append(ask_for("neutral", make_pair(2, "Neutral !", "Neutral .")))  # its target has no such words
+    metrics = describe_pairs(naming, [], EMOTION_LABELS)
+    assert (metrics["chosen_names_emotion"], metrics["rejected_names_emotion"]) == (1.0, 0.0)
+    (warning,) = (text for title, text in build_rows(metrics) if title == "warning")
+    assert (
+        "name their emotion more often than rejected ones (in 100% and 0% of the pairs)" in warning
+        and "reward.naming_penalty" in warning
+    )
+
+    lengths = [make_pair(0, "No , never .", "No"), make_pair(1, "Well , no .", "No"), make_pair(2, "No", "Well , no .")]
+    (warning,) = (text for title, text in build_rows(describe_pairs(lengths, [], EMOTION_LABELS)) if title == "warning")
+    assert "the longer one in 67% of the pairs" in warning and "filters.max_length_difference" in warning
+    turned = [make_pair(0, "No", "Yes , well ."), make_pair(1, "No", "Yes , well .")]
+    (warning,) = (text for title, text in build_rows(describe_pairs(turned, [], EMOTION_LABELS)) if title == "warning")
+    assert "the shorter one in 100% of the pairs" in warning
 
 
 def test_text_prompts_as_published():

@@ -38,6 +38,7 @@ filter_settings = st.builds(
     max_rejected_score=st.none() | scores,
     min_characters=st.none() | st.integers(1, 10),
     max_characters=st.none() | st.integers(5, 30),
+    max_length_difference=st.none() | st.integers(0, 4),
     chosen_ends_with_punctuation=st.booleans(),
     chosen_has_target_emotion=st.booleans(),
     chosen_gibberish_labels=st.none() | st.just(["clean"]),
@@ -66,6 +67,9 @@ def test_no_filter_lets_through_what_it_forbids(pairs, filters):
             assert len(chosen) >= filters.min_characters and len(rejected) >= filters.min_characters
         if filters.max_characters is not None:
             assert len(chosen) <= filters.max_characters and len(rejected) <= filters.max_characters
+        if filters.max_length_difference is not None:
+            longer, shorter = sorted((len(chosen.split(" ")), len(rejected.split(" "))), reverse=True)
+            assert longer <= shorter + filters.max_length_difference
         if filters.chosen_ends_with_punctuation:
             assert chosen[-1] in ".!?"
         if filters.chosen_has_target_emotion:

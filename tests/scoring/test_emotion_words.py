@@ -83,7 +83,7 @@ def test_words_of_own_labels_are_read_from_a_file(tmp_path):
     ],
 )
 def test_files_of_other_words_are_refused(tmp_path, words, message):
-    (error,) = find_word_errors(write_words(tmp_path, words), POLITENESS)
+    (error,) = find_word_errors("scoring.emotion_words", write_words(tmp_path, words), POLITENESS)
     assert error.startswith("scoring.emotion_words: ") and message in error
 
 
@@ -91,5 +91,12 @@ def test_everything_wrong_with_a_file_is_told_at_once(tmp_path):
     with pytest.raises(InputError) as error:
         read_emotion_words(write_words(tmp_path, {"kind": ["dear"]}), POLITENESS)
     assert len(error.value.messages) == 3
-    (missing,) = find_word_errors(str(tmp_path / "none.json"), POLITENESS)
-    assert "scoring.emotion_words: " in missing and "none.json: cannot be read" in missing
+    (missing,) = find_word_errors("reward.emotion_words", str(tmp_path / "none.json"), POLITENESS)
+    assert "reward.emotion_words: " in missing and "none.json: cannot be read" in missing
+
+
+def test_what_needs_words_says_that_there_are_none_for_these_labels():
+    assert find_word_errors("reward.emotion_words", None, POLITENESS) == []
+    (error,) = find_word_errors("reward.emotion_words", None, POLITENESS, needed=True)
+    assert error.startswith("reward.emotion_words: missing; the program's own words are not for plain, polite, rude")
+    assert find_word_errors("reward.emotion_words", None, EMOTION_LABELS, needed=True) == []

@@ -3,8 +3,9 @@
 import pytest
 
 from response_generator.config.scoring_schema import RewardArguments
+from response_generator.labels import Labels
 from response_generator.scoring.classifiers import LabelProbs
-from response_generator.scoring.reward import compute_reward, score_length
+from response_generator.scoring.reward import compute_reward, read_penalized_words, score_length
 
 HAPPY = LabelProbs({"happiness": 0.9, "anger": 0.1})
 
@@ -43,15 +44,38 @@ def test_length(characters, expected):
 )
 def test_sum_of_the_parts(gibberish, changes, expected):
     reply = "x" * 20
-    assert compute_reward(reply, HAPPY, gibberish, "happiness", RewardArguments(**changes)) == pytest.approx(expected)
+    assert compute_reward(reply, HAPPY, gibberish, "happiness", RewardArguments(**changes), {}) == pytest.approx(
+        expected
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "target", "penalty"),
+    [
+        ("I am so HAPPY today .", "happiness", 4.0),
+        ("What happy people !", "anger", 0.0),  # it names another emotion
+        ("That is great !", "happiness", 0.0),
+        ("Neutral it is .", "neutral", 0.0),
+        ("I am happy .", None, 0.0),
+    ],
+)
+def test_naming_the_target_costs_the_penalty(text, target, penalty):
+    labels = Labels(("neutral", "happiness", "anger"), "neutral")
+    plain, penalized = RewardArguments(), RewardArguments(naming_penalty=4.0)
+    assert read_penalized_words(plain, labels) == {}
+    words = read_penalized_words(penalized, labels)
+    without, found = (
+        compute_reward(text, HAPPY, clean(0.8), target, *each) for each in ((plain, {}), (penalized, words))
+    )
+    assert without - found == pytest.approx(penalty)
 
 
 def test_another_emotion_earns_nothing():
     args = RewardArguments(length_weight=0.0, gibberish_weight=0.0, bias=0.0)
-    assert compute_reward("Fine .", HAPPY, clean(1.0), "anger", args) == 0
+    assert compute_reward("Fine .", HAPPY, clean(1.0), "anger", args, {}) == 0
 
 
 def test_without_classifiers_the_length_alone_is_rewarded():
     only_length = RewardArguments(emotion_weight=0.0, gibberish_weight=0.0, length_weight=1.0, bias=0.0)
     expected = score_length(30, only_length.min_characters, only_length.max_characters)
-    assert compute_reward("x" * 30, None, None, None, only_length) == expected
+    assert compute_reward("x" * 30, None, None, None, only_length, {}) == expected

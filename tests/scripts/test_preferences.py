@@ -81,7 +81,7 @@ def test_scores_are_the_rewards_of_the_labels(built):
             content = row[side][0]["content"]
             emotion = LabelProbs({row[f"{side}_emotion"]: row[f"{side}_emotion_score"]})
             gibberish = LabelProbs({row[f"{side}_gibberish_label"]: row[f"{side}_gibberish_score"]})
-            reward = compute_reward(content["dialog"], emotion, gibberish, content["emotion"], RewardArguments())
+            reward = compute_reward(content["dialog"], emotion, gibberish, content["emotion"], RewardArguments(), {})
             assert row[f"{side}_score"] == pytest.approx(reward, abs=1e-3)  # labels are rounded to 4 digits
 
 
