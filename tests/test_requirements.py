@@ -53,6 +53,7 @@ def test_every_other_pin_is_asked_for_or_named_with_its_reason():
     needed = {name for package in listed for name in list_requirements(package)}
     needed |= {name for package, extra in EXTRAS for name in list_requirements(package, extra)}
     assert pulled_in - needed == set()
+    assert needed - listed == list_requirements("torch") - listed  # the CUDA libraries, which torch pins itself
     left_out = {"tyro", "hf-transfer", "diffusers", "json5", "nest-asyncio", "structlog", "msgspec"}
     assert asked_for - listed - LIBRARIES <= left_out | {"xformers", "triton"}  # triton is torch's, xformers a GPU's
     assert all(name.replace("-", "_") in reasons.replace("-", "_") for name in left_out)
