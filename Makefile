@@ -1,3 +1,4 @@
+# make install   installs everything into .venv
 # make demo      prepares the embedded model, trains it, evaluates it and shows the result; it goes on where it was
 #                interrupted, and keeps what is finished
 # make test      runs all tests that need no GPU; installs Chromium (a system package) if it is missing
@@ -7,7 +8,7 @@
 # make daily_dialog  repeats the experiment on real dialogues, over two hours on two cores
 # make bench     compares the speed with other ways; takes over an hour on two cores, which must be idle
 # make style     checks lint and formatting
-# Each target first installs missing requirements into .venv.
+# Each of the others first installs missing requirements into .venv.
 
 VENV := .venv
 PYTHON := $(VENV)/bin/python
@@ -24,12 +25,14 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Without compiled modules each start compiles torch, transformers and unsloth anew, for 20 seconds.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo daily_dialog test test-fast test-gpu test-vllm bench assets style chromium
+.PHONY: demo install daily_dialog test test-fast test-gpu test-vllm bench assets style chromium
 
 demo: $(INSTALLED) assets
 	$(PYTHON) fine_tune_dpo.py --json_file args/demo/dpo_arg.json
 	$(PYTHON) evaluate.py --json_file args/demo/evaluate_arg.json
 	@cat response_generator/demo/next_steps.txt
+
+install: $(INSTALLED)
 
 # A folder with train.jsonl and validation.jsonl will do, too: make daily_dialog DAILY_DIALOG=FOLDER
 DAILY_DIALOG := hermeschen1116/daily_dialog_for_RG

@@ -50,7 +50,9 @@ RUNS_TESTS = "runs tests, as here"
 NEEDS_A_SERVER = "needs a server with these models; tests/server runs the programs with one of tiny models"
 MAKES_ASSETS = "builds and trains the demo's models for minutes; test_demo.py covers the parts"
 NOT_EXECUTED = {  # with the reason
-    "make .venv/installed": INSTALLS,
+    "git clone PUT-THE-ADDRESS-OF-THIS-REPOSITORY-HERE response-generator": "needs the address",
+    "cd response-generator": "the tests run there",
+    "make install": INSTALLS,
     "python3 -m venv .venv": INSTALLS,
     ".venv/bin/pip install -e .": INSTALLS,
     ".venv/bin/pip install --no-deps -r requirements-no-deps.txt": INSTALLS,

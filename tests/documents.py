@@ -1,4 +1,5 @@
-"""README.md, CONTRIBUTING.md, CHANGELOG.md and the files of docs/, with their fenced blocks and inline code."""
+"""README.md, CONTRIBUTING.md, CHANGELOG.md and the files of docs/, with their fenced blocks and inline code. What a
+reader follows first comes first."""
 
 import re
 from dataclasses import dataclass
@@ -6,10 +7,8 @@ from pathlib import Path
 
 from tiny_models import ROOT
 
-DOCUMENTS = [
-    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
-    *sorted((ROOT / "docs").glob("*.md")),
-]
+FIRST = [ROOT / name for name in ("README.md", "docs/tutorial.md", "CONTRIBUTING.md", "CHANGELOG.md")]
+DOCUMENTS = [*FIRST, *sorted(set((ROOT / "docs").glob("*.md")) - {*FIRST})]
 TEXTS = {file: file.read_text(encoding="utf-8") for file in DOCUMENTS}
 
 

@@ -22,7 +22,8 @@ def write_small_repository(folder: Path) -> None:
         (folder / name).symlink_to(ROOT / name)
     package = folder / "response_generator"
     (package / "demo" / "data").mkdir(parents=True)
-    (package / "data").symlink_to(ROOT / "response_generator" / "data")
+    for name in ("data", "scoring"):  # the chat templates and the words that name an emotion
+        (package / name).symlink_to(ROOT / "response_generator" / name)
     for file in DEMO_DATA.glob("*.jsonl"):
         copy_rows(file.stem, package / "demo" / "data" / file.name)
     write_tiny_assets(folder / "assets")

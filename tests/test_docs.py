@@ -1,6 +1,7 @@
 """Links, paths, keys and names in the documents must exist."""
 
 import ast
+import json
 import re
 import tomllib
 from pathlib import Path
@@ -8,8 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from conftest import ROOT, read_json
+from conftest import ROOT, read_json, read_lines
 from documents import BLOCKS, DOCUMENTS, TEXTS, list_inline_code, list_make_targets
+from jinja2 import Template
+from tiny_models import DEMO_DATA
 
 from response_generator.config.library import library_keywords
 from response_generator.config.programs import PROGRAMS
@@ -20,7 +23,9 @@ from response_generator.evaluation.metrics import METRICS
 from response_generator.evaluation.predictions_file import GENERATED_FIELDS
 from response_generator.evaluation.scores import SCORES, list_scored_fields
 
-MAX_README_WORDS = 1100
+MAX_README_LINES = 70
+PARTS_OF_THE_INDEX = ["Start", "Do", "Understand", "Reference", "Develop"]
+CARD_SECTIONS = ["Intended use", "Data", "Result", "Limits", "License"]
 CHECKED_PATHS = ("args/", "docs/", "notebooks/", "response_generator/", "tests/", "requirements")
 
 
@@ -93,13 +98,46 @@ def test_every_test_that_a_document_names_exists():
     assert named <= {file.name for file in (ROOT / "tests").rglob("test_*.py")}
 
 
-def test_the_readme_is_short():
-    assert len(TEXTS[ROOT / "README.md"].split()) <= MAX_README_WORDS
+@pytest.mark.parametrize("name", ["README.md", "README.zh-TW.md"])
+def test_the_readme_is_short(name):
+    lines = (ROOT / name).read_text(encoding="utf-8").splitlines()
+    assert len(lines) <= MAX_README_LINES
+    assert all(len(line) <= 120 for line in lines if not line.startswith(("|", "!")))
 
 
-def test_the_readme_links_every_document():
-    for file in DOCUMENTS[1:]:
-        assert f"({file.relative_to(ROOT)})" in TEXTS[ROOT / "README.md"]
+def test_the_index_links_every_document_once_in_one_of_five_parts():
+    index = ROOT / "docs" / "README.md"
+    assert re.findall("^## (.+)$", TEXTS[index], re.MULTILINE) == PARTS_OF_THE_INDEX
+    linked = [(index.parent / path).resolve() for path in re.findall(r"\]\(([^)#]+)\)", TEXTS[index])]
+    assert len(linked) == len(set(linked))
+    assert {*DOCUMENTS, ROOT / "args" / "README.md", ROOT / "NOTICE"} - {index} <= set(linked)
+    assert "(docs/README.md)" in TEXTS[ROOT / "README.md"]
+
+
+def test_the_figures_of_the_readme_are_among_the_results():
+    section = TEXTS[ROOT / "README.md"].partition("\n## Result, with its price\n")[2].partition("\n## ")[0]
+    figures = set(re.findall(r"\d+\.\d+", section))
+    assert len(figures) > 30
+    assert figures <= set(re.findall(r"\d+\.\d+", TEXTS[ROOT / "docs" / "results.md"]))
+
+
+def test_the_tutorial_follows_a_dialogue_of_the_demo():
+    """Its row, the prompt that the chat template makes of it, and the pair that was built from it."""
+    page = ROOT / "docs" / "tutorial.md"
+    (block,) = (block for block in BLOCKS if block.file == page and block.language == "jsonl")
+    *history, gold = json.loads(block.text)["prompt"]
+    place = read_lines(DEMO_DATA / "dialogues_train.jsonl").index(json.loads(block.text))
+    template = Template(
+        (ROOT / "response_generator" / "data" / "templates" / "chatml_emotion.jinja").read_text("utf-8")
+    )
+    target = gold["content"]["emotion"]
+    prompt = template.render(messages=history, add_generation_prompt=True, target_emotion=target)
+    assert f"```text\n{prompt}```" in TEXTS[page]
+    (pair,) = (pair for pair in read_lines(DEMO_DATA / "preferences_train.jsonl") if pair["index"] == place)
+    for side in ("chosen", "rejected"):
+        reply, label = pair[side][0]["content"]["dialog"], pair[f"{side}_emotion"]
+        share, score = 100 * pair[f"{side}_emotion_score"], pair[f"{side}_score"]
+        assert f"| {side} | {reply} | {label}, {share:.0f} % | {score:.2f} |" in TEXTS[page]
 
 
 def test_the_index_of_args_files_has_each_of_them_under_its_program():
@@ -131,14 +169,31 @@ def test_the_citation_has_what_its_format_requires():
     assert {"cff-version", "message", "title", "authors"} <= citation.keys()
     assert (citation["version"], citation["license"]) == (project["version"], project["license"])
     assert citation["authors"] == project["authors"]
-    assert len(citation["references"]) == 4
+    notice = (ROOT / "NOTICE").read_text(encoding="utf-8")
+    (original,) = (reference["url"] for reference in citation["references"] if reference["type"] == "software")
+    assert original in notice and original in TEXTS[ROOT / "README.md"]
     for reference in citation["references"]:
         assert {"type", "title", "authors", "year", "url"} <= reference.keys()
         assert all(author.keys() == {"family-names", "given-names"} for author in reference["authors"])
 
 
-def test_the_evaluation_page_defines_every_metric_and_field():
-    page = TEXTS[ROOT / "docs" / "evaluation.md"]
+def test_the_models_of_this_repository_have_cards():
+    """With their data, license, limits and intended use; a number of the classifiers is that of their quality.json."""
+    folders = [file.parent for file in (ROOT / "response_generator" / "demo").glob("*/adapter_config.json")]
+    assert len(folders) == 3
+    for folder in folders:
+        card = (folder / "README.md").read_text(encoding="utf-8")
+        _, head, text = card.split("---\n", 2)
+        assert yaml.safe_load(head)["license"] == "apache-2.0"
+        assert re.findall(r"^- \*\*(.+?)\*\*", text, re.MULTILINE) == CARD_SECTIONS
+        if (folder / "quality.json").exists():
+            (quality,) = read_json(folder / "quality.json")["data_sets"].values()
+            accuracy = [f"{100 * value:.1f}" for value in quality["accuracy"]]
+            assert "{} % [{}, {}]".format(*accuracy) in text
+
+
+def test_the_pages_of_the_evaluation_define_every_metric_and_field():
+    page = TEXTS[ROOT / "docs" / "metrics.md"] + TEXTS[ROOT / "docs" / "files.md"]
     scored = list_scored_fields({score.scorer for score in SCORES.values()})
     for name in (*(metric.name for metric in METRICS), *GENERATED_FIELDS, *scored):
         assert f"`{name}`" in page, name

@@ -117,3 +117,13 @@ def test_what_is_checked_first_imports_no_torch(place):
     for file in [PACKAGE / place] if place.endswith(".py") else sorted((PACKAGE / place).glob("*.py")):
         heavy = {name.split(".")[0] for name in imported(file, top_level_alone=True)} & HEAVY
         assert not heavy, file
+
+
+def test_unsloth_is_imported_only_after_the_backend_was_chosen():
+    """NOTICE says that backend "transformers" loads no file of unsloth. What writes the keywords imports it at once."""
+    at_once = {
+        file.name
+        for file in FILES
+        if {"unsloth", "unsloth_zoo"} & {name.split(".")[0] for name in imported(file, top_level_alone=True)}
+    }
+    assert at_once == {"library_reader.py"}

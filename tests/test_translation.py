@@ -45,7 +45,7 @@ def list_table_cells(text: str) -> list[list[int]]:
 )
 def test_both_languages_have_the_same(find):
     english, chinese = (find(file.read_text(encoding="utf-8")) for file in (ENGLISH, CHINESE))
-    assert chinese == english and len(english) > 5
+    assert chinese == english and len(english) >= 3
 
 
 def test_both_languages_have_the_same_figures():

@@ -90,7 +90,7 @@ class FilterArguments(Section):
     """Keep only pairs whose replies both have a word that names their target emotion, such as "happy", or both have
     none, so that the pairs do not teach to name it. For the seven emotions."""
     chosen_ends_with_punctuation: bool = False
-    """Keep only pairs whose chosen reply ends with `.`, `!` or `?`, that is, is not cut off."""
+    """Keep only pairs whose chosen reply ends with an end mark of English or Chinese, that is, is not cut off."""
     chosen_has_target_emotion: bool = False
     """Keep only pairs whose chosen reply has the target emotion according to the emotion classifier."""
     chosen_gibberish_labels: list[str] | None = None

@@ -1,4 +1,5 @@
-"""Describes the keys of the args files as text, and writes docs/configuration.md, the reference of all of them.
+"""Describes the keys of the args files as text, and writes docs/configuration.md, the reference of this program's keys
+and of the most important ones of the libraries.
 
 python -m response_generator.config.documentation
 """
@@ -9,6 +10,7 @@ from pathlib import Path
 
 from response_generator.config import json_schema
 from response_generator.config.json_schema import NULL, Schema, find_entry_section_name, find_section_name
+from response_generator.config.library import library_keywords
 from response_generator.config.library.key_rule import MAX_COUNT, MAX_SEED
 from response_generator.config.programs import PROGRAMS
 from response_generator.config.schema import ModelArguments
@@ -18,6 +20,24 @@ FILE = Path(__file__).parents[2] / "docs" / "configuration.md"
 COMMAND = "python -m response_generator.config.documentation"
 OWN_OF_EACH_PROGRAM = ("adapter", "dataset")
 MAX_MEANING_CHARACTERS = 300
+# What a first run changes, if anything
+TRAINING_KEYS = "learning_rate num_train_epochs per_device_train_batch_size gradient_accumulation_steps".split()
+MAIN_LIBRARY_KEYS = {
+    "dpo": {
+        "beta",
+        "loss_type",
+        "loss_weights",
+        "max_length",
+        "eval_strategy",
+        "gradient_checkpointing",
+        *TRAINING_KEYS,
+    },
+    "sft": {"max_length", "eval_strategy", "gradient_checkpointing", *TRAINING_KEYS},
+    "trainer": {*TRAINING_KEYS},
+    "lora": {"r", "lora_alpha", "target_modules"},
+    "generation": {"do_sample", "max_new_tokens", "temperature", "top_k", "top_p", "repetition_penalty"},
+    "from_pretrained": {"load_in_4bit"},
+}
 INTRODUCTION = f"""\
 # Configuration
 
@@ -48,10 +68,11 @@ are complete examples; `args/README.md` lists all args files. Another run is wri
 - An error about a value names the file that wrote it; one about a missing model or data file names the key alone.
   `args.json` in the run folder has the result, and `environment.json` the names of all files, under `starts`.
 
-In a terminal, each key explains itself:
+In a terminal, each key explains itself, and a section all of its keys:
 
 ```sh
 .venv/bin/python -m response_generator.explain dpo.beta
+.venv/bin/python -m response_generator.explain generation
 ```
 
 In an editor: every args file names a JSON Schema with `$schema`, from `args/schemas/`. Editors such as VS Code then
@@ -69,8 +90,9 @@ programs ignore the key.
   its key: `--set datasets.1.weight=2`.
 - `token` is never a key: the libraries read `HF_TOKEN` from the environment.
 
-The tables of `dpo`, `sft`, `trainer`, `lora`, `generation` and `from_pretrained` list the accepted keys of those
-libraries, with the beginning of their own description. Keys that the program sets itself are not listed, for example
+This page has the keys of this program, and {len(set().union(*MAIN_LIBRARY_KEYS.values()))} of the libraries, with the
+beginning of their own description. The sections `dpo`, `sft`, `trainer`, `lora`, `generation` and `from_pretrained`
+accept many more: an editor and `explain` have them all. Keys that the program sets itself are in neither, for example
 `dpo.output_dir` and `generation.eos_token_id`: the error message for such a key says where the value comes from.
 
 ## Command line
@@ -115,10 +137,19 @@ def build_page() -> str:
         sections = found | {key: add_keys(section, found.get(key)) for key, section in sections.items()}
         descriptions = {key: field["description"] for key, field in schema["properties"].items()} | descriptions
     own_sections = [key for key in sections if key not in KEYWORD_SECTIONS]
-    for key in (*own_sections, *KEYWORD_SECTIONS):
-        introduction = [f"{descriptions[key]}\n"] if key in KEYWORD_SECTIONS else []
-        parts += [f"## `{key}`\n", *introduction, build_key_table(sections[key])]
+    for key in own_sections:
+        parts += [f"## `{key}`\n", build_key_table(sections[key])]
+    for key in KEYWORD_SECTIONS:
+        shown = choose_library_keys(key)
+        others = f"{len(sections[key]['properties']) - len(shown)} more keys: `explain {key}`.\n"
+        parts += [f"## `{key}`\n", f"{descriptions[key]}\n", build_key_table(sections[key], shown), others]
     return "\n".join(parts)
+
+
+def choose_library_keys(section: str) -> list[str]:
+    """The keys of a library's section that the page has: those that this program adds, and the most important ones."""
+    chosen = library_keywords.list_own_keywords(section) | MAIN_LIBRARY_KEYS[section]
+    return [key for key in library_keywords.describe_keywords(section) if key in chosen]
 
 
 def find_sections(schema: Schema) -> dict[str, Schema]:

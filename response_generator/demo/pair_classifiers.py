@@ -83,7 +83,7 @@ def train_adapter(name: str, train: list[Example], held_out: list[Example], fold
     model.get_base_model().name_or_path = ENCODER  # for the adapter's configuration, in place of a path
     model.peft_config["default"].base_model_name_or_path = ENCODER
     model.save_pretrained(folder / name, save_embedding_layers=False)  # or PEFT asks the hub for the base
-    (folder / name / "README.md").unlink()  # PEFT's template; docs/demo.md describes the adapter
+    (folder / name / "README.md").unlink()  # PEFT's template; the adapter of this package has a card
 
 
 def write_classifier(name: str, folder: Path) -> None:

@@ -12,7 +12,7 @@ from response_generator.labels import Labels
 from response_generator.scoring import fit
 from response_generator.scoring.classifiers import CLASSIFIERS, check_classifiers
 from response_generator.scoring.emotion_words import names_emotion, read_emotion_words
-from response_generator.scoring.rules import list_starts
+from response_generator.scoring.words import list_starts
 
 
 def check_scorers(

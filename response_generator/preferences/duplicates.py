@@ -7,6 +7,7 @@ from sklearn.feature_extraction.text import CountVectorizer
 
 from response_generator.data.datasets import Pair
 from response_generator.data.pair_text import get_prompt_text, get_reply_text
+from response_generator.scoring.words import list_words
 
 WORDS_PER_SEQUENCE = 3
 MIN_SHARED = 0.8
@@ -56,7 +57,7 @@ def count_word_sequences(texts: Sequence[str]) -> csr_matrix:
 
 def list_word_sequences(text: str) -> list[tuple[str, ...]]:
     """All sequences of WORDS_PER_SEQUENCE words, in lower case; for a shorter text the text itself."""
-    words = text.lower().split()
+    words = list_words(text.lower())
     count = max(1, len(words) - WORDS_PER_SEQUENCE + 1)
     return [tuple(words[start : start + WORDS_PER_SEQUENCE]) for start in range(count)]
 

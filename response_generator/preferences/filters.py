@@ -11,6 +11,7 @@ from response_generator.labels import Labels
 from response_generator.preferences.duplicates import find_exact_duplicates, find_near_duplicates
 from response_generator.scoring.emotion_words import names_emotion, read_emotion_words
 from response_generator.scoring.rules import ends_with_punctuation
+from response_generator.scoring.words import list_words
 
 FILTERED = "filtered"  # part of metric names
 SCORE_FILTERS = {"min_margin", "min_chosen_score", "max_rejected_score"}
@@ -31,7 +32,7 @@ def is_short_enough(pair: Pair, most: int, _: Labels) -> bool:
 
 
 def has_like_lengths(pair: Pair, most: int, _: Labels) -> bool:
-    chosen, rejected = (len(get_reply_text(reply).split()) for reply in (pair.chosen, pair.rejected))
+    chosen, rejected = (len(list_words(get_reply_text(reply))) for reply in (pair.chosen, pair.rejected))
     return abs(chosen - rejected) <= most
 
 

@@ -150,7 +150,8 @@ def format_card(args: PreferenceDataArguments, rows: Rows) -> str:
         "# Preference pairs of a response generator\n\n"
         "Both replies of a pair were sampled from the model named below for the same prompt. The scores are rewards "
         "made of the labels of the classifiers and the length; they are not meant as input of training. A model "
-        "that is trained on these pairs should be evaluated with another emotion classifier.\n\n"
+        "that is trained on these pairs should be evaluated with another emotion classifier. The terms of the prompts' "
+        "data and of the model hold for the pairs too; whoever publishes them names a license here.\n\n"
         f"{format_table(dict(rows))}\n![margins](margins.png)\n\n## How the pairs were made\n\n"
         f"{format_table(settings)}"
     )

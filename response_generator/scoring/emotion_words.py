@@ -12,6 +12,7 @@ from pathlib import Path
 from response_generator.config import strict_json
 from response_generator.errors import InputError
 from response_generator.labels import Labels
+from response_generator.scoring.words import compile_words
 
 OWN_FILE = Path(__file__).with_name("emotion_words.json")
 
@@ -54,12 +55,6 @@ def read_own_words(labels: Labels) -> EmotionWords | None:
 
 def is_word_list(words: object) -> bool:
     return isinstance(words, list) and words != [] and all(isinstance(word, str) and word.strip() for word in words)
-
-
-def compile_words(words: list[str]) -> re.Pattern[str]:
-    """Finds whole words and phrases, whatever their case and the spaces within a phrase."""
-    texts = (r"\s+".join(map(re.escape, word.split())) for word in words)
-    return re.compile(rf"(?<!\w)(?:{'|'.join(texts)})(?!\w)", re.IGNORECASE)
 
 
 def names_emotion(words: EmotionWords, text: str, target: str) -> bool:

@@ -8,6 +8,7 @@ from response_generator.config import documentation, json_schema
 from response_generator.config.documentation import describe_allowed, shorten
 from response_generator.config.library import library_keywords
 from response_generator.config.programs import PROGRAMS
+from response_generator.config.validation import KEYWORD_SECTIONS
 
 SCHEMAS = [json_schema.describe_arguments(program.arguments) for program in PROGRAMS]
 SECTIONS = [section for schema in SCHEMAS for section in (schema, *schema["$defs"].values())]
@@ -23,11 +24,25 @@ def test_the_page_is_up_to_date():
 
 
 @pytest.mark.parametrize("section", SECTIONS, ids=lambda section: section["title"])
-def test_every_field_has_a_description_and_a_row(section):
+def test_every_field_has_a_description_and_those_of_this_program_a_row(section):
     page = documentation.build_page()
     for key, field in section["properties"].items():
         assert field.get("description"), key
-        assert f"| `{key}` |" in page
+        assert f"| `{key}` |" in page or section["title"] in KEYWORD_SECTIONS
+
+
+def test_the_most_important_keys_of_the_libraries_have_a_row_and_the_others_are_counted():
+    assert len(set().union(*documentation.MAIN_LIBRARY_KEYS.values())) == 20
+    own = {section: library_keywords.list_own_keywords(section) for section in KEYWORD_SECTIONS}
+    early_stopping = {"early_stopping_patience", "early_stopping_threshold"}
+    assert own == dict.fromkeys(own, set()) | {"dpo": {"shared_prefix", *early_stopping}, "sft": early_stopping}
+    page = documentation.build_page()
+    for section, main in documentation.MAIN_LIBRARY_KEYS.items():
+        keys = documentation.choose_library_keys(section)
+        assert set(keys) == main | own[section]
+        rows = re.findall(r"^\| `(\w+)` \|", read_section(page, section), re.MULTILINE)
+        (others,) = re.findall(rf"^(\d+) more keys: `explain {section}`", page, re.MULTILINE)
+        assert rows == keys and len(rows) + int(others) == len(library_keywords.describe_keywords(section))
 
 
 @pytest.mark.parametrize(
@@ -49,7 +64,7 @@ def test_json_types_and_bounds(field, expected):
 
 
 def test_rows_of_a_library():
-    rows = read_section(documentation.build_page(), "dpo").splitlines()
+    rows = documentation.build_key_table(json_schema.describe_library_section("dpo")).splitlines()
     row = next(row for row in rows if row.startswith("| `adam_beta1` |"))
     assert row.startswith("| `adam_beta1` | number (>= 0, < 1) | `0.9` | ")
     row = next(row for row in rows if row.startswith("| `max_length` |"))

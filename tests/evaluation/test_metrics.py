@@ -249,6 +249,11 @@ def test_the_confusion_is_targets_by_predictions():
         ("Yes ! ", True),
         ('He said " no ? "', True),
         ("“ Yes . ”", True),
+        ("我知道。", True),  # Chinese, with its own marks
+        ("「真的？」", True),
+        ("太好了！", True),
+        ("嗯……", True),
+        ("然後，", False),
         ("Well ,", False),
         ("Yes", False),
         ("", False),

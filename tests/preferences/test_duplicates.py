@@ -21,6 +21,12 @@ def test_a_near_duplicate_shares_four_fifths_of_the_sequences():
     assert find_near_duplicates([make_pair(0, EIGHTEEN), make_pair(0, changed)]) == {1}  # 15 of 17
 
 
+def test_chinese_characters_are_words():
+    text = "一二三四五六七八九十百千萬億兆京垓秭"  # 18 characters
+    assert find_near_duplicates([make_pair(0, text), make_pair(0, text[:-1] + "廦")]) == {1}  # 15 of 17
+    assert find_near_duplicates([make_pair(0, text), make_pair(0, text[9:] + text[:9])]) == set()
+
+
 def test_all_three_texts_have_to_be_near():
     assert find_near_duplicates([make_pair(0), make_pair(0, rejected="Something else entirely , really .")]) == set()
     other_prompt = [{"role": "user", "content": {"emotion": "neutral", "dialog": "Nothing of the kind here ."}}]

@@ -20,7 +20,7 @@ from response_generator.scoring.classifiers import (
     load_gibberish_classifier,
     to_label_probs,
 )
-from response_generator.scoring.rules import list_starts
+from response_generator.scoring.words import list_starts
 from response_generator.training.text_classifier import load_for_training
 
 

@@ -7,7 +7,7 @@ from tiny_models import EMOTION_LABELS
 
 from response_generator.errors import InputError
 from response_generator.labels import Labels
-from response_generator.scoring.emotion_words import find_word_errors, names_emotion, read_emotion_words
+from response_generator.scoring.emotion_words import OWN_FILE, find_word_errors, names_emotion, read_emotion_words
 
 POLITENESS = Labels(("plain", "polite", "rude"), "plain")
 WORDS = {"polite": ["please", "would you mind"], "rude": ["shut up"]}
@@ -49,11 +49,22 @@ def test_the_own_words_are_for_the_labels_that_they_know():
     assert read_emotion_words(None, Labels((), None)) is None
 
 
+def test_there_is_a_list_for_chinese():
+    words = read_emotion_words(str(OWN_FILE.with_name("emotion_words_chinese.json")), EMOTION_LABELS)
+    assert names_emotion(words, "我好開心！", "happiness") and not names_emotion(words, "門開了。", "happiness")
+    assert names_emotion(words, "你嚇到我了，好可怕。", "fear") and not names_emotion(words, "我好開心！", "fear")
+    each = [word for pattern in words.values() for word in pattern.pattern.split("|")]
+    assert len(each) == len(set(each)) > 50  # no word stands for two emotions
+
+
 def test_words_of_own_labels_are_read_from_a_file(tmp_path):
     words = read_emotion_words(write_words(tmp_path, WORDS), POLITENESS)
     assert names_emotion(words, "Would you  mind helping ?", "polite")
     assert not names_emotion(words, "Would you help ?", "polite")
     assert not names_emotion(words, "Please .", "rude") and not names_emotion(words, "Please .", "plain")
+    chinese = read_emotion_words(write_words(tmp_path, {"polite": ["請", "thanks"], "rude": ["閉嘴"]}), POLITENESS)
+    assert names_emotion(chinese, "你閉嘴！", "rude") and not names_emotion(chinese, "你好", "rude")
+    assert names_emotion(chinese, "好thanks。", "polite") and not names_emotion(chinese, "thanksgiving", "polite")
     escaped = read_emotion_words(write_words(tmp_path, WORDS | {"rude": ["d.mn"]}), POLITENESS)
     assert names_emotion(escaped, "d.mn it", "rude") and not names_emotion(escaped, "damn it", "rude")
 

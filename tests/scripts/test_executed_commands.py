@@ -66,13 +66,21 @@ CHANGES_OF_ONE_FILE = {
         "calibration.dataset.split": "train",  # these few validation dialogues do not have every emotion
     },
     "args/dpo_12gb_arg.json": {"dpo.optim": "adamw_torch"},  # 8-bit optimizers need a GPU
+    "args/chinese/sft_arg.json": {"sft.optim": "adamw_torch"},
+    "args/chinese/dpo_arg.json": {"dpo.optim": "adamw_torch"},
     "args/qwen3/sft_arg.json": {"sft.optim": "adamw_torch"},
     "args/qwen3/dpo_arg.json": {"dpo.optim": "adamw_torch"},
 }
-# Runs and rows that a document takes for granted, as copies of what exists after the commands of README.md.
+FIRST = ("README.md", "tutorial.md")  # the others take for granted what these have made
+# Runs and rows that a document takes for granted, as copies of what exists after the commands of the first ones.
 COPIES = {
     "evaluation.md": {
         f"runs/{name}": "evaluation" for name in ("first", "second", "third", "seed_1", "seed_2", "seed_3")
+    },
+    "your-own-data.zh-TW.md": {
+        "my_data": "hermeschen1116/daily_dialog_for_RG",
+        "google-bert/bert-base-chinese": "assets/encoder",
+        "FacebookAI/xlm-roberta-base": "assets/base_model",
     },
     "recipes.md": {"my_data": "hermeschen1116/daily_dialog_for_RG"},
     "results.md": {
@@ -207,30 +215,30 @@ def prepare_programs(folder: Path, patch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def after_readme(tmp_path_factory) -> Path:
-    """A folder in which the commands of README.md were executed."""
+def after_tutorial(tmp_path_factory) -> Path:
+    """A folder in which the commands of the first documents were executed."""
     folder = tmp_path_factory.mktemp("commands") / "repository"
     folder.mkdir()
     write_small_repository(folder)
     with pytest.MonkeyPatch.context() as patch:
         prepare_programs(folder, patch)
-        for command in PLAN["README.md"]:
+        for command in [command for document in FIRST for command in PLAN[document]]:
             execute(command, patch)
-    shutil.copytree(folder, folder.with_name("after_readme"), symlinks=True)
+    shutil.copytree(folder, folder.with_name("after_tutorial"), symlinks=True)
     return folder
 
 
 @pytest.fixture
-def repository(after_readme, monkeypatch) -> Path:
-    """The same folder as README.md leaves it; its path is always the same, because runs record their own."""
-    shutil.rmtree(after_readme)
-    shutil.copytree(after_readme.with_name("after_readme"), after_readme, symlinks=True)
-    prepare_programs(after_readme, monkeypatch)
-    return after_readme
+def repository(after_tutorial, monkeypatch) -> Path:
+    """The same folder as the first documents leave it; its path is always the same, because runs record their own."""
+    shutil.rmtree(after_tutorial)
+    shutil.copytree(after_tutorial.with_name("after_tutorial"), after_tutorial, symlinks=True)
+    prepare_programs(after_tutorial, monkeypatch)
+    return after_tutorial
 
 
-def test_the_commands_of_the_readme_work(after_readme):
-    metrics = read_json(after_readme / "runs" / "comparison" / "metrics.json")
+def test_the_commands_of_the_readme_and_the_tutorial_work(after_tutorial):
+    metrics = read_json(after_tutorial / "runs" / "comparison" / "metrics.json")
     assert metrics["prompts"] == ROWS
     assert {"demo/evaluate/emotion_accuracy", "beta/evaluate/emotion_accuracy"} <= metrics.keys()
 
@@ -242,7 +250,7 @@ def write_shown_rows(document: str, folder: Path) -> None:
         (folder / name).write_text("".join(text for text in blocks if word in text), encoding="utf-8")
 
 
-@pytest.mark.parametrize("document", [document for document in PLAN if document != "README.md"])
+@pytest.mark.parametrize("document", [document for document in PLAN if document not in FIRST])
 def test_the_commands_of_a_document_work(document, repository, monkeypatch):
     for name, source in COPIES.get(document, {}).items():
         shutil.copytree(repository / source, repository / name)

@@ -26,6 +26,8 @@ from response_generator.modeling.tokenizer import load_tokenizer
 from response_generator.training.monitoring import model_card
 from response_generator.training.training_method import DPO
 
+SECTIONS = ["Intended use", "Use", "Result", "Limits", "Data and model", "License", "DPO"]
+
 
 def run_code(folder: Path, capsys, monkeypatch) -> str:
     """What the code of the card in `folder/adapter` prints."""
@@ -115,7 +117,7 @@ def test_a_card_holds_names_as_text_and_no_folder(tiny, tmp_path):
     card = (tmp_path / "adapter" / "README.md").read_text(encoding="utf-8")
     assert "/home/me" not in card and str(tiny.folder) not in card
     rendered = MarkdownIt("commonmark", {"html": True}).enable("table").render(card.partition("\n---\n")[2])
-    assert re.findall("<h[12]>(.*)</h", rendered)[1:] == ["Use", "Result", "Data and model", "DPO"]
+    assert re.findall("<h[12]>(.*)</h", rendered)[1:] == SECTIONS
     assert "<script" not in rendered and "javascript:" not in " ".join(re.findall("<[^>]*>", rendered))
     assert rendered.count("<pre>") == 1  # the code
 

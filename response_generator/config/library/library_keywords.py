@@ -63,6 +63,12 @@ def describe_keywords(section: str) -> dict[str, Keyword]:
     return dict(sorted(keywords.items()))
 
 
+def list_own_keywords(section: str) -> set[str]:
+    """The keywords that this program adds to those of the libraries."""
+    of_libraries = set().union(TRANSFORMERS_KEYWORDS, *(read_file()[part] for part in PARTS[section]))
+    return set(describe_keywords(section)) - of_libraries
+
+
 def accepted_json_types(section: str) -> dict[str, list[str]]:
     """Returns `{keyword: JSON types}` of a section. An empty list of types means that any type is accepted."""
     return {key: keyword["types"].split() for key, keyword in describe_keywords(section).items()}

@@ -8,7 +8,6 @@ each dialogue, as the gold replies have; a model with several samples, targets o
 texts.
 """
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -17,6 +16,7 @@ import numpy as np
 
 from response_generator.evaluation.predictions_file import Prediction
 from response_generator.evaluation.statistics.intervals import Jackknifed
+from response_generator.scoring.words import list_tokens
 
 ORDERS = {"distinct_1": 1, "distinct_2": 2}
 
@@ -35,11 +35,11 @@ class Text:
 
     @classmethod
     def of(cls, replies: Sequence[str], n: int) -> "Text":
-        """Tokens are words and punctuation marks in lower case; no n-gram spans two replies."""
+        """Tokens are words, Chinese characters and punctuation marks, in lower case; no n-gram spans two replies."""
         numbers: dict[str | tuple[str, str], int] = {}
         ngrams, lengths = [], []
         for reply in replies:
-            tokens = re.findall(r"\w+|[^\w\s]", reply.lower())
+            tokens = list_tokens(reply.lower())
             found = list(pairwise(tokens)) if n == 2 else tokens
             lengths.append(len(found))
             ngrams.append(np.array([numbers.setdefault(each, len(numbers)) for each in dict.fromkeys(found)], int))

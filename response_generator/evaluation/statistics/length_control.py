@@ -22,6 +22,7 @@ from response_generator.evaluation.statistics.estimates import (
 )
 from response_generator.evaluation.statistics.metric_totals import NO_LABELS, MetricTotals
 from response_generator.evaluation.statistics.training_seeds import widen_estimate
+from response_generator.scoring.words import list_words
 
 Runs = Sequence[list[Prediction]]  # the rows of each training run of a model, in the order of prompts and samples
 
@@ -126,7 +127,7 @@ def measure_prompts(one: list[Prediction], other: list[Prediction]) -> tuple[np.
     def subtract(before: np.ndarray, after: np.ndarray) -> np.ndarray:
         return (after.astype(float) - before).reshape(prompts, -1).mean(1)
 
-    words = subtract(*(np.array([len(row["response"].split()) for row in rows]) for rows in (one, other)))
+    words = subtract(*(np.array([len(list_words(row["response"])) for row in rows]) for rows in (one, other)))
     followed = subtract(*(follows_target(rows) for rows in (one, other)))
     return np.tanh(words / (words.std() or 1.0)), followed
 

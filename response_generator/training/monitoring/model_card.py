@@ -1,4 +1,4 @@
-"""The model card of a trained adapter: its result, its data and settings, and how to load it elsewhere."""
+"""The model card of a trained adapter: what it is for, its result, limits, data and settings, and how to load it."""
 
 import shutil
 from pathlib import Path
@@ -12,6 +12,22 @@ from response_generator.reporting.markdown import Markdown, format_source, forma
 from response_generator.training.training_method import TrainingMethod
 
 SAMPLE_TEXT = "I lost my keys again ."
+INTENDED_USE = (
+    "Replies in dialogues like those that it was trained on: in their language, of their length, with their labels. "
+    "Not for advice, and not for decisions about people. Who reads its replies should know that a model wrote them."
+)
+LIMITS = (
+    "- It can write what is false or hurtful, as its base model can. Nothing filters its replies.\n"
+    "- The figures above are of the training. Whether its replies are better than those of the adapter that it started "
+    "from, an evaluation on dialogues that it was not trained on has to show.\n"
+    "- If a classifier chose its preference pairs, it learned what that classifier likes, errors included."
+)
+LICENSE = (
+    "None is chosen here. The terms of the base model and of the data hold for this adapter too. Whoever publishes it "
+    "writes the license into this section, and as `license` into the head of this file. NOTICE of the program names "
+    "the terms of the models and corpora in its args files; Llama 3.1, for example, asks for a name that begins with "
+    "Llama."
+)
 
 
 def write_model_card(
@@ -46,9 +62,13 @@ def write_model_card(
         f"# Response generator, {method.headline}\n\n"
         f"LoRA adapter, trained from {start}. Prompts are written by the chat template of this folder's tokenizer"
         f"{target}.\n\n"
+        f"## Intended use\n\n{INTENDED_USE}\n\n"
         f"## Use\n\n```python\n{write_usage(folder, arguments)}```\n\n"
         f"## Result\n\n{format_table(figures)}\n![curves of the training run]({picture.name})\n\n"
-        f"## Data and model\n\n{format_table(data)}\n## {method.name}\n\n{format_table(arguments[section])}"
+        f"## Limits\n\n{LIMITS}\n\n"
+        f"## Data and model\n\n{format_table(data)}\n"
+        f"## License\n\n{LICENSE}\n\n"
+        f"## {method.name}\n\n{format_table(arguments[section])}"
     )
     (folder / "README.md").write_text(card, encoding="utf-8")
 
