@@ -148,6 +148,9 @@ class ServerArguments(Section):
     send_seed: bool = False
     """true: send a seed made of `seed` with each prompt, so that a server that keeps it writes the same reply again.
     vLLM without a GPU ends at a seed."""
+    logprobs: bool = True
+    """true: ask for the log-probabilities of gold replies and held-out pairs. vLLM without a GPU ends where it is asked
+    for those under a LoRA adapter beside other requests; set false there, or `concurrency` 1."""
 
 
 class GenerationServerArguments(ServerArguments):

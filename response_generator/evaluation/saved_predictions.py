@@ -123,10 +123,10 @@ class SavedPredictions:
             name: count for name, count in metrics.items() if f"/{SKIPPED_ROWS}" in name or f"/{DROPPED_PAIRS}" in name
         }
 
-    def describe_server(self) -> dict[str, Any]:
-        """What is known of the server that wrote the replies, as in environment.json; empty without one."""
+    def describe_generation(self) -> dict[str, Any]:
+        """What environment.json says of how the replies were written."""
         noted = environment.read_environment(self.folder)
-        return {SERVER: noted[SERVER]} if SERVER in noted else {}
+        return {key: noted[key] for key in ("generation_method", "model", SERVER) if key in noted}
 
     def copy_artifacts(self, folder: Path) -> None:
         """Copies throughput and log-probabilities of pairs into this run's folder."""

@@ -89,7 +89,7 @@ def score_again(args: EvaluateArguments, run: RunFolder, place: Path, dry_run: b
     else:
         run.start()
         source.copy_artifacts(run.path)
-        run.note_environment(source.describe_server())
+        run.note_environment(source.describe_generation())
     tracker = Tracker.start(args.wandb, run.path, run.arguments)
     score_and_report(args, run, generated, settings, source.left_out(), tracker, quality)
 

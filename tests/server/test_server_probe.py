@@ -137,7 +137,7 @@ def test_without_log_probabilities_their_metrics_are_left_out(values, model_serv
     assert not [name for name in metrics if "gold_perplexity" in name or "preference" in name]
     assert all("gold_logp" not in row for row in read_lines(tmp_path / "run" / PREDICTIONS_FILE))
     report = (tmp_path / "run" / "report.html").read_text("utf-8")
-    assert "the perplexity of the gold replies and the reward of held-out pairs are left out" in report
+    assert "There are no log-probabilities of given tokens from the server: the perplexity of the gold" in report
 
 
 def test_the_distance_from_the_model_here_is_noted(values, tmp_path):
@@ -150,3 +150,9 @@ def test_the_distance_from_the_model_here_is_noted(values, tmp_path):
     average, mean, most = map(float, found.groups())
     assert average > 10 and mean <= most < 0.01
     assert noted in (tmp_path / "run" / "report.html").read_text("utf-8")
+
+
+def test_log_probabilities_that_are_not_wanted_are_not_asked_for(values, model_server, tmp_path):
+    assert evaluated_here(change_server(values, logprobs=False), tmp_path / "run") == 0
+    assert read_json(tmp_path / "run" / "environment.json")["server"]["logprobs"] is None
+    assert model_server.asked and not any({"prompt_logprobs", "echo"} & body.keys() for body in model_server.asked)

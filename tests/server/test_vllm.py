@@ -131,13 +131,14 @@ def values(vllm, tmp_path) -> dict:
         "bootstrap_resamples": 100,
         "wandb": {"mode": "disabled"},
         "generation_method": "server",
-        "server": {"url": vllm.url, "model": "sft", "baseline_model": "other", "concurrency": 4},
+        "server": {"url": vllm.url, "model": "sft", "baseline_model": "other", "concurrency": 4, "logprobs": False},
     }
     values["chat_template"]["file"] = str(ROOT / values["chat_template"]["file"])
     return values
 
 
 def test_greedy_replies_are_those_of_this_program_but_for_near_ties(values, vllm, tmp_path):
+    values["server"] |= {"concurrency": 1, "logprobs": True}  # beside other requests it would end
     assert evaluated_here(values, tmp_path / "server") == 0
     assert evaluated_here(values | {"generation_method": "auto", "server": None}, tmp_path / "local") == 0
     there, here = (read_lines(tmp_path / name / PREDICTIONS_FILE) for name in ("server", "local"))
@@ -178,7 +179,7 @@ def test_pairs_are_built(values, vllm, tmp_path):
     pairs |= {
         "adapter": str(SFT),
         "dataset": {"path": str(ROOT / "response_generator/demo/data/dialogues_train.jsonl"), "limit": 4},
-        "server": {"url": vllm.url, "model": "sft", "concurrency": 4},
+        "server": {"url": vllm.url, "model": "sft", "concurrency": 4, "logprobs": False},
         "scoring": {
             name: str(ROOT / model) for name, model in read_args("demo/preference_arg.json")["scoring"].items()
         },

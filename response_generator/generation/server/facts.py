@@ -42,8 +42,8 @@ def describe_server(facts: dict[str, Any]) -> list[str]:
         lines.append(f"Its {facts['local_model']}.")
     if not facts["logprobs"]:
         lines.append(
-            "The server has no log-probabilities of given tokens: the perplexity of the gold replies and the reward of "
-            "held-out pairs are left out."
+            "There are no log-probabilities of given tokens from the server: the perplexity of the gold replies and "
+            "the reward of held-out pairs are left out."
         )
     applied = "; ".join(f"{names}: {found}" for names, found in facts["adapters_applied"].items())
     lines.append(

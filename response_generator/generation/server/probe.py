@@ -108,7 +108,8 @@ def probe_server(
     """
     requests = requests[:PROBE_REQUESTS]
     first = next(iter(models.names.values()))
-    logprobs = find_logprobs(ServedModel(client, first, send_seed=False), requests[0])
+    model = ServedModel(client, first, send_seed=False)
+    logprobs = find_logprobs(model, requests[0]) if server.logprobs else None
     return {
         "logprobs": logprobs,
         "adapters_applied": check_adapters(client, models, requests, params, logprobs),
