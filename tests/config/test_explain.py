@@ -34,7 +34,7 @@ def test_a_key_of_a_library(run):
 
 def test_a_key_that_programs_describe_differently(run):
     text = run("adapter")[1]
-    assert text.count("in the recipes: ") == 3
+    assert text.count("in the recipes: ") == 4
     assert "default: required; fine_tune_dpo.py, python -m response_generator.sft" in text
     assert 'in the recipes: "./checkpoints/adapter" in args/evaluate_arg.json; "runs/demo/dpo/adapter" in' in text
     assert text.count('in the original recipe: "hermeschen1116/response_generator_for_emotion_chat_bot@') == 1
