@@ -121,7 +121,7 @@ def apply_override(values: dict[str, Any], assignment: str) -> None:
     path, equals, text = assignment.partition("=")
     if not equals or not all(path.split(".")):
         raise InputError(f"--set {assignment}: allowed: KEY.PATH=VALUE, for example --set dpo.beta=0.2")
-    if path.split(".")[-1] == EXTENDS_KEY:
+    if EXTENDS_KEY in path.split("."):
         raise InputError(
             f"--set {assignment}: only an args file extends another; write one, and name it as --json_file"
         )

@@ -49,7 +49,7 @@ PRICES = (
     Price("gold_perplexity", "perplexity of the gold replies", "max_gold_perplexity_ratio", may_rise=True),
     Price("fit", "fit to the own dialogue, nats a token", "min_fit_ratio"),
     Price("names_emotion", "names the target", "max_naming_rise", DIFFERENCE, may_rise=True, in_percent=True),
-    Price(CHOSEN_LOGP, "fall of the chosen replies' log-probability, nats", "max_chosen_logp_fall", DIFFERENCE, True),
+    Price(CHOSEN_LOGP, "lost log-probability of chosen replies, nats", "max_chosen_logp_fall", DIFFERENCE, True),
 )
 
 
@@ -116,7 +116,7 @@ class Round:
             value, start = self.adapter[price.metric], self.start[price.metric]
             if price.breaks(value, start, limit):
                 found = format_comparison(price, price.compare(value, start))
-                broken.append(f"{price.title} {found}, limit {format_comparison(price, limit)}")
+                broken.append(f"{price.title} {found}, allowed {format_limit(price, limit)}")
         return broken
 
 
@@ -145,6 +145,10 @@ def format_comparison(price: Price, number: float) -> str:
     if price.form == RATIO:
         return f"×{number:.3f}"  # with two digits, a multiple just beyond a limit would look like the limit
     return f"{number * 100:+.1f} points" if price.in_percent else f"{number:+.2f}"
+
+
+def format_limit(price: Price, limit: float) -> str:
+    return f"{'≤' if price.may_rise else '≥'} {format_comparison(price, limit)}"
 
 
 def list_figures(rounds: Sequence[Round], stop: StopArguments) -> dict[str, Any]:

@@ -50,7 +50,7 @@ def draw_panel(axes: Axes, price: Price, limit: float | None, rounds: Sequence[R
         if number:
             axes.annotate(str(number), place, (6, 6), textcoords="offset points")
     if best_of:
-        label = f"start{best_of.title}, without training"
+        label = f"{best_of.title.strip()} of the start, without training"
         axes.axhline(best_of.accuracy * 100, color=COLORS[2], linestyle="--", linewidth=1.2, label=label)
     low, high = min(costs), max(costs)
     if limit is not None:

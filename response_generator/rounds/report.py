@@ -9,7 +9,16 @@ from response_generator.reporting.blocks import Paragraph, Pictures, Section, Se
 from response_generator.reporting.markdown import escape, escape_cell
 from response_generator.reporting.page import write_page
 from response_generator.reporting.pictures import write_pictures
-from response_generator.rounds.limits import GAIN, PRICES, Round, choose_best, format_comparison, list_figures
+from response_generator.rounds.limits import (
+    GAIN,
+    PRICES,
+    Price,
+    Round,
+    choose_best,
+    format_comparison,
+    format_limit,
+    list_figures,
+)
 from response_generator.rounds.plot import BestOf, draw_rounds
 from response_generator.runs import atomic_files, json_lines
 from response_generator.runs.run_folder import RunFolder, flatten
@@ -74,8 +83,13 @@ def draw_conclusions(args: RoundsArguments, rounds: Sequence[Round], reason: str
     best, best_of = choose_best(rounds, args.stop), find_best_of(rounds[0])
     conclusions = []
     if best:
-        gain, share = format_number(best.gain, True, signed=True), format_number(best.adapter[GAIN], True)
-        conclusions.append(f"Round {best.number} is kept: it follows {share} % of the targets, {gain} points.")
+        start, share = (format_number(figures[GAIN], True) for figures in (best.start, best.adapter))
+        gain = format_difference(best, GAIN)
+        conclusions.append(
+            f"Round {best.number} is kept: it follows {share} % of the targets, the first adapter {start} % ({gain} "
+            f"points)."
+        )
+        conclusions.append("These dialogues have chosen it, which favors it: report on others.")
     else:
         conclusions.append("No round is kept: none follows more targets within the limits. Use the first adapter.")
     if reason:
@@ -84,12 +98,9 @@ def draw_conclusions(args: RoundsArguments, rounds: Sequence[Round], reason: str
         conclusions.append(f"All {args.rounds} rounds were run.")
     else:
         conclusions.append(f"{len(rounds)} of at most {args.rounds} rounds are done; the next one follows.")
-    for each in rounds:
-        for phrase in each.list_broken(args.stop):
-            conclusions.append(f"Round {each.number}: {phrase}.")
     if best_of:
         share = format_number(best_of.accuracy, True)
-        conclusions.append(f"Without training, the first adapter{best_of.title} follows {share} % of the targets.")
+        conclusions.append(f"Without training, the{best_of.title} replies of the first adapter follow {share} %.")
     return conclusions
 
 
@@ -135,11 +146,11 @@ def build_price_table(args: RoundsArguments, rounds: Sequence[Round]) -> Table:
             limit = getattr(args.stop, price.limit)
             cells = [format_price(each, price, limit) if each in known else "" for each in rounds]
             start = format_number(known[0].start[price.metric], price.in_percent)
-            rows.append([price.title, start, *cells, "" if limit is None else format_comparison(price, limit)])
+            rows.append([price.title, start, *cells, "" if limit is None else format_limit(price, limit)])
     return Table({"": rows}, header, style="metrics blocks")
 
 
-def format_price(found: Round, price, limit: float | None) -> str:
+def format_price(found: Round, price: Price, limit: float | None) -> str:
     value, start = found.adapter[price.metric], found.start[price.metric]
     mark = MARK if limit is not None and price.breaks(value, start, limit) else ""
     compared = format_comparison(price, price.compare(value, start))

@@ -158,7 +158,7 @@ def test_an_error_names_the_file_that_wrote_the_value(folder):
     assert all(message.endswith(" (extended by mine.json)") == (message[:4] == "base") for message in errors)
 
 
-@pytest.mark.parametrize("assignment", ["extends=base.json", "extends.a=1"])
+@pytest.mark.parametrize("assignment", ["extends=base.json", "extends.a=1", "dpo_args.extends=base.json"])
 def test_set_does_not_extend(folder, assignment):
     (message,) = refuse(write("a.json"), assignment)
     assert message.startswith(f"--set {assignment}: only an args file extends another")

@@ -104,8 +104,8 @@ def test_the_errors_of_all_programs_are_reported_together():
         ),
         ({"evaluate_args__scoring__fit_model": None}, "stop.min_fit_ratio needs it"),
         (
-            {"evaluate_args__dataset": {"path": "response_generator/demo/data/dialogues_train.jsonl", "offset": 299}},
-            "shares rows with preference_args.dataset, of which the rounds read 0 to 299",
+            {"evaluate_args__dataset": {"path": "response_generator/demo/data/dialogues_train.jsonl", "offset": 179}},
+            "shares rows with preference_args.dataset, of which the rounds read 0 to 179",
         ),
         ({"seed": 2**32 - 1}, "seed: got 4294967295"),
         ({"dpo_args": "args/demo/dpo_arg.json"}, "dpo_args: got 'args/demo/dpo_arg.json' (string); allowed: object"),
@@ -117,7 +117,7 @@ def test_conflicts_of_rounds(changes, words):
 
 
 def test_evaluating_on_the_dialogues_after_those_of_the_rounds_is_fine():
-    data = {"path": "response_generator/demo/data/dialogues_train.jsonl", "offset": 300}
+    data = {"path": "response_generator/demo/data/dialogues_train.jsonl", "offset": 180}
     assert list_errors(evaluate_args__dataset=data) == []
 
 
@@ -125,8 +125,8 @@ def test_the_args_of_each_round():
     stages = build_stages(seed=7, output_dir="out")
     preferences = [stages.build_preferences(number) for number in (1, 2)]
     assert [(each.dataset.offset, each.dataset.limit, each.seed) for each in preferences] == [
-        (0, 150, 7),
-        (150, 150, 8),
+        (0, 60, 7),
+        (60, 60, 8),
     ]
     start = str(ROOT / "response_generator" / "demo" / "sft_adapter")
     first, second = (str(ROOT / "out" / f"round-{number}" / "dpo" / "adapter") for number in (1, 2))
