@@ -27,7 +27,7 @@ SHARES = {
 }
 # Outside of these the pairs get a warning: shares of pairs.
 MIN_CHOSEN_LONGER, MAX_CHOSEN_LONGER = 0.4, 0.6
-MAX_NAMING_LEAD = 0.1
+MAX_NAMING_LEAD, MAX_NAMING_LAG = 0.1, 0.3  # of chosen replies; with a penalty they are behind
 COUNTS = {
     "exact_duplicates": "exact duplicates of an earlier pair",
     "near_duplicates": "near duplicates of an earlier pair",
@@ -76,6 +76,12 @@ def find_warnings(metrics: dict[str, float]) -> Iterator[str]:
             f"chosen replies name their emotion more often than rejected ones (in {chosen:.0%} and {rejected:.0%} of "
             f"the pairs), so DPO also teaches to name it: set reward.naming_penalty where the pairs are built "
             f"(docs/preferences.md, What the pairs teach)"
+        )
+    if rejected - chosen > MAX_NAMING_LAG:
+        yield (
+            f"rejected replies name their emotion in {rejected:.0%} of the pairs, chosen ones in {chosen:.0%}, so DPO "
+            f"teaches to avoid the word more than to show the emotion: lower reward.naming_penalty where the pairs are "
+            f"built (docs/preferences.md, What the pairs teach)"
         )
 
 

@@ -73,6 +73,12 @@ def test_what_the_pairs_also_teach():
         and "reward.naming_penalty" in warning
     )
 
+    avoiding = [make_pair(0, shows, names), make_pair(1, "So many good news today !", names)]
+    (warning,) = (
+        text for title, text in build_rows(describe_pairs(avoiding, [], EMOTION_LABELS)) if title == "warning"
+    )
+    assert "rejected replies name their emotion in 100% of the pairs, chosen ones in 0%" in warning
+
     lengths = [make_pair(0, "No , never .", "No"), make_pair(1, "Well , no .", "No"), make_pair(2, "No", "Well , no .")]
     (warning,) = (text for title, text in build_rows(describe_pairs(lengths, [], EMOTION_LABELS)) if title == "warning")
     assert "the longer one in 67% of the pairs" in warning and "filters.max_length_difference" in warning
