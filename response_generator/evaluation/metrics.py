@@ -88,6 +88,7 @@ METRICS = (
         columns.follows_target_unnamed,
         paired_test=True,
         on_gold=True,
+        phrase="follows target {noun}s without naming them",
         needs=(*NON_NEUTRAL["needs"], "names_emotion"),
         counts_neutral=False,
     ),
