@@ -20,7 +20,7 @@ from response_generator.preferences.windows import cut_windows
 from response_generator.programs import dpo_run, evaluation_run, pair_building_run
 from response_generator.rounds import report
 from response_generator.rounds.kept_adapter import keep_adapter
-from response_generator.rounds.limits import Round, choose_best, find_stop_reason
+from response_generator.rounds.limits import Round, choose_best, describe_limits, find_stop_reason
 from response_generator.runs import batch_rows, distributed
 from response_generator.runs.run_folder import RunFolder, read_json
 from response_generator.training import preparation
@@ -29,6 +29,7 @@ from response_generator.training.cost import device_memory
 
 def run_rounds(stages: Stages, run: RunFolder) -> None:
     """Runs one round after the other until one of them is to be the last, and keeps the best."""
+    console.print(describe_limits(stages.args.stop), soft_wrap=True, markup=False)
     check_later_programs(stages)
     run.start()
     rounds: list[Round] = []
@@ -107,7 +108,8 @@ def preview(stages: Stages) -> None:
     """Shows data and cost of the first round and writes nothing. Where its own pairs and adapter are not there yet, the
     gold replies and the first adapter take their places."""
     preferences, dpo, evaluation = stages.build_preferences(1), stages.build_dpo(1), build_evaluation_of_start(stages)
-    console.print(f"{stages.args.rounds} rounds at most, as follows for the first\n")
+    console.print(f"{stages.args.rounds} rounds at most; the first is shown")
+    console.print(describe_limits(stages.args.stop), soft_wrap=True, markup=False)
     show_program("pairs")
     dialogues, skipped = read_dialogues(preferences.dataset, preferences.label_set)
     pair_building_run.build(preferences, RunFolder.of(preferences), dialogues, skipped, dry_run=True)

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from response_generator.config.rounds.rounds_schema import StopArguments
 from response_generator.constants import ADAPTER, BASELINE
@@ -120,6 +119,13 @@ class Round:
         return broken
 
 
+def describe_limits(stop: StopArguments) -> str:
+    """All limits in one line."""
+    limits = {price: getattr(stop, price.limit) for price in PRICES}
+    known = [f"{price.title} {format_limit(price, limit)}" for price, limit in limits.items() if limit is not None]
+    return f"limits: {'; '.join(known)}" if known else "no limit on the price: the section stop has none"
+
+
 def find_stop_reason(rounds: Sequence[Round], stop: StopArguments) -> str | None:
     """Why the last of the rounds is to be the last one; None where the next may begin."""
     *earlier, last = rounds
@@ -127,7 +133,7 @@ def find_stop_reason(rounds: Sequence[Round], stop: StopArguments) -> str | None
         return f"round {last.number} is beyond the limit: {'; '.join(broken)}"
     best = max([last.start[GAIN], *(each.adapter[GAIN] for each in earlier)])
     rise = last.adapter[GAIN] - best
-    if stop.min_gain is not None and rise <= stop.min_gain:
+    if rise <= stop.min_gain:
         return (
             f"round {last.number} brings no gain: it follows {last.adapter[GAIN]:.1%} of the targets, the best before "
             f"it {best:.1%}"
@@ -151,12 +157,7 @@ def format_limit(price: Price, limit: float) -> str:
     return f"{'≤' if price.may_rise else '≥'} {format_comparison(price, limit)}"
 
 
-def list_figures(rounds: Sequence[Round], stop: StopArguments) -> dict[str, Any]:
-    """`{"round-1/metric": value}`, for metrics.json."""
-    figures: dict[str, Any] = {}
-    for each in rounds:
-        figures |= {f"round-{each.number}/{name}": value for name, value in each.adapter.items()}
-        figures |= {f"round-{each.number}/start/{name}": value for name, value in each.start.items()}
-        figures |= {f"round-{each.number}/gain": each.gain}
-        figures |= {f"round-{each.number}/limits_broken": len(each.list_broken(stop))}
-    return figures
+def list_figures(found: Round, stop: StopArguments) -> dict[str, float]:
+    """Its gain, how many limits it is beyond, and its figures beside those of the start; none depends on the time."""
+    figures = {"gain": found.gain, "limits_broken": len(found.list_broken(stop))} | found.adapter
+    return figures | {f"start/{name}": value for name, value in found.start.items()}

@@ -42,7 +42,9 @@ def write_report(args: RoundsArguments, run: RunFolder, rounds: Sequence[Round],
     Args:
         reason: why no other round follows; None: they are all done, or the next one follows.
     """
-    json_lines.write_jsonl(run.path / LOG_FILE, [{"round": each.number} | each.evaluation for each in rounds])
+    json_lines.write_jsonl(
+        run.path / LOG_FILE, [{"round": each.number} | list_figures(each, args.stop) for each in rounds]
+    )
     best_of = find_best_of(rounds[0])
     pictures = write_pictures([draw_rounds(args.stop, rounds, best_of)], run.path)
     first, *others = draw_conclusions(args, rounds, reason)
@@ -67,7 +69,9 @@ def write_results(args: RoundsArguments, run: RunFolder, rounds: Sequence[Round]
     """Writes everything; metrics.json, which marks the run as finished, comes last."""
     write_report(args, run, rounds, reason)
     best, best_of = choose_best(rounds, args.stop), find_best_of(rounds[0])
-    metrics = {"rounds": len(rounds), "best_round": best.number if best else 0} | list_figures(rounds, args.stop)
+    metrics = {"rounds": len(rounds), "best_round": best.number if best else 0}
+    for each in rounds:
+        metrics |= {f"round-{each.number}/{name}": value for name, value in list_figures(each, args.stop).items()}
     metrics |= {f"{BASELINE}{best_of.title}/{GAIN}": best_of.accuracy} if best_of else {}
     run.write_json("metrics.json", metrics)
     console = open_console()

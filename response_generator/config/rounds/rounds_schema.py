@@ -21,14 +21,14 @@ class StopArguments(Section):
     is not kept.
     """
 
-    min_gain: float | None = Field(default=0.0, ge=-1, le=1)
+    min_gain: float = Field(default=0.0, ge=-1, le=1)
     """The rounds end when the share of followed targets is not more than this above that of every adapter before, such
-    as 0.01 for one point; null: this ends nothing."""
-    max_token_ratio: float | None = Field(default=1.1, gt=0, le=MAX_NUMBER)
+    as 0.01 for one point; -1: this ends nothing."""
+    max_token_ratio: float | None = Field(default=None, gt=0, le=MAX_NUMBER)
     """Greatest tokens per reply, as a multiple; null: any."""
-    min_distinct_2_ratio: float | None = Field(default=0.95, gt=0, le=MAX_NUMBER)
+    min_distinct_2_ratio: float | None = Field(default=None, gt=0, le=MAX_NUMBER)
     """Least distinct-2 of the replies, as a multiple; null: any."""
-    max_gold_perplexity_ratio: float | None = Field(default=1.15, gt=0, le=MAX_NUMBER)
+    max_gold_perplexity_ratio: float | None = Field(default=None, gt=0, le=MAX_NUMBER)
     """Greatest perplexity of the gold replies, as a multiple; null: any."""
     min_fit_ratio: float | None = Field(default=None, gt=0, le=MAX_NUMBER)
     """Least fit of the replies to their own dialogues, as a multiple. Needs `evaluate_args.scoring.fit_model`. null:
