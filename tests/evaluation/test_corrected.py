@@ -104,7 +104,7 @@ def test_targets_that_cannot_be_corrected_are_left_out_and_named():
     found = compare(EMOTION_LABELS, **rows)
     assert found.uncorrected == ["fear"]
     assert found.flatten()["uncorrected_targets"] == 1
-    assert "… without the classifier's errors, of other targets than fear | " in report.format_summary(found, {})
+    assert "… without the classifier's errors, of other targets than fear | " in report.format_summary(found, {}, [])
     assert "the same errors on generated replies" in table.describe_cells(found)
 
 

@@ -161,7 +161,7 @@ def test_the_exact_interval_of_a_recall_counts_all_dialogues():
 
 
 def test_the_report_says_how_many_dialogues_and_replies_there_are(found):
-    assert "; 42 prompts with 14 replies each, for all 7 emotions." in report.format_summary(found, {})
+    assert "; 42 prompts with 14 replies each, for all 7 emotions." in report.format_summary(found, {}, [])
     metrics = found.flatten()
     assert (metrics["prompts"], metrics["samples_per_prompt"], metrics["replies"]) == (42, 2, 588)
 

@@ -24,15 +24,22 @@ def library_calls() -> list[tuple[str, str, list, set[str]]]:
     found = []
     for file in [*sorted((ROOT / "response_generator").rglob("*.py")), *ROOT.glob("*.py")]:
         tree = ast.parse(file.read_text(encoding="utf-8"))
-        imported = {}
+        imported, own = {}, set()
         for node in ast.walk(tree):
             if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in LIBRARIES:
                 module = importlib.import_module(node.module)
                 imported |= {name.name: getattr(module, name.name) for name in node.names}
+            elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("response_generator"):
+                own |= {name.name for name in node.names}
         for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
             keywords = {keyword.arg for keyword in call.keywords if keyword.arg}
             callables = called(call.func, imported)
-            if keywords and callables and ast.unparse(call.func) not in ("self.tracker.log", "run.log"):  # wandb's
+            if (
+                keywords
+                and callables
+                and ast.unparse(call.func).partition(".")[0] not in own
+                and ast.unparse(call.func) not in ("self.tracker.log", "run.log")
+            ):  # wandb's
                 found.append((f"{file.name}:{call.lineno}", ast.unparse(call.func), callables, keywords))
     return found
 

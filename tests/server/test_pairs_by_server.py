@@ -27,7 +27,7 @@ def test_pairs_come_from_candidates_of_the_server(tiny, model_server, tmp_path):
 
 def test_candidates_that_were_not_scored_are_not_asked_for_again(tiny, model_server, tmp_path, monkeypatch, capsys):
     """The run is stopped while the first candidates are scored: the server has written them."""
-    values = pairs_by_server(tiny, tmp_path, model_server.url, max_attempts=1)
+    values = pairs_by_server(tiny, tmp_path, model_server.url, max_attempts=1, filters={})  # replies are random
     with monkeypatch.context() as patch:
 
         def stop(*_) -> None:
