@@ -13,7 +13,7 @@ from response_generator.config.rounds.stages import Stages
 from response_generator.config.schema import EvaluateArguments
 from response_generator.config.section import Section
 from response_generator.config.training_schema import DPOArguments
-from response_generator.data.datasets import Dialogue, Pair, make_content
+from response_generator.data.datasets import Dialogue, Pair, get_text, make_content
 from response_generator.data.reading import read_datasets, read_dialogues
 from response_generator.evaluation import pipeline
 from response_generator.preferences.windows import cut_windows
@@ -145,6 +145,8 @@ def pair_gold_replies(stages: Stages) -> list[Pair]:
 
 
 def pair_replies(prompt: Dialogue, other: Dialogue) -> Pair:
-    target = prompt.target_emotion
-    chosen, rejected = (make_content(target, each.gold_response) for each in (prompt, other))
+    target, gold = prompt.target_emotion, prompt.gold_response
+    # TRL drops pairs of equal replies; a single prompt has no other one.
+    other_text = other.gold_response if other.gold_response != gold else get_text(prompt.history[-1]["content"])
+    chosen, rejected = make_content(target, gold), make_content(target, other_text)
     return Pair(prompt.index, prompt.history, chosen, rejected, None, None)
