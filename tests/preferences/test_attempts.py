@@ -8,7 +8,9 @@ from tiny_models import EMOTION_LABELS
 from response_generator.config.dataset_schema import FilterArguments
 from response_generator.config.scoring_schema import RewardArguments
 from response_generator.data.datasets import Dialogue
-from response_generator.preferences.attempts import Attempt, find_early_failure, score_attempt, select_pairs
+from response_generator.preferences.attempts import Attempt
+from response_generator.preferences.candidate_scorer import find_early_failure, score_attempt
+from response_generator.preferences.pair_selection import select_pairs
 from response_generator.scoring.classifiers import LabelProbs
 from response_generator.scoring.reward import read_penalized_words
 
