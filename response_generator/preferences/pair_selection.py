@@ -11,6 +11,7 @@ from response_generator.preferences.filters import find_failed_filter
 
 SAME_REPLIES = "all replies are the same"
 NO_GOOD_AND_BAD_REPLY = "no pair of a good and a bad reply"
+GOOD_AND_BAD = ("best_random_failing", "diverse")  # selections that need a reply of each kind
 # Filters that look at the score of rejected. A reply that passes all others beside itself may be chosen.
 FILTERS_OF_REJECTED = ("min_margin", "max_rejected_score")
 
@@ -118,4 +119,4 @@ def find_failure(dialogue: Dialogue, attempt: Attempt, args: PreferenceDataArgum
     """Why an attempt has no pair: the filter that its best and worst candidate do not pass, or what else is missing."""
     best, worst = find_best_and_worst(attempt)
     failed = find_failed_filter(to_pair(dialogue, best, worst), args.filters, args.label_set)
-    return failed or (SAME_REPLIES if best.text == worst.text else NO_GOOD_AND_BAD_REPLY)
+    return failed or (NO_GOOD_AND_BAD_REPLY if args.pair_selection in GOOD_AND_BAD else SAME_REPLIES)
