@@ -124,3 +124,11 @@ def test_of_equally_diverse_replies_the_rewards_decide():
     attempt = score_attempt(PROMPT, list(labels), labels, args, {})
     (pair,) = select_pairs(PROMPT, attempt, args)
     assert (pair.chosen["dialog"], pair.rejected["dialog"]) == ("Great !", "Leave .")
+
+
+def test_a_reply_above_the_threshold_needs_no_emotion():
+    labels = {"Leave .": label(0.3), "Oh no .": label(0.4, clean=0.1)}
+    for filters, pairs in (({"min_chosen_score": 5.0}, [("Leave .", "Oh no .")]), ({}, [])):
+        args = Args("diverse", **filters)
+        args.reward = args.reward.model_copy(update={"gibberish_weight": 1.0})  # 9, and 0.9 - 2 for noise
+        assert find_pairs(list(labels), args, labels) == pairs
