@@ -223,7 +223,7 @@ def test_options_all_pairs_gold_and_windows(building, tiny, tmp_path):
     assert max([row["index"] for row in rows].count(index) for index in range(len(replies))) == 2
 
 
-def test_a_finished_run_and_a_dry_run(built, building, tmp_path, capsys):
+def test_a_finished_run_and_a_dry_run(built, building, tiny, tmp_path, capsys):
     assert run_here(preferences.main, building | {"output_dir": str(built[0])}, tmp_path) == 0
     out = capsys.readouterr().out
     assert "is finished and is kept: see preferences.jsonl" in out and "push_to_hub" not in out
@@ -235,6 +235,11 @@ def test_a_finished_run_and_a_dry_run(built, building, tmp_path, capsys):
     assert run_here(preferences.main, building | {"output_dir": str(tmp_path / "dry")}, tmp_path, "--dry_run") == 0
     said = " ".join(capsys.readouterr().out.split())
     assert "72 candidates of up to 8 new tokens if every first attempt gives a pair, at most 360" in said
+    assert "dialogues" not in said
+    fit = {"scoring": building["scoring"] | {"fit_model": tiny.base}, "reward": {"fit_weight": 2.0}}
+    values = building | fit | {"output_dir": str(tmp_path / "dry")}
+    assert run_here(preferences.main, values, tmp_path, "--dry_run") == 0
+    assert "may still pass the filters: each is read in 8 dialogues" in " ".join(capsys.readouterr().out.split())
     assert not (tmp_path / "dry").exists()
 
 
