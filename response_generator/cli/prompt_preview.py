@@ -3,6 +3,7 @@
 import math
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.text import Text
@@ -39,7 +40,7 @@ def show_evaluation(args: EvaluateArguments, prepared: PreparedEvaluation) -> No
     if BASELINE in prepared.adapters:
         console.print(describe_power(dialogues, targets * args.samples_per_prompt))
     show_template_warnings(prepared.formatter)
-    show_shared_classifier(args)
+    show_shared_models(args)
     if prepared.held_out:
         show_counts("heldout_pairs", prepared.held_out, prepared.formatter)
 
@@ -68,6 +69,11 @@ def show_building(args: PreferenceDataArguments, prepared: PreparedBuilding) -> 
         f"{once} candidates of up to {prepared.generation_config.max_new_tokens} new tokens if every first attempt "
         f"gives a pair, at most {once * args.max_attempts}"
     )
+    if args.scoring.fit_model is not None:
+        console.print(
+            f"the fit of candidates that may still pass the filters: each is read in {1 + args.scoring.fit_dialogues} "
+            f"dialogues"
+        )
     show_template_warnings(prepared.formatter)
 
 
@@ -85,22 +91,25 @@ def show_prompts(requests: list[GenerationRequest], formatter: ChatFormatter) ->
     console.print(f"prompts {len(requests)}, tokens: median {np.median(lengths):.0f}, max {max(lengths)}")
 
 
-def show_shared_classifier(args: EvaluateArguments) -> None:
-    """Warns when the evaluation's emotion classifier also chose the pairs that the adapter was trained on."""
-    if args.scoring.emotion_model and find_pair_classifier(args.adapter) == args.scoring.emotion_model:
-        show_warning(
-            f"warning: scoring.emotion_model {args.scoring.emotion_model} also chose the pairs that the adapter "
-            f"was trained on, so its labels favor the adapter; evaluate with another classifier"
-        )
+def show_shared_models(args: EvaluateArguments) -> None:
+    """Warns when a model of the evaluation also chose the pairs that the adapter was trained on."""
+    scoring = find_pair_scoring(args.adapter)
+    for key, effect in (("emotion_model", "its labels favor"), ("fit_model", "the fit favors")):
+        name = getattr(args.scoring, key)
+        if name is not None and scoring.get(key) == name:
+            show_warning(
+                f"warning: scoring.{key} {name} also chose the pairs that the adapter was trained on, so {effect} the "
+                f"adapter; evaluate with another {'classifier' if key == 'emotion_model' else 'model'}"
+            )
 
 
-def find_pair_classifier(adapter: str) -> str | None:
-    """Follows the run folders on this machine, from the adapter to the pairs to their classifier.
+def find_pair_scoring(adapter: str) -> dict[str, Any]:
+    """Follows the run folders on this machine, from the adapter to the pairs to the models that scored them.
 
     Returns:
-        `scoring.emotion_model` of the run that built the pairs; None where one of these runs is not known.
+        The section `scoring` of the run that built the pairs; {} where one of these runs is not known.
     """
     pairs = read_json(Path(adapter).parent / "args.json").get("dataset", {}).get("path") if is_local(adapter) else None
     if pairs is None or not is_local(pairs):
-        return None
-    return read_json(Path(pairs).parent / "args.json").get("scoring", {}).get("emotion_model")
+        return {}
+    return read_json(Path(pairs).parent / "args.json").get("scoring") or {}

@@ -7,7 +7,7 @@ from pydantic import Field
 from response_generator.config.dataset_schema import FilterArguments, FilteredPairDatasetArguments
 from response_generator.config.library.key_rule import MAX_COUNT, MAX_SAMPLES_PER_PROMPT
 from response_generator.config.schema import GenerationArguments, HubArguments, LabelArguments
-from response_generator.config.scoring_schema import RewardArguments, ScoringArguments
+from response_generator.config.scoring_schema import FitScoringArguments, RewardArguments, ScoringArguments
 from response_generator.config.section import AdapterName, LocalPath
 
 
@@ -27,14 +27,18 @@ class PreferenceDataArguments(GenerationArguments):
     """Replies sampled for a prompt in one attempt."""
     max_attempts: int = Field(default=30, ge=1, le=MAX_SAMPLES_PER_PROMPT)
     """How often a prompt is tried until it has a pair that passes the filters."""
+    scoring: FitScoringArguments = FitScoringArguments()
+    """The emotion classifier, the gibberish classifier and the language model that the reward is made of."""
     reward: RewardArguments = RewardArguments()
     """The score of a reply."""
     filters: FilterArguments = FilterArguments()
     """Filters that a pair has to pass, or else the prompt is tried again; `drop_duplicates` and `max_pairs_per_prompt`
     apply to the finished data."""
-    pair_selection: Literal["best_worst", "best_passing", "all"] = "best_worst"
+    pair_selection: Literal["best_worst", "best_passing", "all", "best_random_failing", "diverse"] = "best_worst"
     """`best_worst`: the best and the worst candidate of an attempt; `all`: every two candidates that pass the filters;
-    `best_passing`: of these the two with the greatest margin, so that a strict filter costs fewer attempts."""
+    `best_passing`: of these the two with the greatest margin, so that a strict filter costs fewer attempts.
+    `best_random_failing`: the best that passes the filters of chosen, and a random one without the target emotion.
+    `diverse`: the most diverse of the good ones, and the least diverse of the others (DivPO)."""
     gold_as_chosen: bool = False
     """true: the dialogue's own reply is the chosen one, whatever the candidates' scores."""
     push_to_hub: HubArguments | None = None

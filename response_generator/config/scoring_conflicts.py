@@ -29,6 +29,8 @@ def find_scoring_conflicts(model: type[Section], values: dict[str, Any]) -> Iter
     if model is PreferenceDataArguments and isinstance(values.get("reward", {}), dict):
         yield from find_weight_conflicts(values.get("reward", {}), scoring or {})
         yield from find_penalty_conflicts(values.get("reward", {}), values.get("labels"))
+        yield from find_fit_conflicts(values.get("reward", {}), scoring or {})
+        yield from find_selection_conflicts(values, scoring or {})
     # Without the section, training and describing read the labels that the pairs have.
     if scoring is not None or model is PreferenceDataArguments:
         for path, filters in list_filters(values):
@@ -126,6 +128,27 @@ def find_penalty_conflicts(reward: dict[str, Any], labels: Any, prefix: str = ""
         yield f"{prefix}reward.emotion_words: got {words!r}, but naming_penalty is 0; set it, or remove the words"
 
 
+def find_fit_conflicts(reward: dict[str, Any], scoring: dict[str, Any]) -> Iterator[str]:
+    weight, model = reward.get("fit_weight", 0), scoring.get("fit_model")
+    if weight and model is None:
+        yield f"scoring.fit_model: missing; reward.fit_weight is {weight}; name a model, or set the weight to 0"
+    if model is not None and not weight:
+        yield f"scoring.fit_model: got {model!r}, but reward.fit_weight is 0; set it, or remove the model"
+
+
+def find_selection_conflicts(values: dict[str, Any], scoring: dict[str, Any]) -> Iterator[str]:
+    selection, filters = values.get("pair_selection"), values.get("filters", {})
+    if scoring.get("emotion_model") is not None:
+        return
+    if selection == "best_random_failing":
+        yield f'scoring.emotion_model: missing; pair_selection "{selection}" needs it; name a classifier'
+    if selection == "diverse" and isinstance(filters, dict) and filters.get("min_chosen_score") is None:
+        yield (
+            f'pair_selection: "{selection}" needs to know which replies are good; set filters.min_chosen_score, or '
+            f"name a classifier as scoring.emotion_model"
+        )
+
+
 def find_missing_classifiers(path: str, filters: dict[str, Any], scoring: dict[str, Any]) -> Iterator[str]:
     for key, classifier in FILTERS.items():
         if filters.get(key) and scoring.get(classifier) is None:
@@ -148,6 +171,9 @@ def find_best_of_conflicts(best_of: dict[str, Any], values: dict[str, Any]) -> I
     elif best_of["choose_by"] == BY_REWARD:
         yield from find_weight_conflicts(best_of.get("reward", {}), choosing, "best_of.")
         yield from find_penalty_conflicts(best_of.get("reward", {}), labels, "best_of.")
+        if best_of.get("reward", {}).get("fit_weight"):
+            weight = best_of["reward"]["fit_weight"]
+            yield f"best_of.reward.fit_weight: got {weight}; the best reply is chosen without its fit; remove the key"
     if isinstance(values.get("scoring", {}), dict):
         yield from find_shared_classifiers(values.get("scoring", {}), choosing)
 

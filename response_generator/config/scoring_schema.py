@@ -34,7 +34,17 @@ class ScoringArguments(Section):
     predictions.jsonl keeps the text as it was generated."""
 
 
-class EvaluationScoringArguments(ScoringArguments):
+class FitScoringArguments(ScoringArguments):
+    """What also measures how well replies fit their dialogues."""
+
+    fit_model: LanguageModelName | None = None
+    """evaluate.py and building pairs: causal language model (hub id or folder) that tells how well a reply fits its own
+    dialogue; null: none. Pairs need it for `reward.fit_weight`."""
+    fit_dialogues: int = Field(default=7, ge=1, le=MAX_FIT_DIALOGUES)
+    """Other dialogues with the same target in which `fit_model` also tries a reply. They are drawn with `seed`."""
+
+
+class EvaluationScoringArguments(FitScoringArguments):
     """What evaluate.py also measures of the replies."""
 
     second_emotion_model: ClassifierName | None = None
@@ -45,19 +55,13 @@ class EvaluationScoringArguments(ScoringArguments):
     emotion_words: LocalPath | None = None
     """evaluate.py: JSON file of the words that name each of `labels` but the neutral one, an object `{label: [word or
     phrase, …]}`; null: the program's own, `response_generator/scoring/emotion_words.json`, for the seven emotions."""
-    fit_model: LanguageModelName | None = None
-    """evaluate.py: causal language model (hub id or folder) that tells how well a reply fits its own dialogue; null:
-    none."""
-    fit_dialogues: int = Field(default=7, ge=1, le=MAX_FIT_DIALOGUES)
-    """evaluate.py: other dialogues with the same target in which `fit_model` also tries a reply. They are drawn with
-    `seed`."""
 
 
 class RewardArguments(Section):
-    """The reward of a reply: emotion_weight x emotion + length_weight x length + gibberish_weight x gibberish + bias,
-    less naming_penalty if the reply names its emotion.
+    """The reward of a reply: emotion_weight x emotion + length_weight x length + gibberish_weight x gibberish + bias
+    + fit_weight x fit, less naming_penalty if the reply names its emotion.
 
-    The defaults are those of the original recipe's code, which has no such penalty.
+    The defaults are those of the original recipe's code, which has neither fit nor penalty.
     """
 
     emotion_weight: float = Field(default=0.4, ge=-MAX_NUMBER, le=MAX_NUMBER)
@@ -73,6 +77,9 @@ class RewardArguments(Section):
     one."""
     emotion_words: LocalPath | None = None
     """JSON file of these words, as in `scoring.emotion_words` of evaluate.py; null: the program's own."""
+    fit_weight: float = Field(default=0.0, ge=0, le=MAX_NUMBER)
+    """Weight of the reply's fit to its dialogue, in nats a token, which `scoring.fit_model` measures. Only where pairs
+    are built, not in `best_of`."""
     confidence_scale: float = Field(default=10.0, ge=-MAX_NUMBER, le=MAX_NUMBER)
     """What a classifier's confidence is multiplied by."""
     mild_gibberish_scale: float = Field(default=0.5, ge=-MAX_NUMBER, le=MAX_NUMBER)

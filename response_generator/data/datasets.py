@@ -9,6 +9,7 @@ from typing import Any
 from response_generator.labels import Labels
 
 LABEL_COLUMNS = ("chosen_emotion", "chosen_gibberish_label", "chosen_gibberish_score")
+FIT_COLUMNS = ("chosen_fit", "rejected_fit")
 MARKED_REPLY = re.compile(r"\s*\[EMOTION\]\s*(?P<emotion>.*?)\s*\[/EMOTION\]\s*(?P<dialog>.*)", re.DOTALL)
 
 # A message's content is {"emotion", "dialog"} or, in preference data and without labels, a plain string.
@@ -66,6 +67,8 @@ class Pair:
     rejected_score: float | None
     chosen_labels: ReplyLabels | None = None
     has_shared_start: bool = False  # the prompt was taken from the beginning of both completions
+    chosen_fit: float | None = None  # to the dialogue, of pairs that were built with it
+    rejected_fit: float | None = None
 
     @property
     def margin(self) -> float | None:
@@ -110,7 +113,9 @@ def parse_pair(index: int, row: dict, labels: Labels) -> Pair:
             raise BadRow(f"prompt ends with {prompt[-1]['role']}; its last turn must be the user's")
         chosen, rejected = parse_completion(chosen, "chosen", labels), parse_completion(rejected, "rejected", labels)
     scores = parse_score(row, "chosen_score"), parse_score(row, "rejected_score")
-    return Pair(index, prompt, chosen, rejected, *scores, parse_labels(row, labels), row.get("has_shared_start", False))
+    fits = [parse_score(row, name) for name in FIT_COLUMNS]
+    is_shared = row.get("has_shared_start", False)
+    return Pair(index, prompt, chosen, rejected, *scores, parse_labels(row, labels), is_shared, *fits)
 
 
 def parse_completion(messages: Any, name: str, labels: Labels) -> Content:

@@ -12,6 +12,7 @@ from response_generator.config.dataset_schema import (
     PairDatasetArguments,
 )
 from response_generator.data.datasets import (
+    FIT_COLUMNS,
     LABEL_COLUMNS,
     BadRow,
     Dialogue,
@@ -47,7 +48,7 @@ class RowForm:
 
 
 SCORE_COLUMNS = ("chosen_score", "rejected_score")
-PAIRS = RowForm((*MESSAGE_COLUMNS, *SCORE_COLUMNS, *LABEL_COLUMNS), normalize_pair, parse_pair)
+PAIRS = RowForm((*MESSAGE_COLUMNS, *SCORE_COLUMNS, *LABEL_COLUMNS, *FIT_COLUMNS), normalize_pair, parse_pair)
 DIALOGUES = RowForm(("prompt",), normalize_dialogue, parse_dialogue)
 TURNS = RowForm(("prompt",), normalize_dialogue, parse_turns)  # of a dialogue
 TEXTS = RowForm(TEXT_COLUMNS, normalize_text, parse_text)

@@ -69,7 +69,8 @@ def run_scorer(
     if key == "fit_model":
         histories = {row["index"]: row["history"] for row in everything}
         replies = [fit.Reply(row["index"], row.get("target_emotion"), row["response"]) for row in everything]
-        return fit.measure_fit(scoring, seed, histories, replies)
+        asked = {(reply.index, reply.target) for reply in replies}
+        return fit.FitMeter(scoring, seed, histories, asked).measure(replies, "fit")
     texts = [[row["response"]] for row in everything]
     if key == "emotion_model":
         texts[: len(rows)] = [list_starts(row["response"]) for row in rows]

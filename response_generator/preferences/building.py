@@ -84,7 +84,7 @@ class CandidateSampler:
         )
         self.run.note_environment({"generation_method": self.method})
         self.contexts.enter_context(fast_cpu_inference(self.model))
-        self.scorer = CandidateScorer(self.args)
+        self.scorer = CandidateScorer(self.args, self.prepared.prompts)
 
     def measure_limit(self) -> BatchLimit:
         self.load()

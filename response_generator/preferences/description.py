@@ -1,5 +1,5 @@
-"""Describes preference pairs in numbers: margins, scores, lengths, cut-off replies, duplicates, target emotions and
-replies that name them."""
+"""Describes preference pairs in numbers: margins, scores, fit, lengths, cut-off replies, duplicates, target emotions
+and replies that name them."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -29,6 +29,7 @@ def describe_pairs(pairs: Sequence[Pair], required_markers: Sequence[str], label
         metrics["margin/share_not_positive"] = float(np.mean(margins <= 0))
         metrics |= summarize("chosen_score", [pair.chosen_score for pair in pairs if pair.margin is not None])
         metrics |= summarize("rejected_score", [pair.rejected_score for pair in pairs if pair.margin is not None])
+    metrics |= describe_fit(pairs)
     metrics |= summarize("chosen_characters", [len(text) for text in chosen])
     metrics |= summarize("rejected_characters", [len(text) for text in rejected])
     metrics["chosen_cut_off"] = float(np.mean([not ends_with_punctuation(text) for text in chosen]))
@@ -88,6 +89,16 @@ def describe_length_bias(pairs: Sequence[Pair]) -> dict[str, float]:
     if len(margins) > 1 and np.std(margins) > 0 and np.std(leads) > 0:
         metrics["margin_length_correlation"] = float(np.corrcoef(margins, leads)[0, 1])
     return metrics
+
+
+def describe_fit(pairs: Sequence[Pair]) -> dict[str, float]:
+    """The fit of both replies to their dialogue, of the pairs that have it; nothing where none has."""
+    fits = [(pair.chosen_fit, pair.rejected_fit) for pair in pairs]
+    fits = [each for each in fits if None not in each]
+    if not fits:
+        return {}
+    chosen, rejected = zip(*fits, strict=True)
+    return summarize("chosen_fit", chosen) | summarize("rejected_fit", rejected)
 
 
 def describe_naming(pairs: Sequence[Pair], labels: Labels) -> dict[str, float]:

@@ -14,6 +14,8 @@ SUMMARIES = {
     "margin": "chosen_score - rejected_score",
     "chosen_score": "chosen_score",
     "rejected_score": "rejected_score",
+    "chosen_fit": "fit of chosen to the dialogue (nats a token)",
+    "rejected_fit": "fit of rejected to the dialogue (nats a token)",
     "chosen_characters": "characters of chosen",
     "rejected_characters": "characters of rejected",
 }

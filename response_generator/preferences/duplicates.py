@@ -55,11 +55,11 @@ def count_word_sequences(texts: Sequence[str]) -> csr_matrix:
     return CountVectorizer(analyzer=list_word_sequences, binary=True).fit_transform(texts)
 
 
-def list_word_sequences(text: str) -> list[tuple[str, ...]]:
-    """All sequences of WORDS_PER_SEQUENCE words, in lower case; for a shorter text the text itself."""
+def list_word_sequences(text: str, length: int = WORDS_PER_SEQUENCE) -> list[tuple[str, ...]]:
+    """All sequences of `length` words, in lower case; for a shorter text the text itself."""
     words = list_words(text.lower())
-    count = max(1, len(words) - WORDS_PER_SEQUENCE + 1)
-    return [tuple(words[start : start + WORDS_PER_SEQUENCE]) for start in range(count)]
+    count = max(1, len(words) - length + 1)
+    return [tuple(words[start : start + length]) for start in range(count)]
 
 
 def are_similar(part: csr_matrix, one: int, other: int) -> bool:

@@ -1,4 +1,4 @@
-"""What is known before a base model is loaded: classifiers, adapter, tokenizer, sampling settings and prompts."""
+"""What is known before a base model is loaded: models that score, adapter, tokenizer, sampling settings and prompts."""
 
 from dataclasses import dataclass, replace
 
@@ -17,7 +17,7 @@ from response_generator.modeling import inference, loading
 from response_generator.modeling.adapter_file import AdapterFile
 from response_generator.modeling.base_config import check_loading
 from response_generator.modeling.tokenizer import load_tokenizer
-from response_generator.scoring import classifiers
+from response_generator.scoring import classifiers, fit
 
 
 @dataclass(frozen=True)
@@ -30,9 +30,13 @@ class PreparedBuilding:
     generation_config: GenerationConfig
     requests: list[GenerationRequest]
 
+    @property
+    def prompts(self) -> list[Dialogue]:
+        return [request.dialogue for request in self.requests]
+
 
 def prepare_building(args: PreferenceDataArguments, prompts: list[Dialogue]) -> PreparedBuilding:
-    """Checks classifiers, adapter, tokenizer, template and sampling settings, and tokenizes the prompts.
+    """Checks the models that score, adapter, tokenizer, template and sampling settings, and tokenizes the prompts.
 
     Raises:
         InputError: with what is wrong.
@@ -40,6 +44,8 @@ def prepare_building(args: PreferenceDataArguments, prompts: list[Dialogue]) -> 
     classifiers.check_classifiers(args.scoring, args.label_set)
     if args.scoring.gibberish_model is not None:
         check_gibberish_labels(args.scoring, args.filters)
+    if args.scoring.fit_model is not None:
+        fit.check_fit_model(args.scoring, {prompt.index: prompt.history for prompt in prompts})
     check_loading(args)
     adapter = loading.find_adapter(ADAPTER, args.adapter, args)
     tokenizer = load_tokenizer(args, adapter)

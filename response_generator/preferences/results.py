@@ -86,6 +86,8 @@ def to_record(pair: Pair, outcome: Outcome) -> dict[str, Any]:
             f"{side}_gibberish_label": candidate.gibberish_label,
             f"{side}_gibberish_score": candidate.gibberish_score,
         }
+        if candidate.fit is not None:
+            row[f"{side}_fit"] = candidate.fit
     return row
 
 
@@ -138,10 +140,12 @@ def format_card(args: PreferenceDataArguments, rows: Rows) -> str:
         "prompts": Markdown(f"{format_source(args.dataset.path)}, split {format_value(args.dataset.split)}"),
         "model": Markdown(f"{format_source(args.base_model)} with the adapter {format_source(args.adapter)}"),
         **{f"{kind} classifier": format_source(name) for kind, name in classifiers.items() if name is not None},
+        **({"model for the fit": format_source(args.scoring.fit_model)} if args.scoring.fit_model else {}),
         "candidates per attempt": args.candidates,
         "attempts at most": args.max_attempts,
         "generation": args.generation,
         "reward": args.reward.model_dump(),
+        "pair selection": args.pair_selection,
         "filters": args.filters.model_dump(exclude_none=True),
         "seed": args.seed,
     }
@@ -149,9 +153,10 @@ def format_card(args: PreferenceDataArguments, rows: Rows) -> str:
         "---\nconfigs:\n- config_name: default\n  data_files: preferences.jsonl\ntags: [dpo, preference, trl]\n---\n"
         "# Preference pairs of a response generator\n\n"
         "Both replies of a pair were sampled from the model named below for the same prompt. The scores are rewards "
-        "made of the labels of the classifiers and the length; they are not meant as input of training. A model "
-        "that is trained on these pairs should be evaluated with another emotion classifier. The terms of the prompts' "
-        "data and of the model hold for the pairs too; whoever publishes them names a license here.\n\n"
+        "made of the labels of the classifiers, the length and the other parts of the reward below; they are not meant "
+        "as input of training. A model that is trained on these pairs should be evaluated with other models than those "
+        "that scored them. The terms of the prompts' data and of the model hold for the pairs too; whoever publishes "
+        "them names a license here.\n\n"
         f"{format_table(dict(rows))}\n![margins](margins.png)\n\n## How the pairs were made\n\n"
         f"{format_table(settings)}"
     )

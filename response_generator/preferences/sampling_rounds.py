@@ -23,7 +23,8 @@ from response_generator.generation.generation_requests import (
     SamplingParams,
     split_requests,
 )
-from response_generator.preferences.attempts import Attempt, select_pairs
+from response_generator.preferences.attempts import Attempt
+from response_generator.preferences.pair_selection import select_pairs
 from response_generator.preferences.preparation import PreparedBuilding
 from response_generator.runs import batch_rows, distributed
 

@@ -128,7 +128,7 @@ class ServerSampler:
     ) -> None:
         """Scores candidates, and appends them to the file of the round."""
         started = time.monotonic()
-        self.scorer = self.scorer or CandidateScorer(self.args)
+        self.scorer = self.scorer or CandidateScorer(self.args, self.prepared.prompts)
         rows = to_rows(requests, self.scorer.score(requests, texts))
         json_lines.append_jsonl(file, rows)
         add(rows, time.monotonic() - started)

@@ -1,15 +1,17 @@
 """How well replies fit their own dialogues: whether a plain language model, which is asked for no emotion, expects them
 more there than in other dialogues with the same target."""
 
+import math
 import random
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from tqdm.auto import tqdm
 from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 
-from response_generator.config.scoring_schema import EvaluationScoringArguments
+from response_generator.config.scoring_schema import FitScoringArguments
 from response_generator.config.sources import from_pretrained_keywords
 from response_generator.data.datasets import Message
 from response_generator.data.pair_text import get_reply_text
@@ -25,6 +27,7 @@ SPEAKERS = {"user": "A", "assistant": "B"}
 REPLY_START = "B:"
 
 Histories = Mapping[int, Sequence[Message]]  # the turns before the reply, by the index of the dialogue
+Asked = tuple[int, str | None]  # a dialogue, by its index, and the target of a reply to it
 
 
 @dataclass(frozen=True)
@@ -44,9 +47,9 @@ class Fit:
     is_first: bool
 
 
-def check_fit_model(scoring: EvaluationScoringArguments, histories: Histories) -> None:
+def check_fit_model(scoring: FitScoringArguments, histories: Histories) -> None:
     """Checks configuration and tokenizer of the model, and that there are enough other dialogues. Its weights are
-    loaded only after all replies have been generated.
+    not loaded yet.
 
     Raises:
         InputError: when the model cannot be read, or a dialogue has too few others.
@@ -57,7 +60,7 @@ def check_fit_model(scoring: EvaluationScoringArguments, histories: Histories) -
         contexts = encode_contexts(load_tokenizer(name), histories)
     except Exception as error:  # transformers and tokenizers raise exceptions of many types
         raise InputError(f"scoring.fit_model: {name}: {describe_load_error(error)}") from error
-    fewest = min(len(list_others(index, contexts, contexts)) for index in contexts)
+    fewest = len(contexts) - max(Counter(map(tuple, contexts.values())).values())
     if fewest < scoring.fit_dialogues:
         raise InputError(
             f"scoring.fit_dialogues: got {scoring.fit_dialogues}; the data has {len(contexts)} dialogues, and one of "
@@ -65,41 +68,63 @@ def check_fit_model(scoring: EvaluationScoringArguments, histories: Histories) -
         )
 
 
-def measure_fit(
-    scoring: EvaluationScoringArguments, seed: int, histories: Histories, replies: Sequence[Reply]
-) -> list[Fit]:
-    """The fit of each reply: log p(reply | its own dialogue) minus the log of the mean of p(reply | dialogue) over its
-    own and `fit_dialogues` other dialogues, where log p is the mean over the reply's tokens.
+def find_greatest_fit(scoring: FitScoringArguments) -> float:
+    """What no reply's fit exceeds, in nats a token."""
+    return math.log(1 + scoring.fit_dialogues)
 
-    So it is 0 where the dialogue does not matter, and log(1 + fit_dialogues) at most. A reply without words has 0, and
-    is not first.
 
-    Args:
-        seed: draws the other dialogues, the same for all replies with one index and target.
+class FitMeter:
+    """Measures the fit of replies, with a model that is loaded once.
+
+    The fit is log p(reply | its own dialogue) minus the log of the mean of p(reply | dialogue) over its own and
+    `fit_dialogues` other dialogues, where log p is the mean over the reply's tokens. So it is 0 where the dialogue does
+    not matter, and log(1 + fit_dialogues) at most. A reply without words has 0, and is not first.
     """
-    tokenizer = load_tokenizer(scoring.fit_model)
-    contexts = encode_contexts(tokenizer, histories)
-    tokens = [tuple(encode_reply(tokenizer, reply.text)) for reply in replies]
-    drawn = draw_dialogues(contexts, replies, scoring.fit_dialogues, seed)
-    dialogues = [(reply.index, *drawn[reply.index, reply.target]) for reply in replies]
-    tried: dict[int, set[tuple[int, ...]]] = {index: set() for index in contexts}  # the same words once
-    for ids, indices in zip(tokens, dialogues, strict=True):
-        for index in indices if ids else ():
-            tried[index].add(ids)
-    by_dialogue = {index: sorted(each) for index, each in tried.items()}
-    model = load_plain(scoring.fit_model)
-    with tqdm(total=sum(map(len, tried.values())), desc="fit", unit="text", dynamic_ncols=True) as bar:
+
+    def __init__(self, scoring: FitScoringArguments, seed: int, histories: Histories, asked: Collection[Asked]):
+        """
+        Args:
+            seed: draws the other dialogues, the same for all replies with one index and target.
+            asked: of all replies of the data, whichever of them are measured at once.
+        """
+        self.tokenizer = load_tokenizer(scoring.fit_model)
+        self.contexts = encode_contexts(self.tokenizer, histories)
+        self.others = OtherDialogues(self.contexts, asked, scoring.fit_dialogues, seed)
+        self.model = load_plain(scoring.fit_model)
+
+    def measure(self, replies: Sequence[Reply], task: str | None = None) -> list[Fit]:
+        """The fit of each reply.
+
+        Args:
+            task: the title of a progress bar; without one there is no bar.
+        """
+        tokens = [tuple(encode_reply(self.tokenizer, reply.text)) for reply in replies]
+        drawn = {asked: self.others.draw(*asked) for asked in {(reply.index, reply.target) for reply in replies}}
+        dialogues = [(reply.index, *drawn[reply.index, reply.target]) for reply in replies]
+        tried: dict[int, set[tuple[int, ...]]] = {}  # the same words once
+        for ids, indices in zip(tokens, dialogues, strict=True):
+            for index in indices if ids else ():
+                tried.setdefault(index, set()).add(ids)
+        found = self.compute_logps({index: sorted(tried[index]) for index in sorted(tried)}, task)
+        return [
+            compare_dialogues(np.array([found[index, ids] for index in indices]) / len(ids)) if ids else Fit(0.0, False)
+            for ids, indices in zip(tokens, dialogues, strict=True)
+        ]
+
+    def compute_logps(
+        self, by_dialogue: Mapping[int, Sequence[tuple[int, ...]]], task: str | None
+    ) -> dict[tuple[int, tuple[int, ...]], float]:
+        """The log-probability (nats) of each reply in a dialogue, summed over its tokens, by dialogue and reply."""
         replies = [[list(ids) for ids in each] for each in by_dialogue.values()]
-        logps = compute_logps(model, list(contexts.values()), replies, bar.update)
-    found = {
-        (index, ids): logp
-        for (index, each), of_each in zip(by_dialogue.items(), logps, strict=True)
-        for ids, logp in zip(each, of_each, strict=True)
-    }
-    return [
-        compare_dialogues(np.array([found[index, ids] for index in indices]) / len(ids)) if ids else Fit(0.0, False)
-        for ids, indices in zip(tokens, dialogues, strict=True)
-    ]
+        contexts = [self.contexts[index] for index in by_dialogue]
+        total = sum(map(len, replies))
+        with tqdm(total=total, desc=task, unit="text", dynamic_ncols=True, disable=task is None) as bar:
+            logps = compute_logps(self.model, contexts, replies, bar.update)
+        return {
+            (index, ids): logp
+            for (index, each), of_each in zip(by_dialogue.items(), logps, strict=True)
+            for ids, logp in zip(each, of_each, strict=True)
+        }
 
 
 def compare_dialogues(logps: np.ndarray) -> Fit:
@@ -111,21 +136,24 @@ def compare_dialogues(logps: np.ndarray) -> Fit:
     return Fit(float(logps[0] - mean), bool((logps[0] > logps[1:]).all()))
 
 
-def draw_dialogues(
-    contexts: Mapping[int, Tokens], replies: Sequence[Reply], count: int, seed: int
-) -> dict[tuple[int, str | None], list[int]]:
-    """Draws `count` other dialogues for each index and target, from those with a reply to the same target, or from all
-    where these are too few."""
-    indices: dict[str | None, set[int]] = {}
-    for reply in replies:
-        indices.setdefault(reply.target, set()).add(reply.index)
-    drawn = {}
-    for index, target in sorted({(reply.index, reply.target) for reply in replies}, key=str):
-        others = list_others(index, sorted(indices[target]), contexts)
-        if len(others) < count:
-            others = list_others(index, sorted(contexts), contexts)
-        drawn[index, target] = random.Random(f"{seed} {index} {target}").sample(others, count)
-    return drawn
+class OtherDialogues:
+    """Draws the dialogues that a reply is also tried in, from those with a reply to the same target, or from all where
+    these are too few.
+
+    asked: of all replies of the data. The draw depends on these, the seed, the index and the target alone.
+    """
+
+    def __init__(self, contexts: Mapping[int, Tokens], asked: Collection[Asked], count: int, seed: int):
+        self.contexts, self.count, self.seed = contexts, count, seed
+        self.indices: dict[str | None, list[int]] = {}
+        for index, target in sorted(set(asked), key=lambda each: each[0]):
+            self.indices.setdefault(target, []).append(index)
+
+    def draw(self, index: int, target: str | None) -> list[int]:
+        others = list_others(index, self.indices[target], self.contexts)
+        if len(others) < self.count:
+            others = list_others(index, sorted(self.contexts), self.contexts)
+        return random.Random(f"{self.seed} {index} {target}").sample(others, self.count)
 
 
 def list_others(index: int, indices: Sequence[int], contexts: Mapping[int, Tokens]) -> list[int]:

@@ -1,5 +1,5 @@
-"""The reward of a reply, by which the candidates of a prompt are compared: the formula of the original recipe, and a
-penalty for replies that name their emotion where they should show it."""
+"""The reward of a reply, by which the candidates of a prompt are compared: the formula of the original recipe, the fit
+to the dialogue, and a penalty for replies that name their emotion where they should show it."""
 
 from response_generator.config.scoring_schema import RewardArguments
 from response_generator.constants import CLEAN
@@ -23,11 +23,13 @@ def compute_reward(
     target: str | None,
     reward: RewardArguments,
     penalized: EmotionWords,
+    fit: float = 0.0,
 ) -> float:
-    """The weighted sum of the three parts, less the penalty; without a classifier, its part is 0.
+    """The weighted sum of the parts, less the penalty; without a classifier, its part is 0.
 
     Args:
         penalized: see `read_penalized_words`.
+        fit: to the dialogue, in nats a token; see `fit.FitMeter`.
     """
     penalty = reward.naming_penalty if names_emotion(penalized, text, target) else 0.0
     return (
@@ -35,6 +37,7 @@ def compute_reward(
         + reward.length_weight * score_length(len(text), reward.min_characters, reward.max_characters)
         + reward.gibberish_weight * score_gibberish(gibberish, reward)
         + reward.bias
+        + reward.fit_weight * fit
         - penalty
     )
 

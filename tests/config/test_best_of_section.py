@@ -111,6 +111,12 @@ def test_what_is_allowed(program, best_of):
             {},
             r"best_of.reward.min_characters: got 9; allowed: up to max_characters \(8\)",
         ),
+        (
+            {"choose_by": "reward", "reward": {"emotion_weight": 0, "gibberish_weight": 0, "fit_weight": 2.0}},
+            {},
+            "best_of.reward.fit_weight: got 2.0; the best reply is chosen without its fit; remove the key",
+        ),
+        ({"scoring": CHOOSING | {"fit_model": "owner/base"}}, {}, "best_of.scoring.fit_model: unknown key"),
     ],
 )
 def test_what_is_refused(program, best_of, changes, words):

@@ -80,7 +80,7 @@ def test_conflicting_evaluation_values_are_refused(changes, words):
     assert words in message
 
 
-@pytest.mark.parametrize("key", ["fit_model", "second_emotion_model", "emotion_words"])
+@pytest.mark.parametrize("key", ["second_emotion_model", "emotion_words"])
 def test_what_only_an_evaluation_measures_is_no_key_of_other_programs(key):
     scoring = {"emotion_model": "x", "gibberish_model": "y", key: "z"}
     (message,) = find_building_errors(scoring=scoring)
@@ -125,6 +125,33 @@ def test_what_a_penalty_for_naming_needs():
     only_naming = {"emotion_weight": 0.0, "gibberish_weight": 0.0, "naming_penalty": 2.0}
     (message,) = find_building_errors(reward=only_naming, **without)
     assert "reward.naming_penalty: got 2.0; needs labels" in message
+
+
+def test_a_weight_of_the_fit_and_its_model_need_each_other():
+    scoring = {"emotion_model": "x", "gibberish_model": "y"}
+    assert find_building_errors(scoring=scoring | {"fit_model": "z"}, reward={"fit_weight": 2.0}) == []
+    (message,) = find_building_errors(scoring=scoring, reward={"fit_weight": 2.0})
+    assert "scoring.fit_model: missing; reward.fit_weight is 2.0; name a model" in message
+    (message,) = find_building_errors(scoring=scoring | {"fit_model": "z"})
+    assert "scoring.fit_model: got 'z', but reward.fit_weight is 0; set it, or remove the model" in message
+    (message,) = find_building_errors(scoring=scoring | {"fit_model": "z"}, reward={"fit_weight": -1.0})
+    assert "reward.fit_weight: got -1.0" in message
+    (message,) = errors_of({"scoring": {"fit_model": "z"}})
+    assert "scoring.fit_model: unknown key" in message  # training measures no fit
+
+
+def test_what_a_selection_needs_to_tell_good_replies_from_bad_ones():
+    without = {"scoring": None, "reward": {"emotion_weight": 0.0, "gibberish_weight": 0.0}}
+    (message,) = find_building_errors(pair_selection="best_random_failing", **without)
+    assert 'scoring.emotion_model: missing; pair_selection "best_random_failing" needs it; name a' in message
+    (message,) = find_building_errors(pair_selection="diverse", **without)
+    assert 'pair_selection: "diverse" needs to know which replies are good; set filters.min_chosen_score' in message
+    threshold = {"min_chosen_score": 5.0}
+    assert find_building_errors(pair_selection="diverse", **without | {"filters": threshold}) == []
+    assert find_building_errors(pair_selection="diverse") == []
+    assert find_building_errors(pair_selection="best_random_failing") == []
+    (message,) = find_building_errors(pair_selection="random")
+    assert "pair_selection: got 'random'" in message and "'best_random_failing' or 'diverse'" in message
 
 
 def test_filters_of_training_need_a_classifier_only_where_the_section_is_there():

@@ -52,6 +52,7 @@ def test_every_number_in_the_schema_has_a_range():
         "PairDatasetArguments.limit",
         "FilteredPairDatasetArguments.limit",
         "ScoringArguments.batch_size",
+        "FitScoringArguments.batch_size",
         "EvaluationScoringArguments.batch_size",
     }
     for section in ("GenerationArguments", "EvaluateArguments", "PreferenceDataArguments"):

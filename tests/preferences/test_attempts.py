@@ -6,9 +6,11 @@ import pytest
 from tiny_models import EMOTION_LABELS
 
 from response_generator.config.dataset_schema import FilterArguments
-from response_generator.config.scoring_schema import RewardArguments
+from response_generator.config.scoring_schema import FitScoringArguments, RewardArguments
 from response_generator.data.datasets import Dialogue
-from response_generator.preferences.attempts import Attempt, find_early_failure, score_attempt, select_pairs
+from response_generator.preferences.attempts import Attempt
+from response_generator.preferences.candidate_scorer import find_early_failure, find_failure_before_fit, score_attempt
+from response_generator.preferences.pair_selection import NO_GOOD_AND_BAD_REPLY, select_pairs
 from response_generator.scoring.classifiers import LabelProbs
 from response_generator.scoring.reward import read_penalized_words
 
@@ -21,6 +23,7 @@ class Args:
     """The arguments that an attempt reads; the reward is 10 x the probability of happiness."""
 
     label_set = EMOTION_LABELS
+    seed = 42
 
     def __init__(self, pair_selection="best_worst", gold_as_chosen=False, **filters):
         self.pair_selection, self.gold_as_chosen = pair_selection, gold_as_chosen
@@ -43,8 +46,8 @@ LABELS = {
 ALL = ["So good .", "Go away .", "Wonderful news", "Great !"]
 
 
-def find_pairs(texts, args) -> list[tuple[str, str]]:
-    attempt = score_attempt(PROMPT, texts, LABELS, args, {})
+def find_pairs(texts, args, labels=LABELS) -> list[tuple[str, str]]:
+    attempt = score_attempt(PROMPT, texts, labels, args, {})
     pairs = select_pairs(PROMPT, attempt, args)
     assert (attempt.failure is None) == bool(pairs)
     return [(pair.chosen["dialog"], pair.rejected["dialog"]) for pair in pairs]
@@ -115,11 +118,65 @@ def test_what_cannot_pass_is_not_classified():
     assert find_early_failure(["and then", "If so ."], cut_off) is None
 
 
+FITS = {"Great !": -1.5, "So good .": 0.5, "Go away .": 0.25, PROMPT.gold_response: 1.0}
+
+
+def test_the_fit_to_the_dialogue_changes_which_reply_is_the_best():
+    args = Args()
+    args.reward = REWARD.model_copy(update={"fit_weight": 2.0})
+    texts = ["Great !", "So good .", "Go away ."]  # 9 - 3, 7 + 1, 0 + 0.5
+    (pair,) = select_pairs(PROMPT, score_attempt(PROMPT, texts, LABELS, args, {}, FITS), args)
+    assert (pair.chosen["dialog"], pair.chosen_score, pair.chosen_fit) == ("So good .", 8.0, 0.5)
+    assert (pair.rejected["dialog"], pair.rejected_score, pair.rejected_fit) == ("Go away .", 0.5, 0.25)
+    args.gold_as_chosen = True
+    (pair,) = select_pairs(PROMPT, score_attempt(PROMPT, texts, LABELS, args, {}, FITS), args)
+    assert (pair.chosen_score, pair.chosen_fit) == (6.0 + 2.0, 1.0)
+    (pair,) = select_pairs(PROMPT, score_attempt(PROMPT, texts, LABELS, Args(), {}), Args())
+    assert (pair.chosen["dialog"], pair.chosen_fit, pair.rejected_fit) == ("Great !", None, None)
+
+
+@pytest.mark.parametrize(
+    ("texts", "settings", "failure"),
+    [
+        (["Great !", "Go away ."], {"min_chosen_score": 13.15}, None),  # 9 + 2 ln 8 = 13.1589
+        (["Great !", "Go away ."], {"min_chosen_score": 13.16}, "min_chosen_score"),
+        (
+            ["Great !", "So good ."],
+            {"min_margin": 1000.0, "max_rejected_score": -1000.0},
+            None,
+        ),  # fit has no least value
+        (["Go away .", "Leave ."], {"chosen_has_target_emotion": True}, "chosen_has_target_emotion"),
+        (["Go away .", "Great !"], {"chosen_has_target_emotion": True}, None),
+        # One pair fails at the first filter, the other at the second.
+        (
+            ["Wonderful news", "Go away ."],
+            {"chosen_ends_with_punctuation": True, "chosen_has_target_emotion": True},
+            "chosen_has_target_emotion",
+        ),
+        (["Great !", "So good ."], {"max_length_difference": 0}, "max_length_difference"),
+        ([PROMPT.gold_response], {"gold_as_chosen": True}, "all replies are the same"),
+        (["Great !"], {"gold_as_chosen": True, "min_chosen_score": 10.1}, None),  # 6 + 2 ln 8 = 10.1589
+        (["Great !"], {"gold_as_chosen": True, "min_chosen_score": 10.2}, "min_chosen_score"),
+        (["Great !", "So good ."], {"pair_selection": "best_random_failing"}, NO_GOOD_AND_BAD_REPLY),
+        (["Great !", "Go away ."], {"pair_selection": "best_random_failing"}, None),
+        (["Go away .", "Leave ."], {"pair_selection": "diverse"}, NO_GOOD_AND_BAD_REPLY),
+        (["Go away .", "Leave ."], {"pair_selection": "diverse", "min_chosen_score": 4.0}, None),  # 2 ln 8 = 4.1589
+        (["Great !", "Go away ."], {"pair_selection": "diverse"}, None),
+    ],
+)
+def test_what_no_fit_can_save_is_known_before_it_is_measured(texts, settings, failure):
+    args = Args(**settings)
+    args.reward, args.scoring = REWARD.model_copy(update={"fit_weight": 2.0}), FitScoringArguments(fit_dialogues=7)
+    labels = LABELS | {"Leave .": label(0.3)}
+    assert find_failure_before_fit(PROMPT, texts, labels, args, {}) == failure
+
+
 @pytest.mark.parametrize("gold_as_chosen", [False, True])
 def test_an_attempt_survives_its_file(gold_as_chosen):
     args = Args(gold_as_chosen=gold_as_chosen)
     for attempt in (
         score_attempt(PROMPT, ALL, LABELS, args, {}),
+        score_attempt(PROMPT, ALL, LABELS, args, {}, FITS),
         Attempt(["", ""], [], None, "all replies are the same"),
     ):
         again = Attempt.from_record(json.loads(json.dumps(attempt.to_record())))

@@ -52,6 +52,16 @@ def test_counts_of_known_pairs():
     assert ("exact duplicates of an earlier pair", "1") in build_rows(metrics)
 
 
+def test_the_fit_of_pairs_that_were_built_with_it():
+    fits = [(0.5, -0.25), (1.0, 0.25), (None, None)]
+    pairs = [make_pair(place, chosen_fit=one, rejected_fit=other) for place, (one, other) in enumerate(fits)]
+    metrics = describe_pairs(pairs, [], EMOTION_LABELS)
+    assert (metrics["chosen_fit/mean"], metrics["rejected_fit/mean"]) == (0.75, 0.0)
+    rows = dict(build_rows(metrics))
+    assert rows["fit of chosen to the dialogue (nats a token)"].startswith("median 0.750, mean 0.750, sd 0.250")
+    assert not any("fit" in name for name in describe_pairs(pairs[2:], [], EMOTION_LABELS))
+
+
 def ask_for(target: str, pair: Pair) -> Pair:
     return replace(pair, chosen=pair.chosen | {"emotion": target}, rejected=pair.rejected | {"emotion": target})
 

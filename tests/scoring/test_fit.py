@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from response_generator.config.scoring_schema import EvaluationScoringArguments
 from response_generator.errors import InputError
 from response_generator.scoring import fit
-from response_generator.scoring.fit import Reply
+from response_generator.scoring.fit import FitMeter, OtherDialogues, Reply
 
 
 def turn(role: str, text: str, emotion: str = "neutral") -> dict:
@@ -26,6 +26,7 @@ def test_the_fit_by_hand():
     assert fit.compare_dialogues(np.array([-2.0, -2.0])) == fit.Fit(pytest.approx(0), False)
     only_there = fit.compare_dialogues(np.array([-1.0, -200.0, -200.0]))
     assert only_there.nats == pytest.approx(math.log(3))  # its greatest value
+    assert fit.find_greatest_fit(EvaluationScoringArguments(fit_dialogues=2)) == math.log(3)
 
 
 def test_a_context_has_the_words_of_the_turns_alone():
@@ -62,32 +63,36 @@ def test_a_tokenizer_that_writes_bos_begins_every_context_with_it(tiny):
     assert bos[1] not in fit.encode_reply(tokenizer, "Hello !")
 
 
+def draw_all(contexts: dict, asked, count: int, seed: int) -> dict:
+    others = OtherDialogues(contexts, asked, count, seed)
+    return {each: others.draw(*each) for each in asked}
+
+
 def test_the_other_dialogues_have_the_same_target_where_there_are_enough():
     contexts = {index: [index] for index in range(10)}
-    replies = [Reply(index, "joy" if index < 4 else "fear", "Yes .") for index in contexts]
-    drawn = fit.draw_dialogues(contexts, replies, 3, seed=1)
+    asked = [(index, "joy" if index < 4 else "fear") for index in contexts]
+    drawn = draw_all(contexts, asked, 3, seed=1)
     assert sorted(drawn[0, "joy"]) == [1, 2, 3]
     assert set(drawn[9, "fear"]) < {4, 5, 6, 7, 8} and len(set(drawn[9, "fear"])) == 3
-    drawn = fit.draw_dialogues(contexts, replies, 5, seed=1)  # more than there are for joy
+    drawn = draw_all(contexts, asked, 5, seed=1)  # more than there are for joy
     assert len(set(drawn[0, "joy"]) - {0}) == 5
     assert set(drawn[9, "fear"]) == {4, 5, 6, 7, 8}
 
 
 def test_dialogues_are_drawn_by_seed_index_and_target_whatever_else_there_is():
     contexts = {index: [index] for index in range(30)}
-    replies = [Reply(index, target, "Yes .") for index in contexts for target in ("joy", "fear")]
-    drawn = fit.draw_dialogues(contexts, replies, 7, seed=1)
-    assert drawn == fit.draw_dialogues(dict(reversed(contexts.items())), [*reversed(replies), *replies], 7, seed=1)
+    asked = [(index, target) for index in contexts for target in ("joy", "fear")]
+    drawn = draw_all(contexts, asked, 7, seed=1)
+    assert drawn == draw_all(dict(reversed(contexts.items())), [*reversed(asked), *asked], 7, seed=1)
     assert drawn[4, "joy"] != drawn[4, "fear"]
-    assert drawn != fit.draw_dialogues(contexts, replies, 7, seed=2)
-    without_labels = fit.draw_dialogues(contexts, [Reply(index, None, "Yes .") for index in contexts], 7, seed=1)
+    assert drawn != draw_all(contexts, asked, 7, seed=2)
+    without_labels = draw_all(contexts, [(index, None) for index in contexts], 7, seed=1)
     assert all(len({*others} - {index}) == 7 for (index, _), others in without_labels.items())
 
 
 def test_a_dialogue_with_the_same_words_is_no_other_one():
     contexts = {0: [1], 1: [1], 2: [2], 3: [3]}
-    replies = [Reply(index, "joy", "Yes .") for index in contexts]
-    assert sorted(fit.draw_dialogues(contexts, replies, 2, seed=0)[0, "joy"]) == [2, 3]
+    assert sorted(draw_all(contexts, [(index, "joy") for index in contexts], 2, seed=0)[0, "joy"]) == [2, 3]
 
 
 def test_the_fit_of_replies_is_that_of_a_loop_over_them(tiny):
@@ -97,12 +102,13 @@ def test_the_fit_of_replies_is_that_of_a_loop_over_them(tiny):
     swapped = [Reply(reply.index, reply.target, gold[reply.index - 1].text) for reply in gold]
     replies = [*gold, *swapped, Reply(0, gold[0].target, "")]
     scoring = EvaluationScoringArguments(fit_model=tiny.base, fit_dialogues=3)
-    found = fit.measure_fit(scoring, 5, histories, replies)
+    asked = [(reply.index, reply.target) for reply in replies]
+    found = FitMeter(scoring, 5, histories, asked).measure(replies)
 
     tokenizer = AutoTokenizer.from_pretrained(tiny.base)
     model = AutoModelForCausalLM.from_pretrained(tiny.base, dtype=torch.float32).eval()
     contexts = fit.encode_contexts(tokenizer, histories)
-    drawn = fit.draw_dialogues(contexts, replies, 3, seed=5)
+    drawn = draw_all(contexts, asked, 3, seed=5)
     for reply, each in zip(replies[:-1], found, strict=False):
         ids = fit.encode_reply(tokenizer, reply.text)
         means = []

@@ -70,6 +70,12 @@ def test_naming_the_target_costs_the_penalty(text, target, penalty):
     assert without - found == pytest.approx(penalty)
 
 
+@pytest.mark.parametrize(("weight", "fit", "part"), [(2.0, 0.75, 1.5), (2.0, -1.25, -2.5), (0.0, 0.75, 0.0)])
+def test_the_fit_is_weighted_and_added(weight, fit, part):
+    found = compute_reward("x" * 20, HAPPY, clean(0.8), "happiness", RewardArguments(fit_weight=weight), {}, fit)
+    assert found == pytest.approx(3.6 + 7.5 + 2.8 + 0.001 + part)
+
+
 def test_another_emotion_earns_nothing():
     args = RewardArguments(length_weight=0.0, gibberish_weight=0.0, bias=0.0)
     assert compute_reward("Fine .", HAPPY, clean(1.0), "anger", args, {}) == 0

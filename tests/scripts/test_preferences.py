@@ -21,6 +21,7 @@ from response_generator.scoring.reward import compute_reward
 
 SCRIPT = "response_generator/preferences/__main__.py"
 PROMPTS = 24
+GOOD_SCORE = 7.5  # about a fifth of the candidates of the random model have more
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +38,24 @@ def built(building, tmp_path_factory):
     done = run_script(SCRIPT, building | {"output_dir": str(folder / "run")}, folder)
     assert done.returncode == 0, done.stderr
     return folder / "run", done
+
+
+@pytest.fixture(scope="module", params=["best_worst", "best_random_failing with the fit", "diverse"])
+def selected(request, building, built, tiny, tmp_path_factory):
+    """The args of a run with a selection, and its run folder, finished: `(args, run folder)`."""
+    selection, _, has_fit = request.param.partition(" with ")
+    if selection == "best_worst":
+        return building, built[0]
+    values = building | {"pair_selection": selection}
+    if selection == "diverse":
+        values["filters"] = {"min_margin": 0.2, "min_chosen_score": GOOD_SCORE}
+    if has_fit:
+        values["scoring"] = building["scoring"] | {"fit_model": tiny.base}
+        values["reward"] = {"fit_weight": 2.0}
+    folder = tmp_path_factory.mktemp("selected")
+    done = run_script(SCRIPT, values | {"output_dir": str(folder / "run")}, folder)
+    assert done.returncode == 0, done.stderr
+    return values, folder / "run"
 
 
 def describe(place, *options: str) -> int:
@@ -117,8 +136,33 @@ def sampled(run) -> int:
     return sum(file.read_bytes().count(b"\n") for file in run.glob("candidates/*.jsonl"))
 
 
-def test_killed_twice_it_ends_in_the_same_bytes(built, building, tmp_path):
-    run = tmp_path / "run"
+def test_a_selection_and_the_fit_make_the_pairs(selected):
+    values, run = selected
+    rows = read_lines(run / "preferences.jsonl")
+    tried = [row for file in run.glob("candidates/*.jsonl") for row in read_lines(file)]
+    attempts = {row["index"]: each for row in tried for each in row["attempts"] if each["failure"] is None}
+    weight = values.get("reward", {}).get("fit_weight", 0.0)
+    assert len(rows) > 2  # or this test proves nothing
+    for row in rows:
+        candidates = {each["text"]: each for each in attempts[row["index"]]["candidates"]}
+        for side in ("chosen", "rejected"):
+            content = row[side][0]["content"]
+            candidate = candidates[content["dialog"]]
+            assert row.get(f"{side}_fit") == candidate["fit"] and (candidate["fit"] is None) == (not weight)
+            emotion = LabelProbs({row[f"{side}_emotion"]: row[f"{side}_emotion_score"]})
+            gibberish = LabelProbs({row[f"{side}_gibberish_label"]: row[f"{side}_gibberish_score"]})
+            reward = compute_reward(content["dialog"], emotion, gibberish, content["emotion"], RewardArguments(), {})
+            assert row[f"{side}_score"] == pytest.approx(reward + weight * (candidate["fit"] or 0), abs=2e-3)
+        if values.get("pair_selection") == "best_random_failing":
+            assert row["rejected_emotion"] != row["rejected"][0]["content"]["emotion"]
+        if values.get("pair_selection") == "diverse":
+            assert row["chosen_score"] >= GOOD_SCORE > row["rejected_score"]
+    metrics = read_json(run / "metrics.json")
+    assert ("chosen_fit/mean" in metrics) == bool(weight)
+
+
+def test_killed_twice_it_ends_in_the_same_bytes(selected, tmp_path):
+    (building, expected), run = selected, tmp_path / "run"
     seen = 0
     for _ in range(2):
         process = start_script(SCRIPT, building | {"output_dir": str(run)}, tmp_path)
@@ -130,11 +174,11 @@ def test_killed_twice_it_ends_in_the_same_bytes(built, building, tmp_path):
     done = run_script(SCRIPT, building | {"output_dir": str(run)}, tmp_path)
     assert done.returncode == 0, done.stderr
     for name in ("preferences.jsonl", "failed_prompts.jsonl", "metrics.json", "margins.png"):
-        assert (run / name).read_bytes() == (built[0] / name).read_bytes(), name
+        assert (run / name).read_bytes() == (expected / name).read_bytes(), name
 
 
-def test_two_processes_interrupted_and_resumed_write_the_pairs_of_one(built, building, tmp_path):
-    run = tmp_path / "run"
+def test_two_processes_interrupted_and_resumed_write_the_pairs_of_one(selected, tmp_path):
+    (building, finished), run = selected, tmp_path / "run"
     processes = start_two_processes(SCRIPT, building | {"output_dir": str(run)}, tmp_path)
     once(lambda: sampled(run) >= 4, processes[0])
     for process in processes:
@@ -143,7 +187,7 @@ def test_two_processes_interrupted_and_resumed_write_the_pairs_of_one(built, bui
     assert "run the same command again to continue" in processes[0].read_stderr()
     processes = start_two_processes(SCRIPT, building | {"output_dir": str(run)}, tmp_path)
     assert [process.wait() for process in processes] == [0, 0], processes[0].read_stderr()
-    rows, expected = (read_lines(folder / "preferences.jsonl") for folder in (run, built[0]))
+    rows, expected = (read_lines(folder / "preferences.jsonl") for folder in (run, finished))
     texts = [
         [(row["index"], row["chosen"], row["rejected"], row["attempts"]) for row in each] for each in (rows, expected)
     ]
@@ -179,7 +223,7 @@ def test_options_all_pairs_gold_and_windows(building, tiny, tmp_path):
     assert max([row["index"] for row in rows].count(index) for index in range(len(replies))) == 2
 
 
-def test_a_finished_run_and_a_dry_run(built, building, tmp_path, capsys):
+def test_a_finished_run_and_a_dry_run(built, building, tiny, tmp_path, capsys):
     assert run_here(preferences.main, building | {"output_dir": str(built[0])}, tmp_path) == 0
     out = capsys.readouterr().out
     assert "is finished and is kept: see preferences.jsonl" in out and "push_to_hub" not in out
@@ -191,6 +235,11 @@ def test_a_finished_run_and_a_dry_run(built, building, tmp_path, capsys):
     assert run_here(preferences.main, building | {"output_dir": str(tmp_path / "dry")}, tmp_path, "--dry_run") == 0
     said = " ".join(capsys.readouterr().out.split())
     assert "72 candidates of up to 8 new tokens if every first attempt gives a pair, at most 360" in said
+    assert "dialogues" not in said
+    fit = {"scoring": building["scoring"] | {"fit_model": tiny.base}, "reward": {"fit_weight": 2.0}}
+    values = building | fit | {"output_dir": str(tmp_path / "dry")}
+    assert run_here(preferences.main, values, tmp_path, "--dry_run") == 0
+    assert "may still pass the filters: each is read in 8 dialogues" in " ".join(capsys.readouterr().out.split())
     assert not (tmp_path / "dry").exists()
 
 
@@ -212,6 +261,14 @@ REFUSED = {
         "gold_as_chosen must be false",
     ),
     "a missing file": ({"dataset": {"path": "./none.jsonl"}}, "none.jsonl: no such file"),
+    "too few other dialogues": (
+        {"scoring": {"fit_model": "BASE", "fit_dialogues": 24}, "reward": {"fit_weight": 1.0}},
+        "scoring.fit_dialogues: got 24; the data has 24 dialogues, and one of them only 23 others",
+    ),
+    "a classifier in place of a language model": (
+        {"scoring": {"fit_model": "EMOTION"}, "reward": {"fit_weight": 1.0}},
+        "scoring.fit_model: ",
+    ),
     "an unknown filter": ({"filters": {"margin": 4}}, "filters.margin: unknown key"),
     "no token for the upload": ({"push_to_hub": {"repo_id": "me/pairs"}}, "HF_TOKEN is not set"),
 }
@@ -222,6 +279,9 @@ def test_what_cannot_be_built_is_refused_and_nothing_written(case, tiny, buildin
     monkeypatch.delenv("HF_TOKEN", raising=False)
     changes, words = REFUSED[case]
     changes = dict(changes)
+    if "fit_model" in changes.get("scoring", {}):
+        name = {"BASE": "base", "EMOTION": "emotion"}[changes["scoring"]["fit_model"]]
+        changes["scoring"] = building["scoring"] | changes["scoring"] | {"fit_model": str(tiny.folder / name)}
     labels = changes.pop("gibberish_labels", None)
     if labels:
         write_tiny_classifier(tmp_path / "other", tiny.folder / "base", labels)
