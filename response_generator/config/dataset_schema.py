@@ -46,8 +46,9 @@ class DatasetArguments(Section):
     """Read only this many rows, from `offset` on; null: all."""
     skip_bad_rows: bool = False
     """true: leave out rows that cannot be used, and count them. false: stop with an error that lists them."""
-    columns: dict[Literal["prompt", "messages"], str] = {}
-    """The data's names of columns that have another name here: `{"prompt": "conversation"}`."""
+    columns: dict[Literal["prompt", "messages", "completion"], str] = {}
+    """The data's names of columns that have another name here: `{"prompt": "conversation"}`. `completion` is the last
+    reply where the dialogue does not have it: `{"completion": "chosen"}` reads preference pairs."""
 
 
 class LabeledDatasetArguments(DatasetArguments):

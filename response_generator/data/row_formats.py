@@ -1,8 +1,8 @@
 """Turns the row formats of TRL, and columns of other names, into the form that `datasets.py` checks.
 
 A pair becomes `prompt`, `chosen` and `rejected`: texts, or lists of messages. A dialogue becomes `prompt`, a list of
-messages. Of a text with a label, `text` and `emotion` are kept. A message's `label` or `emotion` becomes a part of its
-content: {"emotion", "dialog"}.
+messages, with those of `completion` at its end. Of a text with a label, `text` and `emotion` are kept. A message's
+`label` or `emotion` becomes a part of its content: {"emotion", "dialog"}.
 """
 
 from collections.abc import Mapping, Sequence
@@ -36,12 +36,28 @@ def normalize_pair(row: Any, columns: Mapping[str, str]) -> dict[str, Any]:
 
 
 def normalize_dialogue(row: Any, columns: Mapping[str, str]) -> dict[str, Any]:
-    """Returns a row whose `prompt` is the whole dialogue, also where its column is `messages`. See `normalize_pair`."""
+    """Returns a row whose `prompt` is the whole dialogue, also where its column is `messages`, or where its last reply
+    is in `completion`, as in TRL's data for SFT. See `normalize_pair`."""
     row = rename_columns(row, columns, "prompt")
     if row.get("messages") is not None and not isinstance(row.get("prompt"), list):
         row = row | {"prompt": row["messages"]}
     check_present(row, ("prompt",))
-    return row | {"prompt": add_labels(row["prompt"], "prompt")}
+    turns = add_labels(row["prompt"], "prompt")
+    if row.get("completion") is not None:
+        turns = add_completion(turns, add_labels(row["completion"], "completion"))
+    return row | {"prompt": turns}
+
+
+def add_completion(turns: Any, completion: Any) -> list[Any]:
+    """The turns with those of the completion after them.
+
+    Raises:
+        BadRow: when one of both is no list.
+    """
+    for name, messages in (("prompt", turns), ("completion", completion)):
+        if not isinstance(messages, list):
+            raise BadRow(f"{name} is {describe_json_type(messages)}; needed: a list of messages")
+    return [*turns, *completion]
 
 
 def normalize_text(row: Any, columns: Mapping[str, str]) -> dict[str, Any]:

@@ -205,6 +205,31 @@ def test_columns_have_other_names(tmp_path):
     assert dialogue.gold_response == "It is blue."
 
 
+def test_the_last_reply_of_a_dialogue_is_in_a_column_of_its_own(tmp_path):
+    row = {"prompt": [SYSTEM, QUESTION], "completion": [BLUE | {"label": "rude"}]}  # TRL's prompt and completion
+    ((dialogue,), _) = read_dialogues(write(tmp_path, [row]), POLITE)
+    assert dialogue == Dialogue(0, [SYSTEM, QUESTION], "rude", "It is blue.")
+    chosen = DatasetArguments(
+        path=write_rows(tmp_path / "pairs.jsonl", [CONVERSATION]), columns={"completion": "chosen"}
+    )
+    ((dialogue,), _) = read_dialogues(chosen, NO_LABELS)
+    assert dialogue == Dialogue(0, [QUESTION], None, "It is blue.")
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ({"prompt": [QUESTION], "completion": " blue."}, "completion is text; needed: a list of messages"),
+        ({"prompt": "The sky is", "completion": [BLUE]}, "prompt is text; needed: a list of messages"),
+        ({"prompt": [QUESTION, BLUE], "completion": [GREEN]}, "prompt, turn 3: role is 'assistant'; needed: 'user'"),
+        ({"prompt": [QUESTION], "completion": []}, "prompt ends with user"),
+    ],
+)
+def test_a_reply_that_does_not_follow_its_dialogue_is_refused(tmp_path, row, words):
+    with pytest.raises(InputError, match=words):
+        read_dialogues(write(tmp_path, [row]), NO_LABELS)
+
+
 @pytest.mark.parametrize(
     ("prompt", "target"),
     [

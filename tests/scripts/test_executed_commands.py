@@ -147,6 +147,7 @@ def change_options(options: list[str]) -> list[str]:
     if args_file := find_args_file(options):
         schema = Path(read_json(Path(args_file))["$schema"]).stem
         changes = CHANGES[schema] | CHANGES_OF_ONE_FILE.get(args_file, {})
+        changes = {key: value for key, value in changes.items() if f"{key.partition('.')[0]}=null" not in options}
         if "--dry_run" in options:  # the original recipe's, too, is to need no account
             changes = {key: value for key, value in changes.items() if not key.endswith("wandb.mode")}
         options += to_options(changes)
