@@ -4,9 +4,10 @@
 
 All start from the demo's SFT adapter, on the prompts of the demo's pairs. DPO's minutes are those of building the pairs
 and of training on them, without evaluations during training; GRPO samples and trains for as many minutes by the clock,
-on the same machine; SFT ("rejection sampling", docs/sft.md) has the pairs of DPO, with the settings of
-args/demo/sft_arg.json, and with DPO's learning rate for one epoch. Each way's minutes include loading. Then evaluate.py
-lets all of them reply to the demo's test prompts, and compares them with the SFT adapter and with DPO.
+on the same machine. The pairs are built in float32, as in the demo; GRPO samples in bfloat16 where the processor has
+it, and so gets more replies a minute. SFT ("rejection sampling", docs/sft.md) has the pairs of DPO, with the settings
+of args/demo/sft_arg.json, and with DPO's learning rate for one epoch. Each way's minutes include loading. Then
+evaluate.py lets all of them reply to the demo's test prompts, and compares them with the SFT adapter and with DPO.
 
 What is finished is kept, in runs/grpo. Writes grpo.json and grpo.md into this folder, but not with --limit. Needs the
 models of `make demo`, a processor (no GPU is used) and an idle machine.

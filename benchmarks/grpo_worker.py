@@ -4,8 +4,9 @@
 
 TRL's trainer goes on from the demo's SFT adapter, on the prompts, the settings of sampling and the reward of
 args/demo/preference_arg.json, with the loading of args/demo/dpo_arg.json. Its replies are written by this program's own
-generation, as those of the pairs are: otherwise most of its minutes would go to a slower one. Writes adapter/ and
-grpo.json, the log of all steps.
+generation, as those of the pairs are: otherwise most of its minutes would go to a slower one. As ever in TRL, the loss
+knows of these settings the temperature alone, not top_k and repetition_penalty. Writes adapter/ and grpo.json, the log
+of all steps.
 """
 
 import json
