@@ -141,7 +141,8 @@ def build_page() -> str:
         parts += [f"## `{key}`\n", build_key_table(sections[key])]
     for key in KEYWORD_SECTIONS:
         shown = choose_library_keys(key)
-        others = f"{len(sections[key]['properties']) - len(shown)} more keys: `explain {key}`.\n"
+        hidden = len(sections[key]["properties"]) - len(shown)
+        others = f"{hidden} more keys: `python -m response_generator.explain {key}`.\n"
         parts += [f"## `{key}`\n", f"{descriptions[key]}\n", build_key_table(sections[key], shown), others]
     return "\n".join(parts)
 

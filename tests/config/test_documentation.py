@@ -41,7 +41,8 @@ def test_the_most_important_keys_of_the_libraries_have_a_row_and_the_others_are_
         keys = documentation.choose_library_keys(section)
         assert set(keys) == main | own[section]
         rows = re.findall(r"^\| `(\w+)` \|", read_section(page, section), re.MULTILINE)
-        (others,) = re.findall(rf"^(\d+) more keys: `explain {section}`", page, re.MULTILINE)
+        command = f"python -m response_generator.explain {section}"
+        (others,) = re.findall(rf"^(\d+) more keys: `{command}`", page, re.MULTILINE)
         assert rows == keys and len(rows) + int(others) == len(library_keywords.describe_keywords(section))
 
 
