@@ -53,7 +53,7 @@ def build_with_program(args: PreferenceDataArguments, prepared) -> tuple[int, in
     """Accepted prompts, attempts and seconds."""
     from response_generator.generation.generation_requests import BatchLimit
     from response_generator.preferences.building import CandidateSampler
-    from response_generator.preferences.sampling_rounds import sample_pairs
+    from response_generator.preferences.sampling_rounds import sample_batches, sample_pairs
     from response_generator.runs.run_folder import RunFolder
 
     with tempfile.TemporaryDirectory() as folder:
@@ -62,7 +62,8 @@ def build_with_program(args: PreferenceDataArguments, prepared) -> tuple[int, in
             sampler.load()
             start = time.perf_counter()
             limit = BatchLimit(args.batch_size)
-            outcomes = sample_pairs(args, run.path, prepared, limit, partial(sampler.sample, limit))
+            sample_round = partial(sample_batches, partial(sampler.sample, limit), limit)
+            outcomes = sample_pairs(args, run.path, prepared, limit, sample_round)
             seconds = time.perf_counter() - start
     return sum(bool(each.pairs) for each in outcomes), sum(each.attempts for each in outcomes), seconds
 
@@ -75,12 +76,14 @@ def build_one_by_one(args: PreferenceDataArguments, prepared) -> tuple[int, int,
     from response_generator.generation.generation_requests import decode_reply
     from response_generator.generation.with_generate import sample_tokens
     from response_generator.modeling import inference
-    from response_generator.preferences.attempts import score_attempt
+    from response_generator.preferences.candidate_scorer import score_attempt
     from response_generator.scoring import classifiers
+    from response_generator.scoring.reward import read_penalized_words
 
     model = inference.load_model(args, {ADAPTER: prepared.adapter})
     emotions = classifiers.load_emotion_classifier(args.scoring)
     gibberish = classifiers.load_gibberish_classifier(args.scoring)
+    penalized = read_penalized_words(args.reward, args.label_set)
     torch.manual_seed(args.seed)
     accepted = attempts = 0
     start = time.perf_counter()
@@ -92,7 +95,7 @@ def build_one_by_one(args: PreferenceDataArguments, prepared) -> tuple[int, int,
                 texts = [decode_reply(each, prepared.tokenizer) for each in tokens]
                 labels = {text: (emotions.classify([text])[0], gibberish.classify([text])[0]) for text in texts if text}
                 attempts += 1
-                if labels and not score_attempt(request.dialogue, texts, labels, args).failure:
+                if labels and not score_attempt(request.dialogue, texts, labels, args, penalized).failure:
                     accepted += 1
                     break
     return accepted, attempts, time.perf_counter() - start
