@@ -60,7 +60,6 @@ CHANGES = {
 }
 CHANGES_OF_ONE_FILE = {
     "args/demo/sft_arg.json": {"lora.layers_to_transform": None},
-    "args/daily_dialog/preference_arg.json": {"dataset.offset": None},  # there are only a few rows
     "args/daily_dialog/emotion_classifier_arg.json": {
         "eval_datasets.DailyDialog validation.offset": None,
         "calibration.dataset.split": "train",  # these few validation dialogues do not have every emotion
@@ -83,10 +82,6 @@ COPIES = {
         "FacebookAI/xlm-roberta-base": "assets/base_model",
     },
     "recipes.md": {"my_data": "hermeschen1116/daily_dialog_for_RG"},
-    "results.md": {
-        "runs/daily_dialog/dpo-42/adapter": "runs/demo/dpo/adapter",
-        "runs/daily_dialog/pair_emotion_classifier/classifier": "assets/pair_emotion_classifier",
-    },
 }
 # The files for the rows that a document shows, with a word that each of their rows has.
 SHOWN_ROWS = {
