@@ -71,6 +71,11 @@ def test_the_published_preference_args_are_the_original_ones():
     ("changes", "words"),
     [
         ({"history_turns": 4}, "history_turns: got 4; allowed: an odd number"),
+        ({"history_turns": 0}, "history_turns: got 0 (integer); allowed: an integer from 1"),
+        (
+            {"history_turns": "al"},
+            "history_turns: got 'al' (string); allowed: an integer from 1 to 2,147,483,647, or \"all\"",
+        ),
         ({"generation": {"max_new_tokens": 20}}, "generation.do_sample: must be true"),
         ({"candidates": 1}, "candidates: got 1"),
         ({"reward": {"min_characters": 30, "max_characters": 20}}, "up to max_characters (20)"),

@@ -74,7 +74,7 @@ def test_a_window_for_every_reply():
     assert [gold for *_, gold in texts(windows)] == ["t3", "t5"]  # the first reply has one turn before it
     windows, _ = cut_windows([make_dialogue(0, 6)], Args(windows="all", keep_short_dialogues=True))
     assert [history for _, history, *_ in texts(windows)] == [["t0"], ["t0", "t1", "t2"], ["t2", "t3", "t4"]]
-    windows, _ = cut_windows([make_dialogue(0, 6)], Args(history_turns=None))
+    windows, _ = cut_windows([make_dialogue(0, 6)], Args(history_turns="all"))
     assert texts(windows)[0][1] == ["t0", "t1", "t2", "t3", "t4"]
 
 
