@@ -67,7 +67,7 @@ def train(args: PreferenceDataArguments, loading_args: DPOArguments, prepared, m
     weights = trainer_setup.copy_trained_weights(policy)
     trainer = GRPOTrainer(
         policy,
-        build_reward(args, prepared.tokenizer),
+        build_reward(args, prepared),
         build_config(args, measurement),
         train_dataset=Dataset.from_list(
             [{"prompt": each.prompt, "target": each.dialogue.target_emotion} for each in requests.values()]
@@ -109,18 +109,18 @@ def build_config(args: PreferenceDataArguments, measurement: dict):
     )
 
 
-def build_reward(args: PreferenceDataArguments, tokenizer) -> Callable[..., list[float | None]]:
+def build_reward(args: PreferenceDataArguments, prepared) -> Callable[..., list[float | None]]:
     """The reward of the pairs' candidates."""
     from response_generator.generation.generation_requests import decode_reply
     from response_generator.preferences.candidate_scorer import CandidateScorer
     from response_generator.scoring.classifiers import classify
     from response_generator.scoring.reward import compute_reward
 
-    scorer = CandidateScorer(args)
+    scorer = CandidateScorer(args, prepared.prompts)
 
     def reward(completion_ids: list[list[int]], target: list[str], **others) -> list[float | None]:
         """None, which TRL leaves out, for an empty reply: the pair builder leaves it out, too."""
-        texts = [decode_reply(tokens, tokenizer) for tokens in completion_ids]
+        texts = [decode_reply(tokens, prepared.tokenizer) for tokens in completion_ids]
         labels = zip(classify(scorer.emotions, texts), classify(scorer.gibberish, texts), strict=True)
         return [
             compute_reward(text, *found, label, args.reward, scorer.penalized) if text else None
