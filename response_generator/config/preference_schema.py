@@ -1,39 +1,22 @@
 """The arguments of `python -m response_generator.preferences`, in the same form as those in schema.py."""
 
-from typing import Annotated, Any, Literal
+from typing import Literal
 
-from pydantic import BeforeValidator, Field, WithJsonSchema
+from pydantic import Field
 
 from response_generator.config.dataset_schema import FilterArguments, FilteredPairDatasetArguments
 from response_generator.config.library.key_rule import MAX_COUNT, MAX_SAMPLES_PER_PROMPT
 from response_generator.config.schema import GenerationArguments, HubArguments, LabelArguments
 from response_generator.config.scoring_schema import FitScoringArguments, RewardArguments, ScoringArguments
-from response_generator.config.section import AdapterName, LocalPath
+from response_generator.config.section import AdapterName, LocalPath, integer_or
 
 ALL_TURNS = "all"
-
-
-def check_turns(turns: Any) -> Any:
-    if turns != ALL_TURNS and not (type(turns) is int and 1 <= turns <= MAX_COUNT):
-        raise ValueError(f'allowed: an integer from 1 to {MAX_COUNT:,}, or "{ALL_TURNS}"')
-    return turns
 
 
 class PreferenceDataArguments(GenerationArguments):
     adapter: AdapterName
     """LoRA adapter whose replies are compared: hub id or folder."""
-    history_turns: Annotated[
-        int | Literal[ALL_TURNS],
-        BeforeValidator(check_turns),
-        WithJsonSchema(
-            {
-                "anyOf": [
-                    {"type": "integer", "minimum": 1, "maximum": MAX_COUNT},
-                    {"type": "string", "enum": [ALL_TURNS]},
-                ]
-            }
-        ),
-    ] = 5
+    history_turns: integer_or(ALL_TURNS, MAX_COUNT) = 5
     """Turns of a dialogue before the reply, an odd number; earlier turns are left out; "all": all turns."""
     keep_short_dialogues: bool = False
     """true: also use dialogues that have fewer turns than that. false: stop with an error that lists them."""

@@ -7,7 +7,7 @@ The docstring below each field is its description in `--help` and in docs/config
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
+from pydantic import AfterValidator, Field
 
 from response_generator.config.dataset_schema import DatasetArguments, EvaluationDatasetArguments, PairDatasetArguments
 from response_generator.config.library.key_rule import MAX_NUMBER, MAX_SAMPLES_PER_PROMPT, MAX_SEED
@@ -22,6 +22,7 @@ from response_generator.config.section import (
     BaseModelName,
     LocalPath,
     Section,
+    integer_or,
 )
 from response_generator.labels import DAILY_DIALOG_EMOTIONS, Labels
 
@@ -30,12 +31,6 @@ MAX_LABELS, MAX_LABEL_CHARACTERS = 100, 40
 MAX_CONCURRENCY, MAX_TIMEOUT_SECONDS = 4096, 86_400
 AUTO_BATCH_SIZE = "auto"
 BY_SERVER = "server"  # the generation_method
-
-
-def check_batch_size(size: Any) -> Any:
-    if size != AUTO_BATCH_SIZE and not (type(size) is int and size >= 1):
-        raise ValueError('allowed: an integer from 1, or "auto"')
-    return size
 
 
 def check_labels(labels: list[str]) -> list[str]:
@@ -170,11 +165,7 @@ class EvaluationServerArguments(GenerationServerArguments):
 class GenerationArguments(ModelArguments):
     dataset: DatasetArguments
     """The dialogues."""
-    batch_size: Annotated[
-        int | Literal[AUTO_BATCH_SIZE],
-        BeforeValidator(check_batch_size),
-        WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1}, {"type": "string", "enum": [AUTO_BATCH_SIZE]}]}),
-    ]
+    batch_size: integer_or(AUTO_BATCH_SIZE)
     """Replies that are generated at once; "auto": as many tokens as the run finds to be fastest within memory. A server
     decides that itself."""
     generation_method: Literal["auto", "generate", BY_SERVER] = "auto"

@@ -4,7 +4,7 @@ import random
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from response_generator.config.preference_schema import PreferenceDataArguments
+from response_generator.config.preference_schema import ALL_TURNS, PreferenceDataArguments
 from response_generator.data.datasets import Dialogue, Skipped, get_emotion, get_text
 from response_generator.errors import raise_row_errors
 from response_generator.labels import Labels
@@ -52,7 +52,7 @@ def list_windows(dialogue: Dialogue, args: PreferenceDataArguments) -> Iterator[
     system = [turns.pop(0)] if turns[0]["role"] == "system" else []
     ends = range(1, len(turns), 2) if args.windows == "all" else [len(turns) - 1]
     for end in ends:
-        length = end if args.history_turns == "all" else min(end, args.history_turns)
-        if args.history_turns in ("all", length) or args.keep_short_dialogues:
+        length = end if args.history_turns == ALL_TURNS else min(end, args.history_turns)
+        if args.history_turns in (ALL_TURNS, length) or args.keep_short_dialogues:
             reply = turns[end]["content"]
             yield [*system, *turns[end - length : end]], get_emotion(reply), get_text(reply)
