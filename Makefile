@@ -5,7 +5,7 @@
 # make test-fast runs the tests that need no model, no browser and no other process, without importing unsloth
 # make test-gpu  runs the tests that need a GPU
 # make test-vllm runs the tests with a vLLM server on the processor, in an environment of its own, .vllm (4 GB)
-# make daily_dialog  repeats the experiment on real dialogues, over two hours on two cores
+# make daily_dialog  repeats the experiment on real dialogues; docs/results.md has the times
 # make bench     compares the speed with other ways; takes over an hour on two cores, which must be idle
 # make style     checks lint and formatting
 # Each of the others first installs missing requirements into .venv.
