@@ -75,14 +75,14 @@ def test_the_cells_lead_to_a_report(tmp_path, monkeypatch, shown, capsys):
     link_repository(tmp_path)
     write_tiny_assets(tmp_path / "assets")
     for split in ("train", "validation", "test"):
-        write_rows(tmp_path / f"{split}.jsonl", demo_rows(f"dialogues_{split}", 12))
+        write_rows(tmp_path / f"{split}.jsonl", demo_rows(f"dialogues_{split}", 18))
     settings = {
         "folder": str(tmp_path),
         "python": sys.executable,
         "base_model": "assets/base_model",
         "dtype": "float32",
         "dialogues": str(tmp_path),
-        "train_dialogues": 6,
+        "train_dialogues": 12,  # two steps in an epoch: the learning rate of the first one is 0
         "pair_prompts": 4,
         "test_dialogues": 12,
         "max_new_tokens": 8,
@@ -101,7 +101,7 @@ def test_the_cells_lead_to_a_report(tmp_path, monkeypatch, shown, capsys):
             variables |= settings
     runs = tmp_path / "runs" / "free_gpu"
     assert read_json(runs / "dpo" / "args.json")["adapter"] == str(runs / "sft" / "adapter")
-    assert read_json(runs / "preferences" / "args.json")["dataset"]["offset"] == 6
+    assert read_json(runs / "preferences" / "args.json")["dataset"]["offset"] == settings["train_dialogues"]
     assert read_json(runs / "evaluate" / "metrics.json")["prompts"] == 12
     assert [name for name, _ in shown] == ["Image", "Image", "Image", "Markdown", "HTML"]
     assert all((tmp_path / file).is_file() for name, file in shown if name == "Image")
